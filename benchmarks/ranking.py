@@ -1,0 +1,232 @@
+"""Time `reid.runtime.metrics.evaluate` beside fast-reid's Cython ranker.
+
+Two things are timed, in one process, in turns (A B A B), with the same number of BLAS threads:
+
+- *ranking*: from a distance matrix that is there already to mAP and Rank-k;
+- *distances + ranking*: from the embeddings. Ours are `distance_rows`, which never holds the whole matrix; the
+  peer's are what fast-reid's evaluator computes with PyTorch: normalise, multiply, 1 minus.
+
+The data is seeded and has VeRi-776's size: 1,678 queries, 11,579 gallery images, 200 vehicles, 20 cameras,
+1,536 dimensions. An embedding is its vehicle's direction plus its camera's plus noise, which gives an mAP like
+a trained model's. Before anything is timed, both sides must agree on mAP and R-1 to 1e-6.
+
+The peer is `evaluate_cy` of https://github.com/JDAI-CV/fast-reid. It is built once, in an environment that
+has PyTorch (the extra `train` has it), and stays outside this repository::
+
+    git clone https://github.com/JDAI-CV/fast-reid
+    pip install cython setuptools
+    make -C fast-reid/fastreid/evaluation/rank_cylib
+    python benchmarks/ranking.py --fastreid fast-reid --json benchmarks/results/ranking.json
+
+Its source compiles as it is with Cython 3.3 and numpy 2.4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:  # numpy reads the number of threads when it is imported, so `main` sets it first
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from reid.runtime.metrics import Labels
+
+VEHICLES, CAMERAS = 200, 20
+CAMERA_SHARE, NOISE = 0.8, 2.2
+
+Score: TypeAlias = tuple[float, float]
+"""mAP and R-1, from 0 to 1."""
+Task: TypeAlias = Callable[[], Score]
+Ranker: TypeAlias = "Callable[..., tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]"
+"""The peer's function, which returns the CMC curve, the average precisions and another measure."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Embeddings, float32 [N, D], with their vehicles and cameras, int64 [N]."""
+
+    embeddings: NDArray[np.float32]
+    vehicles: NDArray[np.int64]
+    cameras: NDArray[np.int64]
+
+    def labels(self) -> Labels:
+        """Return the labels as our evaluator wants them."""
+        from reid.runtime.metrics import Labels
+
+        return Labels([f"{n:04}" for n in self.vehicles], [f"c{n:03}" for n in self.cameras])
+
+
+def main() -> None:
+    """Build the data, check that both sides agree, time them and print the table."""
+    options = parse()
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(options.threads)
+    ranker = load_peer(options.fastreid)
+    query, gallery = generate(options.queries, options.gallery, options.dims)
+    results = {}
+    for name, (ours, peer) in tasks(query, gallery, ranker).items():
+        check_agreement(name, ours(), peer())  # also the warm-up
+        results[name] = compare(ours, peer, options.repeats)
+    show(results)
+    if options.json:
+        record = {"command": command(options), "machine": machine(options.threads), "seconds": results}
+        options.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fastreid", type=Path, metavar="CHECKOUT", help="fast-reid, its Cython ranker built")
+    parser.add_argument("--queries", type=int, default=1678)
+    parser.add_argument("--gallery", type=int, default=11579)
+    parser.add_argument("--dims", type=int, default=1536)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2, help="BLAS threads of both sides")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    return parser.parse_args()
+
+
+def load_peer(checkout: Path | None) -> Ranker:
+    """Return the peer's `evaluate_cy`, or end with what is missing."""
+    if checkout is None:
+        sys.exit("--fastreid is missing: give a checkout of fast-reid with its Cython ranker built (see --help)")
+    folder = checkout / "fastreid" / "evaluation" / "rank_cylib"
+    sys.path.insert(0, str(folder))
+    try:
+        from rank_cy import evaluate_cy
+    except ImportError as error:
+        sys.exit(f"{folder} has no ranker to import ({error}): build it with make -C {folder}")
+    ranker: Ranker = evaluate_cy
+    return ranker
+
+
+def generate(queries: int, gallery: int, dims: int) -> tuple[Images, Images]:
+    """Return seeded query and gallery images of the same vehicles and cameras."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    vehicle_direction = rng.standard_normal((VEHICLES, dims), np.float32)
+    camera_direction = CAMERA_SHARE * rng.standard_normal((CAMERAS, dims), np.float32)
+
+    def draw(count: int) -> Images:
+        vehicles, cameras = rng.integers(0, VEHICLES, count), rng.integers(0, CAMERAS, count)
+        vectors = vehicle_direction[vehicles] + camera_direction[cameras]
+        vectors += NOISE * rng.standard_normal((count, dims), np.float32)
+        return Images(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), vehicles, cameras)
+
+    return draw(queries), draw(gallery)
+
+
+def tasks(query: Images, gallery: Images, ranker: Ranker) -> dict[str, tuple[Task, Task]]:
+    """Return, for each thing that is timed, our way to do it and the peer's."""
+    import numpy as np
+
+    from reid.runtime.ranking import distance_rows
+
+    labels = query.labels(), gallery.labels()
+    ids = query.vehicles, gallery.vehicles, query.cameras, gallery.cameras
+    embeddings = query.embeddings, gallery.embeddings
+    matrix = np.concatenate(list(distance_rows(*embeddings)))
+    return {
+        "ranking": (lambda: our_score([matrix], *labels), lambda: peer_score(ranker, matrix, *ids)),
+        "distances + ranking": (
+            lambda: our_score(distance_rows(*embeddings), *labels),
+            lambda: peer_score(ranker, peer_distances(*embeddings), *ids),
+        ),
+    }
+
+
+def our_score(rows: Iterable[NDArray[np.float32]], query: Labels, gallery: Labels) -> Score:
+    """Evaluate blocks of distances with this project."""
+    from reid.runtime.metrics import evaluate
+
+    metrics = evaluate(rows, query, gallery)
+    return float(metrics.average_precision.mean()), float((metrics.first_hit == 0).mean())
+
+
+def peer_score(ranker: Ranker, distances: NDArray[np.float32], *ids: NDArray[np.int64]) -> Score:
+    """Evaluate the whole matrix with the peer; `ids` in its order: vehicles, vehicles, cameras, cameras."""
+    cmc, precisions, _ = ranker(distances, *ids, 50, False)
+    return float(precisions.mean(dtype=float)), float(cmc[0])
+
+
+def peer_distances(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cosine distances, float32 [Q, G], by the steps of the peer's evaluator."""
+    import torch
+    from torch.nn.functional import normalize
+
+    features, others = (normalize(torch.from_numpy(side), dim=1) for side in (query, gallery))
+    distances: NDArray[np.float32] = (1 - features @ others.T).numpy()
+    return distances
+
+
+def check_agreement(name: str, ours: Score, peer: Score) -> None:
+    """End if the two sides do not give the same figures."""
+    print(f"{name}: mAP {100 * ours[0]:.4f}, R-1 {100 * ours[1]:.4f}")
+    if max(abs(a - b) for a, b in zip(ours, peer, strict=True)) > 1e-6:
+        sys.exit(f"{name}: mAP and R-1 are {ours} here and {peer} there, more than 1e-6 apart")
+
+
+def compare(ours: Task, peer: Task, repeats: int) -> dict[str, float]:
+    """Return the median seconds of both, run in turns, and their ratio."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for task, taken in zip((ours, peer), times, strict=True):
+            start = time.perf_counter()
+            task()
+            taken.append(time.perf_counter() - start)
+    medians = [statistics.median(taken) for taken in times]
+    return {
+        "reid": round(medians[0], 4),
+        "fast-reid": round(medians[1], 4),
+        "ratio": round(medians[0] / medians[1], 3),
+    }
+
+
+def show(results: dict[str, dict[str, float]]) -> None:
+    """Print the medians as a table."""
+    print(f"\n{'median seconds':22}{'reid':>10}{'fast-reid':>12}{'ratio':>8}")
+    for name, row in results.items():
+        print(f"{name:22}{row['reid']:10.3f}{row['fast-reid']:12.3f}{row['ratio']:8.2f}")
+
+
+def command(options: argparse.Namespace) -> str:
+    """Return the command that repeats this run anywhere."""
+    numbers = " ".join(
+        f"--{name} {getattr(options, name)}" for name in ("queries", "gallery", "dims", "repeats", "threads")
+    )
+    return f"python benchmarks/ranking.py --fastreid fast-reid {numbers}"
+
+
+def machine(threads: int) -> dict[str, str | int]:
+    """Return what a time depends on besides the code."""
+    import numpy as np
+    import torch
+
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": os.cpu_count() or 1,
+        "threads": threads,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Ranges and sensitivity of a graph's tensors, for INT8; nothing here yet. Never imports torch."""

@@ -1,0 +1,71 @@
+"""The fused ONNX graph: normalisation, backbone, levels, aggregation and pooling in one."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+
+from reid.runtime.errors import ModelError
+from reid.runtime.model_card import ModelCard
+from reid.runtime.sessions.onnxruntime import CARD_KEY
+from reid.train.model import FusedReID, MultiLevelReID
+
+__all__ = ["OPSET", "export_graph"]
+
+OPSET = 18
+"""Has all that the graph needs, and is read by every TensorRT from 10 on."""
+
+
+def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
+    """Write the model as one ONNX file with its card in the metadata, and have the checker pass it.
+
+    Inputs: frames uint8 [N, 3, H, W], pooling float32 [T, N]. Outputs: frame_embedding float32 [N, D], pooled float32
+    [T, D]. N and T are free; H and W are the card's.
+
+    Raises:
+        ModelError: the exporter cannot express the backbone, or the checker refuses the graph.
+    """
+    size = card.preprocessing
+    # Neither 0 nor 1, nor equal: the exporter takes such sizes for constants.
+    example = (torch.zeros(4, 3, size.height, size.width, dtype=torch.uint8), torch.ones(3, 4))
+    frames, tracklets = torch.export.Dim("frames"), torch.export.Dim("tracklets")
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                FusedReID(model).eval(),
+                example,
+                dynamo=True,
+                input_names=["frames", "pooling"],
+                output_names=["frame_embedding", "pooled"],
+                dynamic_shapes={"frames": {0: frames}, "pooling": {0: tracklets, 1: frames}},
+                opset_version=OPSET,
+            )
+    except (torch.onnx.errors.OnnxExporterError, torch.onnx.OnnxExporterError) as error:
+        raise ModelError(f"{card.backbone} cannot be exported to ONNX ({str(error).splitlines()[0]})") from error
+    assert program is not None  # dynamo=True always gives one
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, {CARD_KEY: card.model_copy(update={"opset": OPSET}).model_dump_json()})
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"the graph of {card.backbone} is not valid ONNX ({error})") from None
+    onnx.save(proto, path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and its libraries' warnings off the user's screen."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

@@ -1,0 +1,1 @@
+"""What a deployed system needs: data, preprocessing, sessions, ranking, metrics. Never imports torch."""

@@ -1,0 +1,69 @@
+"""The bundle: one directory with the model's card, its graphs, and the crops that prove them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.errors import ModelError
+from reid.runtime.model_card import ModelCard
+from reid.runtime.storage import sha256_of
+
+__all__ = ["CARD_FILE", "REFERENCE_EMBEDDINGS", "Bundle", "graph_file"]
+
+CARD_FILE = "model.json"
+REFERENCE_EMBEDDINGS = "reference/embeddings.npy"
+
+
+def graph_file(precision: str) -> str:
+    """Name of the graph of a precision within a bundle."""
+    return f"model.{precision}.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose card is read and whose files are those that the card lists."""
+
+    root: Path
+    card: ModelCard
+
+    @classmethod
+    def open(cls, root: Path) -> Bundle:
+        """Open a bundle and check every file against its hash.
+
+        Raises:
+            ModelError: not a bundle, too new, or a file is missing or differs from what was exported.
+        """
+        card_path = root / CARD_FILE
+        if not card_path.is_file():
+            raise ModelError(f"{root} is not a bundle (no {CARD_FILE}); `reid-export` makes one")
+        card = ModelCard.parse(card_path.read_bytes(), card_path)
+        for name, expected in card.files.items():
+            path = root / name
+            if not path.is_file():
+                raise ModelError(f"{path} is missing from the bundle; export it again")
+            if sha256_of(path) != expected:
+                raise ModelError(f"{path} is not the file that was exported (its SHA-256 differs); export it again")
+        return cls(root, card)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions for which there is a graph."""
+        return tuple(name.split(".")[1] for name in self.card.files if name.endswith(".onnx"))
+
+    def graph(self, precision: str) -> Path:
+        """Path of a precision's graph. Raises ModelError where the bundle has none."""
+        if precision not in self.precisions:
+            there_are = ", ".join(self.precisions)
+            raise ModelError(f"{self.root} has no {precision} graph; it has {there_are}")
+        return self.root / graph_file(precision)
+
+    def reference(self) -> tuple[list[Path], NDArray[np.float32]]:
+        """Give the reference crops [n] and their PyTorch embeddings, float32 [n, D]."""
+        crops = [
+            self.root / name for name in self.card.files if name.startswith("reference/") and not name.endswith(".npy")
+        ]
+        return sorted(crops), np.load(self.root / REFERENCE_EMBEDDINGS, allow_pickle=False)

@@ -1,0 +1,83 @@
+"""`reid-data`: make a synthetic data set, or look for what is wrong with one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.runtime.commands.shell import application, print_json, progress, run
+
+if TYPE_CHECKING:
+    from reid.runtime.datasets.inspection import Inspection
+
+app = application()
+
+
+@app.callback()
+def describe() -> None:
+    """Make a synthetic data set, or look for what is wrong with one."""
+
+
+@app.command(epilog="Example: reid-data synthesize data --vehicles 60 --cameras 6")
+def synthesize(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; absent or empty.")],
+    vehicles: Annotated[int, typer.Option(help="Identities, of which six in ten are for training.")] = 60,
+    cameras: Annotated[int, typer.Option(help="Cameras, each with its own angle, light and quality.")] = 6,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+) -> None:
+    """Write procedural vehicles in the layout of VeRi-776."""
+    from reid.runtime.synthesis.veri import synthesize as write
+
+    with progress("rendering", "images") as on_image:
+        summary = write(output, vehicles=vehicles, cameras=cameras, seed=seed, progress=on_image)
+    if as_json:
+        print_json(asdict(summary))
+    else:
+        print(output)
+
+
+@app.command(epilog="Example: reid-data inspect VeRi")
+def inspect(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
+    layout: Annotated[
+        str | None, typer.Option(help="veri, cityflow, tracklets or flat; recognised if left out.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Count identities, cameras, images and tracklets per split, and list every problem."""
+    from reid.runtime.datasets.inspection import inspect as open_every_image
+    from reid.runtime.datasets.layout import read_dataset
+
+    dataset = read_dataset(data, layout)
+    with progress("opening", "images") as on_image:
+        inspection = open_every_image(dataset, on_image)
+    if as_json:
+        splits = {name: asdict(counts) for name, counts in inspection.splits.items()}
+        problems = [asdict(problem) for problem in inspection.problems]
+        print_json({"layout": inspection.layout, "splits": splits, "problems": problems})
+    else:
+        _print_tables(inspection)
+
+
+def _print_tables(inspection: Inspection) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    counts = Table("split", "identities", "cameras", "images", "tracklets", title=f"layout {inspection.layout}")
+    for name, split in inspection.splits.items():
+        counts.add_row(name, *(f"{number:,}" for number in asdict(split).values()))
+    problems = Table("problem", "where", "detail", title=f"{len(inspection.problems)} problems")
+    for problem in inspection.problems:
+        problems.add_row(problem.kind, problem.where, problem.detail)
+    console = Console(markup=False)
+    console.print(counts)
+    console.print(problems if inspection.problems else "no problems")
+
+
+def main() -> None:
+    """Entry point."""
+    run(app)

@@ -1,0 +1,117 @@
+"""`reid-eval`: mAP and Rank-k of a model on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reid.runtime.commands.shell import application, note, note_problems, print_json, progress, run
+
+if TYPE_CHECKING:
+    from reid.runtime.datasets.dataset import Dataset
+    from reid.runtime.evaluation import EmbeddedData
+    from reid.runtime.sessions.session import Session
+
+app = application()
+
+
+@app.command(epilog="Example: reid-eval runs/latest VeRi")
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run, a checkpoint, a bundle or an .onnx file.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
+    protocols: Annotated[str, typer.Option(help="Of i2i, i2t and t2t, comma-separated.")] = "i2i,i2t,t2t",
+    session: Annotated[str, typer.Option(help="Backend, such as onnxruntime:cpu or torch:cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Which graph of a bundle.")] = "fp32",
+    rerank: Annotated[bool, typer.Option("--rerank", help="Use k-reciprocal re-ranking.")] = False,
+    submission: Annotated[
+        Path | None, typer.Option(help="CityFlow: also write the challenge's file, 100 ranks a query.")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="veri, cityflow, tracklets or flat; recognised if left out.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Evaluate a model: I2I, I2T and T2T, in percent.
+
+    Gallery entries of the query's vehicle and camera are left out; queries without a right answer are not counted.
+    """
+    from reid.runtime.datasets.layout import open_dataset
+    from reid.runtime.evaluation import embed_data, evaluate_protocol, parse_protocols
+    from reid.runtime.sessions.session import open_session
+
+    chosen = parse_protocols(protocols)
+    dataset = open_dataset(data, layout, needs="query")
+    note_problems(dataset)
+    with open_session(model, session, precision) as opened:
+        with progress("embedding") as on_frames:
+            embedded = embed_data(opened, dataset.query, dataset.gallery, on_frames=on_frames)
+        scores = {protocol.name: evaluate_protocol(embedded, protocol, rerank=rerank).summary() for protocol in chosen}
+        if submission is not None:
+            _write_submission(opened, dataset, submission)
+        result = {
+            "protocols": scores,
+            "model": _model_facts(model, opened, precision),
+            "data": _data_facts(dataset, embedded),
+            "rerank": rerank,
+        }
+    if as_json:
+        print_json(result)
+    else:
+        _print_table(result)
+
+
+def _model_facts(model: Path, session: Session, precision: str) -> dict[str, Any]:
+    card = session.card
+    return {
+        "path": str(model),
+        "fingerprint": card.fingerprint,
+        "backbone": card.backbone,
+        "levels": [level.name for level in card.levels],
+        "session": session.device,
+        "precision": precision,
+    }
+
+
+def _data_facts(dataset: Dataset, embedded: EmbeddedData) -> dict[str, Any]:
+    return {
+        "path": str(dataset.root),
+        "layout": dataset.layout,
+        "problems": len(dataset.problems),
+        "unreadable": list(embedded.unreadable),
+        "split": dict(dataset.split_facts),
+    }
+
+
+def _write_submission(session: Session, dataset: Dataset, path: Path) -> None:
+    from reid.runtime.challenge import write_submission
+
+    with progress("embedding the challenge") as on_frames:
+        write_submission(session, dataset, path, on_frames=on_frames)
+
+
+def _print_table(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("mAP", "R-1", "R-5", "R-10")
+    table = Table("protocol", *columns, "queries", "gallery")
+    for name, scores in result["protocols"].items():
+        numbers = (f"{scores[column]:.2f}" for column in columns)
+        table.add_row(name.upper(), *numbers, f"{scores['queries']:,}", f"{scores['gallery']:,}")
+    Console().print(table)
+    for name, scores in result["protocols"].items():
+        if scores["unanswerable"]:
+            note(f"note: {name}: {scores['unanswerable']} queries have no right answer and are not counted")
+    unreadable = result["data"]["unreadable"]
+    if unreadable:
+        note(f"note: {len(unreadable)} frames could not be read and were left out: {', '.join(unreadable[:5])}")
+    split = result["data"]["split"]
+    if split:
+        note(f"note: evaluated on {len(split['vehicles'])} held-out training vehicles (seed {split['seed']})")
+
+
+def main() -> None:
+    """Entry point."""
+    run(app)

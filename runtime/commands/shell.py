@@ -1,0 +1,115 @@
+"""What every command shares: errors of one line, progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from reid.runtime.errors import ReidError
+
+if TYPE_CHECKING:
+    from reid.runtime.datasets.dataset import Dataset
+
+__all__ = ["application", "note", "note_problems", "print_json", "progress", "run"]
+
+_EXTRAS = {
+    "torch": "train",
+    "torchvision": "train",
+    "timm": "train",
+    "safetensors": "train",
+    "tensorboard": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+}
+
+
+def application() -> typer.Typer:
+    """Make a command without shell completion, and without traceback art."""
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command; a user's mistake ends in one line on standard error and a non-zero exit code."""
+    try:
+        app()
+    except ReidError as error:
+        _fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        _fail(f"this needs {package}, which is not installed: pip install 'reid[{_EXTRAS[package]}]'")
+    except OSError as error:
+        _fail(_sentence(error))
+
+
+def _sentence(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    remedies = {
+        errno.ENOSPC: "the disk is full; nothing was left half-written, free some space and run it again",
+        errno.EDQUOT: "the disk quota is used up; nothing was left half-written, free some space and run it again",
+        errno.EACCES: "permission denied; choose another folder or ask its owner",
+        errno.EROFS: "the file system is read-only; choose another --output",
+    }
+    return where + remedies.get(error.errno or 0, error.strerror or str(error))
+
+
+def _fail(message: str, exit_code: int = 1) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def note(message: str) -> None:
+    """Tell people something, on standard error."""
+    print(message, file=sys.stderr)
+
+
+def note_problems(dataset: Dataset) -> None:
+    """Say that a data set has problems, and where to read them."""
+    if dataset.problems:
+        first = dataset.problems[0]
+        more = f" and {len(dataset.problems) - 1} more" if len(dataset.problems) > 1 else ""
+        note(f"note: {first.kind}: {first.where}{more}; `reid-data inspect {dataset.root}` lists them all")
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Print a command's result for machines."""
+    print(json.dumps(result, indent=2))
+
+
+@contextlib.contextmanager
+def progress(what: str, unit: str = "frames") -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with rate and time left on standard error; yields a function of (done, total)."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:,.1f} {unit}/s" if speed else "", style="progress.data.speed")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

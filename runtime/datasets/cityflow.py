@@ -1,0 +1,91 @@
+"""Reader of CityFlow-ReID (Tang et al., CVPR 2019; AI City challenge, track 2).
+
+The identities of its test images are not public, so evaluation is on a seeded split of the training vehicles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from reid.runtime.datasets.dataset import Challenge, Dataset, Problem, Split
+from reid.runtime.datasets.lists import Label, read_labels, read_tracks
+from reid.runtime.datasets.splitting import hold_out_vehicles
+from reid.runtime.datasets.tracks import group_into_tracklets, tracklets_from_list
+from reid.runtime.errors import DataError
+from reid.runtime.imaging import is_image
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["EVALUATION_SHARE", "read"]
+
+EVALUATION_SHARE = 0.25
+
+
+def read(root: Path) -> Dataset:
+    """Read a CityFlow-ReID folder as far as it can be read; whatever is wrong with it is listed in `problems`."""
+    problems: list[Problem] = []
+    labels = read_labels(root / "train_label.xml", problems) or {}
+    images = _read_labelled(root, labels, problems)
+    tracks = read_tracks(root / "train_track.txt", problems)
+    if tracks is None:
+        tracklets = group_into_tracklets(images)
+    else:
+        tracklets = tracklets_from_list(tracks, images, "train_track.txt", problems)
+    labelled = Split(images, tracklets)
+    try:
+        train, query, gallery, facts = hold_out_vehicles(labelled, share=EVALUATION_SHARE, seed=0)
+    except DataError as error:
+        problems.append(Problem("empty split", "image_train", str(error)))
+        train, query, gallery, facts = labelled, Split(), Split(), {}
+    challenge = _read_challenge(root, problems)
+    return Dataset("cityflow", root, train, query, gallery, tuple(problems), challenge, facts)
+
+
+def _read_labelled(root: Path, labels: Mapping[str, Label], problems: list[Problem]) -> tuple[Tracklet, ...]:
+    on_disk = _read_numbered(root / "image_train", problems)
+    problems += [
+        Problem("missing file", f"image_train/{name}", "has a label") for name in labels if name not in on_disk
+    ]
+    images = []
+    for name, path in on_disk.items():
+        label = labels.get(name)
+        if label is None:
+            problems.append(Problem("not in label file", f"image_train/{name}", "not used"))
+        elif label.vehicle is None or label.camera is None:
+            problems.append(Problem("unknown identity", f"image_train/{name}", "its label lacks vehicle or camera"))
+        else:
+            images.append(Tracklet(path.stem, (path,), label.camera, label.vehicle))
+    return tuple(images)
+
+
+def _read_challenge(root: Path, problems: list[Problem]) -> Challenge:
+    sides: list[tuple[Tracklet, ...]] = []
+    for part in ("query", "test"):
+        label_file = root / f"{part}_label.xml"
+        labels = (read_labels(label_file, problems) if label_file.exists() else None) or {}
+        images = _read_numbered(root / f"image_{part}", problems)
+        problems += [
+            Problem("missing file", f"image_{part}/{name}", "has a label") for name in labels if name not in images
+        ]
+        cameras = {name: label.camera for name, label in labels.items()}
+        sides.append(tuple(Tracklet(path.stem, (path,), cameras.get(name)) for name, path in images.items()))
+    _check_test_tracks(root, {image.frames[0] for image in sides[1]}, problems)
+    return Challenge(*sides)
+
+
+def _check_test_tracks(root: Path, images: set[object], problems: list[Problem]) -> None:
+    tracks = read_tracks(root / "test_track.txt", problems) or []
+    names = (name for _, track in tracks for name in track)
+    problems += [
+        Problem("missing file", f"image_test/{name}", "is in test_track.txt")
+        for name in names
+        if root / "image_test" / name not in images
+    ]
+
+
+def _read_numbered(folder: Path, problems: list[Problem]) -> dict[str, Path]:
+    images = (path for path in folder.iterdir() if is_image(path)) if folder.is_dir() else ()
+    found = sorted(images, key=lambda path: (int(path.stem) if path.stem.isdecimal() else 0, path.name))
+    if not found:
+        problems.append(Problem("empty split", folder.name, "the folder is missing or holds no images"))
+    return {path.name: path for path in found}

@@ -1,0 +1,75 @@
+"""What a reader makes of a data set on disk: splits of images and tracklets, and every problem it met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["Challenge", "Dataset", "Problem", "ProblemKind", "Split"]
+
+ProblemKind = Literal[
+    "missing file",
+    "not in label file",
+    "not in name list",
+    "label and name disagree",
+    "unknown identity",
+    "not in a track",
+    "mixed track",
+    "damaged list",
+    "unreadable image",
+    "duplicate",
+    "identity in train and test",
+    "empty split",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a data set: what kind, where (relative to its root), and in detail."""
+
+    kind: ProblemKind
+    where: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images, each a tracklet of one frame, and the tracklets made of them.
+
+    In a query split, `tracklets[i]` is the own tracklet of the query `images[i]`.
+    """
+
+    images: tuple[Tracklet, ...] = ()
+    tracklets: tuple[Tracklet, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """The AI City challenge's test data, without identities: images in the order of their numbers."""
+
+    query: tuple[Tracklet, ...]
+    gallery: tuple[Tracklet, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A data set as read from disk; its images have not been opened.
+
+    Attributes:
+        layout: veri, cityflow, tracklets or flat.
+        root: the data set's folder.
+        split_facts: how query and gallery were chosen; empty where the data set itself says.
+    """
+
+    layout: str
+    root: Path
+    train: Split
+    query: Split
+    gallery: Split
+    problems: tuple[Problem, ...] = ()
+    challenge: Challenge | None = None
+    split_facts: Mapping[str, Any] = field(default_factory=dict)

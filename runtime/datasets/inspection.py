@@ -1,0 +1,119 @@
+"""Opening every image of a data set, counting what is there, and finding what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid.runtime.datasets.dataset import Dataset, Problem, Split
+from reid.runtime.errors import DataError
+from reid.runtime.imaging import decode
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["Counts", "Inspection", "inspect"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a split holds."""
+
+    identities: int
+    cameras: int
+    images: int
+    tracklets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A data set's counts per split and its problems, in the order in which they were met."""
+
+    layout: str
+    splits: dict[str, Counts]
+    problems: tuple[Problem, ...]
+
+
+def inspect(dataset: Dataset, on_image: Callable[[int, int], None] = lambda done, total: None) -> Inspection:
+    """Open every image once and report.
+
+    Args:
+        dataset: as read from its lists.
+        on_image: called with (images done, images in all) after each image.
+    """
+    splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
+    if dataset.challenge:
+        splits["challenge query"] = Split(dataset.challenge.query)
+        splits["challenge gallery"] = Split(dataset.challenge.gallery)
+    counts = {name: _count(split) for name, split in splits.items()}
+    problems = [
+        *dataset.problems,
+        *_shared_identities(dataset),
+        *_image_problems(dataset.root, splits, on_image),
+    ]
+    return Inspection(dataset.layout, counts, tuple(problems))
+
+
+def _count(split: Split) -> Counts:
+    return Counts(
+        identities=len({image.vehicle for image in split.images} - {None}),
+        cameras=len({image.camera for image in split.images} - {None}),
+        images=len(split.images),
+        tracklets=len({tracklet.frames for tracklet in split.tracklets}),
+    )
+
+
+def _shared_identities(dataset: Dataset) -> Iterator[Problem]:
+    train = {image.vehicle for image in dataset.train.images}
+    test = {image.vehicle for image in (*dataset.query.images, *dataset.gallery.images)}
+    for vehicle in sorted(str(vehicle) for vehicle in train & test):
+        yield Problem("identity in train and test", vehicle, "results on this vehicle say nothing about new ones")
+
+
+def _image_problems(root: Path, splits: dict[str, Split], on_image: Callable[[int, int], None]) -> Iterator[Problem]:
+    members = [(name, path) for name, split in splits.items() for path in _paths(split.images)]
+    paths = list(dict.fromkeys(path for _, path in members))
+    with ThreadPoolExecutor() as pool:
+        outcomes = {}
+        for done, (path, outcome) in enumerate(zip(paths, pool.map(_open, paths), strict=True), start=1):
+            outcomes[path] = outcome
+            on_image(done, len(paths))
+    for path, outcome in outcomes.items():
+        if isinstance(outcome, DataError):
+            yield Problem("unreadable image", _relative(path, root), str(outcome).removeprefix(f"{path}: "))
+    yield from _duplicates(root, [(name, path, outcomes[path]) for name, path in members])
+
+
+def _paths(images: Sequence[Tracklet]) -> Iterator[Path]:
+    return (frame for image in images for frame in image.frames if isinstance(frame, Path))
+
+
+def _open(path: Path) -> bytes | DataError:
+    """Give the digest of an image's bytes, or why it cannot be decoded."""
+    try:
+        content = path.read_bytes()
+        decode(content, path)
+    except DataError as error:
+        return error
+    except OSError as error:
+        return DataError(error.strerror or str(error))
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _duplicates(root: Path, members: Sequence[tuple[str, Path, bytes | DataError]]) -> Iterator[Problem]:
+    """Find images of the same bytes, but for a query's copy in the gallery, which is how VeRi makes its queries."""
+    seen: dict[bytes, list[tuple[str, Path]]] = defaultdict(list)
+    for split, path, digest in members:
+        if isinstance(digest, DataError):
+            continue
+        for other_split, other in seen[digest]:
+            if other != path and {split, other_split} != {"query", "gallery"}:
+                yield Problem("duplicate", _relative(path, root), f"same content as {_relative(other, root)}")
+                break
+        seen[digest].append((split, path))
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

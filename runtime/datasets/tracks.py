@@ -1,0 +1,102 @@
+"""Tracklets made from images, and the tracklet to which a query image belongs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from reid.runtime.datasets.dataset import Problem
+from reid.runtime.datasets.names import parse_name
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["group_into_tracklets", "own_tracklets", "tracklets_from_list"]
+
+
+def tracklets_from_list(
+    tracks: Iterable[tuple[str, list[str]]],
+    images: Sequence[Tracklet],
+    list_name: str,
+    problems: list[Problem],
+) -> tuple[Tracklet, ...]:
+    """Put images together as a track list says; whatever does not fit becomes a problem.
+
+    A track takes vehicle and camera from its first frame; frames of another vehicle or camera are left out.
+    """
+    by_name = {_name(image): image for image in images}
+    used: set[str] = set()
+    tracklets = []
+    for track_name, names in tracks:
+        present = [by_name[name] for name in names if name in by_name]
+        problems += [
+            Problem("missing file", list_name, f"{name} is in a track") for name in names if name not in by_name
+        ]
+        problems += [Problem("duplicate", list_name, f"{name} is in two tracks") for name in names if name in used]
+        used.update(names)
+        if present:
+            tracklets.append(_joined(present, track_name, list_name, problems))
+    problems += [Problem("not in a track", name, f"not in {list_name}") for name in by_name if name not in used]
+    return tuple(tracklets)
+
+
+def _joined(images: Sequence[Tracklet], name: str, list_name: str, problems: list[Problem]) -> Tracklet:
+    first = images[0]
+    same = [image for image in images if (image.vehicle, image.camera) == (first.vehicle, first.camera)]
+    if len(same) < len(images):
+        detail = f"the track of {first.id} has {len(images) - len(same)} frames of another vehicle or camera"
+        problems.append(Problem("mixed track", list_name, detail))
+    frames = tuple(frame for image in same for frame in image.frames)
+    return Tracklet(name or first.id, frames, first.camera, first.vehicle)
+
+
+def group_into_tracklets(images: Sequence[Tracklet]) -> tuple[Tracklet, ...]:
+    """Make a tracklet of all images with the same vehicle, camera and sequence, in order of their times."""
+    groups: dict[tuple[str | None, str | None, str], list[tuple[int, Tracklet]]] = defaultdict(list)
+    for image in images:
+        name = parse_name(_name(image))
+        sequence, time = (name.sequence, name.time) if name else ("", 0)
+        groups[image.vehicle, image.camera, sequence].append((time, image))
+    tracklets = []
+    for (vehicle, camera, sequence), members in groups.items():
+        ordered = [image for _, image in sorted(members, key=lambda member: member[0])]
+        identity = "_".join(filter(None, (vehicle, camera, sequence)))
+        tracklets.append(Tracklet(identity, tuple(image.frames[0] for image in ordered), camera, vehicle))
+    return tuple(tracklets)
+
+
+def own_tracklets(queries: Sequence[Tracklet], tracklets: Iterable[Tracklet]) -> tuple[Tracklet, ...]:
+    """Find each query image's own tracklet.
+
+    That is the tracklet of its vehicle and camera that holds the query's frame (by file name), else the one nearest in
+    time. A query whose vehicle and camera have no tracklet is its own.
+    """
+    candidates: dict[tuple[str | None, str | None], list[Tracklet]] = defaultdict(list)
+    for tracklet in tracklets:
+        candidates[tracklet.vehicle, tracklet.camera].append(tracklet)
+    return tuple(_own_tracklet(query, candidates[query.vehicle, query.camera]) for query in queries)
+
+
+def _own_tracklet(query: Tracklet, candidates: Sequence[Tracklet]) -> Tracklet:
+    name = _name(query)
+    for tracklet in candidates:
+        if any(_file_name(frame) == name for frame in tracklet.frames):
+            return tracklet
+    time = _time(name)
+    return min(candidates, key=lambda tracklet: _gap(time, tracklet), default=query)
+
+
+def _gap(time: int, tracklet: Tracklet) -> int:
+    return min(abs(_time(_file_name(frame)) - time) for frame in tracklet.frames)
+
+
+def _time(file_name: str) -> int:
+    name = parse_name(file_name)
+    return name.time if name else 0
+
+
+def _name(image: Tracklet) -> str:
+    return _file_name(image.frames[0])
+
+
+def _file_name(frame: object) -> str:
+    return frame.name if isinstance(frame, Path) else ""

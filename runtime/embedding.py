@@ -1,0 +1,93 @@
+"""Embeddings of tracklets, streamed through a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.batching import Arrival, Unreadable, batches
+from reid.runtime.sessions.session import Session
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["DEFAULT_BATCH_SIZE", "Embedded", "embed", "normalise", "watched"]
+
+DEFAULT_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """A tracklet and what the model made of it.
+
+    Attributes:
+        tracklet: as it came in.
+        embedding: float32 [D], L2-normalised; None where no frame could be read.
+        frames: index of a frame -> its embedding, float32 [D]; empty unless asked for.
+        unreadable: the frames that were left out.
+    """
+
+    tracklet: Tracklet
+    embedding: NDArray[np.float32] | None
+    frames: dict[int, NDArray[np.float32]]
+    unreadable: tuple[Unreadable, ...]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A tracklet whose last frame has not come yet."""
+
+    pooled: NDArray[np.float32] | None = None
+    frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+def embed(
+    session: Session,
+    tracklets: Iterable[Tracklet],
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    keep_frames: bool = False,
+) -> Iterator[Embedded]:
+    """Embed tracklets in order, each as soon as its last frame has been through the session.
+
+    Args:
+        session: stays the caller's to close.
+        tracklets: taken lazily. Memory does not grow with their number, nor with their length.
+        batch_size: frames per run of the session.
+        keep_frames: also give the embedding of every frame; memory then grows with a tracklet's length.
+    """
+    threads = min(8, os.cpu_count() or 1)
+    unfinished: dict[Arrival, _Open] = {}
+    for batch in batches(tracklets, session.card.preprocessing, batch_size=batch_size, threads=threads):
+        if len(batch.frames):
+            frame_embedding, pooled = session.run(batch.frames, batch.pooling)
+            for row, arrival in enumerate(batch.arrivals):
+                state = unfinished.setdefault(arrival, _Open())
+                state.pooled = pooled[row] if state.pooled is None else state.pooled + pooled[row]
+                if keep_frames:
+                    columns = np.flatnonzero(batch.pooling[row])
+                    state.frames |= {batch.frame_indices[column]: frame_embedding[column] for column in columns}
+        for failure in batch.unreadable:
+            unfinished.setdefault(failure.arrival, _Open()).unreadable.append(failure)
+        for arrival in batch.complete:
+            state = unfinished.pop(arrival)
+            embedding = None if state.pooled is None else normalise(state.pooled)
+            yield Embedded(arrival.tracklet, embedding, state.frames, tuple(state.unreadable))
+
+
+def watched(entries: Iterable[Embedded], total: int, on_frames: Callable[[int, int], None]) -> Iterator[Embedded]:
+    """Pass entries on, and tell `on_frames` after each how many frames of `total` are done."""
+    done = 0
+    for entry in entries:
+        done += len(entry.tracklet.frames)
+        on_frames(done, total)
+        yield entry
+
+
+def normalise(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    """L2-normalise along the last axis; a zero vector stays zero."""
+    norm = np.linalg.norm(embedding, axis=-1, keepdims=True)
+    return np.asarray(embedding / np.maximum(norm, 1e-12), np.float32)

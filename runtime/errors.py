@@ -1,0 +1,27 @@
+"""The errors that a user can put right, and how a command shows them."""
+
+__all__ = ["DataError", "GateError", "ModelError", "ReidError", "SessionError"]
+
+
+class ReidError(Exception):
+    """A failure whose message is one line: what is wrong, with its value, and the remedy."""
+
+    exit_code = 1
+
+
+class DataError(ReidError):
+    """A data set, folder or image that cannot be used."""
+
+
+class ModelError(ReidError):
+    """A checkpoint, bundle or graph that cannot be used."""
+
+
+class SessionError(ReidError):
+    """A backend or device that cannot run the model."""
+
+
+class GateError(ReidError):
+    """A model that differs from its reference by more than the tolerance."""
+
+    exit_code = 3

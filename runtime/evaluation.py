@@ -1,0 +1,148 @@
+"""Retrieval metrics of a model on a data set, over the protocols of the field.
+
+I2I ranks gallery images for a query image, I2T gallery tracklets for a query image, T2T gallery tracklets for the
+query's own tracklet. An image is a tracklet of one frame, so they differ only in what is ranked for what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.datasets.dataset import Split
+from reid.runtime.embedding import DEFAULT_BATCH_SIZE, embed, watched
+from reid.runtime.errors import DataError
+from reid.runtime.metrics import Labels, Metrics, evaluate
+from reid.runtime.ranking import distance_rows
+from reid.runtime.reranking import reranked_rows
+from reid.runtime.sessions.session import Session
+from reid.runtime.tracklet import Frame, Tracklet
+
+__all__ = ["PROTOCOLS", "EmbeddedData", "Protocol", "embed_data", "evaluate_protocol", "parse_protocols"]
+
+Kind = Literal["images", "tracklets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What is ranked for what."""
+
+    name: str
+    query: Kind
+    gallery: Kind
+
+
+PROTOCOLS = {
+    "i2i": Protocol("i2i", "images", "images"),
+    "i2t": Protocol("i2t", "images", "tracklets"),
+    "t2t": Protocol("t2t", "tracklets", "tracklets"),
+}
+
+
+def parse_protocols(names: str) -> tuple[Protocol, ...]:
+    """Read a comma-separated list of protocol names. Raises DataError on an unknown one."""
+    unknown = [name for name in names.split(",") if name not in PROTOCOLS]
+    if unknown:
+        raise DataError(f"no protocol {unknown[0]!r}; there are {', '.join(PROTOCOLS)}")
+    return tuple(PROTOCOLS[name] for name in names.split(","))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedData:
+    """Embeddings of a query and a gallery split, each frame embedded once.
+
+    Attributes:
+        query: the queries of which something could be read.
+        gallery: likewise.
+        embeddings: of every entry of both, by its frames, float32 [D].
+        unreadable: names of the frames that were left out.
+    """
+
+    query: Split
+    gallery: Split
+    embeddings: dict[tuple[Frame, ...], NDArray[np.float32]]
+    unreadable: tuple[str, ...]
+
+    def matrix(self, entries: Sequence[Tracklet]) -> NDArray[np.float32]:
+        """Stack the entries' embeddings, float32 [n, D]."""
+        return np.stack([self.embeddings[entry.frames] for entry in entries])
+
+
+def embed_data(
+    session: Session,
+    query: Split,
+    gallery: Split,
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    on_frames: Callable[[int, int], None] = lambda done, total: None,
+) -> EmbeddedData:
+    """Embed all images and tracklets of two splits.
+
+    Args:
+        session: the model.
+        query: queries and their own tracklets.
+        gallery: gallery images and tracklets.
+        batch_size: frames per run of the session.
+        on_frames: called with (frames done, frames in all).
+    """
+    plan = _distinct((*gallery.tracklets, *query.tracklets), (*gallery.images, *query.images))
+    total = sum(len(tracklet.frames) for tracklet in plan)
+    embeddings: dict[tuple[Frame, ...], NDArray[np.float32]] = {}
+    unreadable: list[str] = []
+    for entry in watched(embed(session, plan, batch_size=batch_size, keep_frames=True), total, on_frames):
+        frames = entry.tracklet.frames
+        embeddings |= {(frames[index],): embedding for index, embedding in entry.frames.items()}
+        if entry.embedding is not None:
+            embeddings[frames] = entry.embedding
+        unreadable += [str(frames[failure.frame_index]) for failure in entry.unreadable]
+    return EmbeddedData(
+        _readable(query, embeddings),
+        _readable(gallery, embeddings),
+        embeddings,
+        tuple(dict.fromkeys(unreadable)),
+    )
+
+
+def _distinct(tracklets: Iterable[Tracklet], images: Iterable[Tracklet]) -> list[Tracklet]:
+    """Plan what to run: every tracklet once, and the images that are in none."""
+    plan = {tracklet.frames: tracklet for tracklet in tracklets}
+    covered = {frame for frames in plan for frame in frames}
+    plan |= {image.frames: image for image in images if image.frames[0] not in covered}
+    return list(plan.values())
+
+
+def _readable(split: Split, embeddings: dict[tuple[Frame, ...], NDArray[np.float32]]) -> Split:
+    images, tracklets = (
+        tuple(entry for entry in entries if entry.frames in embeddings) for entries in (split.images, split.tracklets)
+    )
+    return Split(images, tracklets)
+
+
+def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = False) -> Metrics:
+    """Rank and score by one protocol.
+
+    Args:
+        data: of embed_data.
+        protocol: what is ranked for what.
+        rerank: use k-reciprocal re-ranking; the method itself does without.
+
+    Raises:
+        DataError: no query or no gallery entry is left, or none of the queries has a right answer.
+    """
+    query: tuple[Tracklet, ...] = getattr(data.query, protocol.query)
+    gallery: tuple[Tracklet, ...] = getattr(data.gallery, protocol.gallery)
+    if not query or not gallery:
+        raise DataError(
+            f"{protocol.name}: {len(query)} queries and {len(gallery)} gallery {protocol.gallery}; "
+            "`reid-data inspect` says what the data lacks"
+        )
+    rows = (reranked_rows if rerank else distance_rows)(data.matrix(query), data.matrix(gallery))
+    return evaluate(rows, _labels(query), _labels(gallery))
+
+
+def _labels(entries: Sequence[Tracklet]) -> Labels:
+    return Labels([str(entry.vehicle) for entry in entries], [str(entry.camera) for entry in entries])

@@ -1,0 +1,89 @@
+"""What every query found: ranked matches, whether they are right, and the files that keep them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["Match", "Ranking", "Verdict", "verdict", "write_csv", "write_json"]
+
+
+class Verdict(Enum):
+    """What the identities say about a match."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    SAME_CAMERA = "same-camera"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A gallery tracklet and its cosine similarity to the query."""
+
+    tracklet: Tracklet
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A query and its matches, the most similar first."""
+
+    query: Tracklet
+    matches: tuple[Match, ...]
+
+    @property
+    def first_verdict(self) -> Verdict:
+        """The verdict on the first match that evaluation counts; unknown where there is none."""
+        verdicts = (verdict(self.query, match.tracklet) for match in self.matches)
+        return next((v for v in verdicts if v is not Verdict.SAME_CAMERA), Verdict.UNKNOWN)
+
+
+def verdict(query: Tracklet, match: Tracklet) -> Verdict:
+    """Judge a match as evaluation does, which leaves out the query's vehicle in the query's own camera."""
+    if query.vehicle is None or match.vehicle is None:
+        return Verdict.UNKNOWN
+    if query.vehicle != match.vehicle:
+        return Verdict.WRONG
+    if query.camera is not None and query.camera == match.camera:
+        return Verdict.SAME_CAMERA
+    return Verdict.RIGHT
+
+
+def write_json(path: Path, rankings: Iterable[Ranking], *, fingerprint: str, unreadable: Sequence[str]) -> None:
+    """Write the rankings as one JSON object, a query a line.
+
+    `unreadable` is read last, so it may still grow while `rankings` is being drawn.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f'{{"model": {json.dumps(fingerprint)}, "queries": [')
+        for index, ranking in enumerate(rankings):
+            file.write(",\n" if index else "\n")
+            file.write(json.dumps(_plain(ranking), allow_nan=False))
+        file.write(f'\n], "unreadable": {json.dumps(list(unreadable))}}}\n')
+
+
+def write_csv(path: Path, rankings: Iterable[Ranking]) -> None:
+    """Write one line a match: query, rank from 1, match, score."""
+    # File names that are no valid UTF-8 reach the file as the bytes they have on the disk.
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["query", "rank", "match", "score"])
+        for ranking in rankings:
+            for rank, match in enumerate(ranking.matches, start=1):
+                writer.writerow([ranking.query.id, rank, match.tracklet.id, _rounded(match.score)])
+
+
+def _plain(ranking: Ranking) -> dict[str, object]:
+    matches = [{"tracklet": match.tracklet.id, "score": _rounded(match.score)} for match in ranking.matches]
+    return {"tracklet": ranking.query.id, "matches": matches}
+
+
+def _rounded(score: float) -> float:
+    return round(float(score), 6)  # float() first: a NumPy scalar is no JSON number

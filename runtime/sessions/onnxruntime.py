@@ -1,0 +1,123 @@
+"""ONNX Runtime: CPU, CUDA, and its TensorRT execution provider."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.bundle import Bundle
+from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.model_card import ModelCard
+
+__all__ = ["CARD_KEY", "OnnxRuntimeSession", "open"]
+
+CARD_KEY = "reid.model_card"
+"""Under this key of its metadata, a graph carries the model's card."""
+
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_REMEDIES = {
+    "cpu": "reinstall onnxruntime",
+    "cuda": "install onnxruntime-gpu and the CUDA and cuDNN libraries that it was built for, or use onnxruntime:cpu",
+    "tensorrt": "install onnxruntime-gpu and TensorRT's libraries, or use onnxruntime:cuda",
+}
+
+
+def open(model: Path, device: str | None, precision: str) -> OnnxRuntimeSession:  # noqa: A001 - named by its entry point
+    """Open a bundle's graph, or an .onnx file, on a device; None takes CUDA where there is a GPU, else the CPU.
+
+    Raises:
+        ModelError: the graph is damaged, or was not written by `reid-export`.
+        SessionError: the device's provider is missing or did not start.
+    """
+    if model.is_dir():
+        bundle = Bundle.open(model)
+        return OnnxRuntimeSession(bundle.graph(precision), device or _best_device(), bundle.card)
+    return OnnxRuntimeSession(model, device or _best_device())
+
+
+def _best_device() -> str:
+    import onnxruntime
+
+    return "cuda" if _PROVIDERS["cuda"] in onnxruntime.get_available_providers() and _has_nvidia_gpu() else "cpu"
+
+
+def _has_nvidia_gpu() -> bool:
+    """Ask the driver: onnxruntime-gpu lists its CUDA provider on machines without a GPU, too."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+class OnnxRuntimeSession:
+    """A graph in ONNX Runtime. The arrays that `run` returns are the caller's."""
+
+    def __init__(self, graph: Path, device: str, card: ModelCard | None = None) -> None:
+        """Load `graph`; its card is taken from its metadata unless given."""
+        self._session = _load(graph, device)
+        self.card = card or _card_of(self._session, graph)
+        self.device = f"ONNX Runtime on {'CPU' if device == 'cpu' else device.upper()}"
+
+    def run(
+        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See Session.run."""
+        frame_embedding, pooled = self._session.run(
+            ["frame_embedding", "pooled"], {"frames": frames, "pooling": pooling}
+        )
+        return frame_embedding, pooled
+
+    def close(self) -> None:
+        """See Session.close."""
+        self._session = None
+
+    def __enter__(self) -> OnnxRuntimeSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has no stubs
+    import onnxruntime
+
+    if device not in _PROVIDERS:
+        raise SessionError(f"ONNX Runtime has no device {device!r}; there are {', '.join(_PROVIDERS)}")
+    provider = _PROVIDERS[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise SessionError(f"this ONNX Runtime has no {provider}: {_REMEDIES[device]}")
+    if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(graph), options, providers=[provider])
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise ModelError(f"{graph}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
+    if session.get_providers()[0] != provider:
+        raise SessionError(f"{provider} did not start: {_REMEDIES[device]}")
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _card_of(session: Any, graph: Path) -> ModelCard:  # noqa: ANN401
+    text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+    if text is None:
+        raise ModelError(f"{graph} carries no model card: use a graph that `reid-export` wrote")
+    return ModelCard.parse(text, graph)

@@ -1,0 +1,87 @@
+"""Files and folders that are either whole or absent, whatever interrupts their writing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from reid.runtime.errors import ReidError
+
+__all__ = ["atomic_directory", "atomic_write", "sha256_of"]
+
+
+@contextlib.contextmanager
+def atomic_directory(target: Path, *, replaces: str) -> Iterator[Path]:
+    """Yield a temporary neighbour of `target` that takes its place when the block ends without an error.
+
+    Args:
+        target: the folder to write; it may exist if it is empty or of the same kind.
+        replaces: name of a file that every folder of this kind holds. A folder without it is not ours to replace.
+
+    Raises:
+        ReidError: `target` exists and is something else.
+    """
+    _check_replaceable(target, replaces)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # mkdtemp makes private folders; what is published gets the permissions that mkdir would have given.
+    workspace = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    partial = workspace / target.name
+    try:
+        partial.mkdir()
+        yield partial
+        for path in sorted(partial.rglob("*")):
+            if path.is_file():
+                _flush_to_disk(path)
+        if target.exists():
+            target.rename(workspace / "replaced")
+        partial.rename(target)
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _check_replaceable(target: Path, marker: str) -> None:
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir() or target.is_symlink():
+        raise ReidError(f"{target} exists and is not a folder; choose another --output")
+    if any(target.iterdir()) and not (target / marker).is_file():
+        raise ReidError(f"{target} exists and holds something else (no {marker}); choose another --output")
+
+
+def atomic_write(target: Path, content: bytes) -> None:
+    """Write a file under a temporary name, flush it to disk, and rename it to `target`."""
+    with tempfile.NamedTemporaryFile(
+        dir=target.parent, prefix=f".{target.name}.", suffix=".partial", delete=False
+    ) as file:
+        partial = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            partial.chmod(0o644)
+            partial.rename(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

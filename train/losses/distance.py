@@ -1,0 +1,57 @@
+"""What the metric losses share: the distances of a batch, its pairs, and the hardest of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["hardest_pairs", "pair_masks", "pairwise_distance"]
+
+
+def pairwise_distance(embedding: Tensor) -> Tensor:
+    """Euclidean distance of every two rows, in float32 whatever the input and the autocast around it.
+
+    The differences are taken one by one: expanding the square into a matrix product loses the small distances
+    to rounding, and its root has an infinite gradient at 0, where this one has 0.
+
+    Args:
+        embedding: any floating dtype [B, D].
+
+    Returns:
+        float32 [B, B], exactly 0 on the diagonal.
+    """
+    with torch.autocast(embedding.device.type, enabled=False):
+        rows = embedding.float()
+        return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def pair_masks(vehicle: Tensor) -> tuple[Tensor, Tensor]:
+    """Which pairs of a batch show the same vehicle, and which do not.
+
+    Args:
+        vehicle: int64 [B].
+
+    Returns:
+        positive: bool [B, B], same vehicle; a sample is no positive of itself.
+        negative: bool [B, B], different vehicles.
+    """
+    same = vehicle[:, None] == vehicle[None, :]
+    return same ^ torch.eye(len(vehicle), dtype=torch.bool, device=vehicle.device), ~same
+
+
+def hardest_pairs(embedding: Tensor, vehicle: Tensor) -> tuple[Tensor, Tensor]:
+    """Each sample's distance to its farthest positive and to its nearest negative.
+
+    Args:
+        embedding: any floating dtype [B, D].
+        vehicle: int64 [B].
+
+    Returns:
+        farthest positive: float32 [B], -inf without a positive, so that a hinge on it is 0.
+        nearest negative: float32 [B], +inf without a negative, likewise.
+    """
+    distance = pairwise_distance(embedding)
+    positive, negative = pair_masks(vehicle)
+    farthest = distance.masked_fill(~positive, -torch.inf).amax(dim=1)
+    nearest = distance.masked_fill(~negative, torch.inf).amin(dim=1)
+    return farthest, nearest

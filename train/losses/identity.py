@@ -1,0 +1,24 @@
+"""The identity loss: which of the training set's vehicles it is."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+__all__ = ["IdentityLoss"]
+
+
+class IdentityLoss(nn.Module):
+    """Cross entropy of a classifier over the training set's vehicles, in float32 whatever the logits are."""
+
+    def forward(self, logits: Tensor, vehicle: Tensor) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            logits: any floating dtype [B, C].
+            vehicle: int64 [B], in 0..C-1.
+
+        Returns:
+            float32 scalar.
+        """
+        return cross_entropy(logits.float(), vehicle)

@@ -1,0 +1,79 @@
+"""Where a model comes from: the facts and the crops that its checkpoint carries."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+import reid
+from reid.runtime.datasets.dataset import Dataset
+from reid.runtime.errors import DataError
+from reid.runtime.imaging import decode
+from reid.runtime.tracklet import Tracklet
+from reid.train.recipe import Recipe
+
+__all__ = ["data_fingerprint", "reference_crops", "run_facts"]
+
+REFERENCE_CROPS = 32
+
+
+def data_fingerprint(dataset: Dataset) -> str:
+    """SHA-256 of the training images' names, sizes and labels, which tells one data set from another."""
+    digest = hashlib.sha256()
+    for image in dataset.train.images:
+        frame = image.frames[0]
+        if isinstance(frame, Path):
+            name = frame.relative_to(dataset.root).as_posix()
+            digest.update(f"{name} {frame.stat().st_size} {image.vehicle} {image.camera}\n".encode())
+    return digest.hexdigest()
+
+
+def run_facts(
+    dataset: Dataset, recipe: Recipe, facts: Mapping[str, Any], held_out: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give what is needed to repeat a run."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "recipe": asdict(recipe),
+        "data": {
+            "layout": dataset.layout,
+            "fingerprint": facts["data fingerprint"],
+            "images": len(dataset.train.images),
+            "held_out_vehicles": held_out["vehicles"],
+        },
+        "versions": {
+            "reid": reid.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+        },
+    }
+
+
+def reference_crops(images: Sequence[Tracklet]) -> dict[str, bytes]:
+    """Take some readable images, evenly spread, as files: name -> bytes.
+
+    They travel with the model, so that any device can check its decoder, its resize and its engine against PyTorch.
+    """
+    wanted = min(REFERENCE_CROPS, len(images))
+    crops = {}
+    for position in range(wanted):
+        frame = images[position * len(images) // wanted].frames[0]
+        if not isinstance(frame, Path):
+            continue
+        try:
+            content = frame.read_bytes()
+            decode(content, frame)
+        except (DataError, OSError):
+            continue
+        crops[f"{position:04d}{frame.suffix.lower()}"] = content
+    return crops

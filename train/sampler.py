@@ -1,0 +1,101 @@
+"""Batches of P vehicles with K images each, the same for the same seed and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from reid.runtime.errors import DataError
+
+__all__ = ["Draw", "PKSampler"]
+
+
+class Draw(NamedTuple):
+    """What the data set is asked for: an image, and the seed of its augmentation.
+
+    The seed travels with the draw, so that augmentation does not depend on the number of workers.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a draw
+    seed: int
+
+
+class PKSampler(Sampler[list[Draw]]):
+    """Lists of P * K draws, for ``DataLoader(batch_sampler=...)``: P different vehicles, K images of each.
+
+    In an epoch each vehicle's images are shuffled and cut into groups of K, and batches take P groups of
+    different vehicles until fewer than P vehicles have groups left. So all images of all but at most P - 1
+    vehicles are drawn, and an image is drawn again only to fill up the last group of its vehicle.
+
+    Args:
+        vehicles: the vehicle of each image of the data set.
+        p: vehicles a batch.
+        k: images a vehicle.
+        seed: of the run, 0 or more. The draws depend on the seed and the epoch alone, and the augmentation's
+            seed besides these on nothing but the draw's position in the epoch.
+        epoch: that ``iter`` starts with, 0 or more.
+
+    Raises:
+        ValueError: p or k is less than 1; seed or epoch is negative.
+        DataError: fewer than P vehicles.
+    """
+
+    def __init__(self, vehicles: Sequence[int], *, p: int, k: int, seed: int, epoch: int = 0) -> None:
+        self._images = _images_by_vehicle(vehicles)
+        _check_batch(p, k, available=len(self._images))
+        self.p = p
+        self.k = k
+        self.seed = seed
+        self.set_epoch(epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plan this epoch; ``iter`` and ``len`` are about it from now on."""
+        order, augmentation = np.random.SeedSequence([self.seed, epoch]).spawn(2)
+        self._indices = self._plan(np.random.default_rng(order))
+        self._seeds = np.random.default_rng(augmentation).integers(2**63, size=self._indices.shape)
+
+    def __len__(self) -> int:
+        """Batches of this epoch: how many there are depends on which vehicles meet."""
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for indices, seeds in zip(self._indices.tolist(), self._seeds.tolist(), strict=True):
+            yield [Draw(index, seed) for index, seed in zip(indices, seeds, strict=True)]
+
+    def _plan(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Images of each batch, int64 [batches, P * K]."""
+        groups = [_groups(images, self.k, rng) for images in self._images]
+        left = np.array([len(of_vehicle) for of_vehicle in groups])
+        batches = []
+        while np.count_nonzero(left) >= self.p:
+            # In proportion to what is left, or the vehicles with most images would remain at the end.
+            chosen = rng.choice(len(left), size=self.p, replace=False, p=left / left.sum())
+            left[chosen] -= 1
+            batches.append(np.concatenate([groups[vehicle][left[vehicle]] for vehicle in chosen]))
+        return np.stack(batches)
+
+
+def _images_by_vehicle(vehicles: Sequence[int]) -> list[NDArray[np.int64]]:
+    of_image = np.asarray(vehicles)
+    return [np.flatnonzero(of_image == vehicle) for vehicle in np.unique(of_image)]
+
+
+def _check_batch(p: int, k: int, available: int) -> None:
+    if p < 1 or k < 1:
+        raise ValueError(f"a batch of {p} vehicles x {k} images: both must be at least 1")
+    if p > available:
+        remedy = f"use --batch {available}x{k}" if available > 1 else "add vehicles, at least 2"
+        raise DataError(
+            f"a batch of {p} vehicles x {k} images needs {p} vehicles; the training data has {available}: {remedy}"
+        )
+
+
+def _groups(images: NDArray[np.int64], k: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Shuffle a vehicle's images and cut them into groups, int64 [groups, K]."""
+    count = -(-len(images) // k)
+    # Once through, `resize` starts over: the last group is filled up from the first, which may be itself.
+    return np.resize(rng.permutation(images), (count, k))

@@ -1,0 +1,70 @@
+"""PyTorch as a session: the reference that every other session is held against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from reid.runtime.errors import SessionError
+from reid.runtime.model_card import ModelCard
+from reid.train.checkpoint import load_checkpoint
+from reid.train.model import FusedReID, MultiLevelReID
+
+__all__ = ["TorchSession", "best_device", "open"]
+
+
+def open(model: Path, device: str | None, precision: str) -> TorchSession:  # noqa: A001 - named by its entry point
+    """Open a checkpoint in float32, on CUDA where there is a GPU unless `device` says otherwise.
+
+    Raises:
+        ModelError: no checkpoint, or a damaged one.
+        SessionError: the device is absent, or another precision than fp32 is asked for.
+    """
+    if precision != "fp32":
+        raise SessionError(f"a checkpoint runs in fp32, not in {precision}; export it and use the bundle")
+    if device and device.startswith("cuda") and not torch.cuda.is_available():
+        raise SessionError("PyTorch finds no CUDA device; use --session torch:cpu")
+    checkpoint = load_checkpoint(model)
+    return TorchSession(checkpoint.model, checkpoint.card, torch.device(device) if device else best_device())
+
+
+def best_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class TorchSession:
+    """A model in PyTorch, in evaluation mode while it runs. The arrays that `run` returns are the caller's."""
+
+    def __init__(self, model: MultiLevelReID, card: ModelCard, device: torch.device) -> None:
+        self.card = card
+        self.device = f"PyTorch on {'CPU' if device.type == 'cpu' else torch.cuda.get_device_name(device)}"
+        self._device = device
+        self._fused = FusedReID(model.to(device))
+
+    @torch.inference_mode()
+    def run(
+        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See Session.run."""
+        training = self._fused.model.training
+        self._fused.model.eval()
+        outputs = self._fused(*(torch.from_numpy(array).to(self._device) for array in (frames, pooling)))
+        self._fused.model.train(training)
+        frame_embedding, pooled = (output.cpu().numpy() for output in outputs)
+        return frame_embedding, pooled
+
+    def close(self) -> None:
+        """See Session.close."""
+
+    def __enter__(self) -> TorchSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
