@@ -91,7 +91,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--gallery", type=int, default=11579)
     parser.add_argument("--dims", type=int, default=1536)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2, help="BLAS threads of both sides")
+    parser.add_argument("--threads", type=int, default=1, help="BLAS threads of both sides")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
     return parser.parse_args()
 

@@ -13,6 +13,7 @@ from reid.runtime.synthesis.mesh import Points
 __all__ = ["FRAME_HEIGHT", "FRAME_WIDTH", "Camera", "Look", "draw_camera"]
 
 FRAME_WIDTH, FRAME_HEIGHT = 1280, 720
+NEAREST = 1.0
 
 AZIMUTHS = (25.0, 205.0, 95.0, 165.0, -40.0, 235.0, 140.0, -12.0)
 """Where successive cameras stand, in degrees from the direction of travel, anticlockwise: 0 sees fronts."""
@@ -70,8 +71,12 @@ class Camera:
         return cls(eye, np.stack([right, np.cross(ahead, right), ahead]), focal, look)
 
     def project(self, points: Points) -> NDArray[np.float64]:
-        """Project world points [n, 3], in front of the camera, to pixels, float64 [n, 2]."""
+        """Project world points [n, 3] to pixels, float64 [n, 2].
+
+        Points less than `NEAREST` metres deep, or behind, land far outside the frame, on their own side of it.
+        """
         x, y, depth = self.rotation @ (points - self.eye).T
+        depth = np.maximum(depth, NEAREST)
         return np.stack([FRAME_WIDTH / 2 + self.focal * x / depth, FRAME_HEIGHT / 2 + self.focal * y / depth], axis=1)
 
     def rays(self) -> NDArray[np.float32]:

@@ -124,7 +124,7 @@ def _draw_patch(rng: np.random.Generator, panel: str) -> Patch:
         place=(rng.uniform(0.15, 0.85), rng.uniform(0.2, 0.8)),
         radius=rng.uniform(0.12, 0.28),
         colour=_pick(rng, STAIN_COLOURS),
-        outline=tuple(rng.uniform(0.75, 1.0, size=9)),
+        outline=tuple(rng.uniform(0.75, 1.0, size=9).tolist()),
     )
 
 

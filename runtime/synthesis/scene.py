@@ -19,8 +19,11 @@ __all__ = ["Scene", "Track", "draw_scene", "film", "plan_tracks"]
 LARGEST_SIDE = 240
 """Pixels; a crop that would be larger is scaled down."""
 
-FEWEST_CAMERAS, FRAMES = 3, (4, 8)
+FEWEST_CAMERAS = 3
+FEWEST_FRAMES, MOST_FRAMES = 4, 8
 SECOND_TRACK_SHARE, POLE_SHARE, TRAFFIC_SHARE = 0.12, 0.4, 0.3
+"""Of a vehicle's cameras that it passes twice, of cameras behind a pole, of tracks with another vehicle."""
+
 POLE_DISTANCE = 1.5 * LANE_WIDTH + 0.4
 TIME_BETWEEN_TRACKS = 40_000
 
@@ -58,7 +61,7 @@ def plan_tracks(seed: int, vehicle: int, cameras: int) -> list[Track]:
     for camera in sorted(rng.choice(cameras, size=seen_by, replace=False) + 1):
         for order in range(2 if rng.random() < SECOND_TRACK_SHARE else 1):
             start = TIME_BETWEEN_TRACKS * order + rng.integers(1, TIME_BETWEEN_TRACKS // 2)
-            steps = rng.integers(5, 11, size=rng.integers(FRAMES[0], FRAMES[1] + 1))
+            steps = rng.integers(5, 11, size=rng.integers(FEWEST_FRAMES, MOST_FRAMES + 1))
             tracks.append(Track(vehicle, int(camera), order, tuple((start + np.cumsum(steps)).tolist())))
     return tracks
 
@@ -95,7 +98,10 @@ def film(scene: Scene, track: Track, mesh: Mesh, seed: int) -> Iterator[NDArray[
 
 
 def _draw_traffic(rng: np.random.Generator) -> Placed:
-    """Draw a vehicle ahead of the filmed one or behind, in a lane beside it or its own; it hides an edge."""
+    """Draw a vehicle ahead of the filmed one or behind, in a lane beside it or its own.
+
+    Its `x` counts from the filmed one; near enough to hide an edge of it, and no more.
+    """
     mesh, ahead = build_mesh(draw_vehicle(rng)), rng.choice((-1, 1))
     if rng.random() < 0.6:
         return Placed(mesh, ahead * rng.uniform(5.5, 8.0), rng.choice((-LANE_WIDTH, LANE_WIDTH)), 0.0)

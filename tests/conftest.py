@@ -1,0 +1,57 @@
+"""One small data set, one small model and its bundle, shared by all tests. Treat them as read-only; copy to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reid.runtime.synthesis.veri import synthesize
+
+
+@pytest.fixture(scope="session")
+def veri(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic data set in VeRi's layout: 12 vehicles, 3 cameras."""
+    root = tmp_path_factory.mktemp("data") / "veri"
+    synthesize(root, vehicles=12, cameras=3, seed=7)
+    return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint(veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with an untrained model of two levels, 16 dimensions each, at 64 x 64 pixels."""
+    import torch
+
+    from reid.runtime.datasets.layout import open_dataset
+    from reid.runtime.model_card import FORMAT_VERSION, ModelCard
+    from reid.train.backbone import create_backbone
+    from reid.train.checkpoint import describe, save_checkpoint
+    from reid.train.model import MultiLevelReID
+    from reid.train.provenance import reference_crops
+
+    torch.manual_seed(0)
+    backbone = create_backbone("resnet10t", (3, 4), image_size=64, weights="none")
+    levels, preprocessing = describe(backbone, 16, 64)
+    model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).eval()
+    card = ModelCard(
+        format_version=FORMAT_VERSION,
+        fingerprint="",
+        backbone="resnet10t",
+        levels=levels,
+        preprocessing=preprocessing,
+    )
+    run = tmp_path_factory.mktemp("runs") / "untrained"
+    run.mkdir()
+    save_checkpoint(run, model, card, reference_crops(open_dataset(veri, needs="query").gallery.images))
+    return run
+
+
+@pytest.fixture(scope="session")
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `checkpoint`."""
+    from reid.export.bundle import write_bundle
+    from reid.train.checkpoint import load_checkpoint
+
+    output = tmp_path_factory.mktemp("bundles") / "bundle"
+    write_bundle(load_checkpoint(checkpoint), output)
+    return output
