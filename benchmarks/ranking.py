@@ -32,6 +32,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -103,10 +104,9 @@ def load_peer(checkout: Path | None) -> Ranker:
     folder = checkout / "fastreid" / "evaluation" / "rank_cylib"
     sys.path.insert(0, str(folder))
     try:
-        from rank_cy import evaluate_cy
+        ranker: Ranker = import_module("rank_cy").evaluate_cy
     except ImportError as error:
         sys.exit(f"{folder} has no ranker to import ({error}): build it with make -C {folder}")
-    ranker: Ranker = evaluate_cy
     return ranker
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["IMAGE_SUFFIXES", "decode", "is_image", "read_frame", "resize"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
+"""What starts a segment, or ends the image; not the escapes and restarts inside a scan."""
 
 
 def is_image(path: Path) -> bool:
@@ -57,13 +61,21 @@ def decode(content: bytes, name: object) -> NDArray[np.uint8]:
 
 def _is_cut_short(content: bytes) -> bool:
     if content.startswith(b"\xff\xd8"):
-        # Inside a scan 0xFF is always escaped, so the first end marker behind the last scan's start is the real one.
-        scan = content.rfind(b"\xff\xda")
-        return scan < 0 or content.find(b"\xff\xd9", scan) < 0
+        return not _has_jpeg_end(content)
     if content.startswith(b"\x89PNG"):
         return content.rfind(b"IEND") < 0
     if content.startswith(b"RIFF"):
         return len(content) < 8 + int.from_bytes(content[4:8], "little")
+    return False
+
+
+def _has_jpeg_end(content: bytes) -> bool:
+    """Walk from segment to segment, so that a thumbnail's end inside one, or bytes after the image, do not mislead."""
+    position = 2
+    while marker := _JPEG_MARKER.search(content, position):
+        if marker[1] == b"\xd9":
+            return True
+        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
     return False
 
 

@@ -92,7 +92,7 @@ def evaluate(rows: Iterable[NDArray[np.float32]], query: Labels, gallery: Labels
             continue
         counted.append(position)
         first_hit.append(int(ranks[0]))
-        average_precision.append(float(np.mean(np.arange(1, ranks.size + 1) / (ranks + 1))))
+        average_precision.append(float((np.arange(1, ranks.size + 1) / (ranks + 1)).mean()))
     if not counted:
         raise DataError(
             f"none of {len(query)} queries has its vehicle under another camera among {len(gallery)} gallery "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -125,4 +126,7 @@ def _parse_levels(text: str) -> tuple[int, ...]:
 
 def main() -> None:
     """Entry point."""
+    # Read by OpenMP when PyTorch loads. On few cores its spinning threads and the decoding processes would fight for
+    # them, and a step take many times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     run(app)

@@ -131,8 +131,7 @@ def _prepare(recipe: Recipe, identities: int) -> tuple[_Learner, ModelCard]:
     backbone = create_backbone(recipe.backbone, recipe.levels, image_size=recipe.image_size, weights=recipe.weights)
     levels, preprocessing = describe(backbone, recipe.embedding_size, recipe.image_size)
     model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).to(device)
-    if device.type == "cuda":
-        model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)  # the faster layout on GPUs and on CPUs alike
     classifiers = IdentityClassifiers(levels, identities).to(device)
     loss = MultiLevelLoss(
         METRIC_LOSSES[recipe.loss](),

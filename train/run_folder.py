@@ -84,7 +84,7 @@ class RunFolder:
             for key, value in module.state_dict().items()
         }
         for index, slots in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{slot}": value.detach().cpu() for slot, value in slots.items()}
+            tensors |= {f"optimizer/{index}/{slot}": value.detach().cpu().contiguous() for slot, value in slots.items()}
         metadata = {"progress": json.dumps(asdict(progress)), "facts": json.dumps(facts)}
         atomic_write(self._state_file, save(tensors, metadata=metadata))
 

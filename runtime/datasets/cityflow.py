@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reid.runtime.datasets.dataset import Challenge, Dataset, Problem, Split
-from reid.runtime.datasets.lists import Label, read_labels, read_tracks
+from reid.runtime.datasets.lists import Label, read_labels, read_names, read_tracks
 from reid.runtime.datasets.splitting import hold_out_vehicles
 from reid.runtime.datasets.tracks import group_into_tracklets, tracklets_from_list
 from reid.runtime.errors import DataError
@@ -24,13 +24,13 @@ EVALUATION_SHARE = 0.25
 def read(root: Path) -> Dataset:
     """Read a CityFlow-ReID folder as far as it can be read; whatever is wrong with it is listed in `problems`."""
     problems: list[Problem] = []
-    labels = read_labels(root / "train_label.xml", problems) or {}
+    labels = read_labels(root / "train_label.xml", problems)
     images = _read_labelled(root, labels, problems)
     tracks = read_tracks(root / "train_track.txt", problems)
     if tracks is None:
         tracklets = group_into_tracklets(images)
     else:
-        tracklets = tracklets_from_list(tracks, images, "train_track.txt", problems)
+        tracklets = tracklets_from_list(tracks, images, "image_train", "train_track.txt", problems)
     labelled = Split(images, tracklets)
     try:
         train, query, gallery, facts = hold_out_vehicles(labelled, share=EVALUATION_SHARE, seed=0)
@@ -41,11 +41,10 @@ def read(root: Path) -> Dataset:
     return Dataset("cityflow", root, train, query, gallery, tuple(problems), challenge, facts)
 
 
-def _read_labelled(root: Path, labels: Mapping[str, Label], problems: list[Problem]) -> tuple[Tracklet, ...]:
-    on_disk = _read_numbered(root / "image_train", problems)
-    problems += [
-        Problem("missing file", f"image_train/{name}", "has a label") for name in labels if name not in on_disk
-    ]
+def _read_labelled(root: Path, labels: Mapping[str, Label] | None, problems: list[Problem]) -> tuple[Tracklet, ...]:
+    on_disk = _read_part(root, "train", labels or {}, problems)
+    if labels is None:
+        return ()
     images = []
     for name, path in on_disk.items():
         label = labels.get(name)
@@ -63,29 +62,38 @@ def _read_challenge(root: Path, problems: list[Problem]) -> Challenge:
     for part in ("query", "test"):
         label_file = root / f"{part}_label.xml"
         labels = (read_labels(label_file, problems) if label_file.exists() else None) or {}
-        images = _read_numbered(root / f"image_{part}", problems)
-        problems += [
-            Problem("missing file", f"image_{part}/{name}", "has a label") for name in labels if name not in images
-        ]
+        images = _read_part(root, part, labels, problems)
+        if part == "test":
+            # These tracks are only checked: the challenge ranks images.
+            tracklets_from_list(
+                read_tracks(root / "test_track.txt", problems) or (),
+                [Tracklet(path.stem, (path,)) for path in images.values()],
+                "image_test",
+                "test_track.txt",
+                problems,
+            )
         cameras = {name: label.camera for name, label in labels.items()}
         sides.append(tuple(Tracklet(path.stem, (path,), cameras.get(name)) for name, path in images.items()))
-    _check_test_tracks(root, {image.frames[0] for image in sides[1]}, problems)
     return Challenge(*sides)
 
 
-def _check_test_tracks(root: Path, images: set[object], problems: list[Problem]) -> None:
-    tracks = read_tracks(root / "test_track.txt", problems) or []
-    names = (name for _, track in tracks for name in track)
-    problems += [
-        Problem("missing file", f"image_test/{name}", "is in test_track.txt")
-        for name in names
-        if root / "image_test" / name not in images
-    ]
-
-
-def _read_numbered(folder: Path, problems: list[Problem]) -> dict[str, Path]:
+def _read_part(root: Path, part: str, labels: Mapping[str, Label], problems: list[Problem]) -> dict[str, Path]:
+    """List a folder's images in the order of their numbers, and what its lists name beyond."""
+    folder = root / f"image_{part}"
     images = (path for path in folder.iterdir() if is_image(path)) if folder.is_dir() else ()
     found = sorted(images, key=lambda path: (int(path.stem) if path.stem.isdecimal() else 0, path.name))
-    if not found:
+    on_disk = {path.name: path for path in found}
+    if not on_disk:
         problems.append(Problem("empty split", folder.name, "the folder is missing or holds no images"))
-    return {path.name: path for path in found}
+    name_list = root / f"name_{part}.txt"  # in some copies of the data set
+    listed = (read_names(name_list, problems) if name_list.exists() else None) or []
+    expected = dict.fromkeys(listed, f"is in {name_list.name}") | dict.fromkeys(labels, f"is in {part}_label.xml")
+    problems += [
+        Problem("missing file", f"{folder.name}/{name}", detail)
+        for name, detail in expected.items()
+        if name not in on_disk
+    ]
+    if listed:
+        unlisted = on_disk.keys() - set(listed)
+        problems += [Problem("not in name list", f"{folder.name}/{name}") for name in sorted(unlisted)]
+    return on_disk

@@ -38,12 +38,16 @@ def read_labels(path: Path, problems: list[Problem]) -> dict[str, Label] | None:
     labels: dict[str, Label] = {}
 
     def collect(tag: str, attributes: dict[str, str]) -> None:
-        name = attributes.get("imageName")
-        if tag != "Item" or name is None:
+        if tag != "Item":
+            return
+        name = attributes.get("imageName", "").strip()
+        if not name:
+            problems.append(Problem("damaged list", path.name, f"an entry without imageName: {attributes}"))
             return
         if name in labels:
             problems.append(Problem("duplicate", path.name, f"{name} is labelled twice"))
-        labels[name] = Label(attributes.get("vehicleID"), attributes.get("cameraID"))
+        vehicle, camera = (attributes.get(key, "").strip() or None for key in ("vehicleID", "cameraID"))
+        labels[name] = Label(vehicle, camera)
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = collect
@@ -74,12 +78,18 @@ def read_tracks(path: Path, problems: list[Problem]) -> list[tuple[str, list[str
     if text is None:
         return None
     tracks = []
-    for line in text.splitlines():
-        words = line.split()
-        named = bool(words) and (Path(words[0]).suffix.lower() not in IMAGE_SUFFIXES or words[0] in words[1:])
-        images = list(dict.fromkeys(words[1:] if named else words))
-        if images:
-            tracks.append((words[0] if named else "", images))
+    for words in filter(None, map(str.split, text.splitlines())):
+        named = Path(words[0]).suffix.lower() not in IMAGE_SUFFIXES or words[0] in words[1:]
+        counts = Counter(words[1:] if named else words)
+        problems += [
+            Problem("duplicate", path.name, f"{image} is {n} times in the track of {words[0]}")
+            for image, n in counts.items()
+            if n > 1
+        ]
+        if counts:
+            tracks.append((words[0] if named else "", list(counts)))
+        else:
+            problems.append(Problem("damaged list", path.name, f"track {words[0]} has no images"))
     return tracks
 
 
@@ -95,6 +105,9 @@ def _read_text(path: Path, problems: list[Problem]) -> str | None:
     if not content.strip():
         problems.append(Problem("damaged list", path.name, "the file is empty"))
         return None
-    if content.startswith(codecs.BOM_UTF8):
-        return content.decode("utf-8-sig", errors="replace")
-    return content.decode("gb18030", errors="replace")  # contains gb2312 and ASCII
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("gb18030", errors="replace")  # contains gb2312

@@ -16,26 +16,36 @@ __all__ = ["group_into_tracklets", "own_tracklets", "tracklets_from_list"]
 def tracklets_from_list(
     tracks: Iterable[tuple[str, list[str]]],
     images: Sequence[Tracklet],
+    folder: str,
     list_name: str,
     problems: list[Problem],
 ) -> tuple[Tracklet, ...]:
     """Put images together as a track list says; whatever does not fit becomes a problem.
 
     A track takes vehicle and camera from its first frame; frames of another vehicle or camera are left out.
+
+    Args:
+        tracks: of read_tracks.
+        images: what is there.
+        folder: the images' folder, as problems name it.
+        list_name: the track list's file name.
+        problems: is added to; a missing image that is in it already is not named again.
     """
+    reported = {problem.where for problem in problems if problem.kind == "missing file"}
     by_name = {_name(image): image for image in images}
     used: set[str] = set()
     tracklets = []
     for track_name, names in tracks:
         present = [by_name[name] for name in names if name in by_name]
-        problems += [
-            Problem("missing file", list_name, f"{name} is in a track") for name in names if name not in by_name
-        ]
+        absent = [f"{folder}/{name}" for name in names if name not in by_name]
+        problems += [Problem("missing file", where, f"is in {list_name}") for where in absent if where not in reported]
         problems += [Problem("duplicate", list_name, f"{name} is in two tracks") for name in names if name in used]
         used.update(names)
         if present:
             tracklets.append(_joined(present, track_name, list_name, problems))
-    problems += [Problem("not in a track", name, f"not in {list_name}") for name in by_name if name not in used]
+    problems += [
+        Problem("not in a track", f"{folder}/{name}", f"not in {list_name}") for name in by_name if name not in used
+    ]
     return tuple(tracklets)
 
 
@@ -53,8 +63,7 @@ def group_into_tracklets(images: Sequence[Tracklet]) -> tuple[Tracklet, ...]:
     """Make a tracklet of all images with the same vehicle, camera and sequence, in order of their times."""
     groups: dict[tuple[str | None, str | None, str], list[tuple[int, Tracklet]]] = defaultdict(list)
     for image in images:
-        name = parse_name(_name(image))
-        sequence, time = (name.sequence, name.time) if name else ("", 0)
+        sequence, time = _moment(_name(image))
         groups[image.vehicle, image.camera, sequence].append((time, image))
     tracklets = []
     for (vehicle, camera, sequence), members in groups.items():
@@ -67,8 +76,8 @@ def group_into_tracklets(images: Sequence[Tracklet]) -> tuple[Tracklet, ...]:
 def own_tracklets(queries: Sequence[Tracklet], tracklets: Iterable[Tracklet]) -> tuple[Tracklet, ...]:
     """Find each query image's own tracklet.
 
-    That is the tracklet of its vehicle and camera that holds the query's frame (by file name), else the one nearest in
-    time. A query whose vehicle and camera have no tracklet is its own.
+    That is the tracklet of its vehicle and camera that holds the query's frame (the file itself, or one of its name),
+    else the one nearest in time. A query whose vehicle and camera have no tracklet is its own.
     """
     candidates: dict[tuple[str | None, str | None], list[Tracklet]] = defaultdict(list)
     for tracklet in tracklets:
@@ -77,21 +86,23 @@ def own_tracklets(queries: Sequence[Tracklet], tracklets: Iterable[Tracklet]) ->
 
 
 def _own_tracklet(query: Tracklet, candidates: Sequence[Tracklet]) -> Tracklet:
-    name = _name(query)
-    for tracklet in candidates:
-        if any(_file_name(frame) == name for frame in tracklet.frames):
-            return tracklet
-    time = _time(name)
-    return min(candidates, key=lambda tracklet: _gap(time, tracklet), default=query)
+    def remoteness(tracklet: Tracklet) -> tuple[bool, bool, bool, int]:
+        return min(_remoteness(query.frames[0], frame) for frame in tracklet.frames)
+
+    return min(candidates, key=remoteness, default=query)
 
 
-def _gap(time: int, tracklet: Tracklet) -> int:
-    return min(abs(_time(_file_name(frame)) - time) for frame in tracklet.frames)
+def _remoteness(query: object, frame: object) -> tuple[bool, bool, bool, int]:
+    """Order frames as seen from a query: itself, its copy, those of its recording; and these by time."""
+    name, other = _file_name(query), _file_name(frame)
+    (sequence, time), (other_sequence, other_time) = _moment(name), _moment(other)
+    same_file = isinstance(frame, Path) and frame == query
+    return not same_file, other != name, other_sequence != sequence, abs(other_time - time)
 
 
-def _time(file_name: str) -> int:
+def _moment(file_name: str) -> tuple[str, int]:
     name = parse_name(file_name)
-    return name.time if name else 0
+    return (name.sequence, name.time) if name else ("", 0)
 
 
 def _name(image: Tracklet) -> str:

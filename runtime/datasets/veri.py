@@ -27,7 +27,7 @@ def read(root: Path) -> Dataset:
     if tracks is None:
         tracklets = group_into_tracklets(gallery)
     else:
-        tracklets = tracklets_from_list(tracks, gallery, "test_track.txt", problems)
+        tracklets = tracklets_from_list(tracks, gallery, "image_test", "test_track.txt", problems)
     return Dataset(
         layout="veri",
         root=root,
@@ -57,7 +57,7 @@ def _read_images(
         problems += [Problem("missing file", f"{folder.name}/{name}") for name in listed if name not in on_disk]
         unlisted = sorted(on_disk.keys() - set(listed))
         problems += [Problem("not in name list", f"{folder.name}/{name}") for name in unlisted]
-    if labels is not None and part != "query":
+    if labels is not None:
         problems += [Problem("not in label file", f"{folder.name}/{name}") for name in on_disk if name not in labels]
         absent = labels.keys() - on_disk.keys() - set(listed or ())
         problems += [Problem("missing file", f"{folder.name}/{name}", "has a label") for name in sorted(absent)]
