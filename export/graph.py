@@ -54,7 +54,7 @@ def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
     onnx.helper.set_model_props(proto, {CARD_KEY: card.model_copy(update={"opset": OPSET}).model_dump_json()})
     try:
         onnx.checker.check_model(proto, full_check=True)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(f"the graph of {card.backbone} is not valid ONNX ({error})") from None
     onnx.save(proto, path)
 

@@ -119,9 +119,14 @@ def _decoded(
 
 def _decode(preprocessing: Preprocessing, arrival: Arrival, index: int, last: bool) -> _Slot:
     try:
-        pixels = resize(read_frame(arrival.tracklet.frames[index]), preprocessing.height, preprocessing.width)
+        crop = read_frame(arrival.tracklet.frames[index])
+        if crop.dtype != np.uint8 or crop.shape[2:] != (3,) or crop.size == 0:
+            raise DataError(
+                f"frame {index} of {arrival.tracklet.id} is {crop.dtype} {list(crop.shape)}, expected uint8 [H, W, 3]"
+            )
     except DataError as error:
         return _Slot(arrival, index, last, np.empty((0, 0, 3), np.uint8), failure=str(error))
+    pixels = resize(crop, preprocessing.height, preprocessing.width)
     return _Slot(arrival, index, last, pixels.transpose(2, 0, 1))
 
 

@@ -57,7 +57,7 @@ class Bundle:
     def graph(self, precision: str) -> Path:
         """Path of a precision's graph. Raises ModelError where the bundle has none."""
         if precision not in self.precisions:
-            there_are = ", ".join(self.precisions)
+            there_are = ", ".join(self.precisions) or "none"
             raise ModelError(f"{self.root} has no {precision} graph; it has {there_are}")
         return self.root / graph_file(precision)
 

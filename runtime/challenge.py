@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from reid.runtime.datasets.dataset import Dataset
+from reid.runtime.datasets.dataset import Challenge, Dataset
 from reid.runtime.embedding import embed, watched
 from reid.runtime.errors import DataError
 from reid.runtime.gallery import Gallery
 from reid.runtime.sessions.session import Session
 from reid.runtime.storage import atomic_write
+from reid.runtime.tracklet import Tracklet
 
-__all__ = ["RANKS", "write_submission"]
+__all__ = ["RANKS", "challenge_of", "write_submission"]
 
 RANKS = 100
+
+
+def challenge_of(dataset: Dataset) -> Challenge:
+    """Give a data set's challenge images.
+
+    Raises:
+        DataError: it has none, or their names are not the distinct numbers that the file consists of.
+    """
+    challenge = dataset.challenge
+    if challenge is None or not challenge.query or not challenge.gallery:
+        raise DataError(
+            f"{dataset.root} has no challenge images (image_query, image_test): --submission is for CityFlow"
+        )
+    for images in (challenge.query, challenge.gallery):
+        _check_numbers(images)
+    return challenge
+
+
+def _check_numbers(images: Sequence[Tracklet]) -> None:
+    seen: dict[int, Tracklet] = {}
+    for image in images:
+        if not image.id.isdecimal():
+            raise DataError(f"{image.frames[0]}: a challenge image's name is its number; move it elsewhere")
+        first = seen.setdefault(int(image.id), image)
+        if first is not image:
+            raise DataError(f"{image.frames[0]} has the number of {first.frames[0]}; remove one of them")
 
 
 def write_submission(
@@ -24,7 +51,7 @@ def write_submission(
     path: Path,
     *,
     on_frames: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
+) -> tuple[str, ...]:
     """Write one line a query, in the order of the queries' numbers: its best 100 test images' numbers.
 
     Args:
@@ -33,17 +60,17 @@ def write_submission(
         path: the file to write.
         on_frames: called with (images done, images in all).
 
+    Returns:
+        The test images that could not be read, and so are in no line, each with the reason.
+
     Raises:
-        DataError: the data set has no challenge images, or a query cannot be read (the file needs a line for each).
+        DataError: see challenge_of, or a query cannot be read (the file needs a line for each).
     """
-    challenge = dataset.challenge
-    if challenge is None or not challenge.query or not challenge.gallery:
-        raise DataError(
-            f"{dataset.root} has no challenge images (image_query, image_test): --submission is for CityFlow"
-        )
+    challenge = challenge_of(dataset)
     entries = embed(session, (*challenge.gallery, *challenge.query))
     entries = watched(entries, len(challenge.gallery) + len(challenge.query), on_frames)
-    gallery = Gallery.collect(islice(entries, len(challenge.gallery)), session.card.fingerprint)
+    members = list(islice(entries, len(challenge.gallery)))
+    gallery = Gallery.collect(members, session.card.fingerprint)
     queries = list(entries)
     for entry in queries:
         if entry.embedding is None:
@@ -52,3 +79,4 @@ def write_submission(
         " ".join(str(int(match.tracklet.id)) for match in ranking.matches) for ranking in gallery.rank(queries, RANKS)
     )
     atomic_write(path, "".join(f"{line}\n" for line in lines).encode())
+    return tuple(failure.reason for entry in members for failure in entry.unreadable)

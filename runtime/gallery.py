@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -43,9 +42,14 @@ class Gallery:
         Raises:
             DataError: none is left.
         """
-        kept = [(entry.tracklet, entry.embedding) for entry in embedded if entry.embedding is not None]
+        kept, reason = [], ""
+        for entry in embedded:
+            if entry.embedding is not None:
+                kept.append((entry.tracklet, entry.embedding))
+            else:
+                reason = reason or f": {entry.unreadable[0].reason}"
         if not kept:
-            raise DataError("no image of the gallery can be read; look at one of its files")
+            raise DataError(f"no image of the gallery can be read{reason}")
         tracklets, embeddings = zip(*kept, strict=True)
         return cls(tuple(tracklets), np.stack(embeddings), fingerprint)
 
@@ -88,9 +92,11 @@ class Gallery:
             with np.load(path, allow_pickle=False) as stored:
                 fields = {name: stored[name] for name in stored.files}
             version, made_by = int(fields["format_version"]), str(fields["fingerprint"])
-            rows = [fields[name].tolist() for name in ("ids", "pictures", "cameras", "vehicles")]
-            embeddings = np.asarray(fields["embeddings"], np.float32)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            rows = list(
+                zip(*(fields[name].tolist() for name in ("ids", "pictures", "cameras", "vehicles")), strict=True)
+            )
+            embeddings = np.asarray(fields["embeddings"], np.float32).reshape(len(rows), -1)
+        except Exception:  # damage to a zip file of arrays shows as any of a dozen exceptions
             raise DataError(f"{path} is not a readable gallery; make it anew from its folder") from None
         if version > _FORMAT_VERSION:
             raise DataError(f"{path} has format version {version}, newer than {_FORMAT_VERSION}: update reid")
@@ -101,6 +107,6 @@ class Gallery:
             )
         tracklets = (
             Tracklet(identity, (Path(picture),), camera or None, vehicle or None)
-            for identity, picture, camera, vehicle in zip(*rows, strict=True)
+            for identity, picture, camera, vehicle in rows
         )
         return cls(tuple(tracklets), embeddings, made_by)

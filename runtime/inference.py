@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from reid.runtime.datasets.plain import read_plain_folder
@@ -13,12 +14,11 @@ from reid.runtime.gallery import Gallery
 from reid.runtime.rankings import Ranking, write_csv, write_json
 from reid.runtime.report import write_report
 from reid.runtime.sessions.session import Session
-from reid.runtime.storage import atomic_directory
-from reid.runtime.tracklet import Tracklet
 
-__all__ = ["Inference", "infer", "write_results"]
+__all__ = ["RANKINGS_FILE", "Inference", "infer", "write_results"]
 
 RANKINGS_FILE = "rankings.json"
+"""By this file a folder is known as one of results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Inference:
         rankings: one for each query of which something could be read, in order.
         gallery: that was ranked.
         unreadable: names of the frames that were left out, with the reason.
-        frames: how many went through the session.
+        frames: how many there were, the unreadable ones included.
     """
 
     rankings: tuple[Ranking, ...]
@@ -45,7 +45,7 @@ def infer(
     *,
     k: int,
     batch_size: int = DEFAULT_BATCH_SIZE,
-    on_frames: Callable[[str, int, int], None] = lambda what, done, total: None,
+    on_frames: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inference:
     """Rank the gallery's tracklets for each query tracklet.
 
@@ -55,42 +55,35 @@ def infer(
         query: a folder.
         k: matches per query.
         batch_size: frames per run of the session.
-        on_frames: called with ("gallery" or "query", frames done, frames in all).
+        on_frames: called with (frames done, frames in all), of gallery and query together.
 
     Raises:
         DataError: a folder is absent or holds no readable image.
         ModelError: the saved gallery was made by another model.
     """
     queries = read_plain_folder(query)
+    saved = Gallery.load(gallery, session.card.fingerprint) if gallery.is_file() else None
+    tracklets = [] if saved else read_plain_folder(gallery)
+    frames = sum(len(tracklet.frames) for tracklet in (*tracklets, *queries))
+    # Not in one go: in batches of their own, queries are embedded to the same bits whatever the gallery is.
+    parts = (embed(session, part, batch_size=batch_size) for part in (tracklets, queries))
     unreadable: list[str] = []
-
-    def embedded(what: str, tracklets: Sequence[Tracklet]) -> list[Embedded]:
-        total = sum(len(tracklet.frames) for tracklet in tracklets)
-        stream = embed(session, tracklets, batch_size=batch_size)
-        entries = list(watched(stream, total, lambda done, total: on_frames(what, done, total)))
-        unreadable.extend(failure.reason for entry in entries for failure in entry.unreadable)
-        return entries
-
-    if gallery.is_file():
-        members = Gallery.load(gallery, session.card.fingerprint)
-        frames = 0
-    else:
-        tracklets = read_plain_folder(gallery)
-        frames = sum(len(tracklet.frames) for tracklet in tracklets)
-        members = Gallery.collect(embedded("gallery", tracklets), session.card.fingerprint)
-    rankings = tuple(members.rank(embedded("query", queries), k))
+    stream = _noting_unreadable(watched(chain.from_iterable(parts), frames, on_frames), unreadable)
+    members = saved or Gallery.collect(islice(stream, len(tracklets)), session.card.fingerprint)
+    rankings = tuple(members.rank(stream, k))
     if not rankings:
         raise DataError(f"no image of {query} can be read: {unreadable[-1]}")
-    frames += sum(len(tracklet.frames) for tracklet in queries)
     return Inference(rankings, members, tuple(unreadable), frames)
 
 
-def write_results(output: Path, inference: Inference, session: Session) -> None:
-    """Write rankings.json, rankings.csv, report.html and gallery.npz into a folder that is whole or absent.
+def _noting_unreadable(entries: Iterable[Embedded], unreadable: list[str]) -> Iterator[Embedded]:
+    for entry in entries:
+        unreadable.extend(failure.reason for failure in entry.unreadable)
+        yield entry
 
-    Raises:
-        ReidError: the folder exists and holds something else.
-    """
+
+def write_results(folder: Path, inference: Inference, session: Session) -> None:
+    """Write rankings.json, rankings.csv, report.html and gallery.npz into a folder that exists."""
     facts = {
         "model": inference.gallery.fingerprint[:12],
         "session": session.device,
@@ -98,19 +91,18 @@ def write_results(output: Path, inference: Inference, session: Session) -> None:
         "gallery": f"{len(inference.gallery.tracklets):,} tracklets",
         "frames": f"{inference.frames:,}",
     }
-    with atomic_directory(output, replaces=RANKINGS_FILE) as folder:
-        write_json(
-            folder / RANKINGS_FILE,
-            inference.rankings,
-            fingerprint=inference.gallery.fingerprint,
-            unreadable=inference.unreadable,
-        )
-        write_csv(folder / "rankings.csv", inference.rankings)
-        inference.gallery.save(folder / "gallery.npz")
-        write_report(
-            folder / "report.html",
-            inference.rankings,
-            title="Ranked gallery",
-            facts=facts,
-            unreadable=inference.unreadable,
-        )
+    write_json(
+        folder / RANKINGS_FILE,
+        inference.rankings,
+        fingerprint=inference.gallery.fingerprint,
+        unreadable=inference.unreadable,
+    )
+    write_csv(folder / "rankings.csv", inference.rankings)
+    inference.gallery.save(folder / "gallery.npz")
+    write_report(
+        folder / "report.html",
+        inference.rankings,
+        title="Ranked gallery",
+        facts=facts,
+        unreadable=inference.unreadable,
+    )

@@ -37,11 +37,21 @@ def atomic_directory(target: Path, *, replaces: str) -> Iterator[Path]:
         for path in sorted(partial.rglob("*")):
             if path.is_file():
                 _flush_to_disk(path)
-        if target.exists():
-            target.rename(workspace / "replaced")
-        partial.rename(target)
+        _check_replaceable(target, replaces)  # again: much may have happened since
+        _put_in_place(partial, target, workspace / "replaced")
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _put_in_place(partial: Path, target: Path, replaced: Path) -> None:
+    try:
+        if target.exists():
+            target.rename(replaced)
+        partial.rename(target)
+    except BaseException:
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        raise
 
 
 def _check_replaceable(target: Path, marker: str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Read by OpenMP when PyTorch loads: spinning threads would fight with the loader's processes for few cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from reid.runtime.synthesis.veri import synthesize
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -71,6 +75,8 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: AN
         raise ModelError(f"timm has no model {name!r}{hint}")
     config = timm.get_pretrained_cfg(name)
     size: dict[str, Any] = {"img_size": image_size} if config and config.fixed_input_size else {}
+    if pretrained:
+        _ask_only_the_cache_without_network()
     try:
         model = timm.create_model(name, pretrained=pretrained, **size)
     except Exception as error:  # the hub's client raises errors of several libraries
@@ -78,11 +84,21 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: AN
             raise
         raise ReidError(
             f"the pretrained weights of {name} cannot be downloaded ({type(error).__name__}); "
-            "give a local file with --weights PATH, or --weights none"
+            "without network, give a local file with --weights PATH, or --weights none"
         ) from None
     if not hasattr(model, "forward_intermediates"):
         raise ModelError(f"{name} gives no intermediate features; choose another --backbone")
     return model
+
+
+def _ask_only_the_cache_without_network() -> None:
+    """Spare a machine without network the hub client's minute of retries; weights in its cache are still found."""
+    if getproxies():  # a proxy resolves the names
+        return
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
 
 
 def _load_strictly(model: Any, path: Path) -> None:  # noqa: ANN401

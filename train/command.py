@@ -72,7 +72,7 @@ def train(
     dataset = open_dataset(data, layout, needs="train")
     note_problems(dataset)
     folder = RunFolder(output or Path("runs") / f"{data.resolve().name}-{backbone}-{loss.value}")
-    folder.begin(resume=resume)
+    folder.check(resume=resume)
     result = _train(dataset, settings, folder, resume=resume)
     if as_json:
         print_json(result)

@@ -90,7 +90,7 @@ def train(dataset: Dataset, recipe: Recipe, run: RunFolder, *, resume: bool, wat
     Args:
         dataset: whose training split is used; a share of its vehicles is held out to choose the best epoch.
         recipe: all settings.
-        run: where to; already begun.
+        run: where to; already checked.
         resume: go on from the run's last whole epoch.
         watcher: is told how it goes.
 
@@ -101,16 +101,14 @@ def train(dataset: Dataset, recipe: Recipe, run: RunFolder, *, resume: bool, wat
     train_split, query, gallery, held_out = hold_out_vehicles(dataset.train, share=recipe.held_out, seed=recipe.seed)
     images = Images(train_split.images, recipe.image_size)
     sampler = PKSampler(images.vehicles, p=recipe.vehicles_per_batch, k=recipe.images_per_vehicle, seed=recipe.seed)
-    learner, card = _prepare(recipe, images.identities)
+    learner, card = _prepare(recipe, images.identities, weights="none" if resume else recipe.weights)
     facts = recipe_facts(recipe, data_fingerprint(dataset))
     modules = {"model": learner.model, "classifiers": learner.classifiers}
-    progress = Progress()
-    if resume:
-        progress = run.load_state(modules, learner.optimizer, facts)
-        run.forget_after(progress.epochs_done)
+    progress = run.load_state(modules, learner.optimizer, facts) if resume else Progress()
     card = card.model_copy(update={"training": run_facts(dataset, recipe, facts, held_out)})
     reference = reference_crops(gallery.images)
-
+    run.create()
+    run.forget_after(progress.epochs_done)
     with SummaryWriter(str(run.path / "tensorboard"), purge_step=progress.epochs_done + 1) as board:
         for epoch in range(progress.epochs_done + 1, recipe.epochs + 1):
             row = _train_epoch(learner, images, sampler, recipe, epoch, watcher)
@@ -125,10 +123,10 @@ def train(dataset: Dataset, recipe: Recipe, run: RunFolder, *, resume: bool, wat
     return Outcome(load_checkpoint(run.path).card, progress)
 
 
-def _prepare(recipe: Recipe, identities: int) -> tuple[_Learner, ModelCard]:
+def _prepare(recipe: Recipe, identities: int, *, weights: str) -> tuple[_Learner, ModelCard]:
     torch.manual_seed(recipe.seed)
     device = best_device()
-    backbone = create_backbone(recipe.backbone, recipe.levels, image_size=recipe.image_size, weights=recipe.weights)
+    backbone = create_backbone(recipe.backbone, recipe.levels, image_size=recipe.image_size, weights=weights)
     levels, preprocessing = describe(backbone, recipe.embedding_size, recipe.image_size)
     model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).to(device)
     model = model.to(memory_format=torch.channels_last)  # the faster layout on GPUs and on CPUs alike

@@ -16,10 +16,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from reid.runtime.errors import ReidError
 from reid.runtime.storage import atomic_write
-from reid.train.checkpoint import CHECKPOINT_FILE
 from reid.train.recipe import Recipe
 
-__all__ = ["Progress", "RunFolder"]
+__all__ = ["Progress", "RunFolder", "recipe_facts"]
+
+# A run that was stopped in its first epoch leaves some of these, and can be started anew.
+_OWN_NAMES = {"checkpoint.safetensors", "checkpoint.json", "last", "metrics.jsonl", "tensorboard"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +51,29 @@ class RunFolder:
         self._state_file = path / "last" / "state.safetensors"
         self._metrics_file = path / "metrics.jsonl"
 
-    def begin(self, *, resume: bool) -> None:
-        """Make the folder, and the link `latest` beside it.
+    def check(self, *, resume: bool) -> None:
+        """Refuse a folder that is not what the user thinks it is.
 
         Raises:
-            ReidError: a run is there already and `resume` is not set, or none is there and it is.
+            ReidError: a run is there already and `resume` is not set, or none is there and it is; or the folder holds
+                something else.
         """
         if resume and not self._state_file.exists():
             raise ReidError(f"{self.path} has no run to resume; leave --resume out to start one")
-        if not resume and self.path.exists() and any(self.path.iterdir()):
+        if resume or not self.path.exists():
+            return
+        if self._state_file.exists():
             raise ReidError(f"{self.path} exists; --resume continues it, --output names another folder")
+        if not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - _OWN_NAMES:
+            raise ReidError(f"{self.path} exists and is not a run; --output names another folder")
+
+    def create(self) -> None:
+        """Make the folder, and the link `latest` beside it."""
         (self.path / "last").mkdir(parents=True, exist_ok=True)
         latest = self.path.parent / "latest"
         if latest.is_symlink() or not latest.exists():
             latest.unlink(missing_ok=True)
             latest.symlink_to(self.path.name)
-
-    @property
-    def has_checkpoint(self) -> bool:
-        """Whether a best epoch was stored."""
-        return (self.path / CHECKPOINT_FILE).exists()
 
     def save_state(
         self,
@@ -127,7 +132,7 @@ class RunFolder:
         board.flush()
 
     def forget_after(self, epochs_done: int) -> None:
-        """Drop rows of epochs that the stored state does not know, which a stop between the two writes leaves."""
+        """Drop the rows of epochs that the stored state does not know, which a stop between the two writes leaves."""
         if self._metrics_file.exists():
             rows = self._metrics_file.read_text().splitlines()
             known = "".join(f"{row}\n" for row in rows[:epochs_done])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import sys
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,12 +71,21 @@ def _print_tables(inspection: Inspection) -> None:
     counts = Table("split", "identities", "cameras", "images", "tracklets", title=f"layout {inspection.layout}")
     for name, split in inspection.splits.items():
         counts.add_row(name, *(f"{number:,}" for number in asdict(split).values()))
-    problems = Table("problem", "where", "detail", title=f"{len(inspection.problems)} problems")
+    problems = Table(title=f"{len(inspection.problems)} problems")
+    for column in ("problem", "where", "detail"):
+        problems.add_column(column, overflow="fold")
     for problem in inspection.problems:
-        problems.add_row(problem.kind, problem.where, problem.detail)
-    console = Console(markup=False)
+        problems.add_row(*map(_printable, astuple(problem)))
+    # In a file or a pipe, a line is as long as it must be, so that names can be searched for.
+    console = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(counts)
     console.print(problems if inspection.problems else "no problems")
+
+
+def _printable(text: str) -> str:
+    """Escape what the output cannot say, such as a file name that is no valid text."""
+    encoding = sys.stdout.encoding
+    return text.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
 def main() -> None:

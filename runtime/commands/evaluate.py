@@ -11,7 +11,7 @@ from reid.runtime.commands.shell import application, note, note_problems, print_
 
 if TYPE_CHECKING:
     from reid.runtime.datasets.dataset import Dataset
-    from reid.runtime.evaluation import EmbeddedData
+    from reid.runtime.evaluation import EmbeddedData, Protocol
     from reid.runtime.sessions.session import Session
 
 app = application()
@@ -37,29 +37,42 @@ def evaluate(
 
     Gallery entries of the query's vehicle and camera are left out; queries without a right answer are not counted.
     """
+    from reid.runtime.challenge import challenge_of
     from reid.runtime.datasets.layout import open_dataset
-    from reid.runtime.evaluation import embed_data, evaluate_protocol, parse_protocols
+    from reid.runtime.evaluation import embed_data, evaluate_protocol
     from reid.runtime.sessions.session import open_session
 
-    chosen = parse_protocols(protocols)
+    chosen = _chosen(protocols)
     dataset = open_dataset(data, layout, needs="query")
     note_problems(dataset)
+    if submission is not None:
+        challenge_of(dataset)  # that it has none is better known before the work than after it
     with open_session(model, session, precision) as opened:
         with progress("embedding") as on_frames:
             embedded = embed_data(opened, dataset.query, dataset.gallery, on_frames=on_frames)
         scores = {protocol.name: evaluate_protocol(embedded, protocol, rerank=rerank).summary() for protocol in chosen}
-        if submission is not None:
-            _write_submission(opened, dataset, submission)
         result = {
             "protocols": scores,
             "model": _model_facts(model, opened, precision),
             "data": _data_facts(dataset, embedded),
             "rerank": rerank,
         }
+        if submission is not None:
+            result["submission"] = _write_submission(opened, dataset, submission)
     if as_json:
         print_json(result)
     else:
         _print_table(result)
+
+
+def _chosen(protocols: str) -> tuple[Protocol, ...]:
+    from reid.runtime.errors import DataError
+    from reid.runtime.evaluation import parse_protocols
+
+    try:
+        return parse_protocols(protocols)
+    except DataError as error:
+        raise typer.BadParameter(str(error), param_hint="--protocols") from None
 
 
 def _model_facts(model: Path, session: Session, precision: str) -> dict[str, Any]:
@@ -84,11 +97,12 @@ def _data_facts(dataset: Dataset, embedded: EmbeddedData) -> dict[str, Any]:
     }
 
 
-def _write_submission(session: Session, dataset: Dataset, path: Path) -> None:
+def _write_submission(session: Session, dataset: Dataset, path: Path) -> dict[str, Any]:
     from reid.runtime.challenge import write_submission
 
     with progress("embedding the challenge") as on_frames:
-        write_submission(session, dataset, path, on_frames=on_frames)
+        unreadable = write_submission(session, dataset, path, on_frames=on_frames)
+    return {"path": str(path), "unreadable": list(unreadable)}
 
 
 def _print_table(result: dict[str, Any]) -> None:
@@ -104,7 +118,7 @@ def _print_table(result: dict[str, Any]) -> None:
     for name, scores in result["protocols"].items():
         if scores["unanswerable"]:
             note(f"note: {name}: {scores['unanswerable']} queries have no right answer and are not counted")
-    unreadable = result["data"]["unreadable"]
+    unreadable = result["data"]["unreadable"] + result.get("submission", {}).get("unreadable", [])
     if unreadable:
         note(f"note: {len(unreadable)} frames could not be read and were left out: {', '.join(unreadable[:5])}")
     split = result["data"]["split"]

@@ -29,14 +29,16 @@ def infer(
 
     In both folders a sub-folder is a tracklet, and a loose image is a tracklet of one frame.
     """
+    from reid.runtime.inference import RANKINGS_FILE, write_results
     from reid.runtime.inference import infer as rank
-    from reid.runtime.inference import write_results
     from reid.runtime.sessions.session import open_session
+    from reid.runtime.storage import atomic_directory
 
-    with open_session(model, session, precision) as opened:
-        with progress("embedding") as bar:
-            inference = rank(opened, gallery, query, k=top_k, on_frames=lambda what, done, total: bar(done, total))
-        write_results(output, inference, opened)
+    # The folder comes first: that it cannot be written is better known before the work than after it.
+    with open_session(model, session, precision) as opened, atomic_directory(output, replaces=RANKINGS_FILE) as folder:
+        with progress("embedding") as on_frames:
+            inference = rank(opened, gallery, query, k=top_k, on_frames=on_frames)
+        write_results(folder, inference, opened)
         device = opened.device
     unreadable = list(inference.unreadable)
     if unreadable:

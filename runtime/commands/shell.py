@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -28,6 +31,8 @@ _EXTRAS = {
     "onnxscript": "export",
 }
 
+_INTERRUPTED = 128 + signal.SIGINT
+
 
 def application() -> typer.Typer:
     """Make a command without shell completion, and without traceback art."""
@@ -36,20 +41,47 @@ def application() -> typer.Typer:
 
 def run(app: typer.Typer) -> None:
     """Run a command; a user's mistake ends in one line on standard error and a non-zero exit code."""
+    interrupted = _watch_for_interrupt()
     try:
         app()
-    except ReidError as error:
-        _fail(str(error), error.exit_code)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except Exception as error:
+        if interrupted.is_set():  # a library made an error of its own of Ctrl-C
+            sys.exit(_INTERRUPTED)
+        sentence = _sentence(error)
+        if sentence is None:
             raise
-        _fail(f"this needs {package}, which is not installed: pip install 'reid[{_EXTRAS[package]}]'")
-    except OSError as error:
-        _fail(_sentence(error))
+        print(f"error: {sentence}".replace("\n", " "), file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, ReidError) else 1)
 
 
-def _sentence(error: OSError) -> str:
+def _watch_for_interrupt() -> threading.Event:
+    interrupted = threading.Event()
+
+    def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
+    return interrupted
+
+
+def _sentence(error: Exception) -> str | None:
+    """Say in one line what a user can put right; None where the mistake is ours."""
+    if isinstance(error, ReidError):
+        return str(error)
+    if isinstance(error, OSError):
+        return _about_files(error)
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package in _EXTRAS:
+            return f"this needs {package}, which is not installed: pip install 'reid[{_EXTRAS[package]}]'"
+    return None
+
+
+def _about_files(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     remedies = {
         errno.ENOSPC: "the disk is full; nothing was left half-written, free some space and run it again",
@@ -57,12 +89,7 @@ def _sentence(error: OSError) -> str:
         errno.EACCES: "permission denied; choose another folder or ask its owner",
         errno.EROFS: "the file system is read-only; choose another --output",
     }
-    return where + remedies.get(error.errno or 0, error.strerror or str(error))
-
-
-def _fail(message: str, exit_code: int = 1) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(exit_code)
+    return where + remedies.get(error.errno or 0, f"{error.strerror or error}; check the path")
 
 
 def note(message: str) -> None:

@@ -63,18 +63,22 @@ def _read_challenge(root: Path, problems: list[Problem]) -> Challenge:
         label_file = root / f"{part}_label.xml"
         labels = (read_labels(label_file, problems) if label_file.exists() else None) or {}
         images = _read_part(root, part, labels, problems)
-        if part == "test":
-            # These tracks are only checked: the challenge ranks images.
-            tracklets_from_list(
-                read_tracks(root / "test_track.txt", problems) or (),
-                [Tracklet(path.stem, (path,)) for path in images.values()],
-                "image_test",
-                "test_track.txt",
-                problems,
-            )
         cameras = {name: label.camera for name, label in labels.items()}
         sides.append(tuple(Tracklet(path.stem, (path,), cameras.get(name)) for name, path in images.items()))
-    return Challenge(*sides)
+    query, gallery = ([image for image in side if _is_numbered(image, problems)] for side in sides)
+    tracks = read_tracks(root / "test_track.txt", problems)
+    if tracks is not None:  # only checked: the challenge ranks images
+        tracklets_from_list(tracks, sides[1], "image_test", "test_track.txt", problems)
+    return Challenge(tuple(query), tuple(gallery))
+
+
+def _is_numbered(image: Tracklet, problems: list[Problem]) -> bool:
+    """Whether the challenge's submission file, which holds numbers, can name an image."""
+    if image.id.isdecimal():
+        return True
+    where = "/".join(Path(str(image.frames[0])).parts[-2:])
+    problems.append(Problem("unknown identity", where, "its name is not a number; not used"))
+    return False
 
 
 def _read_part(root: Path, part: str, labels: Mapping[str, Label], problems: list[Problem]) -> dict[str, Path]:

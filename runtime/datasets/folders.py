@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reid.runtime.datasets.cityflow import EVALUATION_SHARE
 from reid.runtime.datasets.dataset import Dataset, Problem, Split
-from reid.runtime.datasets.names import parse_name
+from reid.runtime.datasets.names import JUNK, parse_name
 from reid.runtime.datasets.splitting import hold_out_vehicles
 from reid.runtime.datasets.tracks import group_into_tracklets, own_tracklets
 from reid.runtime.errors import DataError
@@ -45,10 +45,12 @@ def _read(
     problems: list[Problem] = []
     folders = {part: _first_folder(root, names) for part, names in SPLIT_FOLDERS.items()}
     splits = {part: read_split(root, folder, problems) for part, folder in folders.items() if folder}
-    if "query" in splits and "gallery" in splits:
-        query = as_queries(splits["query"], splits["gallery"])
-        train = splits.get("train", Split())
-        return Dataset(layout, root, train, query, splits["gallery"], tuple(problems))
+    if "query" in splits or "gallery" in splits:
+        train, query, gallery = (splits.get(part, Split()) for part in ("train", "query", "gallery"))
+        for part, split in (("train", train), ("query", query), ("gallery", gallery)):
+            if not split.images:
+                problems.append(Problem("empty split", part, "the folder is missing or holds no usable images"))
+        return Dataset(layout, root, train, as_queries(query, gallery), gallery, tuple(problems))
     labelled = splits["train"] if "train" in splits else read_split(root, root, problems)
     try:
         train, query, gallery, facts = hold_out_vehicles(labelled, share=EVALUATION_SHARE, seed=0)
@@ -64,19 +66,20 @@ def _first_folder(root: Path, names: tuple[str, ...]) -> Path | None:
 
 def _tracklets_in(root: Path, folder: Path, problems: list[Problem]) -> Split:
     tracklets = []
+    loose = _loose_images(folder)
     for vehicle in _sub_folders(folder):
-        for track in _sub_folders(vehicle):
+        tracks = _sub_folders(vehicle)
+        loose += _loose_images(vehicle)
+        if not tracks:
+            problems.append(Problem("empty split", str(vehicle.relative_to(root)), "the vehicle has no tracklets"))
+        for track in tracks:
             frames = tuple(sorted(path for path in track.iterdir() if is_image(path)))
             name = str(track.relative_to(folder))
             if frames:
                 tracklets.append(Tracklet(name, frames, track.name.partition("_")[0], vehicle.name))
             else:
                 problems.append(Problem("empty split", str(track.relative_to(root)), "the tracklet holds no images"))
-        problems += [
-            Problem("not in a track", str(path.relative_to(root)), "not used")
-            for path in sorted(vehicle.iterdir())
-            if path.is_file() and is_image(path)
-        ]
+    problems += [Problem("not in a track", str(path.relative_to(root)), "not used") for path in loose]
     images = (
         Tracklet(str(Path(frame).relative_to(folder).with_suffix("")), (frame,), tracklet.camera, tracklet.vehicle)
         for tracklet in tracklets
@@ -88,6 +91,10 @@ def _tracklets_in(root: Path, folder: Path, problems: list[Problem]) -> Split:
 
 def _sub_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _loose_images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if is_image(path) and not path.is_dir())
 
 
 def _middle_frames(split: Split, gallery: Split) -> Split:
@@ -102,7 +109,7 @@ def _named_images_in(root: Path, folder: Path, problems: list[Problem]) -> Split
         if name is None:
             where = str(path.relative_to(root))
             problems.append(Problem("unknown identity", where, "not a VeRi-style or Market-style name"))
-        elif name.vehicle != "-1":  # Market's junk boxes count neither as right nor as wrong
+        elif name.vehicle != JUNK:  # junk boxes count neither as right nor as wrong
             images.append(Tracklet(path.stem, (path,), name.camera, name.vehicle))
     return Split(tuple(images), group_into_tracklets(images))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from reid.runtime.datasets.dataset import Dataset, Problem, Split
@@ -73,21 +74,30 @@ def _shared_identities(dataset: Dataset) -> Iterator[Problem]:
 
 
 def _image_problems(root: Path, splits: dict[str, Split], on_image: Callable[[int, int], None]) -> Iterator[Problem]:
-    members = [(name, path) for name, split in splits.items() for path in _paths(split.images)]
-    paths = list(dict.fromkeys(path for _, path in members))
+    images = _images(splits)
+    outcomes: dict[Path, bytes | DataError] = {}
     with ThreadPoolExecutor() as pool:
-        outcomes = {}
-        for done, (path, outcome) in enumerate(zip(paths, pool.map(_open, paths), strict=True), start=1):
+        for done, (path, outcome) in enumerate(zip(images, pool.map(_open, images), strict=True), start=1):
             outcomes[path] = outcome
-            on_image(done, len(paths))
+            on_image(done, len(images))
     for path, outcome in outcomes.items():
         if isinstance(outcome, DataError):
             yield Problem("unreadable image", _relative(path, root), str(outcome).removeprefix(f"{path}: "))
-    yield from _duplicates(root, [(name, path, outcomes[path]) for name, path in members])
+    yield from _duplicates(root, images, outcomes)
 
 
-def _paths(images: Sequence[Tracklet]) -> Iterator[Path]:
-    return (frame for image in images for frame in image.frames if isinstance(frame, Path))
+def _images(splits: dict[str, Split]) -> dict[Path, tuple[str, Tracklet]]:
+    """List every image file with its split and its labels; what is both query and gallery counts as gallery."""
+    files: dict[Path, tuple[str, Tracklet]] = {}
+    for name, split in splits.items():
+        files |= {path: (name, image) for image in split.images for path in _paths(image)}
+    for name, split in splits.items():  # in tracklet folders, a query's other frames are images of no split
+        files = {path: (name, tracklet) for tracklet in split.tracklets for path in _paths(tracklet)} | files
+    return files
+
+
+def _paths(tracklet: Tracklet) -> Iterator[Path]:
+    return (frame for frame in tracklet.frames if isinstance(frame, Path))
 
 
 def _open(path: Path) -> bytes | DataError:
@@ -102,17 +112,27 @@ def _open(path: Path) -> bytes | DataError:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _duplicates(root: Path, members: Sequence[tuple[str, Path, bytes | DataError]]) -> Iterator[Problem]:
-    """Find images of the same bytes, but for a query's copy in the gallery, which is how VeRi makes its queries."""
-    seen: dict[bytes, list[tuple[str, Path]]] = defaultdict(list)
-    for split, path, digest in members:
+def _duplicates(
+    root: Path, images: Mapping[Path, tuple[str, Tracklet]], outcomes: Mapping[Path, bytes | DataError]
+) -> Iterator[Problem]:
+    """Find images of the same bytes, but for a query's copy in the gallery, which is how VeRi makes its queries.
+
+    Such a copy is of the query's vehicle and camera, so no protocol ranks it.
+    """
+    seen: dict[bytes, dict[tuple[str, str | None, str | None], Path]] = defaultdict(dict)
+    for path, (split, image) in images.items():
+        digest = outcomes[path]
         if isinstance(digest, DataError):
             continue
-        for other_split, other in seen[digest]:
-            if other != path and {split, other_split} != {"query", "gallery"}:
-                yield Problem("duplicate", _relative(path, root), f"same content as {_relative(other, root)}")
-                break
-        seen[digest].append((split, path))
+        view = split, image.vehicle, image.camera
+        others = (other for earlier, other in seen[digest].items() if not _are_query_and_copy(view, earlier))
+        for other in islice(others, 1):
+            yield Problem("duplicate", _relative(path, root), f"same content as {_relative(other, root)}")
+        seen[digest].setdefault(view, path)
+
+
+def _are_query_and_copy(one: tuple[str, str | None, str | None], other: tuple[str, str | None, str | None]) -> bool:
+    return {one[0], other[0]} == {"query", "gallery"} and one[1:] == other[1:]
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from reid.runtime.datasets import cityflow, folders, veri
 from reid.runtime.datasets.dataset import Dataset
+from reid.runtime.datasets.names import parse_name
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import is_image
 
@@ -24,7 +27,6 @@ READERS: dict[str, Reader] = {
     "flat": folders.read_flat,
 }
 
-_NUMBERED = re.compile(r"\d+\.\w+")
 _LISTS = (
     "train_label.xml",
     "test_label.xml",
@@ -32,7 +34,11 @@ _LISTS = (
     "train_track.txt",
     "test_track.txt",
     "name_train.txt",
+    "name_query.txt",
+    "name_test.txt",
 )
+_IMAGE_FOLDERS = ("image_train", "image_query", "image_test")
+_IMAGE_NAME = re.compile(rb"([\w.-]+)\.(?:jpe?g|png|bmp|webp)\b", re.IGNORECASE)
 
 
 def read_dataset(root: Path, layout: str | None = None) -> Dataset:
@@ -69,20 +75,32 @@ def open_dataset(root: Path, layout: str | None = None, *, needs: Literal["train
 
 def recognise(root: Path) -> str:
     """Tell which layout a folder has. Raises DataError where it is none that we know."""
-    if any((root / name).exists() for name in _LISTS) or (root / "image_train").is_dir():
-        numbered = any(_NUMBERED.fullmatch(name) for name in itertools.islice(_image_names(root), 20))
-        return "cityflow" if numbered or (root / "train_track.txt").exists() else "veri"
+    if any((root / name).exists() for name in _LISTS) or any((root / name).is_dir() for name in _IMAGE_FOLDERS):
+        return _numbered_or_named(root)
     split_folders = [root / name for names in folders.SPLIT_FOLDERS.values() for name in names]
     bases = [folder for folder in split_folders if folder.is_dir()] or [root]
-    if any(is_image(path) for base in bases for path in base.iterdir()):
+    loose = [path for base in bases for path in base.iterdir() if is_image(path)]
+    if any(parse_name(path.name) for path in loose):
         return "flat"
     if any(is_image(path) for base in bases for path in base.glob("*/*/*")):
         return "tracklets"
+    if loose:
+        return "flat"
     raise DataError(f"{root}: not a VeRi-776, CityFlow-ReID, tracklet or flat data set; --layout names one")
 
 
-def _image_names(root: Path) -> Iterator[str]:
-    for part in ("train", "test", "query"):
-        folder = root / f"image_{part}"
+def _numbered_or_named(root: Path) -> str:
+    """Tell CityFlow-ReID, whose images are numbered, from VeRi-776 by most of the names in folders and lists."""
+    numbered = Counter(stem.isdigit() for stem in _image_stems(root))
+    if numbered:
+        return "cityflow" if numbered[True] > numbered[False] else "veri"
+    return "cityflow" if any((root / name).exists() for name in ("train_track.txt", "query_label.xml")) else "veri"
+
+
+def _image_stems(root: Path) -> Iterator[bytes]:
+    for folder in (root / name for name in _IMAGE_FOLDERS):
         if folder.is_dir():
-            yield from (path.name for path in folder.iterdir() if is_image(path))
+            yield from (os.fsencode(path.stem) for path in folder.iterdir() if is_image(path))
+    for path in (root / name for name in _LISTS):
+        with contextlib.suppress(OSError):
+            yield from _IMAGE_NAME.findall(path.read_bytes())

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["ImageName", "parse_name"]
+__all__ = ["JUNK", "ImageName", "parse_name"]
+
+JUNK = "-1"
+"""The vehicle of Market's junk boxes, which are no vehicle in particular."""
 
 _PATTERN = re.compile(
     r"(?P<vehicle>-?\d+)_(?P<camera>c\d+)(?:s(?P<sequence>\d+))?_(?P<time>\d+)(?:_[^.]*)?(?:\.\w+)+", re.ASCII
@@ -17,7 +20,7 @@ class ImageName:
     """What an image's name says.
 
     Attributes:
-        vehicle: as written, "-1" for Market's junk boxes.
+        vehicle: as written; it may be JUNK.
         camera: "c003".
         sequence: Market's recording within the camera, "" in VeRi's names.
         time: the frame's number or time stamp, comparable within one camera and sequence.

@@ -60,4 +60,5 @@ def _one_a_camera(images: tuple[Tracklet, ...], random: np.random.Generator) -> 
     by_view: dict[tuple[str, str], list[Tracklet]] = defaultdict(list)
     for image in images:
         by_view[str(image.vehicle), str(image.camera)].append(image)
-    return tuple(by_view[view][random.integers(len(by_view[view]))] for view in sorted(by_view))
+    views = (sorted(by_view[view], key=lambda image: image.id) for view in sorted(by_view))
+    return tuple(view[random.integers(len(view))] for view in views)

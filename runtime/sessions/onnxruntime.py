@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.runtime.bundle import Bundle
+from reid.runtime.bundle import CARD_FILE, Bundle
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.model_card import ModelCard
 
@@ -36,12 +39,21 @@ def open(model: Path, device: str | None, precision: str) -> OnnxRuntimeSession:
 
     Raises:
         ModelError: the graph is damaged, or was not written by `reid-export`.
-        SessionError: the device's provider is missing or did not start.
+        SessionError: the device's provider is missing or did not start, or a precision is asked of an .onnx file.
     """
     if model.is_dir():
-        bundle = Bundle.open(model)
-        return OnnxRuntimeSession(bundle.graph(precision), device or _best_device(), bundle.card)
+        return _open_bundle(Bundle.open(model), device or _best_device(), precision)
+    if precision != "fp32":
+        raise SessionError(f"{model} is one graph, in its own precision; leave out --precision, or give its bundle")
     return OnnxRuntimeSession(model, device or _best_device())
+
+
+def _open_bundle(bundle: Bundle, device: str, precision: str) -> OnnxRuntimeSession:
+    session = OnnxRuntimeSession(bundle.graph(precision), device)
+    # The card holds the hashes of all other files, but its own: the graph's copy of it takes that part.
+    if session.card != bundle.card.model_copy(update={"files": {}}):
+        raise ModelError(f"{bundle.root / CARD_FILE} is not the card of its graph; export it again")
+    return session
 
 
 def _best_device() -> str:
@@ -63,10 +75,10 @@ def _has_nvidia_gpu() -> bool:
 class OnnxRuntimeSession:
     """A graph in ONNX Runtime. The arrays that `run` returns are the caller's."""
 
-    def __init__(self, graph: Path, device: str, card: ModelCard | None = None) -> None:
-        """Load `graph`; its card is taken from its metadata unless given."""
+    def __init__(self, graph: Path, device: str) -> None:
+        """Load `graph` and the card in its metadata."""
         self._session = _load(graph, device)
-        self.card = card or _card_of(self._session, graph)
+        self.card = _card_of(self._session, graph)
         self.device = f"ONNX Runtime on {'CPU' if device == 'cpu' else device.upper()}"
 
     def run(
@@ -99,17 +111,34 @@ def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has n
     provider = _PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
         raise SessionError(f"this ONNX Runtime has no {provider}: {_REMEDIES[device]}")
-    if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(graph), options, providers=[provider])
-    except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise ModelError(f"{graph}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
+    with _quiet():
+        if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()
+        try:
+            session = onnxruntime.InferenceSession(str(graph), options, providers=[provider], enable_fallback=0)
+        except (RuntimeError, ValueError) as error:
+            raise SessionError(f"{provider} did not start ({_first_line(error)}): {_REMEDIES[device]}") from None
+        except Exception as error:  # what is wrong with a graph: ONNX Runtime's exceptions share no base class
+            raise ModelError(f"{graph}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
     if session.get_providers()[0] != provider:
         raise SessionError(f"{provider} did not start: {_REMEDIES[device]}")
     return session
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ONNX Runtime from printing what our errors say, on standard output even."""
+    import onnxruntime
+
+    fatal, warning = 4, 2
+    onnxruntime.set_default_logger_severity(fatal)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        onnxruntime.set_default_logger_severity(warning)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from reid.runtime.datasets.dataset import Dataset
+from reid.runtime.datasets.layout import open_dataset
+from reid.runtime.errors import DataError, ReidError
+from reid.train.checkpoint import load_checkpoint
+from reid.train.loop import Outcome, Watcher, train
+from reid.train.recipe import Recipe
+from reid.train.run_folder import RunFolder
+
+RECIPE = Recipe(
+    backbone="resnet10t",
+    weights="none",
+    levels=(3, 4),
+    embedding_size=16,
+    image_size=32,
+    vehicles_per_batch=4,
+    images_per_vehicle=3,
+    epochs=3,
+    warmup_epochs=1,
+    learning_rate=1e-3,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(veri: Path) -> Dataset:
+    return open_dataset(veri, needs="train")
+
+
+@pytest.fixture(scope="module")
+def whole(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """A run that nothing interrupted."""
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "whole")
+    return run.path, train(dataset, RECIPE, run, resume=False)
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_model_learns_its_training_vehicles(whole: tuple[Path, Outcome]) -> None:
+    losses = [row["train"]["loss"] for row in rows(whole[0])]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_run_leaves_what_the_design_names(whole: tuple[Path, Outcome]) -> None:
+    run, outcome = whole
+    assert {"checkpoint.safetensors", "checkpoint.json", "last", "metrics.jsonl", "tensorboard"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert (run.parent / "latest").resolve() == run.resolve()
+    assert [row["epoch"] for row in rows(run)] == [1, 2, 3]
+    assert list((run / "tensorboard").iterdir())
+    assert not list(run.rglob("*.partial"))
+    assert outcome.progress.epochs_done == 3
+
+
+def test_the_checkpoint_is_of_the_best_epoch_and_says_where_it_comes_from(
+    whole: tuple[Path, Outcome], dataset: Dataset
+) -> None:
+    run, outcome = whole
+    scores = [row["held_out"]["i2i"]["mAP"] for row in rows(run)]
+    facts = load_checkpoint(run).card.training
+    assert facts["best_epoch"] == outcome.progress.best_epoch == scores.index(max(scores)) + 1
+    assert facts["held_out"] == rows(run)[facts["best_epoch"] - 1]["held_out"]
+    assert facts["recipe"]["seed"] == 0
+    assert facts["command"]
+    held_out = set(facts["data"]["held_out_vehicles"])
+    assert held_out
+    assert held_out < {image.vehicle for image in dataset.train.images}
+    assert len(load_checkpoint(run).reference) == 32
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path, stop_after: int
+) -> None:
+    run = RunFolder(tmp_path / "stopped")
+
+    def stop(row: dict[str, Any]) -> None:
+        if row["epoch"] == stop_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, RECIPE, run, resume=False, watcher=Watcher(on_epoch=stop))
+    run.check(resume=True)
+    train(dataset, RECIPE, run, resume=True)
+    expected = load_file(whole[0] / "last" / "state.safetensors")
+    actual = load_file(run.path / "last" / "state.safetensors")
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(expected[key], actual[key]) for key in expected)
+    assert load_checkpoint(run.path).card.fingerprint == whole[1].card.fingerprint
+    assert [row["epoch"] for row in rows(run.path)] == [1, 2, 3]
+
+
+def test_another_seed_gives_another_model(dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
+    other = train(dataset, replace(RECIPE, seed=1, epochs=1), RunFolder(tmp_path / "other"), resume=False)
+    assert other.card.fingerprint != whole[1].card.fingerprint
+
+
+def test_resuming_with_other_options_names_the_option(dataset: Dataset, whole: tuple[Path, Outcome]) -> None:
+    with pytest.raises(ReidError, match=r"started with epochs 3, not 4"):
+        train(dataset, replace(RECIPE, epochs=4), RunFolder(whole[0]), resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(dataset: Dataset, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "diverged")
+    with pytest.raises(ReidError, match="not finite at epoch 1"):
+        train(dataset, replace(RECIPE, learning_rate=1e30), run, resume=False)
+
+
+def test_too_few_vehicles_for_a_batch_leave_no_run(dataset: Dataset, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "none")
+    with pytest.raises(DataError, match="--batch 5x3"):
+        train(dataset, replace(RECIPE, vehicles_per_batch=16), run, resume=False)
+    assert not run.path.exists()
+
+
+def test_folders_that_are_not_free_are_refused(whole: tuple[Path, Outcome], tmp_path: Path) -> None:
+    with pytest.raises(ReidError, match="--resume continues it"):
+        RunFolder(whole[0]).check(resume=False)
+    with pytest.raises(ReidError, match="no run to resume"):
+        RunFolder(tmp_path / "absent").check(resume=True)
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(ReidError, match="is not a run"):
+        RunFolder(tmp_path).check(resume=False)
+
+
+def test_a_damaged_state_is_refused(dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
+    (tmp_path / "last").mkdir()
+    state = (whole[0] / "last" / "state.safetensors").read_bytes()
+    (tmp_path / "last" / "state.safetensors").write_bytes(state[:-10])
+    with pytest.raises(ReidError, match="damaged"):
+        train(dataset, RECIPE, RunFolder(tmp_path), resume=True)
+
+
+@pytest.mark.parametrize("loss", ["triplet", "ssl"])
+def test_every_loss_trains(dataset: Dataset, tmp_path: Path, loss: str) -> None:
+    outcome = train(dataset, replace(RECIPE, loss=loss, epochs=1), RunFolder(tmp_path / loss), resume=False)
+    assert outcome.progress.best_epoch == 1
