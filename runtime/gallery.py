@@ -92,10 +92,9 @@ class Gallery:
             with np.load(path, allow_pickle=False) as stored:
                 fields = {name: stored[name] for name in stored.files}
             version, made_by = int(fields["format_version"]), str(fields["fingerprint"])
-            rows = list(
-                zip(*(fields[name].tolist() for name in ("ids", "pictures", "cameras", "vehicles")), strict=True)
-            )
-            embeddings = np.asarray(fields["embeddings"], np.float32).reshape(len(rows), -1)
+            embeddings = np.asarray(fields["embeddings"], np.float32)
+            columns = (fields[name].tolist() for name in ("ids", "pictures", "cameras", "vehicles"))
+            rows = [row for *row, _ in zip(*columns, embeddings, strict=True)]
         except Exception:  # damage to a zip file of arrays shows as any of a dozen exceptions
             raise DataError(f"{path} is not a readable gallery; make it anew from its folder") from None
         if version > _FORMAT_VERSION:

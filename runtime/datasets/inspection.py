@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from reid.runtime.datasets.dataset import Dataset, Problem, Split
 from reid.runtime.errors import DataError
@@ -16,6 +17,8 @@ from reid.runtime.imaging import decode
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Counts", "Inspection", "inspect"]
+
+_GALLERY_OF = {"query": "gallery", "challenge query": "challenge gallery"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,14 @@ def _image_problems(root: Path, splits: dict[str, Split], on_image: Callable[[in
 
 
 def _images(splits: dict[str, Split]) -> dict[Path, tuple[str, Tracklet]]:
-    """List every image file with its split and its labels; what is both query and gallery counts as gallery."""
+    """List every image file with its split and its labels; what is both gallery and query counts as gallery."""
     files: dict[Path, tuple[str, Tracklet]] = {}
-    for name, split in splits.items():
-        files |= {path: (name, image) for image in split.images for path in _paths(image)}
+    for name in sorted(splits, key=lambda name: name in _GALLERY_OF):  # queries last
+        for image in splits[name].images:
+            files |= {path: (name, image) for path in _paths(image) if path not in files}
     for name, split in splits.items():  # in tracklet folders, a query's other frames are images of no split
-        files = {path: (name, tracklet) for tracklet in split.tracklets for path in _paths(tracklet)} | files
+        for tracklet in split.tracklets:
+            files |= {path: (name, tracklet) for path in _paths(tracklet) if path not in files}
     return files
 
 
@@ -115,24 +120,30 @@ def _open(path: Path) -> bytes | DataError:
 def _duplicates(
     root: Path, images: Mapping[Path, tuple[str, Tracklet]], outcomes: Mapping[Path, bytes | DataError]
 ) -> Iterator[Problem]:
-    """Find images of the same bytes, but for a query's copy in the gallery, which is how VeRi makes its queries.
+    """Find images of the same bytes, but for a query's copy in its gallery, which is how VeRi makes its queries.
 
     Such a copy is of the query's vehicle and camera, so no protocol ranks it.
     """
-    seen: dict[bytes, dict[tuple[str, str | None, str | None], Path]] = defaultdict(dict)
+    seen: dict[bytes, dict[_View, Path]] = defaultdict(dict)
     for path, (split, image) in images.items():
         digest = outcomes[path]
         if isinstance(digest, DataError):
             continue
-        view = split, image.vehicle, image.camera
-        others = (other for earlier, other in seen[digest].items() if not _are_query_and_copy(view, earlier))
+        view = _View(split, image.vehicle, image.camera)
+        others = (other for earlier, other in seen[digest].items() if not view.is_query_of(earlier))
         for other in islice(others, 1):
             yield Problem("duplicate", _relative(path, root), f"same content as {_relative(other, root)}")
         seen[digest].setdefault(view, path)
 
 
-def _are_query_and_copy(one: tuple[str, str | None, str | None], other: tuple[str, str | None, str | None]) -> bool:
-    return {one[0], other[0]} == {"query", "gallery"} and one[1:] == other[1:]
+class _View(NamedTuple):
+    split: str
+    vehicle: str | None
+    camera: str | None
+
+    def is_query_of(self, other: _View) -> bool:
+        same_camera = self.camera == other.camera or None in (self.camera, other.camera)
+        return _GALLERY_OF.get(self.split) == other.split and self.vehicle == other.vehicle and same_camera
 
 
 def _relative(path: Path, root: Path) -> str:

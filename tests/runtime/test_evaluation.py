@@ -1,4 +1,4 @@
-"""`embed_data` and `evaluate_protocol` against an evaluation of their own made here: one image at a time, loops only."""
+"""`embed_data` and `evaluate_protocol` against an evaluation made here: one image at a time, in loops."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ class NaiveEvaluator:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._known: dict[Path, np.ndarray] = {}
+        self._known: dict[bytes, np.ndarray] = {}
 
     def embed_image(self, path: Path) -> np.ndarray | None:
-        if path not in self._known:
-            image = cv2.imread(str(path))
+        content = path.read_bytes()
+        if content not in self._known:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
             if image is None:
                 return None
             size = self._session.card.preprocessing
             rgb = cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
             frames = np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])
-            self._known[path] = self._session.run(frames, np.ones((1, 1), np.float32))[0][0].astype(np.float64)
-        return self._known[path]
+            self._known[content] = self._session.run(frames, np.ones((1, 1), np.float32))[0][0].astype(np.float64)
+        return self._known[content]
 
     def embed(self, entry: Tracklet) -> np.ndarray | None:
         vectors = [v for v in (self.embed_image(Path(str(frame))) for frame in entry.frames) if v is not None]
@@ -80,9 +81,19 @@ class NaiveEvaluator:
 
 @pytest.fixture(scope="module", params=["torch", "onnxruntime"])
 def session(request: pytest.FixtureRequest, checkpoint: Path, bundle: Path) -> Iterator[Session]:
+    import torch
+
     name: str = request.param
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more only get in each other's way at one image a run
     with open_session(checkpoint if name == "torch" else bundle, f"{name}:cpu") as opened:
         yield opened
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def naive(session: Session) -> NaiveEvaluator:
+    return NaiveEvaluator(session)
 
 
 def sides(query: Split, gallery: Split, name: str) -> tuple[tuple[Tracklet, ...], tuple[Tracklet, ...]]:
@@ -92,21 +103,21 @@ def sides(query: Split, gallery: Split, name: str) -> tuple[tuple[Tracklet, ...]
     )
 
 
-def test_every_protocol_equals_a_naive_evaluation(session: Session, veri: Path) -> None:
+def test_every_protocol_equals_a_naive_evaluation(session: Session, naive: NaiveEvaluator, veri: Path) -> None:
     dataset = open_dataset(veri, needs="query")
     data = embed_data(session, dataset.query, dataset.gallery, batch_size=7)
     assert data.unreadable == ()
-    naive = NaiveEvaluator(session)
     for name, protocol in PROTOCOLS.items():
         expected = naive.evaluate(*sides(dataset.query, dataset.gallery, name))
         assert expected["queries"] > 10
         assert evaluate_protocol(data, protocol).summary() == pytest.approx(expected, abs=1e-6), name
 
 
-def test_embeddings_of_images_and_tracklets_equal_those_made_one_image_at_a_time(session: Session, veri: Path) -> None:
+def test_embeddings_of_images_and_tracklets_equal_those_made_one_image_at_a_time(
+    session: Session, naive: NaiveEvaluator, veri: Path
+) -> None:
     dataset = open_dataset(veri, needs="query")
     data = embed_data(session, dataset.query, dataset.gallery, batch_size=5)
-    naive = NaiveEvaluator(session)
     for entry in (*data.gallery.tracklets[:5], *data.query.images[:5], *data.gallery.images[-5:]):
         expected = naive.embed(entry)
         assert expected is not None
@@ -114,7 +125,7 @@ def test_embeddings_of_images_and_tracklets_equal_those_made_one_image_at_a_time
 
 
 def test_unreadable_query_and_gallery_frames_are_named_left_out_and_change_nothing_else(
-    session: Session, veri: Path, tmp_path: Path
+    session: Session, naive: NaiveEvaluator, veri: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "veri"
     shutil.copytree(veri, root)
@@ -128,7 +139,6 @@ def test_unreadable_query_and_gallery_frames_are_named_left_out_and_change_nothi
     dataset = open_dataset(root, needs="query")
     data = embed_data(session, dataset.query, dataset.gallery)
     assert sorted(data.unreadable) == sorted({str(path) for path in damaged})
-    naive = NaiveEvaluator(session)
     for name, protocol in PROTOCOLS.items():
         expected = naive.evaluate(*sides(dataset.query, dataset.gallery, name))
         assert evaluate_protocol(data, protocol).summary() == pytest.approx(expected, abs=1e-6), name

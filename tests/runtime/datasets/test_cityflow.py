@@ -73,7 +73,7 @@ def test_the_same_folder_gives_the_same_split_whatever_the_order_of_its_files(
 ) -> None:
     forward = read(cityflow)
     listing = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda self: reversed(sorted(listing(self))))
+    monkeypatch.setattr(Path, "iterdir", lambda self: sorted(listing(self), reverse=True))
     backward = read(cityflow)
     assert forward.split_facts == backward.split_facts
     for split in ("train", "query", "gallery"):

@@ -1,0 +1,193 @@
+"""Writing a bundle: whole or absent, whatever happens, and never with a graph that differs from PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import reid.export.bundle as writer
+from reid.runtime.bundle import Bundle
+from reid.runtime.errors import GateError, ModelError, ReidError
+from reid.runtime.model_card import ModelCard
+from reid.train.checkpoint import Checkpoint, load_checkpoint
+from reid.train.model import MultiLevelReID
+
+
+@pytest.fixture
+def loaded(checkpoint: Path) -> Checkpoint:
+    return load_checkpoint(checkpoint)
+
+
+@pytest.fixture
+def quick_export(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the graph that was exported once, instead of exporting it for every test."""
+
+    def copy(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
+        shutil.copy(bundle / "model.fp32.onnx", path)
+
+    monkeypatch.setattr(writer, "export_graph", copy)
+
+
+def perturbed(bundle: Path, path: Path, change: float) -> None:
+    """Write the bundle's graph with one of its largest weights changed."""
+    model = onnx.load(bundle / "model.fp32.onnx")
+    tensor = max((t for t in model.graph.initializer if len(t.dims) == 2), key=lambda t: np.prod(t.dims))
+    weights = numpy_helper.to_array(tensor).copy()
+    weights += np.float32(change) * np.random.default_rng(0).normal(size=weights.shape).astype(np.float32)
+    tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+    onnx.save(model, path)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_a_bundle_has_the_files_of_the_design(bundle: Path, loaded: Checkpoint) -> None:
+    assert names(bundle) == ["model.fp32.onnx", "model.json", "reference", "verification.json"]
+    assert names(bundle / "reference") == sorted([*loaded.reference, "embeddings.npy"])
+    for name, content in loaded.reference.items():
+        assert (bundle / "reference" / name).read_bytes() == content
+
+
+def test_the_proof_says_how_far_the_graph_is_from_pytorch(bundle: Path, loaded: Checkpoint) -> None:
+    proof = json.loads((bundle / "verification.json").read_text())["fp32"]
+    assert 0 <= proof["largest difference"] <= proof["tolerance"] == 1e-4
+    assert proof["crops"] == len(loaded.reference)
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_the_same_checkpoint_gives_the_same_bundle(loaded: Checkpoint, bundle: Path, tmp_path: Path) -> None:
+    export = writer.write_bundle(loaded, tmp_path / "again")
+    assert export.card.fingerprint == Bundle.open(bundle).card.fingerprint
+    for name in ("model.fp32.onnx", "reference/0000.jpg"):
+        assert (tmp_path / "again" / name).read_bytes() == (bundle / name).read_bytes()
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_a_bundle_is_replaced_as_a_whole(loaded: Checkpoint, tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "bundle"
+    writer.write_bundle(loaded, output)
+    (output / "engines").mkdir()
+    (output / "engines" / "of the former graph").touch()
+    writer.write_bundle(loaded, output)
+    assert names(output) == ["model.fp32.onnx", "model.json", "reference", "verification.json"]
+    assert names(output.parent) == ["bundle"]
+    Bundle.open(output)
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_a_folder_with_other_things_is_refused_before_the_work(loaded: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("work")
+    with pytest.raises(ReidError, match="--output"):
+        writer.write_bundle(loaded, tmp_path)
+    assert names(tmp_path) == ["precious.txt"]
+
+
+@pytest.mark.usefixtures("quick_export")
+@pytest.mark.parametrize("step", ["export_graph", "_reference_frames", "_compare", "_write_reference", "_with_files"])
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=str)
+def test_a_failure_at_any_step_leaves_what_was_there(
+    loaded: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, failure: BaseException
+) -> None:
+    writer.write_bundle(loaded, tmp_path / "former")
+    before = (tmp_path / "former" / "model.json").read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(writer, step, fail)
+    for name in ("former", "fresh"):
+        with pytest.raises(type(failure)):
+            writer.write_bundle(loaded, tmp_path / name)
+    assert names(tmp_path) == ["former"]
+    assert (tmp_path / "former" / "model.json").read_bytes() == before
+    Bundle.open(tmp_path / "former")
+
+
+def test_a_graph_that_differs_from_pytorch_fails_the_gate_and_leaves_nothing(
+    loaded: Checkpoint, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "export_graph", lambda model, card, path: perturbed(bundle, path, 0.01))
+    with pytest.raises(GateError, match="differs from PyTorch by") as caught:
+        writer.write_bundle(loaded, tmp_path / "bundle")
+    assert caught.value.exit_code == 3
+    assert names(tmp_path) == []
+
+
+def test_a_graph_that_gives_nan_fails_the_gate(
+    loaded: Checkpoint, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "export_graph", lambda model, card, path: perturbed(bundle, path, float("nan")))
+    with pytest.raises(GateError, match="nan"):
+        writer.write_bundle(loaded, tmp_path / "bundle")
+
+
+def test_a_change_far_below_the_tolerance_passes_the_gate(
+    loaded: Checkpoint, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "export_graph", lambda model, card, path: perturbed(bundle, path, 1e-7))
+    assert writer.write_bundle(loaded, tmp_path / "bundle").largest_difference < 1e-4
+
+
+def test_a_checkpoint_without_reference_crops_is_refused(loaded: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="reference crops"):
+        writer.write_bundle(Checkpoint(loaded.card, loaded.model, {}), tmp_path / "bundle")
+    assert names(tmp_path) == []
+
+
+KILLER = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+import torch
+import reid.export.bundle as writer
+from reid.runtime.bundle import Bundle
+from reid.train.checkpoint import load_checkpoint
+
+torch.set_num_threads(1)
+checkpoint, graph, output = load_checkpoint(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
+writer.export_graph = lambda model, card, path: shutil.copy(graph, path)
+
+def write():
+    if pid := os.fork():
+        return pid
+    writer.write_bundle(checkpoint, output)
+    os._exit(0)
+
+start = time.monotonic()
+assert os.waitpid(write(), 0)[1] == 0
+usual = time.monotonic() - start
+Bundle.open(output)
+random.seed(0)
+killed = whole = 0
+for attempt in range(14):
+    if attempt % 2:
+        shutil.rmtree(output, ignore_errors=True)
+    pid = write()
+    time.sleep(random.uniform(0, 1.1 * usual))
+    os.kill(pid, signal.SIGKILL)
+    killed += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    if output.exists():
+        Bundle.open(output)
+        whole += 1
+print(killed, whole)
+"""
+
+
+def test_a_bundle_is_whole_or_absent_after_being_killed_at_any_moment(
+    checkpoint: Path, bundle: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", KILLER, checkpoint, bundle / "model.fp32.onnx", tmp_path / "bundle"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    killed, whole = map(int, done.stdout.split())
+    assert killed >= 5
+    assert whole >= 3

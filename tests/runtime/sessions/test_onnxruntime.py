@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession, _has_nvidia_gpu
+from reid.runtime.sessions.session import open_session
+
+
+@pytest.fixture
+def graph(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(bundle / "model.fp32.onnx", tmp_path / "model.onnx"))
+
+
+def foreign_graph(path: Path) -> Path:
+    """A valid graph that `reid-export` did not write."""
+    shape = ("x", onnx.TensorProto.FLOAT, [1])
+    nodes = [onnx.helper.make_node("Identity", ["x"], ["y"])]
+    ends = onnx.helper.make_tensor_value_info(*shape), onnx.helper.make_tensor_value_info("y", *shape[1:])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "foreign", [ends[0]], [ends[1]]),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    onnx.save(model, path)
+    return path
+
+
+def test_an_onnx_file_brings_its_card(bundle: Path, graph: Path) -> None:
+    card = json.loads((bundle / "model.json").read_text())
+    with open_session(graph) as session:
+        assert session.card.fingerprint == card["fingerprint"]
+        assert session.card.preprocessing.mean == tuple(card["preprocessing"]["mean"])
+        assert session.card.dimensions == 32
+
+
+def test_a_graph_without_a_card_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"foreign\.onnx carries no model card.*reid-export"):
+        open_session(foreign_graph(tmp_path / "foreign.onnx"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "text"])
+def test_a_damaged_graph_is_refused_by_its_name_in_one_line(
+    graph: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = graph.read_bytes()
+    noise = np.random.default_rng(0).bytes(4096)
+    graph.write_bytes({"cut": content[: len(content) // 2], "noise": noise, "empty": b"", "text": b"hello"}[damage])
+    with pytest.raises(ModelError, match=r"model\.onnx.*export it again") as caught:
+        open_session(graph, "onnxruntime:cpu")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_card_that_is_not_its_graphs_is_refused(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    original = json.loads((copy / "model.json").read_text())
+    other_size = {**original["preprocessing"], "height": 65}
+    for change in (
+        {"fingerprint": "0" + original["fingerprint"][1:]},
+        {"preprocessing": other_size},
+        {"levels": original["levels"][::-1]},
+        {"training": {"seed": 99}},
+        {"opset": 17},
+    ):
+        (copy / "model.json").write_text(json.dumps({**original, **change}))
+        with pytest.raises(ModelError, match=r"model\.json"):
+            open_session(copy)
+
+
+def test_no_flipped_bit_in_the_card_goes_unnoticed(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    content = (copy / "model.json").read_bytes()
+    random = np.random.default_rng(1)
+    for position in random.choice(len(content), 40, replace=False):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << int(random.integers(7))
+        (copy / "model.json").write_bytes(damaged)
+        try:
+            same = json.loads(damaged) == json.loads(content)
+        except ValueError:
+            same = False
+        if not same:
+            with pytest.raises(ModelError):
+                open_session(copy)
+
+
+@pytest.mark.parametrize(("device", "remedy"), [("cuda", "onnxruntime:cpu"), ("tensorrt", "onnxruntime:cuda")])
+def test_a_provider_that_does_not_start_is_an_error_with_the_remedy_and_no_other_word(
+    bundle: Path, device: str, remedy: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if _has_nvidia_gpu():
+        pytest.skip("this machine has a GPU, on which the provider may start")
+    with pytest.raises(SessionError, match=remedy) as caught:
+        open_session(bundle, f"onnxruntime:{device}")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_provider_that_onnxruntime_was_not_built_with_is_an_error(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(SessionError, match=r"no CUDAExecutionProvider: install onnxruntime-gpu"):
+        open_session(bundle, "onnxruntime:cuda")
+
+
+def test_a_session_that_onnxruntime_moved_to_the_cpu_is_an_error(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, **_: real(path, options, providers=["CPUExecutionProvider"]),
+    )
+    with pytest.raises(SessionError, match="CUDAExecutionProvider did not start"):
+        OnnxRuntimeSession(graph, "cuda")
+
+
+@pytest.mark.gpu
+def test_cuda_equals_the_cpu(bundle: Path) -> None:
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 256, (9, 3, 64, 64)).astype(np.uint8)
+    pooling = random.uniform(size=(3, 9)).astype(np.float32)
+    with open_session(bundle, "onnxruntime:cpu") as cpu, open_session(bundle, "onnxruntime:cuda") as cuda:
+        assert "CUDA" in cuda.device
+        for expected, actual in zip(cpu.run(frames, pooling), cuda.run(frames, pooling), strict=True):
+            np.testing.assert_allclose(actual, expected, atol=5e-3)  # convolutions may use TF32
+
+
+@pytest.mark.gpu
+def test_auto_takes_the_gpu_where_there_is_one(bundle: Path) -> None:
+    with open_session(bundle) as session:
+        assert "CUDA" in session.device

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from reid.runtime.errors import DataError
+from reid.runtime.imaging import decode, is_image, read_frame, resize
+
+Pixels = NDArray[np.uint8]
+
+
+def picture(height: int = 48, width: int = 64, seed: int = 0) -> Pixels:
+    """A smooth random picture, so that lossy codecs keep it nearly as it is."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
+    """Encode by Pillow, which is not what the code under test decodes with."""
+    file = io.BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+def jpeg(**options: object) -> bytes:
+    return encoded(Image.fromarray(picture()), "JPEG", **options)
+
+
+def with_thumbnail(content: bytes) -> bytes:
+    """Put an EXIF segment with a small JPEG, start and end markers and all, in front of a JPEG's own segments."""
+    tiff = b"II*\0\x08\0\0\0" + b"\0\0" + b"\0\0\0\0" + jpeg(quality=20)
+    payload = b"Exif\0\0" + tiff
+    return content[:2] + b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload + content[2:]
+
+
+# ---- colour order and pixel formats ----
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+@pytest.mark.parametrize("format_", ["PNG", "BMP", "JPEG", "WEBP"])
+def test_decoding_gives_red_green_blue_in_this_order(format_: str, channel: int) -> None:
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[..., channel] = 255
+    image = decode(encoded(Image.fromarray(pixels), format_), "x")
+    assert image.dtype == np.uint8
+    assert np.abs(image.astype(int) - pixels).max() <= 3
+
+
+@pytest.mark.parametrize("format_", ["PNG", "BMP", "JPEG", "WEBP"])
+def test_decoding_agrees_with_pillow(format_: str) -> None:
+    content = encoded(Image.fromarray(picture()), format_)
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+    tolerance = 0 if format_ in ("PNG", "BMP") else 4  # two decoders may upsample colours in two ways
+    assert np.abs(decode(content, "x") - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
+def test_every_kind_of_png_gives_three_channels(mode: str) -> None:
+    source = Image.fromarray(picture()).convert(mode)
+    image = decode(encoded(source, "PNG"), "x")
+    assert (image.shape, image.dtype) == ((48, 64, 3), np.uint8)
+    assert np.abs(image - np.asarray(source.convert("RGB")).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_png_of_16_bits_is_scaled_to_8(channels: int) -> None:
+    eight = picture()[..., :channels]
+    content = bytes(cv2.imencode(".png", eight[..., ::-1].astype(np.uint16) * 257)[1])
+    image = decode(content, "x")
+    assert (image.shape, image.dtype) == ((48, 64, 3), np.uint8)
+    assert np.abs(image - np.broadcast_to(eight, image.shape).astype(int)).max() <= 1
+
+
+def test_a_grey_and_a_cmyk_jpeg_give_three_channels() -> None:
+    grey = decode(encoded(Image.fromarray(picture()).convert("L"), "JPEG"), "x")
+    assert grey.shape == (48, 64, 3)
+    assert np.array_equal(grey[..., 0], grey[..., 2])
+    content = encoded(Image.fromarray(picture()).convert("CMYK"), "JPEG", quality=95)
+    cmyk = decode(content, "x")
+    assert (cmyk.shape, cmyk.dtype) == ((48, 64, 3), np.uint8)
+    assert np.abs(cmyk - picture().astype(int)).mean() < 8
+
+
+def test_a_photo_that_says_it_lies_on_its_side_is_put_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    upright = decode(jpeg(exif=exif, quality=95), "x")
+    assert np.abs(upright - np.rot90(decode(jpeg(quality=95), "x"), k=-1).astype(int)).max() <= 8
+
+
+def test_a_frame_may_be_a_file_or_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(Image.fromarray(picture()), "PNG"))
+    assert np.array_equal(read_frame(path), picture())
+    pixels = picture()
+    assert read_frame(pixels) is pixels
+
+
+# ---- files that are not whole ----
+
+
+VARIANTS = {
+    "baseline": jpeg(),
+    "progressive": jpeg(progressive=True),
+    "with restarts": bytes(cv2.imencode(".jpg", picture(), [cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1]),
+    "with a thumbnail": with_thumbnail(jpeg()),
+    "progressive with a thumbnail": with_thumbnail(jpeg(progressive=True)),
+    "with a comment that looks like an end": jpeg(comment=b"\xff\xd9\xff\xda\xff\xd9"),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_whole_jpeg_is_accepted_and_one_cut_at_any_tenth_byte_is_refused(variant: str) -> None:
+    content = VARIANTS[variant]
+    assert content.endswith(b"\xff\xd9")
+    assert decode(content, "x").shape == (48, 64, 3)
+    for length in [*range(0, len(content) - 2, 10), len(content) - 2, len(content) - 1]:
+        with pytest.raises(DataError):
+            decode(content[:length], "x")
+
+
+@settings(max_examples=60)
+@given(
+    st.binary(max_size=30) | st.sampled_from([b"\xff\xda", b"\xff\xd8\xff\xda\0", b"\0" * 999, jpeg()[:700], jpeg()])
+)
+def test_bytes_behind_the_end_of_a_jpeg_do_not_matter(trailing: bytes) -> None:
+    for variant in ("baseline", "progressive", "with a thumbnail"):
+        assert np.array_equal(decode(VARIANTS[variant] + trailing, "x"), decode(VARIANTS[variant], "x"))
+
+
+def test_a_jpeg_whose_second_half_is_zeros_is_refused() -> None:
+    """As a download leaves it that reserved the space first."""
+    content = jpeg()
+    half = len(content) // 2
+    with pytest.raises(DataError):
+        decode(content[:half] + bytes(len(content) - half), "x")
+
+
+@pytest.mark.parametrize("format_", ["PNG", "BMP", "WEBP"])
+def test_other_formats_are_refused_when_cut(format_: str) -> None:
+    content = encoded(Image.fromarray(picture(24, 24)), format_)
+    for length in range(0, len(content), max(1, len(content) // 60)):
+        with pytest.raises(DataError):
+            decode(content[:length], "x")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"<html></html>", bytes(5000)])
+def test_what_is_no_image_is_refused_with_the_name_in_one_line(content: bytes) -> None:
+    with pytest.raises(DataError, match=r"^folder/a\.jpg: ") as raised:
+        decode(content, "folder/a.jpg")
+    assert "\n" not in str(raised.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([*VARIANTS.values(), encoded(Image.fromarray(picture()), "PNG")]), st.data())
+def test_garbage_inside_an_image_is_refused_or_gives_pixels(content: bytes, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(content)))
+    middle = data.draw(st.binary(max_size=20))
+    damaged = content[:start] + middle + content[start + data.draw(st.integers(0, 50)) :]
+    try:
+        image = decode(damaged, "x")
+    except DataError:
+        return
+    assert image.dtype == np.uint8
+    assert image.shape[2:] == (3,)
+
+
+def test_a_file_that_cannot_be_opened_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("absent.jpg", "folder.jpg"):
+        with pytest.raises(DataError, match=name):
+            read_frame(tmp_path / name)
+
+
+# ---- names ----
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.jpg", True),
+        ("a.JPG", True),
+        ("a.Jpeg", True),
+        ("a.png", True),
+        ("a.bmp", True),
+        ("a.webp", True),
+        ("a.b.jpg", True),
+        ("a.jpg.txt", False),
+        ("a.txt", False),
+        ("jpg", False),
+        (".jpg", False),
+        ("._a.jpg", False),
+        ("a.xml", False),
+    ],
+)
+def test_images_are_told_by_their_names(name: str, expected: bool) -> None:
+    assert is_image(Path("folder", name)) is expected
+
+
+# ---- resizing ----
+
+
+def bilinear(image: Pixels, height: int, width: int) -> NDArray[np.float64]:
+    """Bilinear with half-pixel centres, edges repeated, no antialiasing: written from the definition."""
+
+    def taps(size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        centre = (np.arange(target) + 0.5) * size / target - 0.5
+        low = np.floor(centre)
+        fraction = centre - low
+        return (
+            np.clip(low, 0, size - 1).astype(np.intp),
+            np.clip(low + 1, 0, size - 1).astype(np.intp),
+            fraction,
+        )
+
+    top, bottom, down = taps(image.shape[0], height)
+    left, right, across = taps(image.shape[1], width)
+    values = image.astype(np.float64)
+    rows = values[top] * (1 - down)[:, None, None] + values[bottom] * down[:, None, None]
+    return rows[:, left] * (1 - across)[None, :, None] + rows[:, right] * across[None, :, None]
+
+
+sizes = st.integers(1, 40)
+
+
+@settings(max_examples=150)
+@given(sizes, sizes, sizes, sizes, st.integers(0, 999))
+def test_resizing_is_bilinear_with_half_pixel_centres(
+    height: int, width: int, new_height: int, new_width: int, seed: int
+) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    resized = resize(image, new_height, new_width)
+    assert (resized.shape, resized.dtype) == ((new_height, new_width, 3), np.uint8)
+    assert np.abs(resized - bilinear(image, new_height, new_width)).max() <= 1
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_shrinking_does_not_average(factor: int) -> None:
+    """An antialiased resize would give grey: here most of the source is not looked at."""
+    image = np.zeros((32 * factor, 32 * factor, 3), np.uint8)
+    centre = (factor - 1) / 2
+    for offset in {int(np.floor(centre)), int(np.ceil(centre))}:
+        image[offset::factor] = 255
+    assert resize(image, 32, 32).min() == 255
+
+
+def test_resizing_to_the_same_size_changes_nothing() -> None:
+    assert np.array_equal(resize(picture(), 48, 64), picture())

@@ -1,0 +1,191 @@
+"""`infer` and `write_results`: folders in, ranked lists out, compared with a ranking made here image by image."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from reid.runtime.errors import DataError, ModelError
+from reid.runtime.gallery import Gallery
+from reid.runtime.inference import infer, write_results
+from reid.runtime.sessions.session import Session, open_session
+
+
+@pytest.fixture(scope="module")
+def session(bundle: Path) -> Iterator[Session]:
+    with open_session(bundle, "onnxruntime:cpu") as opened:
+        yield opened
+
+
+@pytest.fixture
+def folders(veri: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A gallery of two sub-folders and four loose images, and a query of one sub-folder and two loose images."""
+    images = sorted((veri / "image_test").iterdir())
+    gallery, query = tmp_path / "gallery", tmp_path / "query"
+    for target, chosen in (
+        (gallery / "track_b", images[:5]),
+        (gallery / "track_a", images[20:23]),
+        (gallery, images[40:44]),
+        (query / "track", images[60:64]),
+        (query, images[70:72]),
+    ):
+        target.mkdir(parents=True, exist_ok=True)
+        for image in chosen:
+            shutil.copy(image, target)
+    return gallery, query
+
+
+def embed(session: Session, path: Path) -> np.ndarray:
+    size = session.card.preprocessing
+    rgb = cv2.resize(cv2.imread(str(path)), (size.width, size.height), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
+    frames = np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])
+    return session.run(frames, np.ones((1, 1), np.float32))[0][0].astype(np.float64)
+
+
+def embed_folder(session: Session, root: Path) -> dict[str, np.ndarray]:
+    vectors = {}
+    for path in sorted(root.iterdir()):
+        images = sorted(path.iterdir()) if path.is_dir() else [path]
+        mean = sum(embed(session, image) for image in images) / len(images)
+        vectors[path.name] = mean / np.linalg.norm(mean)
+    return vectors
+
+
+def test_sub_folders_and_loose_images_are_ranked_as_a_naive_computation_ranks_them(
+    session: Session, folders: tuple[Path, Path]
+) -> None:
+    gallery, query = folders
+    inference = infer(session, gallery, query, k=4, batch_size=3)
+    members, asked = embed_folder(session, gallery), embed_folder(session, query)
+    assert {ranking.query.id for ranking in inference.rankings} == asked.keys()
+    assert len(members) == 6
+    for ranking in inference.rankings:
+        scores = {name: float(asked[ranking.query.id] @ vector) for name, vector in members.items()}
+        best = sorted(scores, key=lambda name: -scores[name])[:4]
+        assert [match.tracklet.id for match in ranking.matches] == best
+        assert [match.score for match in ranking.matches] == pytest.approx([scores[name] for name in best], abs=2e-6)
+    assert inference.unreadable == ()
+    assert inference.frames == 5 + 3 + 4 + 4 + 2
+
+
+def test_the_batch_size_changes_no_ranking(session: Session, folders: tuple[Path, Path]) -> None:
+    results = [infer(session, *folders, k=6, batch_size=size) for size in (1, 4, 64)]
+    first, *others = [[[m.tracklet.id for m in ranking.matches] for ranking in r.rankings] for r in results]
+    assert all(other == first for other in others)
+
+
+def test_bad_images_are_named_in_the_order_in_which_they_were_met(session: Session, folders: tuple[Path, Path]) -> None:
+    gallery, query = folders
+    bad = [gallery / "0.jpg", gallery / "track_a" / "zz.png", query / "1.jpg", query / "track" / "0.jpg"]
+    for path in bad:
+        path.write_bytes(b"")
+    inference = infer(session, gallery, query, k=2)
+    assert [reason.partition(": ")[0] for reason in inference.unreadable] == [str(path) for path in bad]
+    assert "1.jpg" not in {ranking.query.id for ranking in inference.rankings}
+    assert "0.jpg" not in {tracklet.id for tracklet in inference.gallery.tracklets}
+    assert {"track_a", "track_b"} <= {tracklet.id for tracklet in inference.gallery.tracklets}
+
+
+def test_more_matches_than_the_gallery_holds_are_the_whole_gallery(
+    session: Session, folders: tuple[Path, Path]
+) -> None:
+    inference = infer(session, *folders, k=1000)
+    assert {len(ranking.matches) for ranking in inference.rankings} == {6}
+
+
+def test_progress_runs_up_once_over_gallery_and_query(session: Session, folders: tuple[Path, Path]) -> None:
+    told: list[tuple[int, int]] = []
+    infer(session, *folders, k=1, batch_size=2, on_frames=lambda done, total: told.append((done, total)))
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (18, 18)
+
+
+def test_a_query_or_gallery_without_a_readable_image_is_an_error_that_names_one(
+    session: Session, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    gallery, query = folders
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "only.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"only\.jpg"):
+        infer(session, gallery, bad, k=1)
+    with pytest.raises(DataError, match=r"only\.jpg"):
+        infer(session, bad, query, k=1)
+
+
+def test_an_empty_or_missing_folder_is_an_error_that_names_it(
+    session: Session, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    (empty / "sub").mkdir(parents=True)
+    (empty / "readme.txt").write_text("nothing here")
+    for folder in (empty, tmp_path / "missing"):
+        with pytest.raises(DataError, match=folder.name):
+            infer(session, folders[0], folder, k=1)
+        with pytest.raises(DataError, match=folder.name):
+            infer(session, folder, folders[1], k=1)
+
+
+def test_a_saved_gallery_ranks_exactly_as_its_folder_did(
+    session: Session, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    gallery, query = folders
+    first, second = tmp_path / "first", tmp_path / "second"
+    for output, source in ((first, gallery), (second, first / "gallery.npz")):
+        output.mkdir()
+        write_results(output, infer(session, source, query, k=5, batch_size=4), session)
+    for name in ("rankings.json", "rankings.csv"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_a_saved_gallery_of_another_model_is_refused_before_anything_is_embedded(
+    session: Session, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    inference = infer(session, *folders, k=1)
+    path = tmp_path / "other.npz"
+    Gallery(inference.gallery.tracklets, inference.gallery.embeddings, "0" * 64).save(path)
+    told: list[int] = []
+    with pytest.raises(ModelError, match="was made by model"):
+        infer(session, path, folders[1], k=1, on_frames=lambda done, total: told.append(done))
+    assert told == []
+
+
+def test_json_and_csv_hold_the_rankings_and_agree(session: Session, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (folders[1] / "bad.jpg").touch()
+    inference = infer(session, *folders, k=3)
+    write_results(tmp_path, inference, session)
+    result = json.loads((tmp_path / "rankings.json").read_text())
+    assert result["model"] == session.card.fingerprint
+    assert [reason.partition(": ")[0] for reason in result["unreadable"]] == [str(folders[1] / "bad.jpg")]
+    from_json = [
+        (query["tracklet"], rank, match["tracklet"], match["score"])
+        for query in result["queries"]
+        for rank, match in enumerate(query["matches"], start=1)
+    ]
+    with (tmp_path / "rankings.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["query"], int(r["rank"]), r["match"], float(r["score"])) for r in rows] == from_json
+    assert from_json == [
+        (ranking.query.id, rank, match.tracklet.id, pytest.approx(match.score, abs=1e-6))
+        for ranking in inference.rankings
+        for rank, match in enumerate(ranking.matches, start=1)
+    ]
+    page = (tmp_path / "report.html").read_text()
+    assert "bad.jpg" in page
+    assert session.card.fingerprint[:12] in page
+
+
+def test_two_runs_write_the_same_bytes(session: Session, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    outputs = [tmp_path / "one", tmp_path / "two"]
+    for output in outputs:
+        output.mkdir()
+        write_results(output, infer(session, *folders, k=6), session)
+    for name in ("rankings.json", "rankings.csv", "report.html"):
+        assert (outputs[0] / name).read_bytes() == (outputs[1] / name).read_bytes()
