@@ -39,7 +39,10 @@ class Bundle:
         """
         card_path = root / CARD_FILE
         if not card_path.is_file():
-            raise ModelError(f"{root} is not a bundle (no {CARD_FILE}); `reid-export` makes one")
+            raise ModelError(
+                f"{root} holds neither a bundle ({CARD_FILE}) nor a checkpoint; `reid-train` and `reid-export` "
+                "make these"
+            )
         card = ModelCard.parse(card_path.read_bytes(), card_path)
         for name, expected in card.files.items():
             path = root / name

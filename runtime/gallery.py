@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError, ModelError
+from reid.runtime.ranked_lists import Match, Ranking
 from reid.runtime.ranking import top_k
-from reid.runtime.rankings import Match, Ranking
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Gallery"]

@@ -11,7 +11,7 @@ from reid.runtime.datasets.plain import read_plain_folder
 from reid.runtime.embedding import DEFAULT_BATCH_SIZE, Embedded, embed, watched
 from reid.runtime.errors import DataError
 from reid.runtime.gallery import Gallery
-from reid.runtime.rankings import Ranking, write_csv, write_json
+from reid.runtime.ranked_lists import Ranking, write_csv, write_json
 from reid.runtime.report import write_report
 from reid.runtime.sessions.session import Session
 

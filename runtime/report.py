@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from reid.runtime.errors import DataError
-from reid.runtime.rankings import Match, Ranking, Verdict, verdict
+from reid.runtime.ranked_lists import Match, Ranking, Verdict, verdict
 from reid.runtime.thumbnail import thumbnail
 from reid.runtime.tracklet import Tracklet
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid.runtime.commands.shell import application, note, note_problems, print_json, progress, run
+from reid.runtime.commands.shell import Layout, application, note, note_problems, print_json, progress, run
 
 if TYPE_CHECKING:
     from reid.train.recipe import Recipe
@@ -46,9 +46,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of weights, held-out part, sampling, augmentation.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/DATA-BACKBONE-LOSS]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last whole epoch.")] = False,
-    layout: Annotated[
-        str | None, typer.Option(help="veri, cityflow, tracklets or flat; recognised if left out.")
-    ] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Recognised if left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a multi-level model; a part of the training vehicles is held out to choose the best epoch."""

@@ -26,10 +26,18 @@ def open(model: Path, device: str | None, precision: str) -> TorchSession:  # no
     """
     if precision != "fp32":
         raise SessionError(f"a checkpoint runs in fp32, not in {precision}; export it and use the bundle")
-    if device and device.startswith("cuda") and not torch.cuda.is_available():
-        raise SessionError("PyTorch finds no CUDA device; use --session torch:cpu")
     checkpoint = load_checkpoint(model)
-    return TorchSession(checkpoint.model, checkpoint.card, torch.device(device) if device else best_device())
+    return TorchSession(checkpoint.model, checkpoint.card, _device(device) if device else best_device())
+
+
+def _device(name: str) -> torch.device:
+    try:
+        torch.empty(0, device=name)
+    except RuntimeError as error:
+        raise SessionError(
+            f"PyTorch cannot use device {name!r} ({str(error).splitlines()[0]}); try torch:cpu"
+        ) from None
+    return torch.device(name)
 
 
 def best_device() -> torch.device:
@@ -53,7 +61,8 @@ class TorchSession:
         """See Session.run."""
         training = self._fused.model.training
         self._fused.model.eval()
-        outputs = self._fused(*(torch.from_numpy(array).to(self._device) for array in (frames, pooling)))
+        with torch.backends.cudnn.flags(allow_tf32=False):  # the reference is float32, and says so
+            outputs = self._fused(*(torch.from_numpy(array).to(self._device) for array in (frames, pooling)))
         self._fused.model.train(training)
         frame_embedding, pooled = (output.cpu().numpy() for output in outputs)
         return frame_embedding, pooled

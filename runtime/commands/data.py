@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.runtime.commands.shell import application, print_json, progress, run
+from reid.runtime.commands.shell import Layout, application, print_json, progress, run
 
 if TYPE_CHECKING:
     from reid.runtime.datasets.inspection import Inspection
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = application()
 
 
-@app.callback()
+@app.callback(epilog="Example: reid-data inspect VeRi")
 def describe() -> None:
     """Make a synthetic data set, or look for what is wrong with one."""
 
@@ -44,9 +44,7 @@ def synthesize(
 @app.command(epilog="Example: reid-data inspect VeRi")
 def inspect(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
-    layout: Annotated[
-        str | None, typer.Option(help="veri, cityflow, tracklets or flat; recognised if left out.")
-    ] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Recognised if left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Count identities, cameras, images and tracklets per split, and list every problem."""

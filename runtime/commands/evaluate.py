@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid.runtime.commands.shell import application, note, note_problems, print_json, progress, run
+from reid.runtime.commands.shell import Layout, application, note, note_problems, print_json, progress, run
 
 if TYPE_CHECKING:
     from reid.runtime.datasets.dataset import Dataset
@@ -28,9 +28,7 @@ def evaluate(
     submission: Annotated[
         Path | None, typer.Option(help="CityFlow: also write the challenge's file, 100 ranks a query.")
     ] = None,
-    layout: Annotated[
-        str | None, typer.Option(help="veri, cityflow, tracklets or flat; recognised if left out.")
-    ] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Recognised if left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Evaluate a model: I2I, I2T and T2T, in percent.

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,7 +20,7 @@ from reid.runtime.errors import ReidError
 if TYPE_CHECKING:
     from reid.runtime.datasets.dataset import Dataset
 
-__all__ = ["application", "note", "note_problems", "print_json", "progress", "run"]
+__all__ = ["Layout", "application", "note", "note_problems", "print_json", "progress", "run"]
 
 _EXTRAS = {
     "torch": "train",
@@ -32,6 +33,15 @@ _EXTRAS = {
 }
 
 _INTERRUPTED = 128 + signal.SIGINT
+
+
+class Layout(str, Enum):
+    """What --layout takes."""
+
+    VERI = "veri"
+    CITYFLOW = "cityflow"
+    TRACKLETS = "tracklets"
+    FLAT = "flat"
 
 
 def application() -> typer.Typer:
@@ -137,6 +147,15 @@ def progress(what: str, unit: str = "frames") -> Iterator[Callable[[int, int], N
         Rate(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(what, total=None)
+
+    def update(done: int, total: int) -> None:
+        bar.start()  # not before there is something to show: a failure before that is one line
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()

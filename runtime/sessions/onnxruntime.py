@@ -27,6 +27,8 @@ _PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+# TF32 would make an FP32 graph something else than what was verified.
+_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}, "tensorrt": {}}
 _REMEDIES = {
     "cpu": "reinstall onnxruntime",
     "cuda": "install onnxruntime-gpu and the CUDA and cuDNN libraries that it was built for, or use onnxruntime:cpu",
@@ -117,7 +119,9 @@ def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has n
         if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
         try:
-            session = onnxruntime.InferenceSession(str(graph), options, providers=[provider], enable_fallback=0)
+            session = onnxruntime.InferenceSession(
+                str(graph), options, providers=[(provider, _OPTIONS[device])], enable_fallback=0
+            )
         except (RuntimeError, ValueError) as error:
             raise SessionError(f"{provider} did not start ({_first_line(error)}): {_REMEDIES[device]}") from None
         except Exception as error:  # what is wrong with a graph: ONNX Runtime's exceptions share no base class

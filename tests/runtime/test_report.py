@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reid.runtime.rankings import Match, Ranking
+from reid.runtime.ranked_lists import Match, Ranking
 from reid.runtime.report import write_report
 from reid.runtime.tracklet import Frame, Tracklet
 

@@ -95,14 +95,14 @@ def test_inspect_says_so_where_there_are_no_problems(veri: Path) -> None:
     assert json.loads(reid_data("inspect", veri, "--json").stdout)["problems"] == []
 
 
-@pytest.mark.parametrize("case", ["no such folder", "a file", "an empty folder", "an unknown layout"])
+@pytest.mark.parametrize("case", ["no such folder", "a file", "an empty folder"])
 def test_what_cannot_be_inspected_is_one_line_of_cause_and_exit_code_1(tmp_path: Path, case: str) -> None:
     data = tmp_path / "data"
     if case == "a file":
         data.write_text("x")
     elif case != "no such folder":
         data.mkdir()
-    result = reid_data("inspect", data, *(["--layout", "imagenet"] if case == "an unknown layout" else []))
+    result = reid_data("inspect", data)
     assert result.returncode == 1
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -137,3 +137,9 @@ def test_help_shows_an_example_of_each_command() -> None:
         result = reid_data(command, "--help")
         assert result.returncode == 0
         assert f"reid-data {command}" in result.stdout.partition("Example")[2]
+
+
+def test_an_unknown_layout_is_wrong_usage(tmp_path: Path) -> None:
+    result = reid_data("inspect", tmp_path, "--layout", "imagenet")
+    assert result.returncode == 2
+    assert "cityflow" in result.stderr

@@ -22,7 +22,7 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def commands_in(page: str) -> list[str]:
     """Names of the sub-commands that a help page lists."""
     _, _, listed = page.partition("\nCommands:\n")
-    return re.findall(r"^  (\w+)", listed, re.MULTILINE)
+    return re.findall(r"^  (?!Example:)(\w+)", listed, re.MULTILINE)
 
 
 def test_the_scripts_are_those_of_the_design() -> None:
@@ -43,8 +43,7 @@ def test_help_answers_in_under_half_a_second(script: str) -> None:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_shows_an_example_that_begins_with_the_command_itself(script: str) -> None:
     page = run(script, "--help").stdout
-    for command in commands_in(page) or [""]:
-        words = [script, command] if command else [script]
+    for words in ([script], *([script, command] for command in commands_in(page))):
         page = run(*words, "--help").stdout
         assert re.search(rf"^ *Example: {' '.join(words)} \S", page, re.MULTILINE), page
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid.runtime.rankings import Match, Ranking, Verdict, verdict, write_csv, write_json
+from reid.runtime.ranked_lists import Match, Ranking, Verdict, verdict, write_csv, write_json
 from reid.runtime.tracklet import Tracklet
 
 FRAME = np.zeros((1, 1, 3), np.uint8)
