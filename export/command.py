@@ -1,36 +1,250 @@
-"""`reid-export`: turn a checkpoint into a bundle."""
+"""`reid-export`: turn a checkpoint into a verified bundle, or add an engine to a bundle."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid.runtime.commands.shell import application, note, print_json, run
+from reid.runtime.commands.shell import Layout, application, note, note_problems, print_json, progress, run
+
+if TYPE_CHECKING:
+    from reid.export.engines.steps import EngineOptions
+    from reid.export.verification.records import ProtocolComparison, Tolerance, Verification
+    from reid.runtime.datasets.dataset import Dataset
+    from reid.runtime.model_card import ModelCard
+    from reid.runtime.tensorrt_api import Flavour
 
 app = application()
 
 
-@app.command(epilog="Example: reid-export runs/latest --output bundle")
+class Engine(str, Enum):
+    """What --engine takes."""
+
+    NONE = "none"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+@app.command(epilog="Example: reid-export runs/latest --fp16 --verify VeRi --engine tensorrt-rtx")
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run or a checkpoint.")] = Path("runs/latest"),
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A run or a checkpoint; or a bundle, to add an engine to.")
+    ] = Path("runs/latest"),
     output: Annotated[Path, typer.Option(help="Folder of the bundle.")] = Path("bundle"),
+    fp16: Annotated[bool, typer.Option("--fp16", help="Also make the FP16 graph, and its engine.")] = False,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="Data set to compare mAP and Rank-k with PyTorch's on.")
+    ] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Of DATA; recognised if left out.")] = None,
+    tolerance_map: Annotated[float, typer.Option(min=0, help="How far mAP may fall, in points.")] = 0.5,
+    tolerance_rank: Annotated[float, typer.Option(min=0, help="How far R-k may fall, in points.")] = 0.5,
+    tolerances: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON with map, rank and similarity, instead of these.")
+    ] = None,
+    engine: Annotated[Engine, typer.Option(help="Build engines with it.")] = Engine.NONE,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(help="MIN,BEST,MAX frames:MIN,BEST,MAX tracklets; repeat it. [default: 1,32,32:1,8,32]"),
+    ] = None,
+    workspace: Annotated[int, typer.Option(min=1, help="Scratch memory of the engine builder, in MiB.")] = 4096,
+    optimization_level: Annotated[int, typer.Option(min=0, max=5, help="Builds fast at 0, runs fast at 5.")] = 3,
+    timing_cache: Annotated[Path | None, typer.Option(help="File that speeds up the next build.")] = None,
+    hardware_compatible: Annotated[bool, typer.Option("--hardware-compatible", help="For other GPUs, too.")] = False,
+    version_compatible: Annotated[bool, typer.Option("--version-compatible", help="For later TensorRT, too.")] = False,
+    compute_capability: Annotated[list[str] | None, typer.Option(help="TensorRT-RTX: such as 8.9; repeat it.")] = None,
+    triton: Annotated[Path | None, typer.Option(metavar="REPO", help="Also write a Triton model repository.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write a bundle: one fused ONNX graph, checked against PyTorch, with everything needed to run it."""
-    from reid.export.bundle import FP32_TOLERANCE, write_bundle
-    from reid.train.checkpoint import load_checkpoint
+    """Write a bundle: fused graphs, held to PyTorch, with everything needed to run them.
 
-    result = write_bundle(load_checkpoint(model), output)
-    note(
-        f"fp32 graph: differs from PyTorch by at most {result.largest_difference:.1e} (tolerance {FP32_TOLERANCE:.0e})"
-    )
+    A graph outside tolerance ends in exit code 3 and no bundle; the report is then in OUTPUT.rejected.
+    """
+    from reid.export.engines.steps import EngineOptions
+    from reid.runtime.bundle import CARD_FILE
+
+    try:
+        options = EngineOptions(
+            workspace_mib=workspace,
+            optimization_level=optimization_level,
+            timing_cache=timing_cache,
+            hardware_compatible=hardware_compatible,
+            version_compatible=version_compatible,
+            compute_capabilities=tuple(compute_capability or ()),
+            **({"profiles": tuple(map(_parse_profile, profile))} if profile else {}),
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    flavour: Any = None if engine is Engine.NONE else engine.value
+    if (model / CARD_FILE).is_file():
+        if verify or (flavour is None and triton is None):
+            raise typer.BadParameter(
+                f"{model} is a bundle: --engine adds an engine to it, --triton writes a repository"
+            )
+        result = _extend(model, fp16, flavour, options)
+        output = model
+    else:
+        tolerance = _tolerance(tolerances, tolerance_map, tolerance_rank)
+        result = _write(model, output, fp16, verify, layout, tolerance, flavour, options)
+    if triton is not None:
+        result["triton"] = _write_triton(output, triton)
     if as_json:
-        facts = {"bundle": str(output), "fingerprint": result.card.fingerprint, "opset": result.card.opset}
-        print_json({**facts, "fp32": {"largest_difference": result.largest_difference, "tolerance": FP32_TOLERANCE}})
+        print_json({"bundle": str(output), **result})
     else:
         print(output)
+
+
+def _parse_profile(text: str) -> Any:  # noqa: ANN401 - a Profile, whose module --help need not import
+    from reid.runtime.engine_card import Profile
+
+    sizes = [part.split(",") for part in text.split(":")]
+    if [len(part) for part in sizes] != [3, 3] or not all(size.isdecimal() for part in sizes for size in part):
+        raise ValueError(f"profile {text!r} is not MIN,BEST,MAX:MIN,BEST,MAX, such as 1,32,32:1,8,32")
+    frames, tracklets = (tuple(map(int, part)) for part in sizes)
+    return Profile(frames, tracklets)  # type: ignore[arg-type]  # three each, as just checked
+
+
+def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -> Tolerance:
+    from reid.export.verification.records import Tolerance
+    from reid.export.verification.tolerances import read_tolerance
+
+    return read_tolerance(file) if file else Tolerance(map=tolerance_map, rank=tolerance_rank)
+
+
+def _write(
+    model: Path,
+    output: Path,
+    fp16: bool,
+    verify: Path | None,
+    layout: Layout | None,
+    tolerance: Tolerance,
+    flavour: Flavour | None,
+    options: EngineOptions,
+) -> dict[str, Any]:
+    from reid.export.bundle import write_bundle
+    from reid.runtime.datasets.layout import open_dataset
+    from reid.train.checkpoint import load_checkpoint
+
+    data: Dataset | None = None
+    if verify is not None:
+        data = open_dataset(verify, layout, needs="query")
+        note_problems(data)
+    engines: list[str] = []
+
+    def add(folder: Path, card: ModelCard, verification: Verification) -> None:
+        kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
+        engines.extend(_build(folder, output, card, kept, flavour, options))
+
+    with progress("verifying") as on_frames:
+        export = write_bundle(
+            load_checkpoint(model), output, half=fp16, data=data, tolerance=tolerance, add=add, on_frames=on_frames
+        )
+    if data is None:
+        note("note: mAP and Rank-k were not verified, only embeddings of the reference crops; --verify DATA does both")
+    _note_verification(export.verification)
+    return {
+        "fingerprint": export.card.fingerprint,
+        "opset": export.card.opset,
+        "fp32": {"largest_difference": export.largest_difference},
+        "verification": _summary(export.verification),
+        "engines": engines,
+    }
+
+
+def _summary(verification: Verification) -> dict[str, Any]:
+    """Leave out what only the stored file and the report have room for."""
+    result = verification.model_dump(mode="json")
+    for precision in result["precisions"]:
+        for long in ("worst_queries", "drift"):
+            del precision[long]
+        for long in ("counts", "edges"):
+            del precision["similarity"][long]
+    return result
+
+
+def _extend(folder: Path, fp16: bool, flavour: Flavour | None, options: EngineOptions) -> dict[str, Any]:
+    """Add engines to a bundle, on the device that they are for; needs no PyTorch."""
+    from reid.export.verification.records import VERIFICATION_FILE, Verification
+    from reid.runtime.bundle import Bundle
+
+    bundle = Bundle.open(folder)
+    verification = Verification.model_validate_json((folder / VERIFICATION_FILE).read_bytes())
+    kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
+    for precision in ("fp32", "fp16") if fp16 else ("fp32",):
+        bundle.graph(precision)
+    chosen = {precision: kept[precision] for precision in kept if fp16 or precision == "fp32"}
+    engines = _build(folder, folder, bundle.card, chosen, flavour, options)
+    return {"fingerprint": bundle.card.fingerprint, "engines": engines}
+
+
+def _build(
+    folder: Path,
+    bundle: Path,
+    card: ModelCard,
+    kept_in_fp32: Mapping[str, Mapping[str, float]],
+    flavour: Flavour | None,
+    options: EngineOptions,
+) -> list[str]:
+    """Build an engine of each precision into a bundle's folder, which is not yet called `bundle` perhaps."""
+    from reid.export.engines.build import build_engine
+    from reid.runtime.bundle import ENGINES_FOLDER, graph_file
+
+    if flavour is None:
+        return []
+    names = []
+    for precision, kept in kept_in_fp32.items():
+        again = ["reid-export", str(bundle), "--engine", flavour, *(["--fp16"] if precision == "fp16" else [])]
+        with progress(f"building {precision} engine", "steps") as on_progress:
+            engine = build_engine(
+                folder / graph_file(precision),
+                folder / ENGINES_FOLDER,
+                card,
+                precision,
+                flavour,
+                options,
+                build_command=shlex.join(again),
+                on_progress=on_progress,
+                kept_in_fp32=kept,
+            )
+        layers = ", ".join(f"{count} in {name}" for name, count in engine.layers.layers.items())
+        note(f"{precision} engine for {engine.device}: layers {layers} (by the {engine.layers.source})")
+        names.append(f"{engine.device} {engine.version} {precision}")
+    return names
+
+
+def _write_triton(bundle_folder: Path, repository: Path) -> list[str]:
+    from reid.export.triton import write_triton_repository
+    from reid.runtime.bundle import ENGINES_FOLDER, Bundle
+    from reid.runtime.engine_card import EngineCard
+
+    bundle = Bundle.open(bundle_folder)
+    sidecars = sorted((bundle_folder / ENGINES_FOLDER).glob("*.json"))
+    cards = {path: EngineCard.parse(path.read_bytes(), path) for path in sidecars}
+    # Triton has no backend for TensorRT-RTX.
+    engines = [path.with_suffix(".engine") for path, card in cards.items() if card.flavour == "tensorrt"]
+    written = write_triton_repository(bundle, repository, precisions=bundle.precisions, engines=engines)
+    return [str(path) for path in written]
+
+
+def _note_verification(verification: Verification) -> None:
+    for one in verification.precisions:
+        for comparison in one.protocols:
+            metrics = (
+                f"{name} {comparison.candidate[name]:.2f} ({points:+.2f})" for name, points in _points(comparison)
+            )
+            changed = f"first match changed for {comparison.first_match_changed:.1f} % of {comparison.queries} queries"
+            note(f"{one.precision} {comparison.protocol}: {', '.join(metrics)}; {changed}")
+        note(f"{one.precision}: smallest cosine similarity to PyTorch {one.similarity.levels[0].minimum:.6f}")
+        if one.kept_in_fp32:
+            note(f"{one.precision}: {len(one.kept_in_fp32)} layers stay in FP32: {', '.join(one.kept_in_fp32)}")
+
+
+def _points(comparison: ProtocolComparison) -> list[tuple[str, float]]:
+    return [(name, round(points, 2) + 0.0) for name, points in comparison.difference.items()]  # no "-0.00"
 
 
 def main() -> None:

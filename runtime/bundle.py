@@ -12,10 +12,11 @@ from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.storage import sha256_of
 
-__all__ = ["CARD_FILE", "REFERENCE_EMBEDDINGS", "Bundle", "graph_file"]
+__all__ = ["CARD_FILE", "ENGINES_FOLDER", "REFERENCE_EMBEDDINGS", "Bundle", "graph_file"]
 
 CARD_FILE = "model.json"
 REFERENCE_EMBEDDINGS = "reference/embeddings.npy"
+ENGINES_FOLDER = "engines"
 
 
 def graph_file(precision: str) -> str:

@@ -28,7 +28,7 @@ def challenge_of(dataset: Dataset) -> Challenge:
     challenge = dataset.challenge
     if challenge is None or not challenge.query or not challenge.gallery:
         raise DataError(
-            f"{dataset.root} has no challenge images (image_query, image_test): --submission is for CityFlow"
+            f"{dataset.root} is no CityFlow-ReID folder with the challenge's images, which --submission is for"
         )
     for images in (challenge.query, challenge.gallery):
         _check_numbers(images)

@@ -45,10 +45,11 @@ PROTOCOLS = {
 
 def parse_protocols(names: str) -> tuple[Protocol, ...]:
     """Read a comma-separated list of protocol names. Raises DataError on an unknown one."""
-    unknown = [name for name in names.split(",") if name not in PROTOCOLS]
+    wanted = [name.strip() for name in names.split(",")]
+    unknown = [name for name in wanted if name not in PROTOCOLS]
     if unknown:
         raise DataError(f"no protocol {unknown[0]!r}; there are {', '.join(PROTOCOLS)}")
-    return tuple(PROTOCOLS[name] for name in names.split(","))
+    return tuple(PROTOCOLS[name] for name in wanted)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,16 +57,18 @@ class EmbeddedData:
     """Embeddings of a query and a gallery split, each frame embedded once.
 
     Attributes:
-        query: the queries of which something could be read.
-        gallery: likewise.
-        embeddings: of every entry of both, by its frames, float32 [D].
+        query: the queries that can be read, each with its own tracklet; the same in every protocol.
+        gallery: the entries of which something can be read.
+        embeddings: of every entry of both, by its files, float32 [D].
         unreadable: names of the frames that were left out.
+        queries_left_out: names of the queries that cannot be read, or whose own tracklets cannot.
     """
 
     query: Split
     gallery: Split
     embeddings: dict[tuple[Frame, ...], NDArray[np.float32]]
     unreadable: tuple[str, ...]
+    queries_left_out: tuple[str, ...] = ()
 
     def matrix(self, entries: Sequence[Tracklet]) -> NDArray[np.float32]:
         """Stack the entries' embeddings, float32 [n, D]."""
@@ -99,11 +102,20 @@ def embed_data(
         if entry.embedding is not None:
             embeddings[frames] = entry.embedding
         unreadable += [str(frames[failure.frame_index]) for failure in entry.unreadable]
+
+    def readable(*entries: Tracklet) -> bool:
+        return all(entry.frames in embeddings for entry in entries)
+
+    pairs = list(zip(query.images, query.tracklets, strict=True))
     return EmbeddedData(
-        _readable(query, embeddings),
-        _readable(gallery, embeddings),
-        embeddings,
-        tuple(dict.fromkeys(unreadable)),
+        query=Split(
+            tuple(image for image, own in pairs if readable(image, own)),
+            tuple(own for image, own in pairs if readable(image, own)),
+        ),
+        gallery=Split(tuple(filter(readable, gallery.images)), tuple(filter(readable, gallery.tracklets))),
+        embeddings=embeddings,
+        unreadable=tuple(dict.fromkeys(unreadable)),
+        queries_left_out=tuple(image.id for image, own in pairs if not readable(image, own)),
     )
 
 
@@ -113,13 +125,6 @@ def _distinct(tracklets: Iterable[Tracklet], images: Iterable[Tracklet]) -> list
     covered = {frame for frames in plan for frame in frames}
     plan |= {image.frames: image for image in images if image.frames[0] not in covered}
     return list(plan.values())
-
-
-def _readable(split: Split, embeddings: dict[tuple[Frame, ...], NDArray[np.float32]]) -> Split:
-    images, tracklets = (
-        tuple(entry for entry in entries if entry.frames in embeddings) for entries in (split.images, split.tracklets)
-    )
-    return Split(images, tracklets)
 
 
 def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = False) -> Metrics:

@@ -57,10 +57,7 @@ def verdict(query: Tracklet, match: Tracklet) -> Verdict:
 
 
 def write_json(path: Path, rankings: Iterable[Ranking], *, fingerprint: str, unreadable: Sequence[str]) -> None:
-    """Write the rankings as one JSON object, a query a line.
-
-    `unreadable` is read last, so it may still grow while `rankings` is being drawn.
-    """
+    """Write the rankings as one JSON object, a query a line."""
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{{"model": {json.dumps(fingerprint)}, "queries": [')
         for index, ranking in enumerate(rankings):

@@ -6,24 +6,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from reid.runtime.errors import DataError
+from reid.runtime.page import Pictures, head, mark, terms
 from reid.runtime.ranked_lists import Match, Ranking, Verdict, verdict
-from reid.runtime.thumbnail import thumbnail
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["write_report"]
 
 _STYLE = Path(__file__).with_name("report.css")
-
-# Drawn once and referred to by <use>: the marks look the same whatever fonts a reader has.
-_SYMBOLS = """
-<svg class="symbols" aria-hidden="true">
-<symbol id="right" viewBox="0 0 16 16"><path d="M3.5 8.5l3 3 6-7"/></symbol>
-<symbol id="wrong" viewBox="0 0 16 16"><path d="M4.5 4.5l7 7m0-7l-7 7"/></symbol>
-<symbol id="no-picture" viewBox="0 0 96 96"><rect x="31" y="26" width="34" height="26" rx="3"/>
-<path d="M26 58l44-38"/><text x="48" y="73">no picture</text></symbol>
-</svg>
-"""
 
 
 def write_report(
@@ -46,57 +35,16 @@ def write_report(
         limit: how many queries to show.
     """
     shown = rankings[:limit]
-    pictures = _Pictures()
+    pictures = Pictures()
     # A file name that is no valid UTF-8 is shown with escapes, and does not fail the page.
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(_head(title))
+        file.write(head(title, _STYLE))
         file.write(_bar(title, rankings, shown))
         file.write(_introduction(facts, unreadable, len(shown), len(rankings), _is_judged(rankings)))
         file.write("<main>\n")
         for number, ranking in enumerate(shown, start=1):
             file.write(_row(number, ranking, pictures))
         file.write("</main>\n</body>\n</html>\n")
-
-
-class _Pictures:
-    """Draws tracklets; the bytes of each go into the page once, and later uses refer back to them."""
-
-    def __init__(self) -> None:
-        self._names: dict[Tracklet, str] = {}
-
-    def draw(self, tracklet: Tracklet, label: str) -> str:
-        """Return an <svg> of the middle frame, with `label` for those who cannot see it."""
-        symbol = "" if tracklet in self._names else self._define(tracklet)
-        use = f'<use href="#{self._names[tracklet]}"/>'
-        return f'<svg class="picture" role="img" aria-label="{escape(label)}">{symbol}{use}</svg>'
-
-    def _define(self, tracklet: Tracklet) -> str:
-        try:
-            small = thumbnail(tracklet.frames[len(tracklet.frames) // 2])
-        except DataError:
-            self._names[tracklet] = "no-picture"
-            return ""
-        self._names[tracklet] = name = f"picture-{len(self._names)}"
-        size = f'width="{small.width}" height="{small.height}"'
-        view = f"0 0 {small.width} {small.height}"
-        return f'<symbol id="{name}" viewBox="{view}"><image {size} href="{small.uri}"/></symbol>'
-
-
-def _head(title: str) -> str:
-    # The policy holds the browser to what the page promises: no script, and no request to anywhere.
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)}</title>
-<style>
-{_STYLE.read_text(encoding="utf-8")}</style>
-</head>
-<body>{_SYMBOLS}"""
 
 
 def _bar(title: str, rankings: Sequence[Ranking], shown: Sequence[Ranking]) -> str:
@@ -130,11 +78,9 @@ def _filter(queries: int, missed: int) -> str:
 
 
 def _introduction(facts: Mapping[str, str], unreadable: Sequence[str], shown: int, total: int, judged: bool) -> str:
-    terms = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>\n" for k, v in facts.items())
     limit = f'<p class="note">Showing the first {shown} of {total} queries.</p>\n' if shown < total else ""
     return f"""<section class="introduction">
-<dl>
-{terms}</dl>
+{terms(facts)}
 <p class="guide">Each row is a query and, from left to right, what was found for it, the most similar first.
 The number beside the rank is the cosine similarity.{_legend() if judged else ""}</p>
 {limit}{_unreadable(unreadable)}</section>
@@ -159,7 +105,7 @@ def _unreadable(names: Sequence[str]) -> str:
     return f'<details class="note">\n<summary>{heading}</summary>\n<ul>\n{items}</ul>\n</details>\n'
 
 
-def _row(number: int, ranking: Ranking, pictures: _Pictures) -> str:
+def _row(number: int, ranking: Ranking, pictures: Pictures) -> str:
     missed = " missed" if ranking.first_verdict is Verdict.WRONG else ""
     subject = _subject(number, ranking.query, pictures)
     cards = "".join(
@@ -170,18 +116,18 @@ def _row(number: int, ranking: Ranking, pictures: _Pictures) -> str:
     return f'<article class="query{missed}" aria-label="query {number}">\n{subject}{matches}\n</article>\n'
 
 
-def _subject(number: int, query: Tracklet, pictures: _Pictures) -> str:
+def _subject(number: int, query: Tracklet, pictures: Pictures) -> str:
     return f"""<div class="card">
-<div class="frame">{pictures.draw(query, f"query {number}: {query.id}")}{_count(query)}</div>
+<div class="frame">{_picture(query, f"query {number}: {query.id}", pictures)}{_count(query)}</div>
 <p class="rank"><b>Query {number}</b></p>
 {_caption(query)}
 </div>
 """
 
 
-def _match(rank: int, match: Match, judged: Verdict, pictures: _Pictures) -> str:
+def _match(rank: int, match: Match, judged: Verdict, pictures: Pictures) -> str:
     tracklet = match.tracklet
-    picture = pictures.draw(tracklet, f"match {rank}: {tracklet.id}")
+    picture = _picture(tracklet, f"match {rank}: {tracklet.id}", pictures)
     return f"""<li class="card {judged.value}">
 <div class="frame">{picture}{_mark(judged)}{_count(tracklet)}</div>
 <p class="rank"><b>{rank}</b><span>{match.score:.3f}</span></p>
@@ -190,13 +136,17 @@ def _match(rank: int, match: Match, judged: Verdict, pictures: _Pictures) -> str
 """
 
 
+def _picture(tracklet: Tracklet, label: str, pictures: Pictures) -> str:
+    middle = tracklet.frames[len(tracklet.frames) // 2]
+    return pictures.draw(tracklet, middle, label)
+
+
 def _mark(judged: Verdict) -> str:
     if judged is Verdict.UNKNOWN:
         return ""
     if judged is Verdict.SAME_CAMERA:
         return '<span class="mark">same camera</span>'
-    name = judged.value
-    return f'<svg class="mark" role="img" aria-label="{name}"><use href="#{name}"/></svg>'
+    return mark(judged.value)
 
 
 def _count(tracklet: Tracklet) -> str:

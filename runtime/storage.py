@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +15,9 @@ from pathlib import Path
 from reid.runtime.errors import ReidError
 
 __all__ = ["atomic_directory", "atomic_write", "sha256_of"]
+
+
+_SUFFIX = ".partial"
 
 
 @contextlib.contextmanager
@@ -26,10 +31,12 @@ def atomic_directory(target: Path, *, replaces: str) -> Iterator[Path]:
     Raises:
         ReidError: `target` exists and is something else.
     """
+    _clear_abandoned(target)
     _check_replaceable(target, replaces)
     target.parent.mkdir(parents=True, exist_ok=True)
     # mkdtemp makes private folders; what is published gets the permissions that mkdir would have given.
-    workspace = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    prefix = f"{_prefix(target)}{os.getpid()}."
+    workspace = Path(tempfile.mkdtemp(prefix=prefix, suffix=_SUFFIX, dir=target.parent))
     partial = workspace / target.name
     try:
         partial.mkdir()
@@ -41,6 +48,33 @@ def atomic_directory(target: Path, *, replaces: str) -> Iterator[Path]:
         _put_in_place(partial, target, workspace / "replaced")
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _prefix(target: Path) -> str:
+    """Begin a workspace's name: on a shared disk, a process number means something on its own machine only."""
+    return f".{target.name}.{platform.node()}."
+
+
+def _clear_abandoned(target: Path) -> None:
+    """Remove what a killed process left beside `target`; the old folder that it was about to replace comes back."""
+    for workspace in target.parent.glob(f"{glob.escape(_prefix(target))}*{_SUFFIX}"):
+        process = workspace.name.removeprefix(_prefix(target)).partition(".")[0]
+        if not process.isdecimal() or _is_alive(int(process)):
+            continue
+        replaced = workspace / "replaced"
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _put_in_place(partial: Path, target: Path, replaced: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import timm
-import torch
 from huggingface_hub import constants
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from reid.runtime.errors import ModelError, ReidError
+from reid.train.foreign_weights import WeightsOrigin, load_weights
 
 __all__ = ["Backbone", "create_backbone"]
 
@@ -31,6 +30,7 @@ class Backbone:
         channels: of each level.
         mean: that its weights were trained with, of values in [0, 1].
         std: likewise.
+        weights_origin: what was taken from the file of weights, if one was given.
     """
 
     module: nn.Module
@@ -38,6 +38,7 @@ class Backbone:
     channels: tuple[int, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    weights_origin: WeightsOrigin | None = None
 
 
 def create_backbone(name: str, levels: Sequence[int], *, image_size: int, weights: str) -> Backbone:
@@ -47,25 +48,29 @@ def create_backbone(name: str, levels: Sequence[int], *, image_size: int, weight
         name: timm's name of a model.
         levels: indices of its features; for a ResNet 0 is the stem and 1 to 4 are its stages.
         image_size: of the square input, in pixels; needed by models with position embeddings.
-        weights: "default" for timm's pretrained ones, "none" for random ones, or a file of a state dict, which must
-            fit exactly.
+        weights: "default" for timm's pretrained ones, "none" for random ones, or a file of this or another trainer,
+            whose backbone must fit exactly.
 
     Raises:
         ModelError: no such model or level, or the weights do not fit.
         ReidError: pretrained weights cannot be had.
     """
     model = _create(name, image_size, pretrained=weights == "default")
-    if weights not in ("default", "none"):
-        _load_strictly(model, Path(weights))
     info = model.feature_info
     known = range(len(info))
     unknown = [level for level in levels if level not in known]
     if unknown or not levels:
         raise ModelError(f"{name} has no level {unknown}; its levels are 0 to {known[-1]}")
+    if list(levels) != sorted(set(levels)):
+        raise ModelError(f"levels {list(levels)} of {name} are not ascending, which is how it gives them")
     channels = tuple(int(info[level]["num_chs"]) for level in levels)
+    whole = model.state_dict().keys()
     model.prune_intermediate_layers(list(levels), prune_norm=True, prune_head=True)
+    origin = None
+    if weights not in ("default", "none"):
+        origin = load_weights(model, Path(weights), unused=whole - model.state_dict().keys())
     config = model.pretrained_cfg
-    return Backbone(model, tuple(levels), channels, tuple(config["mean"]), tuple(config["std"]))
+    return Backbone(model, tuple(levels), channels, tuple(config["mean"]), tuple(config["std"]), origin)
 
 
 def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: ANN401 - timm has no stubs
@@ -99,37 +104,3 @@ def _ask_only_the_cache_without_network() -> None:
         socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
     except OSError:
         constants.HF_HUB_OFFLINE = True
-
-
-def _load_strictly(model: Any, path: Path) -> None:  # noqa: ANN401
-    state = _read_state(path)
-    classifier = f"{model.pretrained_cfg['classifier']}."
-    # The file's own classifier is of no use here, whatever its number of classes; every other key has to fit.
-    backbone = {key: value for key, value in state.items() if not key.startswith(classifier)}
-    expected = {key: value for key, value in model.state_dict().items() if not key.startswith(classifier)}
-    missing, unexpected = sorted(expected.keys() - backbone.keys()), sorted(backbone.keys() - expected.keys())
-    misshapen = [key for key in backbone.keys() & expected.keys() if backbone[key].shape != expected[key].shape]
-    if missing or unexpected or misshapen:
-        raise ModelError(
-            f"{path} does not fit the backbone: {_some('missing', missing)}, {_some('unexpected', unexpected)}, "
-            f"{_some('of another shape', misshapen)}; is it of this --backbone, with timm's names?"
-        )
-    model.load_state_dict(backbone, strict=False)  # all but the classifier, as just checked
-
-
-def _some(what: str, keys: Sequence[str]) -> str:
-    return f"{len(keys)} {what}" + (f" ({keys[0]})" if keys else "")
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file; --weights takes a file, `default` or `none`") from None
-    except Exception as error:  # damage shows as any of a dozen exceptions
-        raise ModelError(f"{path} is not a readable file of weights ({type(error).__name__})") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{path} holds no plain state dict; save the model's state_dict() alone")
-    return state

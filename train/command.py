@@ -87,7 +87,7 @@ def _train(dataset: Any, recipe: Recipe, folder: Any, *, resume: bool) -> dict[s
         def on_step(epoch: int, done: int, total: int) -> None:
             bar((epoch - 1) * total + done, recipe.epochs * total)
 
-        outcome = learn(dataset, recipe, folder, resume=resume, watcher=Watcher(on_step, _note_epoch))
+        outcome = learn(dataset, recipe, folder, resume=resume, watcher=Watcher(on_step, _note_epoch, note))
     best = outcome.card.training
     return {
         "run": str(folder.path),
@@ -119,7 +119,7 @@ def _parse_levels(text: str) -> tuple[int, ...]:
     levels = text.split(",")
     if not all(level.isdecimal() for level in levels) or len(set(levels)) < len(levels):
         raise typer.BadParameter(f"{text!r} is not a list of different levels, such as 2,3,4", param_hint="--levels")
-    return tuple(map(int, levels))
+    return tuple(sorted(map(int, levels)))  # as the backbone gives them
 
 
 def main() -> None:

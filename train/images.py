@@ -18,7 +18,7 @@ from reid.runtime.tracklet import Tracklet
 from reid.train.augmentation import Augmentation
 from reid.train.sampler import Draw, PKSampler
 
-__all__ = ["Images", "TrainingBatch", "training_batches"]
+__all__ = ["Images", "TrainingBatch", "training_batches", "without_dead_vehicles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,23 @@ class Images(Dataset[tuple[Tensor, int, tuple[str, ...]]]):
         same = self._of_vehicle[self.vehicles[index]]
         start = same.index(index)
         return iter(same[start:] + same[:start])
+
+
+def without_dead_vehicles(images: Sequence[Tracklet]) -> tuple[tuple[Tracklet, ...], tuple[str, ...]]:
+    """Leave out the vehicles of which no image can be read: (images of the others, names of those)."""
+    of_vehicle: dict[str, list[Tracklet]] = defaultdict(list)
+    for image in images:
+        of_vehicle[str(image.vehicle)].append(image)
+    dead = {vehicle for vehicle, members in of_vehicle.items() if not any(map(_can_be_read, members))}
+    return tuple(image for image in images if str(image.vehicle) not in dead), tuple(sorted(dead))
+
+
+def _can_be_read(image: Tracklet) -> bool:
+    try:
+        read_frame(image.frames[0])
+    except DataError:
+        return False
+    return True
 
 
 def training_batches(images: Images, sampler: PKSampler, *, pin_memory: bool) -> DataLoader[Any]:

@@ -20,7 +20,7 @@ from reid.runtime.evaluation import PROTOCOLS, embed_data, evaluate_protocol
 from reid.runtime.model_card import FORMAT_VERSION, ModelCard
 from reid.train.backbone import create_backbone
 from reid.train.checkpoint import describe, load_checkpoint, save_checkpoint
-from reid.train.images import Images, TrainingBatch, training_batches
+from reid.train.images import Images, TrainingBatch, training_batches, without_dead_vehicles
 from reid.train.losses import METRIC_LOSSES
 from reid.train.losses.identity import IdentityLoss
 from reid.train.losses.multi_level import MultiLevelLoss
@@ -41,10 +41,12 @@ class Watcher:
     Attributes:
         on_step: called with (epoch from 1, steps done, steps in the epoch).
         on_epoch: called with the epoch's row of metrics.jsonl.
+        on_note: called with a sentence for people: what weights were loaded, which vehicles were left out.
     """
 
     on_step: Callable[[int, int, int], None] = lambda epoch, done, total: None
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None
+    on_note: Callable[[str], None] = lambda sentence: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +101,17 @@ def train(dataset: Dataset, recipe: Recipe, run: RunFolder, *, resume: bool, wat
         ReidError: the loss is not finite, or the run to resume is another one.
     """
     train_split, query, gallery, held_out = hold_out_vehicles(dataset.train, share=recipe.held_out, seed=recipe.seed)
-    images = Images(train_split.images, recipe.image_size)
+    readable, dead_vehicles = without_dead_vehicles(train_split.images)
+    if dead_vehicles:
+        watcher.on_note(f"note: no image of these vehicles can be read, left out: {', '.join(dead_vehicles)}")
+    images = Images(readable, recipe.image_size)
     sampler = PKSampler(images.vehicles, p=recipe.vehicles_per_batch, k=recipe.images_per_vehicle, seed=recipe.seed)
-    learner, card = _prepare(recipe, images.identities, weights="none" if resume else recipe.weights)
-    facts = recipe_facts(recipe, data_fingerprint(dataset))
+    learner, card = _prepare(recipe, images.identities, watcher, weights="none" if resume else recipe.weights)
+    fingerprint = data_fingerprint(dataset)
+    facts = recipe_facts(recipe, fingerprint)
     modules = {"model": learner.model, "classifiers": learner.classifiers}
     progress = run.load_state(modules, learner.optimizer, facts) if resume else Progress()
-    card = card.model_copy(update={"training": run_facts(dataset, recipe, facts, held_out)})
+    card = card.model_copy(update={"training": run_facts(dataset, recipe, fingerprint, held_out)})
     reference = reference_crops(gallery.images)
     run.create()
     run.forget_after(progress.epochs_done)
@@ -123,10 +129,12 @@ def train(dataset: Dataset, recipe: Recipe, run: RunFolder, *, resume: bool, wat
     return Outcome(load_checkpoint(run.path).card, progress)
 
 
-def _prepare(recipe: Recipe, identities: int, *, weights: str) -> tuple[_Learner, ModelCard]:
+def _prepare(recipe: Recipe, identities: int, watcher: Watcher, *, weights: str) -> tuple[_Learner, ModelCard]:
     torch.manual_seed(recipe.seed)
     device = best_device()
     backbone = create_backbone(recipe.backbone, recipe.levels, image_size=recipe.image_size, weights=weights)
+    if backbone.weights_origin:
+        watcher.on_note(str(backbone.weights_origin))
     levels, preprocessing = describe(backbone, recipe.embedding_size, recipe.image_size)
     model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).to(device)
     model = model.to(memory_format=torch.channels_last)  # the faster layout on GPUs and on CPUs alike

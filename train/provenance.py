@@ -33,20 +33,25 @@ def data_fingerprint(dataset: Dataset) -> str:
         frame = image.frames[0]
         if isinstance(frame, Path):
             name = frame.relative_to(dataset.root).as_posix()
-            digest.update(f"{name} {frame.stat().st_size} {image.vehicle} {image.camera}\n".encode())
+            digest.update(f"{name} {_size(frame)} {image.vehicle} {image.camera}\n".encode())
     return digest.hexdigest()
 
 
-def run_facts(
-    dataset: Dataset, recipe: Recipe, facts: Mapping[str, Any], held_out: Mapping[str, Any]
-) -> dict[str, Any]:
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a dead link; training names it when it comes to it
+        return -1
+
+
+def run_facts(dataset: Dataset, recipe: Recipe, fingerprint: str, held_out: Mapping[str, Any]) -> dict[str, Any]:
     """Give what is needed to repeat a run."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "recipe": asdict(recipe),
         "data": {
             "layout": dataset.layout,
-            "fingerprint": facts["data fingerprint"],
+            "fingerprint": fingerprint,
             "images": len(dataset.train.images),
             "held_out_vehicles": held_out["vehicles"],
         },

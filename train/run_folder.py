@@ -20,6 +20,8 @@ from reid.train.recipe import Recipe
 
 __all__ = ["Progress", "RunFolder", "recipe_facts"]
 
+_DATA = "data fingerprint"
+
 # A run that was stopped in its first epoch leaves some of these, and can be started anew.
 _OWN_NAMES = {"checkpoint.safetensors", "checkpoint.json", "last", "metrics.jsonl", "tensorboard"}
 
@@ -64,8 +66,12 @@ class RunFolder:
             return
         if self._state_file.exists():
             raise ReidError(f"{self.path} exists; --resume continues it, --output names another folder")
-        if not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - _OWN_NAMES:
+        if not self.path.is_dir() or self._foreign_names():
             raise ReidError(f"{self.path} exists and is not a run; --output names another folder")
+
+    def _foreign_names(self) -> set[str]:
+        names = {entry.name for entry in self.path.iterdir() if entry.suffix != ".partial"}
+        return names - _OWN_NAMES
 
     def create(self) -> None:
         """Make the folder, and the link `latest` beside it."""
@@ -101,10 +107,12 @@ class RunFolder:
         """
         try:
             with safe_open(self._state_file, framework="pt") as stored:
-                metadata = stored.metadata()
+                metadata = stored.metadata() or {}
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a mapping
         except SafetensorError as error:
             raise ReidError(f"{self._state_file} is damaged ({error}); start the run anew") from None
+        if not {"facts", "progress"} <= metadata.keys():
+            raise ReidError(f"{self._state_file} is not the state of a run; start the run anew")
         self._check_same_run(json.loads(metadata["facts"]), json.loads(json.dumps(facts)))
         for name, module in modules.items():
             module.load_state_dict(_strip(tensors, f"{name}/"), strict=True)
@@ -116,11 +124,13 @@ class RunFolder:
         return Progress(**json.loads(metadata["progress"]))
 
     def _check_same_run(self, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        if stored.get(_DATA) != given.get(_DATA):
+            raise ReidError(f"{self.path} was started with other training data; resume it with the data as it was")
         for key in sorted(stored.keys() | given.keys()):
             if stored.get(key) != given.get(key):
                 raise ReidError(
                     f"{self.path} was started with {key} {stored.get(key)}, not {given.get(key)}; "
-                    "resume it with the options and the data that it was started with"
+                    "resume it with the options that it was started with"
                 )
 
     def log(self, row: Mapping[str, Any], board: SummaryWriter) -> None:
@@ -141,7 +151,7 @@ class RunFolder:
 
 def recipe_facts(recipe: Recipe, data_fingerprint: str) -> dict[str, Any]:
     """What must be the same when a run is resumed."""
-    return {**asdict(recipe), "data fingerprint": data_fingerprint}
+    return {**asdict(recipe), _DATA: data_fingerprint}
 
 
 def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

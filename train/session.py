@@ -46,7 +46,10 @@ def best_device() -> torch.device:
 
 
 class TorchSession:
-    """A model in PyTorch, in evaluation mode while it runs. The arrays that `run` returns are the caller's."""
+    """A model in PyTorch, which is moved to the device, and in evaluation mode while it runs.
+
+    The arrays that `run` returns are the caller's.
+    """
 
     def __init__(self, model: MultiLevelReID, card: ModelCard, device: torch.device) -> None:
         self.card = card
@@ -59,12 +62,14 @@ class TorchSession:
         self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See Session.run."""
+        inputs = (torch.from_numpy(array).to(self._device) for array in (frames, pooling))
         training = self._fused.model.training
-        self._fused.model.eval()
-        with torch.backends.cudnn.flags(allow_tf32=False):  # the reference is float32, and says so
-            outputs = self._fused(*(torch.from_numpy(array).to(self._device) for array in (frames, pooling)))
-        self._fused.model.train(training)
-        frame_embedding, pooled = (output.cpu().numpy() for output in outputs)
+        self._fused.eval()
+        try:
+            with torch.backends.cudnn.flags(allow_tf32=False):  # the reference is float32, and says so
+                frame_embedding, pooled = (output.cpu().numpy() for output in self._fused(*inputs))
+        finally:
+            self._fused.train(training)
         return frame_embedding, pooled
 
     def close(self) -> None:

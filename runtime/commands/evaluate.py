@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,7 @@ def evaluate(
     """
     from reid.runtime.challenge import challenge_of
     from reid.runtime.datasets.layout import open_dataset
-    from reid.runtime.evaluation import embed_data, evaluate_protocol
+    from reid.runtime.evaluation import embed_data
     from reid.runtime.sessions.session import open_session
 
     chosen = _chosen(protocols)
@@ -48,7 +49,7 @@ def evaluate(
     with open_session(model, session, precision) as opened:
         with progress("embedding") as on_frames:
             embedded = embed_data(opened, dataset.query, dataset.gallery, on_frames=on_frames)
-        scores = {protocol.name: evaluate_protocol(embedded, protocol, rerank=rerank).summary() for protocol in chosen}
+        scores = _scores(embedded, chosen, rerank=rerank)
         result = {
             "protocols": scores,
             "model": _model_facts(model, opened, precision),
@@ -73,6 +74,26 @@ def _chosen(protocols: str) -> tuple[Protocol, ...]:
         raise typer.BadParameter(str(error), param_hint="--protocols") from None
 
 
+def _scores(embedded: EmbeddedData, protocols: Sequence[Protocol], *, rerank: bool) -> dict[str, Any]:
+    """Score by every protocol that the data serves; what it does not serve is said, and an error if it serves none."""
+    from reid.runtime.errors import DataError
+    from reid.runtime.evaluation import evaluate_protocol
+
+    def score(protocol: Protocol) -> dict[str, float | int] | DataError:
+        try:
+            return evaluate_protocol(embedded, protocol, rerank=rerank).summary()
+        except DataError as error:
+            return error
+
+    outcomes = {protocol.name: score(protocol) for protocol in protocols}
+    failures = [outcome for outcome in outcomes.values() if isinstance(outcome, DataError)]
+    if len(failures) == len(outcomes):
+        raise failures[0]
+    for failure in failures:
+        note(f"note: {failure}")
+    return {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, DataError)}
+
+
 def _model_facts(model: Path, session: Session, precision: str) -> dict[str, Any]:
     card = session.card
     return {
@@ -91,6 +112,7 @@ def _data_facts(dataset: Dataset, embedded: EmbeddedData) -> dict[str, Any]:
         "layout": dataset.layout,
         "problems": len(dataset.problems),
         "unreadable": list(embedded.unreadable),
+        "queries_left_out": list(embedded.queries_left_out),
         "split": dict(dataset.split_facts),
     }
 
@@ -119,6 +141,9 @@ def _print_table(result: dict[str, Any]) -> None:
     unreadable = result["data"]["unreadable"] + result.get("submission", {}).get("unreadable", [])
     if unreadable:
         note(f"note: {len(unreadable)} frames could not be read and were left out: {', '.join(unreadable[:5])}")
+    left_out = result["data"]["queries_left_out"]
+    if left_out:
+        note(f"note: {len(left_out)} queries could not be read and are not counted: {', '.join(left_out[:5])}")
     split = result["data"]["split"]
     if split:
         note(f"note: evaluated on {len(split['vehicles'])} held-out training vehicles (seed {split['seed']})")

@@ -10,15 +10,12 @@ from pathlib import Path
 
 from reid.runtime.datasets.dataset import Challenge, Dataset, Problem, Split
 from reid.runtime.datasets.lists import Label, read_labels, read_names, read_tracks
-from reid.runtime.datasets.splitting import hold_out_vehicles
+from reid.runtime.datasets.splitting import hold_out_for_evaluation
 from reid.runtime.datasets.tracks import group_into_tracklets, tracklets_from_list
-from reid.runtime.errors import DataError
 from reid.runtime.imaging import is_image
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["EVALUATION_SHARE", "read"]
-
-EVALUATION_SHARE = 0.25
+__all__ = ["read"]
 
 
 def read(root: Path) -> Dataset:
@@ -30,13 +27,9 @@ def read(root: Path) -> Dataset:
     if tracks is None:
         tracklets = group_into_tracklets(images)
     else:
-        tracklets = tracklets_from_list(tracks, images, "image_train", "train_track.txt", problems)
+        tracklets = tracklets_from_list(tracks, images, root / "image_train", "train_track.txt", problems)
     labelled = Split(images, tracklets)
-    try:
-        train, query, gallery, facts = hold_out_vehicles(labelled, share=EVALUATION_SHARE, seed=0)
-    except DataError as error:
-        problems.append(Problem("empty split", "image_train", str(error)))
-        train, query, gallery, facts = labelled, Split(), Split(), {}
+    train, query, gallery, facts = hold_out_for_evaluation(labelled, "image_train", problems)
     challenge = _read_challenge(root, problems)
     return Dataset("cityflow", root, train, query, gallery, tuple(problems), challenge, facts)
 
@@ -68,7 +61,7 @@ def _read_challenge(root: Path, problems: list[Problem]) -> Challenge:
     query, gallery = ([image for image in side if _is_numbered(image, problems)] for side in sides)
     tracks = read_tracks(root / "test_track.txt", problems)
     if tracks is not None:  # only checked: the challenge ranks images
-        tracklets_from_list(tracks, sides[1], "image_test", "test_track.txt", problems)
+        tracklets_from_list(tracks, sides[1], root / "image_test", "test_track.txt", problems)
     return Challenge(tuple(query), tuple(gallery))
 
 

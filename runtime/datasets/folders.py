@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from reid.runtime.datasets.cityflow import EVALUATION_SHARE
 from reid.runtime.datasets.dataset import Dataset, Problem, Split
 from reid.runtime.datasets.names import JUNK, parse_name
-from reid.runtime.datasets.splitting import hold_out_vehicles
+from reid.runtime.datasets.splitting import hold_out_for_evaluation
 from reid.runtime.datasets.tracks import group_into_tracklets, own_tracklets
-from reid.runtime.errors import DataError
 from reid.runtime.imaging import is_image
 from reid.runtime.tracklet import Tracklet
 
@@ -52,11 +50,7 @@ def _read(
                 problems.append(Problem("empty split", part, "the folder is missing or holds no usable images"))
         return Dataset(layout, root, train, as_queries(query, gallery), gallery, tuple(problems))
     labelled = splits["train"] if "train" in splits else read_split(root, root, problems)
-    try:
-        train, query, gallery, facts = hold_out_vehicles(labelled, share=EVALUATION_SHARE, seed=0)
-    except DataError as error:
-        problems.append(Problem("empty split", ".", str(error)))
-        train, query, gallery, facts = labelled, Split(), Split(), {}
+    train, query, gallery, facts = hold_out_for_evaluation(labelled, ".", problems)
     return Dataset(layout, root, train, query, gallery, tuple(problems), None, facts)
 
 

@@ -7,12 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from reid.runtime.datasets.dataset import Split
+from reid.runtime.datasets.dataset import Problem, Split
 from reid.runtime.datasets.tracks import own_tracklets
 from reid.runtime.errors import DataError
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["hold_out_vehicles"]
+__all__ = ["hold_out_for_evaluation", "hold_out_vehicles"]
+
+EVALUATION_SHARE = 0.25
+
+
+def hold_out_for_evaluation(
+    labelled: Split, where: str, problems: list[Problem]
+) -> tuple[Split, Split, Split, dict[str, Any]]:
+    """Split a data set that has no queries of its own: (train, query, gallery, facts).
+
+    Where that is not possible, all of it is for training, and `problems` says so of `where`.
+    """
+    try:
+        return hold_out_vehicles(labelled, share=EVALUATION_SHARE, seed=0)
+    except DataError as error:
+        problems.append(Problem("empty split", where, str(error)))
+        return labelled, Split(), Split(), {}
 
 
 def hold_out_vehicles(labelled: Split, *, share: float, seed: int) -> tuple[Split, Split, Split, dict[str, Any]]:

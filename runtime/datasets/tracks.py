@@ -16,7 +16,7 @@ __all__ = ["group_into_tracklets", "own_tracklets", "tracklets_from_list"]
 def tracklets_from_list(
     tracks: Iterable[tuple[str, list[str]]],
     images: Sequence[Tracklet],
-    folder: str,
+    folder: Path,
     list_name: str,
     problems: list[Problem],
 ) -> tuple[Tracklet, ...]:
@@ -26,8 +26,8 @@ def tracklets_from_list(
 
     Args:
         tracks: of read_tracks.
-        images: what is there.
-        folder: the images' folder, as problems name it.
+        images: what can be used.
+        folder: the images' folder; an image in it that cannot be used is no problem of the track list.
         list_name: the track list's file name.
         problems: is added to; a missing image that is in it already is not named again.
     """
@@ -37,14 +37,16 @@ def tracklets_from_list(
     tracklets = []
     for track_name, names in tracks:
         present = [by_name[name] for name in names if name in by_name]
-        absent = [f"{folder}/{name}" for name in names if name not in by_name]
+        absent = [f"{folder.name}/{name}" for name in names if name not in by_name and not (folder / name).exists()]
         problems += [Problem("missing file", where, f"is in {list_name}") for where in absent if where not in reported]
         problems += [Problem("duplicate", list_name, f"{name} is in two tracks") for name in names if name in used]
         used.update(names)
         if present:
             tracklets.append(_joined(present, track_name, list_name, problems))
     problems += [
-        Problem("not in a track", f"{folder}/{name}", f"not in {list_name}") for name in by_name if name not in used
+        Problem("not in a track", f"{folder.name}/{name}", f"not in {list_name}")
+        for name in by_name
+        if name not in used
     ]
     return tuple(tracklets)
 
@@ -77,7 +79,8 @@ def own_tracklets(queries: Sequence[Tracklet], tracklets: Iterable[Tracklet]) ->
     """Find each query image's own tracklet.
 
     That is the tracklet of its vehicle and camera that holds the query's frame (the file itself, or one of its name),
-    else the one nearest in time. A query whose vehicle and camera have no tracklet is its own.
+    else the one nearest in time. A query whose name tells no time, or whose vehicle and camera have no tracklet, is
+    its own.
     """
     candidates: dict[tuple[str | None, str | None], list[Tracklet]] = defaultdict(list)
     for tracklet in tracklets:
@@ -86,18 +89,23 @@ def own_tracklets(queries: Sequence[Tracklet], tracklets: Iterable[Tracklet]) ->
 
 
 def _own_tracklet(query: Tracklet, candidates: Sequence[Tracklet]) -> Tracklet:
-    def remoteness(tracklet: Tracklet) -> tuple[bool, bool, bool, int]:
-        return min(_remoteness(query.frames[0], frame) for frame in tracklet.frames)
+    name = _name(query)
+    for tracklet in candidates:
+        if query.frames[0] in tracklet.frames:
+            return tracklet
+    for tracklet in candidates:
+        if name in map(_file_name, tracklet.frames):
+            return tracklet
+    if parse_name(name) is None:
+        return query
+    return min(candidates, key=lambda tracklet: _remoteness(name, tracklet), default=query)
 
-    return min(candidates, key=remoteness, default=query)
 
-
-def _remoteness(query: object, frame: object) -> tuple[bool, bool, bool, int]:
-    """Order frames as seen from a query: itself, its copy, those of its recording; and these by time."""
-    name, other = _file_name(query), _file_name(frame)
-    (sequence, time), (other_sequence, other_time) = _moment(name), _moment(other)
-    same_file = isinstance(frame, Path) and frame == query
-    return not same_file, other != name, other_sequence != sequence, abs(other_time - time)
+def _remoteness(name: str, tracklet: Tracklet) -> tuple[bool, int]:
+    """Order tracklets as seen from a query: those of its recording first, and these by time."""
+    sequence, time = _moment(name)
+    moments = (_moment(_file_name(frame)) for frame in tracklet.frames)
+    return min((other != sequence, abs(other_time - time)) for other, other_time in moments)
 
 
 def _moment(file_name: str) -> tuple[str, int]:

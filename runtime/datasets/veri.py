@@ -21,13 +21,14 @@ def read(root: Path) -> Dataset:
     train_labels = read_labels(root / "train_label.xml", problems)
     test_labels = read_labels(root / "test_label.xml", problems)
     train = _read_images(root, "train", train_labels, problems)
-    gallery = _read_images(root, "test", test_labels, problems)
-    query = _read_images(root, "query", _labels_of_queries(root, test_labels), problems)
+    query_labels = _labels_of_queries(root, test_labels)
+    gallery = _read_images(root, "test", _without(test_labels, query_labels, root / "image_test"), problems)
+    query = _read_images(root, "query", query_labels, problems)
     tracks = read_tracks(root / "test_track.txt", problems)
     if tracks is None:
         tracklets = group_into_tracklets(gallery)
     else:
-        tracklets = tracklets_from_list(tracks, gallery, "image_test", "test_track.txt", problems)
+        tracklets = tracklets_from_list(tracks, gallery, root / "image_test", "test_track.txt", problems)
     return Dataset(
         layout="veri",
         root=root,
@@ -43,6 +44,15 @@ def _labels_of_queries(root: Path, test_labels: Mapping[str, Label] | None) -> M
     if test_labels is None:
         return None
     return {path.name: test_labels[path.name] for path in _files(root / "image_query") if path.name in test_labels}
+
+
+def _without(
+    test_labels: Mapping[str, Label] | None, query_labels: Mapping[str, Label] | None, folder: Path
+) -> Mapping[str, Label] | None:
+    """Leave out the labels of queries that are no test images: some copies of the data set keep the two apart."""
+    if test_labels is None or query_labels is None:
+        return test_labels
+    return {name: label for name, label in test_labels.items() if name not in query_labels or (folder / name).exists()}
 
 
 def _read_images(

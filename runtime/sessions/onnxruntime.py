@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.runtime.bundle import CARD_FILE, Bundle
+from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.model_card import ModelCard
+from reid.runtime.self_check import check_session
 
-__all__ = ["CARD_KEY", "OnnxRuntimeSession", "open"]
+__all__ = ["CARD_KEY", "OnnxRuntimeSession", "best_device", "open"]
 
 CARD_KEY = "reid.model_card"
 """Under this key of its metadata, a graph carries the model's card."""
@@ -40,14 +41,15 @@ def open(model: Path, device: str | None, precision: str) -> OnnxRuntimeSession:
     """Open a bundle's graph, or an .onnx file, on a device; None takes CUDA where there is a GPU, else the CPU.
 
     Raises:
-        ModelError: the graph is damaged, or was not written by `reid-export`.
+        ModelError: the graph is damaged, was not written by `reid-export`, or does not embed its bundle's reference
+            crops on this device as PyTorch did.
         SessionError: the device's provider is missing or did not start, or a precision is asked of an .onnx file.
     """
     if model.is_dir():
-        return _open_bundle(Bundle.open(model), device or _best_device(), precision)
+        return _open_bundle(Bundle.open(model), device or best_device(), precision)
     if precision != "fp32":
         raise SessionError(f"{model} is one graph, in its own precision; leave out --precision, or give its bundle")
-    return OnnxRuntimeSession(model, device or _best_device())
+    return OnnxRuntimeSession(model, device or best_device())
 
 
 def _open_bundle(bundle: Bundle, device: str, precision: str) -> OnnxRuntimeSession:
@@ -55,23 +57,39 @@ def _open_bundle(bundle: Bundle, device: str, precision: str) -> OnnxRuntimeSess
     # The card holds the hashes of all other files, but its own: the graph's copy of it takes that part.
     if session.card != bundle.card.model_copy(update={"files": {}}):
         raise ModelError(f"{bundle.root / CARD_FILE} is not the card of its graph; export it again")
+    digest = bundle.card.files[graph_file(precision)]
+    check_session(session, bundle, artefact_sha256=digest, precision=precision, backend=_backend(device))
     return session
 
 
-def _best_device() -> str:
+def _backend(device: str) -> str:
+    import onnxruntime
+
+    version = f"onnxruntime {onnxruntime.__version__}"
+    return version if device == "cpu" else f"{version}, {_nvidia_gpu()}"
+
+
+def best_device() -> str:
+    """Give "cuda" where there are a GPU and its provider, else "cpu"."""
     import onnxruntime
 
     return "cuda" if _PROVIDERS["cuda"] in onnxruntime.get_available_providers() and _has_nvidia_gpu() else "cpu"
 
 
 def _has_nvidia_gpu() -> bool:
-    """Ask the driver: onnxruntime-gpu lists its CUDA provider on machines without a GPU, too."""
+    return bool(_nvidia_gpu())
+
+
+def _nvidia_gpu() -> str:
+    """Ask the driver for the first GPU's name, "" if none: onnxruntime-gpu lists its CUDA provider without one, too."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return False
-    count = ctypes.c_int()
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+        return ""
+    gpu, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(gpu), 0) or driver.cuDeviceGetName(name, 256, gpu):
+        return ""
+    return name.value.decode()
 
 
 class OnnxRuntimeSession:

@@ -47,21 +47,26 @@ def perturbed(bundle: Path, path: Path, change: float) -> None:
     onnx.save(model, path)
 
 
+FILES = ["model.fp32.onnx", "model.json", "reference", "report.html", "verification.json"]
+
+
 def names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
 def test_a_bundle_has_the_files_of_the_design(bundle: Path, loaded: Checkpoint) -> None:
-    assert names(bundle) == ["model.fp32.onnx", "model.json", "reference", "verification.json"]
+    assert names(bundle) == FILES
     assert names(bundle / "reference") == sorted([*loaded.reference, "embeddings.npy"])
     for name, content in loaded.reference.items():
         assert (bundle / "reference" / name).read_bytes() == content
 
 
 def test_the_proof_says_how_far_the_graph_is_from_pytorch(bundle: Path, loaded: Checkpoint) -> None:
-    proof = json.loads((bundle / "verification.json").read_text())["fp32"]
-    assert 0 <= proof["largest difference"] <= proof["tolerance"] == 1e-4
-    assert proof["crops"] == len(loaded.reference)
+    proof = json.loads((bundle / "verification.json").read_text())
+    assert (proof["retrieval"], proof["data"]) == (False, {"reference crops": len(loaded.reference)})
+    (fp32,) = proof["precisions"]
+    assert (fp32["precision"], fp32["similarity"]["frames"]) == ("fp32", len(loaded.reference))
+    assert 1 - 1e-6 < fp32["similarity"]["levels"][0]["minimum"] <= 1
 
 
 @pytest.mark.usefixtures("quick_export")
@@ -79,7 +84,7 @@ def test_a_bundle_is_replaced_as_a_whole(loaded: Checkpoint, tmp_path: Path) -> 
     (output / "engines").mkdir()
     (output / "engines" / "of the former graph").touch()
     writer.write_bundle(loaded, output)
-    assert names(output) == ["model.fp32.onnx", "model.json", "reference", "verification.json"]
+    assert names(output) == FILES
     assert names(output.parent) == ["bundle"]
     Bundle.open(output)
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,7 +59,8 @@ def test_without_arguments_it_exports_the_latest_run_to_bundle(run: Run, checkpo
     (tmp_path / "runs" / "latest").symlink_to(checkpoint)
     code, out, err = run()
     assert (code, out) == (0, "bundle\n")
-    assert "differs from PyTorch by at most" in err
+    assert "fp32: smallest cosine similarity to PyTorch 1.000000" in err
+    assert "not verified" in err
     Bundle.open(tmp_path / "bundle")
 
 
@@ -68,7 +70,9 @@ def test_json_is_alone_on_standard_output(run: Run, checkpoint: Path, tmp_path: 
     result = json.loads(out)
     card = Bundle.open(tmp_path / "deep" / "bundle").card
     assert (result["bundle"], result["fingerprint"]) == ("deep/bundle", card.fingerprint)
-    assert result["fp32"]["largest_difference"] <= result["fp32"]["tolerance"]
+    assert 0 <= result["fp32"]["largest_difference"] < 1e-4
+    assert result["verification"]["retrieval"] is False
+    assert result["engines"] == []
 
 
 def test_a_failed_gate_ends_with_3_and_leaves_no_bundle(
@@ -99,7 +103,6 @@ def test_a_failure_is_one_line_that_names_the_cause(run: Run, checkpoint: Path, 
     for arguments, named in (
         ((), "runs/latest"),
         (("absent",), "absent"),
-        ((bundle,), "checkpoint.safetensors"),
         ((damaged,), "checkpoint.safetensors"),
         ((checkpoint, "--output", "/proc/bundle"), "/proc"),
         ((checkpoint, "--output", "file"), "file"),
@@ -114,3 +117,79 @@ def test_wrong_usage_ends_with_2(run: Run) -> None:
     code, out, err = run("one", "two")
     assert (code, out) == (2, "")
     assert "Traceback" not in err
+
+
+def test_a_bundle_alone_is_wrong_usage_that_says_what_it_is_good_for(run: Run, bundle: Path) -> None:
+    code, out, err = run(bundle)
+    assert (code, out) == (2, "")
+    assert "--engine" in err
+    assert "--triton" in err
+
+
+@pytest.mark.parametrize("wrong", ["1,2", "1,2,3:4", "1,2,3:3,2,1", "4,2,1:1,1,1", "1,2,3:1,2,4"])
+def test_a_profile_that_cannot_be_is_wrong_usage(run: Run, checkpoint: Path, wrong: str) -> None:
+    code, out, _ = run(checkpoint, "--profile", wrong)
+    assert (code, out) == (2, "")
+
+
+def test_fp16_is_verified_on_retrieval_and_built_for_tensorrt_rtx(
+    run: Run, checkpoint: Path, veri: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(
+        checkpoint, "--fp16", "--verify", veri, "--engine", "tensorrt-rtx", "--triton", "repo", "--json"
+    )
+    assert code == 0, err
+    result = json.loads(out)
+    assert [one["precision"] for one in result["verification"]["precisions"]] == ["fp32", "fp16"]
+    assert {c["protocol"] for one in result["verification"]["precisions"] for c in one["protocols"]} == {
+        "i2i",
+        "i2t",
+        "t2t",
+    }
+    engines = sorted(path.suffix for path in (tmp_path / "bundle" / "engines").iterdir())
+    assert engines == [".engine", ".engine", ".json", ".json"]
+    assert Bundle.open(tmp_path / "bundle").precisions == ("fp16", "fp32")
+    assert result["triton"]
+    assert "fp16 i2i: mAP" in err
+
+
+def test_an_engine_is_added_to_a_bundle_without_pytorch(run: Run, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    code = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "timm", "safetensors"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Blocker())
+from reid.export.command import main
+sys.argv = ["reid-export", *sys.argv[1:]]
+main()
+"""
+    arguments = [str(copy), "--engine", "tensorrt-rtx", "--compute-capability", "8.9"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.suffix for path in (copy / "engines").iterdir()) == [".engine", ".json"]
+    Bundle.open(copy)
+
+
+def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
+    run: Run, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perturbed(graph: Path, output: Path, frames: object) -> dict[str, float]:
+        model = onnx.load(graph)
+        (weight,) = (t for t in model.graph.initializer if t.name == "model.heads.1.weight")
+        values = onnx.numpy_helper.to_array(weight)
+        weight.CopyFrom(onnx.numpy_helper.from_array(values[::-1].copy(), weight.name))
+        onnx.save(model, output)
+        return {}
+
+    monkeypatch.setattr(writer, "write_half_graph", perturbed)
+    line = assert_one_line_of_error(*run(checkpoint, "--fp16"), expected=3)
+    assert "fp16" in line
+    assert "bundle.rejected" in line
+    assert sorted(os.listdir(tmp_path)) == ["bundle.rejected"]
+    found = json.loads((tmp_path / "bundle.rejected" / "verification.json").read_text())
+    first = min((d for d in found["precisions"][1]["drift"] if d["relative_error"] > 0.01), key=lambda d: d["position"])
+    assert first["weight"] == "model.heads.1.weight"
+    assert "level4" in found["precisions"][1]["failures"][0]

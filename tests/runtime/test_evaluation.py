@@ -139,8 +139,17 @@ def test_unreadable_query_and_gallery_frames_are_named_left_out_and_change_nothi
     dataset = open_dataset(root, needs="query")
     data = embed_data(session, dataset.query, dataset.gallery)
     assert sorted(data.unreadable) == sorted({str(path) for path in damaged})
+    # A query counts in every protocol or in none: itself and its own tracklet have to be readable.
+    kept, lost = Split(), []
+    for image, own in zip(dataset.query.images, dataset.query.tracklets, strict=True):
+        if image.frames[0] in damaged or all(frame in damaged for frame in own.frames):
+            lost.append(image.id)
+        else:
+            kept = Split((*kept.images, image), (*kept.tracklets, own))
+    assert data.queries_left_out == tuple(lost)
+    assert len(lost) >= 2
     for name, protocol in PROTOCOLS.items():
-        expected = naive.evaluate(*sides(dataset.query, dataset.gallery, name))
+        expected = naive.evaluate(*sides(kept, dataset.gallery, name))
         assert evaluate_protocol(data, protocol).summary() == pytest.approx(expected, abs=1e-6), name
     assert len(data.gallery.tracklets) == len(dataset.gallery.tracklets) - 1
 
@@ -174,7 +183,8 @@ def test_reranking_gives_other_figures_for_the_same_queries(session: Session, ve
 
 
 def test_a_data_set_of_which_nothing_can_be_read_is_an_error_with_the_protocol(session: Session) -> None:
-    lost = Split((Tracklet("a", (Path("/nowhere/a.jpg"),), "c1", "1"),))
+    entry = Tracklet("a", (Path("/nowhere/a.jpg"),), "c1", "1")
+    lost = Split((entry,), (entry,))
     data = embed_data(session, lost, lost)
     assert data.unreadable == ("/nowhere/a.jpg",)
     with pytest.raises(DataError, match=r"i2i: 0 queries and 0 gallery images"):

@@ -74,17 +74,13 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path, content: bytes, s
     assert "\n" not in str(raised.value)
 
 
-def test_a_training_checkpoint_is_not_a_state_dict(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "weights.pth")
-    with pytest.raises(ModelError, match="state_dict"):
-        load(tmp_path / "weights.pth")
-
-
 def test_unknown_names_come_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="resnet10t"):
         load("none", name="esnet10t")
     with pytest.raises(ModelError, match="levels are 0 to 4"):
         create_backbone("resnet10t", (2, 5), image_size=64, weights="none")
+    with pytest.raises(ModelError, match="not ascending"):
+        create_backbone("resnet10t", (4, 2), image_size=64, weights="none")
     with pytest.raises(ModelError, match="no such file"):
         load(tmp_path / "absent.pth")
 

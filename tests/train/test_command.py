@@ -29,3 +29,10 @@ def test_a_run_is_named_after_data_backbone_and_loss(
 )
 def test_wrong_usage_is_exit_code_2(veri: Path, wrong: list[str]) -> None:
     assert CliRunner().invoke(app, [str(veri), *wrong]).exit_code == 2
+
+
+def test_levels_may_be_named_in_any_order(veri: Path, tmp_path: Path) -> None:
+    arguments = [str(veri), *SMALL, "--levels", "4,2", "--output", str(tmp_path / "run")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    card = json.loads((tmp_path / "run" / "checkpoint.json").read_text())
+    assert [level["name"] for level in card["levels"]] == ["level2", "level4"]

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from reid.runtime.datasets.dataset import Dataset
 from reid.runtime.datasets.layout import open_dataset
+from reid.runtime.datasets.splitting import hold_out_vehicles
 from reid.runtime.errors import DataError, ReidError
 from reid.train.checkpoint import load_checkpoint
 from reid.train.loop import Outcome, Watcher, train
@@ -147,3 +149,49 @@ def test_a_damaged_state_is_refused(dataset: Dataset, whole: tuple[Path, Outcome
 def test_every_loss_trains(dataset: Dataset, tmp_path: Path, loss: str) -> None:
     outcome = train(dataset, replace(RECIPE, loss=loss, epochs=1), RunFolder(tmp_path / loss), resume=False)
     assert outcome.progress.best_epoch == 1
+
+
+def test_damaged_images_are_named_and_trained_around(veri: Path, tmp_path: Path) -> None:
+    """A dead link, an unreadable image, and a vehicle of which nothing can be read."""
+    root = Path(shutil.copytree(veri, tmp_path / "veri"))
+    held_out = set(train_facts(root)["vehicles"])
+    trained = sorted({path.name[:4] for path in (root / "image_train").iterdir()} - held_out)
+    of_vehicle = {vehicle: sorted((root / "image_train").glob(f"{vehicle}_*")) for vehicle in trained}
+    of_vehicle[trained[0]][0].unlink()
+    of_vehicle[trained[0]][0].symlink_to(tmp_path / "nowhere.jpg")
+    of_vehicle[trained[1]][0].write_bytes(b"\xff\xd8 cut")
+    for path in of_vehicle[trained[2]]:
+        path.write_bytes(b"")
+    notes: list[str] = []
+    recipe = replace(RECIPE, epochs=1, images_per_vehicle=len(max(of_vehicle.values(), key=len)))
+    watcher = Watcher(on_note=notes.append)
+    run = RunFolder(tmp_path / "run")
+    train(open_dataset(root, needs="train"), recipe, run, resume=False, watcher=watcher)
+    assert len(notes) == 1
+    assert trained[2] in notes[0]
+    assert not any(vehicle in notes[0].partition("left out:")[2] for vehicle in (trained[0], trained[1]))
+    (row,) = rows(run.path)
+    assert 1 <= len(row["unreadable"]) <= 2
+
+
+def train_facts(root: Path) -> dict[str, Any]:
+    return hold_out_vehicles(open_dataset(root, needs="train").train, share=RECIPE.held_out, seed=RECIPE.seed)[3]
+
+
+def test_a_state_without_its_facts_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "last").mkdir()
+    save_file({"a": torch.zeros(1)}, tmp_path / "last" / "state.safetensors")
+    with pytest.raises(ReidError, match="not the state of a run"):
+        train(dataset, RECIPE, RunFolder(tmp_path), resume=True)
+
+
+def test_what_a_killed_run_leaves_of_a_first_checkpoint_does_not_block_its_folder(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint.safetensors.abcd.partial").touch()
+    RunFolder(tmp_path).check(resume=False)
+
+
+def test_other_data_on_resume_is_said_in_words(veri: Path, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
+    root = Path(shutil.copytree(veri, tmp_path / "veri"))
+    next(iter((root / "image_train").iterdir())).write_bytes(b"changed")
+    with pytest.raises(ReidError, match="other training data"):
+        train(open_dataset(root, needs="train"), RECIPE, RunFolder(whole[0]), resume=True)

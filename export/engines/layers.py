@@ -1,0 +1,154 @@
+"""In which precision an engine's layers run: read from the inspector, the builder's log, or the parsed network."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from reid.runtime.engine_card import LayerSummary
+from reid.runtime.errors import GateError
+
+if TYPE_CHECKING:
+    import tensorrt_rtx as trt
+
+__all__ = ["check_precision", "convolutions_of", "summarise_layers", "summarise_log", "summarise_network"]
+
+# The first that matches: "UInt8" holds "Int8", and "BFloat16" holds "Float".
+_PRECISIONS = (
+    ("bf16", r"bf16|bfloat16"),
+    ("fp8", r"fp8|float8"),
+    ("fp16", r"fp16|half"),
+    ("fp32", r"fp32|float"),
+    ("uint8", r"uint8"),
+    ("int8", r"int8"),
+    ("int32", r"int32"),
+    ("int64", r"int64"),
+    ("bool", r"bool"),
+)
+_NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+_LOGGED = re.compile(
+    r"^Name: (?P<name>.*?), LayerType: (?P<kind>.*?), Inputs: (?P<inputs>.*?), Constants: .*?, "
+    r"Outputs: (?P<outputs>.*?), TacticName: .*?, Metadata: (?P<metadata>.*)$",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer; inputs and outputs are types in TensorRT's words, nodes the names of the ONNX nodes in it."""
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+    def is_convolution(self, convolutions: Collection[str]) -> bool:
+        """Whether it convolves, perhaps as a matrix product, which a convolution of 1 x 1 can become."""
+        # TensorRT calls it CaskConvolution and the like; its fusing compiler calls it a correlation, and names what it
+        # fused after what is in it: __myl_CorrCast_myl0_2. What only pads or casts for a convolution is called kgen.
+        fused = self.name if self.name.startswith("__myl_") and self.kind != "kgen" else ""
+        does = f"{self.kind} {fused}"
+        if re.search(r"conv|corr", does, re.IGNORECASE):
+            return True
+        return re.search(r"gemm|Fc", does) is not None and not set(convolutions).isdisjoint(self.nodes)
+
+    def precision(self, is_convolution: bool) -> str:
+        """A convolution's is what reaches it, for it may write another type; any other's is what it writes."""
+        types = self.inputs or self.outputs if is_convolution else self.outputs or self.inputs
+        return _precision(types[0]) if types else "none"
+
+
+def summarise_layers(inspector_json: str, convolutions: Collection[str] = ()) -> LayerSummary:
+    """Summarise what `EngineInspector.get_engine_information(JSON)` gives, of TensorRT 10 and 11.
+
+    10 has one field "Format/Datatype" for a tensor, in words ("Row major linear FP16 format") or as a type ("Half");
+    11 has "Format" and "Datatype". Layers that are names alone (an engine without detailed verbosity) are counted as
+    "unknown". `convolutions` are the graph's nodes that are some, to know those that became matrix products.
+    """
+    return _summary("engine", [_layer(entry) for entry in json.loads(inspector_json)["Layers"]], convolutions)
+
+
+def _layer(entry: Any) -> _Layer:  # noqa: ANN401 - whatever the JSON holds
+    if isinstance(entry, str):
+        return _Layer(entry, "", ("?",), ("?",), ())
+    kind = f"{entry.get('LayerType', '')} {entry.get('ParameterType', '')}"
+    inputs, outputs = (tuple(map(_type, entry.get(key, ()))) for key in ("Inputs", "Outputs"))
+    return _Layer(entry["Name"], kind, inputs, outputs, tuple(_NODE.findall(entry.get("Metadata", ""))))
+
+
+def _type(tensor: dict[str, Any]) -> str:
+    words = (tensor[key] for key in ("Datatype", "DataType", "Format/Datatype", "Format") if key in tensor)
+    return str(next(words, "?"))
+
+
+def summarise_log(messages: Iterable[str], convolutions: Collection[str] = ()) -> LayerSummary | None:
+    """Summarise the layers that the builder logs after a build with detailed verbosity; None where it did not.
+
+    It is the inspector's text of the same engine, and needs no GPU. `convolutions` as in summarise_layers.
+    """
+    for message in messages:
+        if message.startswith("Layers:") and (found := list(_LOGGED.finditer(message))):
+            return _summary("build log", [_logged_layer(match) for match in found], convolutions)
+    return None
+
+
+def _logged_layer(match: re.Match[str]) -> _Layer:
+    inputs, outputs = (tuple(re.findall(r"Datatype: (\w+)", match[key])) for key in ("inputs", "outputs"))
+    return _Layer(match["name"], match["kind"], inputs, outputs, tuple(_NODE.findall(match["metadata"])))
+
+
+def convolutions_of(network: trt.INetworkDefinition, api: ModuleType) -> frozenset[str]:
+    """Names of a network's convolutions, which are those of the graph's nodes."""
+    layers = (network.get_layer(index) for index in range(network.num_layers))
+    return frozenset(layer.name for layer in layers if layer.type == api.LayerType.CONVOLUTION)
+
+
+def summarise_network(network: trt.INetworkDefinition, api: ModuleType) -> LayerSummary:
+    """Summarise a parsed network. A convolution between Q/DQ pairs counts as INT8: TensorRT fuses the pairs into it."""
+    layers: list[_Layer] = []
+    dequantised: set[str] = set()
+    for layer in (network.get_layer(index) for index in range(network.num_layers)):
+        inputs = [tensor for index in range(layer.num_inputs) if (tensor := layer.get_input(index)) is not None]
+        outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
+        if layer.type == api.LayerType.DEQUANTIZE:
+            dequantised.update(tensor.name for tensor in outputs)
+        types = tuple("int8" if tensor.name in dequantised else tensor.dtype.name for tensor in inputs)
+        layers.append(_Layer(layer.name, layer.type.name, types, tuple(t.dtype.name for t in outputs), (layer.name,)))
+    return _summary("network", layers, ())
+
+
+def _precision(words: str) -> str:
+    found = (name for name, pattern in _PRECISIONS if re.search(pattern, words, re.IGNORECASE))
+    return next(found, "unknown")
+
+
+def _summary(
+    source: Literal["engine", "build log", "network"], layers: list[_Layer], nodes: Collection[str]
+) -> LayerSummary:
+    convolutions = [layer for layer in layers if layer.is_convolution(nodes)]
+    in_fp32 = [layer for layer in convolutions if layer.precision(True) == "fp32"]
+    return LayerSummary(
+        source=source,
+        layers=dict(Counter(layer.precision(layer.is_convolution(nodes)) for layer in layers)),
+        convolutions=dict(Counter(layer.precision(True) for layer in convolutions)),
+        fp32_convolutions=tuple(" + ".join(layer.nodes) or layer.name for layer in in_fp32),
+    )
+
+
+def check_precision(summary: LayerSummary, precision: str, kept_in_fp32: frozenset[str]) -> None:
+    """Raise GateError where an engine below FP32 runs convolutions in FP32 that are not among `kept_in_fp32`."""
+    unexpected = [name for name in summary.fp32_convolutions if kept_in_fp32.isdisjoint(name.split(" + "))]
+    if precision == "fp32" or not unexpected:
+        return
+    total = sum(summary.convolutions.values())
+    shown = ", ".join(unexpected[:3]) + (", ..." if len(unexpected) > 3 else "")
+    raise GateError(
+        f"{len(unexpected)} of {total} convolutions run in FP32 ({shown}), by the {summary.source}, in what should be "
+        f"{precision}; precision comes from the graph: make it again with `reid-export --{precision}`"
+    )

@@ -1,0 +1,235 @@
+"""What `build_engine` does with TensorRT, step by step; `build.py` says what for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from reid.export.engines.layers import (
+    check_precision,
+    convolutions_of,
+    summarise_layers,
+    summarise_log,
+    summarise_network,
+)
+from reid.export.engines.watch import BuildWatch, monitor_for
+from reid.runtime.engine_card import LayerSummary, Profile
+from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.model_card import ModelCard
+from reid.runtime.storage import atomic_write
+from reid.runtime.tensorrt_api import TITLES, Device, Flavour, logger_for
+
+if TYPE_CHECKING:
+    import tensorrt_rtx as trt
+
+__all__ = ["Build", "EngineOptions"]
+
+# Turing: TensorRT-RTX refuses FP32 matrix products for it, and every graph has some.
+_ONLY_IF_ASKED = ("7.5",)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to build an engine.
+
+    Attributes:
+        profiles: sizes to optimise for; a batch runs with the first that it fits.
+        workspace_mib: GPU memory that a layer may use as scratch.
+        optimization_level: 0 builds fastest, 5 runs fastest.
+        timing_cache: file that remembers measured kernels from build to build. TensorRT-RTX measures nothing when it
+            builds, and its timing cache would only make it ask for a GPU, so that it is not used there.
+        hardware_compatible: TensorRT: an engine for compute capability 8.0 and all later ones; slower.
+        version_compatible: TensorRT: an engine for later versions of the same major version; slower.
+        compute_capabilities: TensorRT-RTX: what to build for ("8.6"); empty for all that it knows but Turing.
+    """
+
+    profiles: tuple[Profile, ...] = (Profile(frames=(1, 32, 32), tracklets=(1, 8, 32)),)
+    workspace_mib: int = 4096
+    optimization_level: int = 3
+    timing_cache: Path | None = None
+    hardware_compatible: bool = False
+    version_compatible: bool = False
+    compute_capabilities: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a value cannot be right."""
+        if not self.profiles:
+            raise ValueError("an engine needs at least one profile")
+        if self.workspace_mib < 1:
+            raise ValueError(f"workspace of {self.workspace_mib} MiB: must be positive")
+        if not 0 <= self.optimization_level <= 5:
+            raise ValueError(f"optimization level {self.optimization_level}: must be 0 to 5")
+        for capability in self.compute_capabilities:
+            if not re.fullmatch(r"\d+\.\d", capability):
+                raise ValueError(f"compute capability {capability!r}: must look like 8.6")
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One flavour on one machine; steps in the order in which TensorRT wants them."""
+
+    api: ModuleType
+    flavour: Flavour
+    options: EngineOptions
+    device: Device | None
+    watch: BuildWatch
+
+    def __post_init__(self) -> None:
+        """Raise SessionError where the machine or the flavour cannot do what is asked."""
+        if self.flavour == "tensorrt-rtx" and (self.options.hardware_compatible or self.options.version_compatible):
+            raise SessionError(
+                "hardware and version compatibility are TensorRT's: a TensorRT-RTX engine runs on the compute "
+                "capabilities that it is built for, with the release that built it; leave these options out"
+            )
+        if self.flavour == "tensorrt" and self.options.compute_capabilities:
+            raise SessionError("TensorRT builds for the GPU at hand; compute capabilities are chosen for tensorrt-rtx")
+        if self.flavour == "tensorrt" and self.device is None:
+            raise SessionError(
+                "TensorRT builds on the GPU that the engine is for, and there is none here; build there, or use "
+                "--engine tensorrt-rtx, which needs none"
+            )
+        if unknown := [c for c in self.capabilities if self.flavour == "tensorrt-rtx" and c not in self._known()]:
+            raise SessionError(
+                f"{self.title} knows no compute capability {unknown[0]}; there are {', '.join(self._known())}"
+            )
+
+    @property
+    def title(self) -> str:
+        """Flavour and version, for people."""
+        return f"{TITLES[self.flavour]} {self.api.__version__}"
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """Compute capabilities that the engine is for."""
+        if self.flavour == "tensorrt":
+            return (self.device.compute_capability,) if self.device else ()
+        return self.options.compute_capabilities or tuple(c for c in self._known() if c not in _ONLY_IF_ASKED)
+
+    @property
+    def target(self) -> str:
+        """What the engine is for, to name it after: the GPU, or compute capabilities as "sm80-sm86"."""
+        if self.flavour == "tensorrt" and self.device:
+            return self.device.name
+        return "-".join(f"sm{capability.replace('.', '')}" for capability in self.capabilities)
+
+    def _known(self) -> dict[str, str]:
+        """Compute capability -> its member's name: "12.0" -> "SM120"."""
+        members = (name for name in self.api.ComputeCapability.__members__ if re.fullmatch(r"SM\d+", name))
+        return {f"{name[2:-1]}.{name[-1]}": name for name in members}
+
+    def run(
+        self, graph: Path, card: ModelCard, precision: str, kept_in_fp32: frozenset[str]
+    ) -> tuple[bytes, LayerSummary]:
+        """Give the serialised engine and what its layers are."""
+        logger, monitor = logger_for(self.api, self.watch.log), monitor_for(self.api, self.watch)
+        builder: trt.Builder = self.api.Builder(logger)
+        network: trt.INetworkDefinition = builder.create_network(self._strongly_typed())
+        parser: trt.OnnxParser = self.api.OnnxParser(network, logger)  # owns weights: must outlive the build
+        self._parse(parser, network, graph)
+        planned = summarise_network(network, self.api)
+        check_precision(planned, precision, kept_in_fp32)  # before the minutes that a build can take
+        config = self._configure(builder, card)
+        config.progress_monitor = monitor
+        plan = builder.build_serialized_network(network, config)
+        self.watch.raise_interruption()
+        if plan is None:
+            raise ModelError(f"{self.title} cannot build {graph}: {self._last_error()}; try another version of it")
+        self._save_timing_cache(config)
+        content = bytes(plan)
+        layers = self._inspect(content, logger, planned, convolutions_of(network, self.api))
+        check_precision(layers, precision, kept_in_fp32)
+        return content, layers
+
+    def _strongly_typed(self) -> int:
+        # A choice in TensorRT 10, the only way in 11, where the flag does nothing and may disappear.
+        flag = getattr(self.api.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+        return 0 if flag is None else 1 << int(flag)
+
+    def _parse(self, parser: trt.OnnxParser, network: trt.INetworkDefinition, graph: Path) -> None:
+        if not parser.parse_from_file(str(graph)):
+            errors = [parser.get_error(index) for index in range(parser.num_errors)]
+            found = "; ".join(map(_parser_error, errors[:3])) + (f"; {len(errors) - 3} more" if len(errors) > 3 else "")
+            raise ModelError(
+                f"{self.title} cannot parse {graph}: {found}; export the model again, or with another backbone"
+            )
+        inputs = {network.get_input(index).name for index in range(network.num_inputs)}
+        if inputs != {"frames", "pooling"}:
+            raise ModelError(
+                f"{graph} has inputs {sorted(inputs)}, not frames and pooling: use a graph of `reid-export`"
+            )
+
+    def _configure(self, builder: trt.Builder, card: ModelCard) -> trt.IBuilderConfig:
+        api, options = self.api, self.options
+        config: trt.IBuilderConfig = builder.create_builder_config()
+        config.clear_flag(api.BuilderFlag.TF32)  # TF32 would make an FP32 engine something else than what was verified
+        config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+        config.builder_optimization_level = options.optimization_level
+        config.profiling_verbosity = api.ProfilingVerbosity.DETAILED
+        if options.hardware_compatible:
+            config.hardware_compatibility_level = api.HardwareCompatibilityLevel.AMPERE_PLUS
+        if options.version_compatible:
+            config.set_flag(api.BuilderFlag.VERSION_COMPATIBLE)
+        if self.flavour == "tensorrt-rtx":
+            self._set_capabilities(config)
+        self._load_timing_cache(config)
+        for profile in options.profiles:
+            self._add_profile(builder, config, profile, card)
+        return config
+
+    def _set_capabilities(self, config: Any) -> None:  # noqa: ANN401 - TensorRT-RTX's addition to the API
+        config.num_compute_capabilities = len(self.capabilities)
+        for index, capability in enumerate(self.capabilities):
+            config.set_compute_capability(getattr(self.api.ComputeCapability, self._known()[capability]), index)
+
+    def _add_profile(self, builder: trt.Builder, config: trt.IBuilderConfig, profile: Profile, card: ModelCard) -> None:
+        height, width = card.preprocessing.height, card.preprocessing.width
+        shapes = builder.create_optimization_profile()
+        shapes.set_shape("frames", *((n, 3, height, width) for n in profile.frames))
+        shapes.set_shape("pooling", *zip(profile.tracklets, profile.frames, strict=True))
+        if config.add_optimization_profile(shapes) < 0:
+            raise ModelError(f"{self.title} refuses the profile {profile}: {self._last_error()}; give other sizes")
+
+    def _load_timing_cache(self, config: trt.IBuilderConfig) -> None:
+        path = self.options.timing_cache
+        if path is None or self.flavour == "tensorrt-rtx":
+            return
+        cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+        # One of another device or version is not accepted: measure anew.
+        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+            config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+
+    def _save_timing_cache(self, config: trt.IBuilderConfig) -> None:
+        path = self.options.timing_cache
+        if path is not None and self.flavour == "tensorrt":
+            atomic_write(path, bytes(config.get_timing_cache().serialize()))
+
+    def _inspect(
+        self, plan: bytes, logger: trt.ILogger, planned: LayerSummary, convolutions: frozenset[str]
+    ) -> LayerSummary:
+        """Read the engine's layers where it can be deserialised, else its log, else what was planned."""
+        reason = "no GPU here"
+        if self.device is not None:
+            runtime: trt.Runtime = self.api.Runtime(logger)
+            runtime.engine_host_code_allowed = self.options.version_compatible  # such an engine brings a runtime along
+            engine = runtime.deserialize_cuda_engine(plan)
+            if engine is not None:
+                information = engine.create_engine_inspector().get_engine_information
+                return summarise_layers(information(self.api.LayerInformationFormat.JSON), convolutions)
+            reason = f"{self.device.name} cannot load it: {self._last_error()}"
+        return (summarise_log(self.watch.layers, convolutions) or planned).model_copy(update={"reason": reason})
+
+    def _last_error(self) -> str:
+        return _one_line(self.watch.errors[-1]) if self.watch.errors else "no reason was given"
+
+
+def _parser_error(error: trt.ParserError) -> str:
+    where = f"node {error.node_name()!r} ({error.node_operator()}): " if error.node_operator() else ""
+    return where + _one_line(error.desc())
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else line[:297] + "..."

@@ -1,0 +1,115 @@
+"""Listening to TensorRT's builder: its errors, its log of layers, its progress, and Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorrt_rtx as trt
+
+__all__ = ["PROGRESS_STEPS", "BuildWatch", "monitor_for"]
+
+PROGRESS_STEPS = 1000
+"""What `on_progress` gets as the whole."""
+
+
+class BuildWatch:
+    """What the builder said so far, in memory: nothing is printed.
+
+    The builder calls from C++, sometimes from several threads, and an exception must not pass through it: it is kept,
+    stops the build at the next step, and `raise_interruption` raises it after.
+
+    Attributes:
+        errors: messages, in order.
+        layers: messages that list an engine's layers.
+    """
+
+    def __init__(self, on_progress: Callable[[int, int], None]) -> None:
+        """Report progress as (done, PROGRESS_STEPS), ascending."""
+        self.errors: list[str] = []
+        self.layers: list[str] = []
+        self._on_progress = on_progress
+        self._phases: dict[str, tuple[int, int]] = {}  # open phases, outermost first: (steps done, steps)
+        self._reported = 0
+        self._interruption: BaseException | None = None
+        self._lock = threading.RLock()
+
+    @contextlib.contextmanager
+    def _keeping_exceptions(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        except BaseException as error:
+            self._interruption = self._interruption or error
+
+    def log(self, is_error: bool, message: str) -> None:
+        """Take a message of the logger."""
+        with self._keeping_exceptions():
+            if is_error:
+                self.errors.append(message)
+            elif message.startswith("Layers:"):
+                self.layers.append(message)
+
+    def start(self, phase: str, steps: int) -> None:
+        """A phase begins, inside the one that began last."""
+        with self._keeping_exceptions():
+            self._phases[phase] = (0, max(1, steps))
+
+    def step(self, phase: str, index: int) -> bool:
+        """Count a finished step of a phase, from 0; whether the build may go on."""
+        with self._keeping_exceptions():
+            if phase in self._phases:
+                self._phases[phase] = (index + 1, self._phases[phase][1])
+            self._report(self._share_done())
+        return self._interruption is None
+
+    def finish(self, phase: str) -> None:
+        """A phase ends."""
+        with self._keeping_exceptions():
+            self._phases.pop(phase, None)
+
+    def complete(self) -> None:
+        """Report that all is done."""
+        self._report(1.0)
+
+    def raise_interruption(self) -> None:
+        """Raise the exception that stopped the build, if one did."""
+        if self._interruption is not None:
+            raise self._interruption
+
+    def _share_done(self) -> float:
+        share, width = 0.0, 1.0
+        for done, steps in self._phases.values():
+            share, width = share + width * done / steps, width / steps
+        return min(share, 1.0)
+
+    def _report(self, share: float) -> None:
+        # Phases follow each other within one step of the phase around them; never go back.
+        done = int(share * PROGRESS_STEPS)
+        if done > self._reported:
+            self._reported = done
+            self._on_progress(done, PROGRESS_STEPS)
+
+
+def monitor_for(api: ModuleType, watch: BuildWatch) -> trt.IProgressMonitor:
+    """Make the progress monitor of this TensorRT that tells `watch`."""
+
+    class Monitor(api.IProgressMonitor):  # type: ignore[misc,name-defined] # the API takes nothing but a subclass
+        def __init__(self) -> None:
+            super().__init__()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            watch.start(phase_name, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return watch.step(phase_name, step)
+
+        def phase_finish(self, phase_name: str) -> None:
+            watch.finish(phase_name)
+
+    monitor: trt.IProgressMonitor = Monitor()
+    return monitor

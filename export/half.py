@@ -1,0 +1,157 @@
+"""The FP16 graph: precision is in its types and casts, so that every runtime builds the same.
+
+Backbone and heads run in FP16. Normalisation of the input, L2 and pooling over frames stay in FP32, as do layers whose
+values would leave FP16's range, which is found by measuring. Inputs and outputs are those of the FP32 graph.
+
+The converters of onnxruntime and onnxconverter-common send every tensor between two FP32 nodes through FP16, where just
+the values overflow that the nodes were kept in FP32 for, and name two casts alike. So the types are assigned here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from reid.export.intermediates import float_tensors, run_with_intermediates
+from reid.runtime.errors import ModelError
+
+__all__ = ["LIMIT", "write_half_graph"]
+
+LIMIT = 65504 / 4
+"""A layer that meets a larger value in the crops it is measured on stays in FP32: unseen crops may have larger ones."""
+
+ROUNDING_ERROR = 0.01
+"""A layer one of whose tensors loses more than this, relatively, stays in FP32: it is too small for FP16."""
+
+# What is as accurate in FP16 as its inputs are. Sums over many values (means, norms, softmax) are not among them.
+_HALF_OPS = frozenset(
+    """
+    Add AveragePool Clip Concat Conv Erf Expand Flatten Gather Gelu Gemm HardSigmoid HardSwish Identity LeakyRelu
+    MatMul MaxPool Mul Pad ReduceMax Relu Reshape Sigmoid Slice Split Squeeze Sub Tanh Transpose Unsqueeze
+    """.split()  # noqa: SIM905 - thirty quotation marks would not make it clearer
+)
+
+
+def write_half_graph(graph: Path, output: Path, frames: NDArray[np.uint8]) -> dict[str, float]:
+    """Convert an FP32 graph of `export_graph`.
+
+    Args:
+        graph: the FP32 graph.
+        output: where the FP16 graph goes.
+        frames: uint8 [n, 3, H, W], crops on which the values' range is measured.
+
+    Returns:
+        The layers that had to stay in FP32, with the largest absolute value that they meet.
+
+    Raises:
+        ModelError: the result is not valid ONNX.
+    """
+    model = onnx.load(graph)
+    candidates = {node.name: node for node in _backbone_and_heads(model.graph) if node.op_type in _HALF_OPS}
+    kept = _out_of_range(candidates.values(), _measure(graph, model, frames))
+    _assign_types(model, candidates.keys() - kept.keys())
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(f"the FP16 graph is not valid ONNX ({str(error).splitlines()[0]})") from None
+    onnx.save(model, output)
+    return kept
+
+
+def _backbone_and_heads(graph: GraphProto) -> Iterator[NodeProto]:
+    """Give the nodes between the input's normalisation and L2, by where the weights of backbone and heads come in."""
+    behind: set[str] = set()
+    for node in graph.node:
+        if any(name.startswith("model.backbone.") or name in behind for name in node.input):
+            behind.update(node.output)
+    before: set[str] = set()
+    for node in reversed(graph.node):
+        is_head = any(name.startswith("model.heads.") for name in node.input)
+        if is_head or before.intersection(node.output):
+            before.update(node.input)
+            if behind.intersection(node.output):
+                yield node
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """What FP16 would do to a tensor: its largest absolute value, and the relative error of rounding it."""
+
+    peak: float = 0.0
+    error: float = 0.0
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32]) -> _Range:
+        peak, norm = float(np.abs(values).max(initial=0)), float(np.linalg.norm(values))
+        if peak > LIMIT or norm == 0:
+            return cls(peak)
+        return cls(peak, float(np.linalg.norm(values - values.astype(np.float16).astype(np.float32))) / norm)
+
+    def joined(self, other: _Range) -> _Range:
+        return _Range(max(self.peak, other.peak), max(self.error, other.error))
+
+
+def _measure(graph: Path, model: ModelProto, frames: NDArray[np.uint8]) -> dict[str, _Range]:
+    weights = (tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT)
+    ranges = defaultdict(_Range, {tensor.name: _Range.of(numpy_helper.to_array(tensor)) for tensor in weights})
+    for name, values in run_with_intermediates(graph, frames):
+        ranges[name] = ranges[name].joined(_Range.of(values))
+    return ranges
+
+
+def _out_of_range(nodes: Iterable[NodeProto], ranges: Mapping[str, _Range]) -> dict[str, float]:
+    kept = {}
+    for node in nodes:
+        met = [ranges[name] for name in (*node.input, *node.output) if name in ranges]
+        if any(tensor.peak > LIMIT or tensor.error > ROUNDING_ERROR for tensor in met):
+            kept[node.name] = max(tensor.peak for tensor in met)
+    return kept
+
+
+def _assign_types(model: ModelProto, half_nodes: Set[str]) -> None:
+    """Make the named nodes FP16, with one cast between a tensor and all nodes that need it in the other type."""
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    floats = {*float_tensors(model), *weights, *(value.name for value in graph.input if value.name != "frames")}
+    half_tensors = {name for node in graph.node if node.name in half_nodes for name in node.output}
+    nodes: list[NodeProto] = []
+    converted: dict[tuple[str, bool], str] = {}
+    for node in graph.node:
+        is_half = node.name in half_nodes
+        for index, name in enumerate(node.input):
+            if name not in floats or (name in half_tensors) == is_half:
+                continue
+            if (name, is_half) not in converted:
+                converted[name, is_half] = f"{name}_as_{'half' if is_half else 'float'}"
+                if name in weights:
+                    graph.initializer.append(_as_half(weights[name], converted[name, is_half]))
+                else:
+                    nodes.append(_cast(name, converted[name, is_half], is_half))
+            node.input[index] = converted[name, is_half]
+        nodes.append(node)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    _drop_unused_weights(graph)
+
+
+def _as_half(weight: TensorProto, name: str) -> TensorProto:
+    return numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), name)
+
+
+def _cast(source: str, target: str, is_half: bool) -> NodeProto:
+    kind = TensorProto.FLOAT16 if is_half else TensorProto.FLOAT
+    return helper.make_node("Cast", [source], [target], name=f"cast_{target}", to=kind)
+
+
+def _drop_unused_weights(graph: GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

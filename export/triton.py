@@ -1,0 +1,264 @@
+"""A model repository for NVIDIA's Triton Inference Server, in two forms: docs/triton.md says when to take which.
+
+Triton joins requests by concatenating each input along its first axis. That is right for `frames`, and wrong for
+`pooling`, whose rows would then miss the columns of the other requests' frames. So what is batched dynamically has no
+pooling, and what pools takes whole tracklets, any number of them and of any length, in one request.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import onnx
+
+from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
+from reid.runtime.embedding import DEFAULT_BATCH_SIZE
+from reid.runtime.engine_card import EngineCard, check_engine
+from reid.runtime.errors import ModelError, ReidError
+from reid.runtime.model_card import ModelCard
+
+__all__ = ["write_frames_graph", "write_triton_repository"]
+
+CONFIG_FILE = "config.pbtxt"
+ENGINE_CARD_FILE = "engine.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """One model of the repository.
+
+    Attributes:
+        name: its folder's.
+        config: text of its config.pbtxt; the first line says what no two versions may differ in.
+        write: writes the version's files into a folder.
+    """
+
+    name: str
+    config: str
+    write: Callable[[Path], None]
+
+
+def write_triton_repository(
+    bundle: Bundle,
+    repository: Path,
+    *,
+    precisions: Sequence[str],
+    engines: Sequence[Path] = (),
+    version: int | None = None,
+) -> list[Path]:
+    """Add a version of the model to a Triton model repository, in all its forms or in none.
+
+    A precision gives `reid_frames_<precision>` and `reid_tracklets_<precision>`, an engine
+    `reid_tracklets_tensorrt_<precision>`. A config.pbtxt that is already there is left as it is.
+
+    Args:
+        bundle: with its hashes checked.
+        repository: made if it is absent.
+        precisions: of the bundle's graphs.
+        engines: TensorRT engines with their sidecars, one for a precision.
+        version: to write; None takes the next that no form has yet.
+
+    Returns:
+        The folders of the written versions.
+
+    Raises:
+        ModelError: the bundle has no such graph, or an engine is damaged, of another graph, or not for Triton.
+        ReidError: the version is there already, or a form is there with other inputs or outputs.
+    """
+    models = _models(bundle, precisions, engines)
+    folders = [repository / model.name for model in models]
+    if version is None:
+        version = 1 + max((number for folder in folders for number in _versions(folder)), default=0)
+    for model, folder in zip(models, folders, strict=True):
+        _check_addable(model, folder, version)
+    repository.mkdir(parents=True, exist_ok=True)
+    # Beside the repository and not in it: Triton takes every folder there for a model.
+    with tempfile.TemporaryDirectory(
+        prefix=f".{repository.name}.", suffix=".partial", dir=repository.resolve().parent, ignore_cleanup_errors=True
+    ) as staging:
+        for model in models:
+            _stage(model, bundle, Path(staging) / model.name, version)
+        _publish(Path(staging), folders, version)
+    return [folder / str(version) for folder in folders]
+
+
+def write_frames_graph(graph: Path, output: Path) -> None:
+    """Write the part of a fused graph that embeds frames: frames [N, 3, H, W] to frame_embedding [N, D].
+
+    Raises:
+        ModelError: the frames' embeddings depend on the pooling, so the graph is none of `export_graph`.
+    """
+    model = onnx.load(graph)
+    part = onnx.utils.Extractor(model).extract_model(["frames"], ["frame_embedding"])
+    # The extractor takes the newest, which the server's ONNX Runtime may not know.
+    part.ir_version = model.ir_version
+    onnx.helper.set_model_props(part, {entry.key: entry.value for entry in model.metadata_props})
+    try:
+        onnx.checker.check_model(part)
+    except onnx.checker.ValidationError:  # it misses the pooling
+        raise ModelError(f"{graph} does not embed frames on their own: use a graph that `reid-export` wrote") from None
+    onnx.save(part, output)
+
+
+def _models(bundle: Bundle, precisions: Sequence[str], engines: Sequence[Path]) -> list[_Model]:
+    models = [model for precision in precisions for model in _graph_models(bundle, precision)]
+    models.extend(_engine_model(bundle, engine) for engine in engines)
+    names = [model.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise ReidError(f"{name} is asked for twice: a repository takes one model of a precision, for one device")
+    return models
+
+
+def _graph_models(bundle: Bundle, precision: str) -> Iterator[_Model]:
+    graph = bundle.graph(precision)
+    for form, config, write in (
+        ("frames", _frames_config, write_frames_graph),
+        ("tracklets", partial(_tracklets_config, platform="onnxruntime_onnx", rest=_EXACT_FP32), shutil.copyfile),
+    ):
+        name = f"reid_{form}_{precision}"
+        yield _Model(name, config(name, bundle.card), partial(_write_graph, write, graph))
+
+
+def _write_graph(write: Callable[[Path, Path], object], graph: Path, folder: Path) -> None:
+    write(graph, folder / "model.onnx")
+
+
+def _engine_model(bundle: Bundle, path: Path) -> _Model:
+    sidecar = path.with_suffix(".json")
+    if not sidecar.is_file():
+        raise ModelError(f"{path} has no {sidecar.name} beside it; give an engine that `reid-export` wrote")
+    card = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    if card.flavour != "tensorrt":
+        raise ModelError(f"{path}: Triton runs no engine of {card.flavour}; build one with --engine tensorrt")
+    bundle.graph(card.precision)  # refuses a precision that the bundle does not have
+    check_engine(
+        path,
+        card,
+        flavour=card.flavour,  # where it is to run is not known here
+        version=card.version,
+        compute_capability=card.compute_capabilities[0],
+        graph_sha256=bundle.card.files[graph_file(card.precision)],
+        fingerprint=bundle.card.fingerprint,
+    )
+    name = f"reid_tracklets_tensorrt_{card.precision}"
+    profiles = ", ".join(f'"{index}"' for index in range(len(card.profiles)))
+    config = _tracklets_config(
+        name,
+        bundle.card,
+        platform="tensorrt_plan",
+        rest=f"instance_group [ {{ kind: KIND_GPU profile: [ {profiles} ] }} ]\n",
+        signature=f"{_signature(bundle.card)}, {len(card.profiles)} profiles",
+    )
+    return _Model(name, config, partial(_write_engine, path, sidecar))
+
+
+def _write_engine(engine: Path, sidecar: Path, folder: Path) -> None:
+    shutil.copyfile(engine, folder / "model.plan")
+    shutil.copyfile(sidecar, folder / ENGINE_CARD_FILE)
+
+
+# TF32, ONNX Runtime's default on GPUs, would make an FP32 graph something else than what was verified.
+_EXACT_FP32 = """\
+optimization {
+  execution_accelerators {
+    gpu_execution_accelerator [ { name: "cuda" parameters { key: "use_tf32" value: "0" } } ]
+  }
+}
+"""
+
+
+def _frames_config(name: str, card: ModelCard) -> str:
+    size = card.preprocessing
+    return f"""\
+{_signature(card)}
+name: "{name}"
+platform: "onnxruntime_onnx"
+max_batch_size: {DEFAULT_BATCH_SIZE}
+input [ {{ name: "frames" data_type: TYPE_UINT8 dims: [ 3, {size.height}, {size.width} ] }} ]
+output [ {{ name: "frame_embedding" data_type: TYPE_FP32 dims: [ {card.dimensions} ] }} ]
+{_ALL_VERSIONS}\
+dynamic_batching {{ }}
+{_EXACT_FP32}"""
+
+
+def _tracklets_config(name: str, card: ModelCard, *, platform: str, rest: str, signature: str = "") -> str:
+    size = card.preprocessing
+    return f"""\
+{signature or _signature(card)}
+name: "{name}"
+platform: "{platform}"
+max_batch_size: 0
+input [
+  {{ name: "frames" data_type: TYPE_UINT8 dims: [ -1, 3, {size.height}, {size.width} ] }},
+  {{ name: "pooling" data_type: TYPE_FP32 dims: [ -1, -1 ] }}
+]
+output [
+  {{ name: "frame_embedding" data_type: TYPE_FP32 dims: [ -1, {card.dimensions} ] }},
+  {{ name: "pooled" data_type: TYPE_FP32 dims: [ -1, {card.dimensions} ] }}
+]
+{_ALL_VERSIONS}{rest}"""
+
+
+_ALL_VERSIONS = """\
+# A gallery is only to be searched with the version that embedded it, so none goes away by itself.
+version_policy { all { } }
+"""
+
+
+def _signature(card: ModelCard) -> str:
+    """Give the line that tells whether a config.pbtxt, in which people may have tuned the rest, fits a new version."""
+    size = card.preprocessing
+    return f"# reid-export: frames 3 x {size.height} x {size.width}, embedding {card.dimensions}"
+
+
+def _versions(folder: Path) -> list[int]:
+    return [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+
+
+def _check_addable(model: _Model, folder: Path, version: int) -> None:
+    if version < 1:
+        raise ReidError(f"version {version} of {folder}: Triton counts versions from 1")
+    if (folder / str(version)).exists():
+        raise ReidError(f"{folder / str(version)} exists, and no version is ever replaced; choose another version")
+    if not folder.exists():
+        return
+    config = folder / CONFIG_FILE
+    first_line = model.config.partition("\n")[0]
+    if not config.is_file() or config.read_text().partition("\n")[0] != first_line:
+        raise ReidError(
+            f"{config} is not that of this model (its first line is not {first_line!r}); choose another repository"
+        )
+
+
+def _stage(model: _Model, bundle: Bundle, folder: Path, version: int) -> None:
+    files = folder / str(version)
+    files.mkdir(parents=True)
+    (folder / CONFIG_FILE).write_text(model.config)
+    shutil.copyfile(bundle.root / CARD_FILE, files / CARD_FILE)
+    model.write(files)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _publish(staging: Path, folders: Sequence[Path], version: int) -> None:
+    """Rename what is staged into place: a new model with its config, or the version of a known one."""
+    published: list[Path] = []
+    try:
+        for folder in folders:
+            parts = (str(version),) if folder.exists() else ()
+            target = folder.joinpath(*parts)
+            staging.joinpath(folder.name, *parts).rename(target)
+            published.append(target)
+    except OSError as error:
+        for path in published:
+            shutil.rmtree(path)
+        raise ReidError(f"{folder}: {error.strerror}; nothing was written") from None

@@ -1,0 +1,151 @@
+"""Where two graphs of one model part: their tensors compared layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from reid.export.intermediates import float_tensors, run_with_intermediates
+from reid.export.verification.records import LayerDrift
+from reid.runtime.errors import ModelError
+
+__all__ = ["DRIFT_THRESHOLD", "drifted_layers", "first_drift"]
+
+DRIFT_THRESHOLD = 0.01
+"""Relative error from which a layer has drifted: FP16 rounds by 0.0005, and layers add some of that up."""
+
+
+def drifted_layers(
+    reference_graph: Path, candidate_graph: Path, frames: NDArray[np.uint8], *, most: int = 20
+) -> tuple[LayerDrift, ...]:
+    """Run both graphs with ONNX Runtime on the CPU and compare what corresponding layers give.
+
+    Layers correspond by name and operator; what is in one graph only, such as casts and Q/DQ pairs, is left out. One
+    frame runs at a time, so that memory is that of one frame's tensors.
+
+    Args:
+        reference_graph: the FP32 graph.
+        candidate_graph: made from it.
+        frames: uint8 [n, 3, H, W], resized as the card says.
+        most: layers to give, at least 1.
+
+    Returns:
+        The layers with values that are not finite, then by relative error, largest first. The layer of `first_drift`
+        is always among them, as the last one where others have larger errors.
+
+    Raises:
+        ModelError: a graph is absent or damaged, or the two are not of one model.
+    """
+    reference, candidate = _layers(reference_graph), _layers(candidate_graph)
+    shared = [name for name, layer in reference.items() if name in candidate and layer.op == candidate[name].op]
+    if not shared:
+        raise ModelError(f"{candidate_graph} has no layer of {reference_graph.name}: they are not graphs of one model")
+    errors = {name: _Error() for name in shared}
+    streams = (
+        _frame_by_frame(graph, {layers[name].tensor: name for name in shared}, frames)
+        for graph, layers in ((reference_graph, reference), (candidate_graph, candidate))
+    )
+    for expected, actual in zip(*streams, strict=True):
+        for name, error in errors.items():
+            if expected[name].shape != actual[name].shape:
+                raise ModelError(
+                    f"{name} gives {list(actual[name].shape)} in {candidate_graph} but {list(expected[name].shape)} "
+                    f"in {reference_graph.name}: they are not graphs of one model"
+                )
+            error.add(expected[name], actual[name])
+    return _largest([_drift(name, reference[name], error) for name, error in errors.items()], most)
+
+
+def first_drift(drift: Sequence[LayerDrift], threshold: float = DRIFT_THRESHOLD) -> LayerDrift | None:
+    """Give the earliest layer, in the order of execution, whose relative error is above `threshold`.
+
+    One with values that are not finite counts as above. None where there is no such layer.
+    """
+    above = (layer for layer in drift if layer.relative_error > threshold or layer.not_finite)
+    return min(above, key=lambda layer: layer.position, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A node whose first output is a float tensor."""
+
+    op: str
+    position: int
+    tensor: str
+    weight: str
+
+
+@dataclass(slots=True)
+class _Error:
+    """Sums over frames of what one layer gives, and of how far that is off."""
+
+    squared_error: float = 0.0
+    squared: float = 0.0
+    largest_error: float = 0.0
+    peak: float = 0.0
+    not_finite: int = 0
+
+    def add(self, expected: NDArray[np.float32], actual: NDArray[np.float32]) -> None:
+        finite = np.isfinite(actual)
+        self.not_finite += int(actual.size - np.count_nonzero(finite))
+        difference = np.where(finite, actual, 0).astype(np.float64) - expected
+        self.squared_error += float(np.vdot(difference, difference))
+        self.squared += float(np.square(expected, dtype=np.float64).sum())
+        self.largest_error = max(self.largest_error, float(np.abs(difference).max(initial=0)))
+        self.peak = max(self.peak, float(np.abs(expected).max(initial=0)))
+
+
+def _layers(graph: Path) -> dict[str, _Layer]:
+    try:
+        model = onnx.load(graph)
+    except Exception as error:  # the file system's errors and protobuf's share no base class
+        raise ModelError(f"{graph} cannot be read ({type(error).__name__}); export it again") from None
+    floats = float_tensors(model)
+    weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) > 1}
+    return {
+        node.name: _Layer(node.op_type, position, node.output[0], _weight_of(node, weights))
+        for position, node in enumerate(model.graph.node)
+        if node.name and node.output[0] in floats
+    }
+
+
+def _weight_of(node: NodeProto, weights: set[str]) -> str:
+    return next((name for name in node.input if name in weights), "")
+
+
+def _frame_by_frame(
+    graph: Path, names: Mapping[str, str], frames: NDArray[np.uint8]
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Yield, for each frame, the name of a layer -> its tensor; `names` is tensor -> layer."""
+    tensors = run_with_intermediates(graph, frames, batch_size=1)
+    wanted = ((names[tensor], values) for tensor, values in tensors if tensor in names)
+    while found := dict(islice(wanted, len(names))):
+        yield found
+
+
+def _drift(name: str, layer: _Layer, error: _Error) -> LayerDrift:
+    # Of a tensor that is zero everywhere, the error itself is told.
+    relative = (error.squared_error / (error.squared or 1.0)) ** 0.5
+    return LayerDrift(
+        layer=name,
+        op=layer.op,
+        position=layer.position,
+        relative_error=relative,
+        largest_error=error.largest_error,
+        peak=error.peak,
+        not_finite=error.not_finite,
+        weight=layer.weight,
+    )
+
+
+def _largest(drift: list[LayerDrift], most: int) -> tuple[LayerDrift, ...]:
+    ordered = sorted(drift, key=lambda layer: (not layer.not_finite, -layer.relative_error, layer.position))
+    kept, first = ordered[:most], first_drift(ordered)
+    return tuple(kept if first is None or first in kept else [*kept[:-1], first])

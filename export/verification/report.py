@@ -1,0 +1,382 @@
+"""The page that says whether to ship: every produced precision beside PyTorch, in one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from reid.export.verification.histogram import draw_histograms
+from reid.export.verification.records import (
+    LayerDrift,
+    LevelSimilarity,
+    PrecisionVerification,
+    ProtocolComparison,
+    Tolerance,
+    Verification,
+    WorstQuery,
+)
+from reid.export.verification.similarity import furthest_level, required_similarity
+from reid.runtime.page import Pictures, head, mark, terms
+
+__all__ = ["write_verification_report"]
+
+_STYLE = Path(__file__).with_name("report.css")
+
+
+def write_verification_report(path: Path, verification: Verification, *, title: str) -> None:
+    """Write the page: the verdict in words, then what it rests on.
+
+    Args:
+        path: the .html file; its folder exists.
+        verification: the records, of which every number on the page is one.
+        title: the page's heading.
+    """
+    sections = (_verdict, _metrics, _similarity, _kept_in_fp32, _drift, _worst_queries, _facts)
+    # A file name that is no valid UTF-8 is shown with escapes, and does not fail the page.
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(head(title, _STYLE))
+        file.write(_bar(title, verification))
+        file.write("<main>\n")
+        file.writelines(section(verification) for section in sections)
+        file.write("</main>\n</body>\n</html>\n")
+
+
+# The verdict
+
+
+def _bar(title: str, verification: Verification) -> str:
+    """Return the strip that stays on top."""
+    name, words = "right", "within tolerance" if verification.retrieval else "embeddings within tolerance"
+    if not verification.passed:
+        name, words = "wrong", "OUTSIDE tolerance"
+    badge = f'<p class="badge {name}">{mark(name, words)} <b>{words}</b></p>\n' if verification.precisions else ""
+    return f"<header>\n<h1>{escape(title)}</h1>\n{badge}</header>\n"
+
+
+def _verdict(verification: Verification) -> str:
+    judged = "".join(_judgement(precision, verification.tolerance) for precision in verification.precisions)
+    verdicts = f"<ul>\n{judged}</ul>\n" if judged else "<p>No precision was verified.</p>\n"
+    return f'<section class="verdict">\n{verdicts}{_unverified(verification)}</section>\n'
+
+
+def _judgement(precision: PrecisionVerification, tolerance: Tolerance) -> str:
+    name, words, reasons = "right", f"is within tolerance on {_extent(precision)}", _margins(precision, tolerance)
+    if precision.failures:
+        name, words, reasons = "wrong", f"is OUTSIDE tolerance{_worst_fall(precision, tolerance)}", _reasons(precision)
+    lines = "".join(f"<p>{escape(reason)}</p>\n" for reason in reasons)
+    return f"""<li class="{name}">{mark(name)}
+<div><p><b>{escape(f"{precision.precision} {words}")}</b></p>
+{lines}</div></li>
+"""
+
+
+def _extent(precision: PrecisionVerification) -> str:
+    protocols = [comparison.protocol.upper() for comparison in precision.protocols]
+    if not protocols:
+        return "embeddings alone"
+    return protocols[0] if len(protocols) == 1 else f"all protocols: {', '.join(protocols)}"
+
+
+def _worst_fall(precision: PrecisionVerification, tolerance: Tolerance) -> str:
+    falls = [
+        (comparison.difference[name], comparison.protocol, name)
+        for comparison in precision.protocols
+        for name in comparison.exceeded
+    ]
+    if not falls:
+        return ""
+    fall, protocol, name = min(falls)
+    return f": {protocol.upper()} {name} fell {-fall:.2f} points (tolerance {_allowed(name, tolerance):.2f})"
+
+
+def _reasons(precision: PrecisionVerification) -> Iterable[str]:
+    """Give the failures without the precision's name, which is the heading above them."""
+    name = precision.precision
+    return (failure.removeprefix(f"{name}: ").removeprefix(f"{name}, ") for failure in precision.failures)
+
+
+def _margins(precision: PrecisionVerification, tolerance: Tolerance) -> Iterable[str]:
+    """Say how near to its tolerance a precision came."""
+    falls = [
+        (difference, comparison.protocol, name)
+        for comparison in precision.protocols
+        for name, difference in comparison.difference.items()
+    ]
+    if falls:
+        fall, protocol, name = min(falls)
+        allowed = f"(tolerance {_allowed(name, tolerance):.2f})"
+        fell = f"largest fall: {protocol.upper()} {name} by {-fall:.2f} points {allowed}"
+        yield fell if round(fall, 2) < 0 else "no metric fell"
+    for level in precision.similarity.levels[:1]:
+        required = required_similarity(precision.similarity, tolerance)
+        yield f"smallest cosine similarity: {level.minimum:.6f} (needs {required:.6f})"
+
+
+def _allowed(metric: str, tolerance: Tolerance) -> float:
+    return tolerance.map if metric == "mAP" else tolerance.rank
+
+
+def _unverified(verification: Verification) -> str:
+    if verification.retrieval or not verification.precisions:
+        return ""
+    crops = verification.precisions[0].similarity.frames
+    return f"""<p class="note"><b>mAP and Rank-k were not verified</b>: embeddings of {crops:,} reference crops only;
+give <code>--verify DATA</code></p>
+"""
+
+
+# Retrieval
+
+
+def _metrics(verification: Verification) -> str:
+    found = [comparison for precision in verification.precisions for comparison in precision.protocols]
+    if not found:
+        return ""
+    names = list(found[0].reference)
+    head_cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    protocols = dict.fromkeys(comparison.protocol for comparison in found)
+    groups = "".join(_protocol(verification, protocol, names) for protocol in protocols)
+    guide = """<p class="guide">In percent. Beside each: the difference from PyTorch in points and, in brackets, its
+95 % interval by bootstrap over queries. Where the interval holds 0, the difference may be chance.</p>"""
+    table = f"""<table class="metrics">
+<thead><tr><td></td>{head_cells}<th scope="col">first match changed</th></tr></thead>
+{groups}</table>"""
+    return _section("Retrieval", f"{guide}\n{_scrolling(table)}")
+
+
+def _protocol(verification: Verification, protocol: str, names: Sequence[str]) -> str:
+    """Return PyTorch's row, and under it a row for each precision."""
+    compared = [
+        (precision.precision, comparison)
+        for precision in verification.precisions
+        for comparison in precision.protocols
+        if comparison.protocol == protocol
+    ]
+    first = compared[0][1]
+    reference = "".join(f"<td><b>{_number(first.reference.get(name))}</b></td>" for name in names)
+    rows = "".join(_comparison(precision, comparison, names) for precision, comparison in compared)
+    return f"""<tbody>
+<tr><th class="group" scope="rowgroup" colspan="{len(names) + 2}">{escape(protocol.upper())}
+<i>{first.queries:,} queries</i></th></tr>
+<tr><th scope="row">PyTorch</th>{reference}<td></td></tr>
+{rows}</tbody>
+"""
+
+
+def _comparison(precision: str, comparison: ProtocolComparison, names: Sequence[str]) -> str:
+    cells = "".join(_metric(comparison, name) for name in names)
+    changed = f"<td>{comparison.first_match_changed:.2f} %</td>"
+    return f'<tr><th scope="row">{escape(precision)}</th>{cells}{changed}</tr>\n'
+
+
+def _metric(comparison: ProtocolComparison, name: str) -> str:
+    value, difference = comparison.candidate.get(name), comparison.difference.get(name)
+    interval = comparison.interval.get(name)
+    apart = "" if difference is None else f" <span>{_signed(difference)}</span>"
+    between = "" if interval is None else f" <i>[{_signed(interval[0])}, {_signed(interval[1])}]</i>"
+    judged, sign = "", ""
+    if name in comparison.exceeded:
+        judged, sign = ' class="wrong"', " " + mark("wrong", "outside tolerance")
+    return f"<td{judged}><b>{_number(value)}</b>{apart}{sign}{between}</td>"
+
+
+# Similarity
+
+
+def _similarity(verification: Verification) -> str:
+    if not verification.precisions:
+        return ""
+    groups = "".join(_levels(precision, verification.tolerance) for precision in verification.precisions)
+    table = f"""<table class="similarity">
+<thead><tr><td></td><th scope="col">smallest</th><th scope="col">1st percentile</th>
+<th scope="col">median</th></tr></thead>
+{groups}</table>"""
+    guide = "Cosine similarity of each frame's embedding to PyTorch's: all levels together, and each alone."
+    histograms = draw_histograms(verification.precisions, verification.tolerance)
+    content = f'<p class="guide">{guide}</p>\n<div class="beside">\n{_scrolling(table)}\n{histograms}</div>'
+    return _section("Similarity of embeddings", content)
+
+
+def _levels(precision: PrecisionVerification, tolerance: Tolerance) -> str:
+    similarity = precision.similarity
+    required = required_similarity(similarity, tolerance)
+    rows = "".join(_level(level, required) for level in similarity.levels)
+    return f"""<tbody>
+<tr><th class="group" scope="rowgroup" colspan="4">{escape(precision.precision)}
+<i>{similarity.frames:,} frames, smallest needs {required:.6f}</i></th></tr>
+{rows}</tbody>
+"""
+
+
+def _level(level: LevelSimilarity, required: float) -> str:
+    judged, sign = "", ""
+    # Only all levels together decide; one alone may be further off.
+    if level.level == "all" and level.minimum < required:
+        judged, sign = ' class="wrong"', mark("wrong", "outside tolerance") + " "
+    return f"""<tr><th scope="row">{escape(level.level)}</th>
+<td{judged}>{sign}<span>{level.minimum:.6f}</span></td>
+<td>{level.first_percentile:.6f}</td><td>{level.median:.6f}</td></tr>
+"""
+
+
+# Layers
+
+
+def _kept_in_fp32(verification: Verification) -> str:
+    reduced = [precision for precision in verification.precisions if precision.precision != "fp32"]
+    if not reduced:
+        return ""
+    return _section("Layers kept in FP32", "".join(_kept(precision) for precision in reduced))
+
+
+def _kept(precision: PrecisionVerification) -> str:
+    name, kept = escape(precision.precision), precision.kept_in_fp32
+    if not kept:
+        return f"<p><b>{name}</b> <i>none: no layer would overflow</i></p>\n"
+    largest_first = sorted(kept.items(), key=lambda layer: -layer[1])
+    rows = "".join(
+        f'<tr><th scope="row"><code>{escape(layer)}</code></th><td>{peak:,.0f}</td></tr>\n'
+        for layer, peak in largest_first
+    )
+    table = f"""<table>
+<thead><tr><th scope="col">layer</th><th scope="col">peak value</th></tr></thead>
+<tbody>
+{rows}</tbody>
+</table>"""
+    return (
+        f"<p><b>{name}</b> <i>these would overflow or come near it; FP16 ends at 65,504</i></p>\n{_scrolling(table)}\n"
+    )
+
+
+def _drift(verification: Verification) -> str:
+    drifted = [precision for precision in verification.precisions if precision.drift]
+    if not drifted:
+        return ""
+    return _section("Where it drifted", "".join(_drifted(precision) for precision in drifted))
+
+
+def _drifted(precision: PrecisionVerification) -> str:
+    largest = max(layer.relative_error for layer in precision.drift)
+    rows = "".join(_layer(layer, largest) for layer in precision.drift)
+    table = f"""<table class="drift">
+<thead><tr><th scope="col">position</th><th scope="col">layer</th><th scope="col" colspan="2">relative error</th>
+<th scope="col">largest error</th><th scope="col">peak in FP32</th></tr></thead>
+<tbody>
+{rows}</tbody>
+</table>"""
+    origin = f"{_first_layer(precision.drift)}{_furthest_level(precision)}"
+    return f"<p><b>{escape(precision.precision)}</b> {origin}</p>\n{_scrolling(table)}\n"
+
+
+def _first_layer(drift: Sequence[LayerDrift]) -> str:
+    # Here, because this module needs onnx, and a page without drift does not.
+    from reid.export.verification.drift import DRIFT_THRESHOLD, first_drift
+
+    above, first = f"above {100 * DRIFT_THRESHOLD:g} %", first_drift(drift)
+    if first is None:
+        return f"<i>no layer is {above}</i>"
+    place = f"{escape(first.op)} at position {first.position:,}"
+    return f"<i>first layer {above}:</i> <code>{escape(first.layer)}</code> <i>({place})</i>"
+
+
+def _furthest_level(precision: PrecisionVerification) -> str:
+    if len(precision.similarity.levels) < 2:
+        return ""
+    level = furthest_level(precision.similarity)
+    return f"<i>; level furthest off:</i> {escape(level.level)} <i>(smallest similarity {level.minimum:.6f})</i>"
+
+
+def _layer(layer: LayerDrift, largest: float) -> str:
+    share = 1.0 if layer.not_finite else layer.relative_error / (largest or 1.0)
+    error = f"{layer.not_finite:,} not finite" if layer.not_finite else f"{100 * layer.relative_error:.3g} %"
+    return f"""<tr><td>{layer.position:,}</td>
+<th scope="row"><code>{escape(layer.layer)}</code> <i>{escape(f"{layer.op} {layer.weight}")}</i></th>
+<td class="bar"><svg aria-hidden="true"><rect width="{100 * share:.1f}%" height="100%"/></svg></td>
+<td>{error}</td><td>{layer.largest_error:.3g}</td><td>{layer.peak:,.4g}</td></tr>
+"""
+
+
+# Queries
+
+
+def _worst_queries(verification: Verification) -> str:
+    pictures = Pictures()
+    content = ""
+    for precision in verification.precisions:
+        if precision.worst_queries:
+            queries = "".join(_query(query, precision.precision, pictures) for query in precision.worst_queries)
+            content += f"<h3>{escape(precision.precision)}</h3>\n{queries}"
+    if not content:
+        return ""
+    guide = """<p class="guide">The queries that lost the most average precision (AP), and their first matches
+before and after: {right} the same vehicle, {wrong} another vehicle.</p>"""
+    right, wrong = (f'<span class="{name}">{mark(name)}</span>' for name in ("right", "wrong"))
+    return _section("Worst queries", guide.format(right=right, wrong=wrong) + f"\n{content}")
+
+
+def _query(query: WorstQuery, precision: str, pictures: Pictures) -> str:
+    before, after = query.average_precision
+    name = Path(query.query).name
+    return f"""<article class="query" aria-label="{escape(f"{query.protocol.upper()} query {name}")}">
+<div class="card">
+<div class="frame">{pictures.draw(query.query, Path(query.query), f"query: {name}")}</div>
+<p class="rank"><b>{escape(query.protocol.upper())}</b><span>{_signed(after - before, 1)} AP</span></p>
+<p class="name" title="{escape(query.query)}">{escape(name)}</p>
+</div>
+<div class="rankings">
+{_ranking(f"PyTorch, AP {before:.1f}", query.before, pictures)}
+{_ranking(f"{precision}, AP {after:.1f}", query.after, pictures)}
+</div>
+</article>
+"""
+
+
+def _ranking(heading: str, matches: Sequence[tuple[str, bool]], pictures: Pictures) -> str:
+    cards = "".join(_match(rank, *match, pictures) for rank, match in enumerate(matches, start=1))
+    ranked = f"<ol>\n{cards}</ol>" if cards else "<p><i>no matches</i></p>"
+    return f"<div>\n<h4>{escape(heading)}</h4>\n{ranked}\n</div>"
+
+
+def _match(rank: int, picture: str, is_right: bool, pictures: Pictures) -> str:
+    judged, name = "right" if is_right else "wrong", Path(picture).name
+    drawn = pictures.draw(picture, Path(picture), f"match {rank}: {name}")
+    return f"""<li class="card {judged}">
+<div class="frame">{drawn}{mark(judged)}</div>
+<p class="name" title="{escape(picture)}"><b>{rank}</b> {escape(name)}</p>
+</li>
+"""
+
+
+# Facts and what all sections share
+
+
+def _facts(verification: Verification) -> str:
+    tolerance = verification.tolerance
+    facts = {
+        "model": verification.fingerprint[:12],
+        "compared with": verification.reference,
+        **{precision.precision: precision.session for precision in verification.precisions},
+        "tolerance": f"mAP {tolerance.map:g}, Rank-k {tolerance.rank:g} points; similarity {tolerance.similarity:g}",
+    }
+    data = {key: f"{value:,}" if isinstance(value, int) else value for key, value in verification.data.items()}
+    return _section("Facts", f"{terms(facts)}\n{terms(data)}")
+
+
+def _section(heading: str, content: str) -> str:
+    return f"<section>\n<h2>{heading}</h2>\n{content}\n</section>\n"
+
+
+def _scrolling(table: str) -> str:
+    """Let a table that is too wide for the window scroll alone."""
+    return f'<div class="scrolling">\n{table}\n</div>'
+
+
+def _number(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:.2f}"
+
+
+def _signed(points: float, digits: int = 2) -> str:
+    """Return the number with its sign, a true minus; what rounds to zero has none."""
+    text = f"{points:+.{digits}f}"
+    return text[1:] if not text.strip("+-0.") else text.replace("-", "\N{MINUS SIGN}")

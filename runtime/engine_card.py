@@ -1,0 +1,224 @@
+"""What an engine is and where it runs: the sidecar beside it, and the check before it is deserialised.
+
+What runs where, as NVIDIA documents it:
+
+- TensorRT: exactly the version that built the engine, unless it was built version-compatible: then the same major
+  version, not older. Exactly the compute capability that it was built on, unless it was built hardware-compatible: then
+  8.0 (Ampere) and later.
+- TensorRT-RTX: exactly the release that built it, and the compute capabilities that it was built for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.storage import sha256_of
+from reid.runtime.tensorrt_api import TITLES, Flavour, release
+
+__all__ = ["ENGINE_FORMAT_VERSION", "EngineCard", "LayerSummary", "Profile", "check_engine"]
+
+ENGINE_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Sizes that an engine is optimised for.
+
+    Attributes:
+        frames: N as (least, best, most).
+        tracklets: T as (least, best, most); the most is never above that of frames: every tracklet has a frame.
+    """
+
+    frames: tuple[int, int, int]
+    tracklets: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a size is not positive or the order is wrong."""
+        for name, (least, best, most) in (("frames", self.frames), ("tracklets", self.tracklets)):
+            if not 1 <= least <= best <= most:
+                raise ValueError(f"profile {name} {least}, {best}, {most}: must be positive and ascending")
+        if self.tracklets[2] > self.frames[2]:
+            raise ValueError(f"profile has {self.tracklets[2]} tracklets, more than its {self.frames[2]} frames")
+
+    def fits(self, frames: int, tracklets: int) -> bool:
+        """Whether a batch of N frames and T tracklets can run with it."""
+        return self.frames[0] <= frames <= self.frames[2] and self.tracklets[0] <= tracklets <= self.tracklets[2]
+
+
+class LayerSummary(BaseModel):
+    """How many layers run in which precision ("fp32", "fp16", "int8", ...).
+
+    Attributes:
+        source: what was read: the engine by the inspector, the builder's log of the engine's layers, or the network
+            that was built, whose types a strongly typed engine keeps.
+        reason: why not the engine itself; empty where it was.
+        layers: precision -> count, of all layers.
+        convolutions: precision -> count, of convolutions alone.
+        fp32_convolutions: those in FP32, each by the names of the graph's nodes in it: "conv1 + relu1".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Literal["engine", "build log", "network"]
+    reason: str = ""
+    layers: dict[str, int]
+    convolutions: dict[str, int]
+    fp32_convolutions: tuple[str, ...] = ()
+
+
+class EngineCard(BaseModel):
+    """The facts about an engine file, stored as JSON beside it, under a hash of themselves.
+
+    Attributes:
+        format_version: of this card.
+        flavour: whose engine it is.
+        version: of the TensorRT that built it.
+        cuda: newest CUDA of the driver that built it; None where it was built without a GPU.
+        device: name of the GPU that built it, or the targets where it was built without one.
+        compute_capabilities: that it was built for.
+        hardware_compatible: also runs on later architectures.
+        version_compatible: also runs on later versions.
+        precision: of the graph: fp32, fp16 or int8.
+        profiles: by the engine's index.
+        graph_sha256: of the ONNX file.
+        engine_sha256: of the engine file.
+        engine_bytes: its size.
+        fingerprint: of the model.
+        opset: of the graph.
+        layers: precision of the layers.
+        build_command: command line that builds it again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int
+    flavour: Flavour
+    version: str
+    cuda: str | None
+    device: str
+    compute_capabilities: tuple[str, ...] = Field(min_length=1)
+    hardware_compatible: bool
+    version_compatible: bool
+    precision: str
+    profiles: tuple[Profile, ...] = Field(min_length=1)
+    graph_sha256: str
+    engine_sha256: str
+    engine_bytes: int = Field(gt=0)
+    fingerprint: str
+    opset: int | None
+    layers: LayerSummary
+    build_command: str
+
+    def to_json(self) -> str:
+        """Give the sidecar's text."""
+        facts = self.model_dump(mode="json")
+        return json.dumps({**facts, "card_sha256": _digest(facts)}, indent=2) + "\n"
+
+    @classmethod
+    def parse(cls, text: str | bytes, source: Path) -> EngineCard:
+        """Read a sidecar. Raises ModelError, naming `source`, where it is damaged, edited, or of another format."""
+        try:
+            facts = json.loads(text)
+        except ValueError:
+            _refuse(source, "not JSON")
+        if not isinstance(facts, dict):
+            _refuse(source, "not a JSON object")
+        version = facts.get("format_version")
+        if isinstance(version, int) and version > ENGINE_FORMAT_VERSION:
+            newer = f"format version {version} is newer than {ENGINE_FORMAT_VERSION}"
+            raise ModelError(f"{source}: {newer}: update reid, or build the engine again with `reid-export`")
+        if version != ENGINE_FORMAT_VERSION:
+            _refuse(source, f"format version {version}, and {ENGINE_FORMAT_VERSION} is needed")
+        if facts.pop("card_sha256", None) != _digest(facts):
+            _refuse(source, "its SHA-256 differs: it was edited")
+        try:
+            return cls.model_validate(facts)
+        except ValidationError as error:
+            first = error.errors()[0]
+            _refuse(source, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse(source: Path, reason: str) -> NoReturn:
+    raise ModelError(f"{source}: the engine's card is not valid ({reason}); build the engine again with `reid-export`")
+
+
+def check_engine(
+    path: Path,
+    card: EngineCard,
+    *,
+    flavour: Flavour,
+    version: str,
+    compute_capability: str,
+    graph_sha256: str,
+    fingerprint: str,
+) -> None:
+    """Compare an engine with where it is to run, and with its own file, before anything of it is deserialised.
+
+    Args:
+        path: of the engine.
+        card: its sidecar.
+        flavour: of the runtime at hand.
+        version: of the runtime at hand.
+        compute_capability: of the GPU at hand: "8.9".
+        graph_sha256: of the bundle's graph in the engine's precision.
+        fingerprint: of the bundle's model.
+
+    Raises:
+        SessionError: sound, but not for here: another flavour, version or device.
+        ModelError: of another graph or model, or the file is not the one that was built.
+    """
+    here = f"this is {TITLES[flavour]} {version}"
+    built = f"{path} was built by {TITLES[card.flavour]} {card.version}"
+    if card.flavour != flavour or not _runs_version(card, version):
+        raise SessionError(f"{built}, and {here}; rebuild it: {card.build_command}")
+    if not _runs_on(card, compute_capability):
+        targets = ", ".join(card.compute_capabilities) + (" and later" if card.hardware_compatible else "")
+        difference = (
+            f"was built for compute capability {targets} ({card.device}), and this GPU has {compute_capability}"
+        )
+        raise SessionError(f"{path} {difference}; rebuild it: {card.build_command}")
+    for fact, of_engine, of_bundle in (
+        ("graph", card.graph_sha256, graph_sha256),
+        ("model", card.fingerprint, fingerprint),
+    ):
+        if of_engine != of_bundle:
+            difference = f"was built from another {fact} ({of_engine[:12]}, and the bundle's is {of_bundle[:12]})"
+            raise ModelError(f"{path} {difference}; rebuild it: {card.build_command}")
+    _check_file(path, card)
+
+
+def _check_file(path: Path, card: EngineCard) -> None:
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; rebuild it: {card.build_command}")
+    if (size := path.stat().st_size) != card.engine_bytes:
+        raise ModelError(
+            f"{path} has {size} bytes, not the {card.engine_bytes} built; rebuild it: {card.build_command}"
+        )
+    if (digest := sha256_of(path)) != card.engine_sha256:
+        difference = f"SHA-256 is {digest[:12]}, not the {card.engine_sha256[:12]} built"
+        raise ModelError(f"{path} is damaged: its {difference}; rebuild it: {card.build_command}")
+
+
+def _runs_version(card: EngineCard, version: str) -> bool:
+    built, here = release(card.version), release(version)
+    if card.flavour == "tensorrt" and card.version_compatible:
+        # TensorRT 11 also takes engines of 10, with known issues listed in its release notes: rebuilding is safer.
+        return built[:1] == here[:1] and built <= here
+    return built == here
+
+
+def _runs_on(card: EngineCard, compute_capability: str) -> bool:
+    ampere = (8, 0)
+    later = card.flavour == "tensorrt" and card.hardware_compatible and release(compute_capability) >= ampere
+    return later or compute_capability in card.compute_capabilities

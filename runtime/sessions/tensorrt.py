@@ -1,0 +1,226 @@
+"""TensorRT and TensorRT-RTX: a bundle's engine on an NVIDIA GPU, through pycuda."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.bundle import ENGINES_FOLDER, Bundle, graph_file
+from reid.runtime.engine_card import EngineCard, check_engine
+from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.model_card import ModelCard
+from reid.runtime.self_check import check_session
+from reid.runtime.tensorrt_api import TITLES, Device, Flavour, find_device, import_tensorrt, logger_for
+
+__all__ = ["TensorRTSession", "find_engine", "open_tensorrt", "open_tensorrt_rtx"]
+
+
+def open_tensorrt(model: Path, device: str | None, precision: str) -> TensorRTSession:
+    """Open a bundle's TensorRT engine of a precision on a GPU, by its number; None takes the first.
+
+    Raises:
+        ModelError: not a bundle, its engine is damaged or was built from another graph, or does not embed the bundle's
+            reference crops as PyTorch did.
+        SessionError: no GPU, a package is missing, or no engine of the bundle is for here.
+    """
+    return _open("tensorrt", model, device, precision)
+
+
+def open_tensorrt_rtx(model: Path, device: str | None, precision: str) -> TensorRTSession:
+    """Open a bundle's TensorRT-RTX engine; else as open_tensorrt."""
+    return _open("tensorrt-rtx", model, device, precision)
+
+
+def _open(flavour: Flavour, model: Path, device: str | None, precision: str) -> TensorRTSession:
+    if not model.is_dir():
+        raise SessionError(f"{model} has no engine; give its bundle, or use onnxruntime")
+    bundle = Bundle.open(model)
+    bundle.graph(precision)  # refuses a precision that the bundle does not have
+    if device is not None and not device.isdecimal():
+        raise SessionError(f"{TITLES[flavour]} has no device {device!r}; give a GPU's number, as in {flavour}:0")
+    ordinal = int(device or 0)
+    gpu = find_device(ordinal)
+    if gpu is None:
+        raise SessionError(f"there is no NVIDIA GPU {ordinal} with a driver here; use onnxruntime:cpu")
+    api = import_tensorrt(flavour)
+    path, engine = find_engine(
+        bundle, precision, flavour=flavour, version=api.__version__, compute_capability=gpu.compute_capability
+    )
+    session = TensorRTSession(path, engine, bundle.card, api, gpu, ordinal)
+    try:
+        check_session(
+            session,
+            bundle,
+            artefact_sha256=engine.engine_sha256,
+            precision=precision,
+            backend=f"{flavour} {api.__version__}, {gpu.name}",
+            batch_size=min(6, *(profile.frames[2] for profile in engine.profiles)),
+            remedy=f"rebuild it: {engine.build_command}",
+        )
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def find_engine(
+    bundle: Bundle, precision: str, *, flavour: Flavour, version: str, compute_capability: str
+) -> tuple[Path, EngineCard]:
+    """Find the engine of a bundle that is for here, by the sidecars; nothing is deserialised.
+
+    Raises:
+        ModelError: a sidecar is damaged, or the engine for here is, or it was built from another graph.
+        SessionError: no engine is for here; the message says why and how to build one.
+    """
+    refusal: SessionError | None = None
+    for sidecar in sorted((bundle.root / ENGINES_FOLDER).glob("*.json")):
+        card, path = EngineCard.parse(sidecar.read_bytes(), sidecar), sidecar.with_suffix(".engine")
+        if (card.flavour, card.precision) != (flavour, precision):
+            continue
+        try:
+            check_engine(
+                path,
+                card,
+                flavour=flavour,
+                version=version,
+                compute_capability=compute_capability,
+                graph_sha256=bundle.card.files[graph_file(precision)],
+                fingerprint=bundle.card.fingerprint,
+            )
+        except SessionError as error:  # sound, but for elsewhere: there may be another
+            refusal = refusal or error
+        else:
+            return path, card
+    if refusal is not None:
+        raise refusal
+    option = "" if precision == "fp32" else f" --{precision}"
+    raise SessionError(
+        f"{bundle.root} has no {precision} engine of {TITLES[flavour]}; build one: "
+        f"reid-export {bundle.root}{option} --engine {flavour}"
+    )
+
+
+class TensorRTSession:
+    """An engine on a GPU. Buffers on the device are for the largest batch of its profiles, and the session's own."""
+
+    def __init__(
+        self, path: Path, engine: EngineCard, card: ModelCard, api: ModuleType, gpu: Device, ordinal: int
+    ) -> None:
+        """Deserialise an engine that `check_engine` has passed, in the GPU's primary context, shared with PyTorch."""
+        self.card = card
+        self.device = f"{TITLES[engine.flavour]} {api.__version__} on {gpu.name}"
+        self._profiles = engine.profiles
+        self._errors: deque[str] = deque(maxlen=8)  # what TensorRT said
+        self._cuda = _import_pycuda()
+        self._cuda.init()
+        self._context = self._cuda.Device(ordinal).retain_primary_context()
+        try:
+            with self._current():
+                self._load(path, engine, api)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, path: Path, engine: EngineCard, api: ModuleType) -> None:
+        self._logger = logger_for(api, lambda is_error, message: self._errors.append(message) if is_error else None)
+        self._runtime = api.Runtime(self._logger)
+        # A version-compatible engine brings the code that runs it along; its SHA-256 says that it is the one built.
+        self._runtime.engine_host_code_allowed = engine.version_compatible
+        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        if self._engine is None:
+            raise ModelError(
+                f"{path} does not load on {self.device} ({self._reason()}); rebuild it: {engine.build_command}"
+            )
+        self._execution = self._engine.create_execution_context()
+        if self._execution is None:
+            raise SessionError(
+                f"{self.device} has too little free memory for {path}; free some, or build a smaller profile"
+            )
+        self._stream = self._cuda.Stream()
+        frames, tracklets = (max(getattr(p, axis)[2] for p in engine.profiles) for axis in ("frames", "tracklets"))
+        size, depth = self.card.preprocessing, 4 * self.card.dimensions
+        self._buffers: dict[str, Any] = {
+            "frames": self._cuda.mem_alloc(frames * 3 * size.height * size.width),
+            "pooling": self._cuda.mem_alloc(tracklets * frames * 4),
+            "frame_embedding": self._cuda.mem_alloc(frames * depth),
+            "pooled": self._cuda.mem_alloc(tracklets * depth),
+        }
+
+    def run(
+        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See Session.run. Raises SessionError where the batch fits no profile of the engine."""
+        profile = self._profile_for(len(frames), len(pooling))
+        outputs = {
+            "frame_embedding": np.empty((len(frames), self.card.dimensions), np.float32),
+            "pooled": np.empty((len(pooling), self.card.dimensions), np.float32),
+        }
+        with self._current():
+            if self._execution.active_optimization_profile != profile:
+                self._execution.set_optimization_profile_async(profile, self._stream.handle)
+            for name, array in (("frames", frames), ("pooling", pooling)):
+                if not self._execution.set_input_shape(name, array.shape):
+                    raise SessionError(f"the engine on {self.device} takes no {name} of {array.shape}; build it again")
+                self._cuda.memcpy_htod(self._buffers[name], np.ascontiguousarray(array))
+            for name, buffer in self._buffers.items():
+                self._execution.set_tensor_address(name, int(buffer))
+            if not self._execution.execute_async_v3(self._stream.handle):
+                raise SessionError(f"the engine did not run on {self.device} ({self._reason()}); build it again")
+            self._stream.synchronize()
+            for name, output in outputs.items():
+                self._cuda.memcpy_dtoh(output, self._buffers[name])
+        return outputs["frame_embedding"], outputs["pooled"]
+
+    def _reason(self) -> str:
+        return " ".join(self._errors[-1].split())[:300] if self._errors else "no reason was given"
+
+    def _profile_for(self, frames: int, tracklets: int) -> int:
+        fitting = (index for index, profile in enumerate(self._profiles) if profile.fits(frames, tracklets))
+        if (index := next(fitting, None)) is None:
+            most = max(profile.frames[2] for profile in self._profiles)
+            raise SessionError(
+                f"{frames} frames of {tracklets} tracklets fit no profile of the engine (at most {most} frames); "
+                "use a smaller batch, or build the engine with another profile"
+            )
+        return index
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make the GPU's context current, and leave what was current before."""
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._context.pop()
+
+    def close(self) -> None:
+        """See Session.close."""
+        if self._context is not None:
+            with self._current():
+                self._execution = self._engine = self._runtime = self._stream = None
+                self._buffers = {}
+            self._context.detach()
+            self._context = None
+
+    def __enter__(self) -> TensorRTSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _import_pycuda() -> Any:  # noqa: ANN401 - pycuda has no stubs
+    try:
+        from pycuda import driver
+    except ImportError:
+        raise SessionError("pycuda is not installed: pip install 'reid[gpu]'") from None
+    return driver

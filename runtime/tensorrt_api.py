@@ -1,0 +1,104 @@
+"""NVIDIA's driver and TensorRT's two packages: what of them is on this machine."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from reid.runtime.errors import SessionError
+
+if TYPE_CHECKING:
+    import tensorrt_rtx as trt
+
+__all__ = ["TITLES", "Device", "Flavour", "find_device", "import_tensorrt", "logger_for", "release"]
+
+Flavour: TypeAlias = Literal["tensorrt", "tensorrt-rtx"]
+
+TITLES: dict[Flavour, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+_MODULES: dict[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+_EXTRAS: dict[Flavour, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
+_OLDEST: dict[Flavour, tuple[int, ...]] = {"tensorrt": (10,), "tensorrt-rtx": (1, 2)}
+
+
+def import_tensorrt(flavour: Flavour) -> ModuleType:
+    """Import a flavour's package; both have the same API.
+
+    Raises:
+        SessionError: it is not installed, does not load, or is older than what this code is written for.
+    """
+    install = f"pip install 'reid[{_EXTRAS[flavour]}]'"
+    try:
+        api = importlib.import_module(_MODULES[flavour])
+    except ModuleNotFoundError:
+        raise SessionError(f"{flavour} is not installed: {install}") from None
+    except (ImportError, OSError, RuntimeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SessionError(f"{flavour} does not load ({first}); install it again: {install}") from None
+    if release(api.__version__) < _OLDEST[flavour]:
+        oldest = ".".join(map(str, _OLDEST[flavour]))
+        raise SessionError(f"{flavour} {api.__version__} is older than {oldest}; update it: {install}")
+    return api
+
+
+def logger_for(api: ModuleType, on_message: Callable[[bool, str], None]) -> trt.ILogger:
+    """Make a logger that prints nothing; `on_message` gets (whether it is an error, message), and must not raise."""
+    errors = (api.ILogger.ERROR, api.ILogger.INTERNAL_ERROR)
+
+    class Logger(api.ILogger):  # type: ignore[misc,name-defined] # the API takes nothing but a subclass
+        def __init__(self) -> None:
+            super().__init__()
+
+        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
+            on_message(severity in errors, message)
+
+    logger: trt.ILogger = Logger()
+    return logger
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Numbers of a version, to compare: "10.13.0.35.post1" is (10, 13, 0, 35)."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, match[0].split("."))) if match else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU.
+
+    Attributes:
+        name: as the driver says: "NVIDIA GeForce RTX 4090".
+        compute_capability: "8.9".
+        cuda: newest CUDA that the driver runs: "13.0".
+    """
+
+    name: str
+    compute_capability: str
+    cuda: str
+
+
+def find_device(ordinal: int = 0) -> Device | None:
+    """Ask the driver about a GPU; None without a driver or such a GPU. Makes no CUDA context."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    handle, version, count = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not 0 <= ordinal < count.value:
+        return None
+    name = ctypes.create_string_buffer(256)
+    driver.cuDeviceGet(ctypes.byref(handle), ordinal)
+    driver.cuDeviceGetName(name, len(name), handle)
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    capability = f"{_attribute(driver, handle, 75)}.{_attribute(driver, handle, 76)}"  # ..._CAPABILITY_MAJOR, _MINOR
+    return Device(name.value.decode(), capability, f"{version.value // 1000}.{version.value % 1000 // 10}")
+
+
+def _attribute(driver: ctypes.CDLL, handle: ctypes.c_int, attribute: int) -> int:
+    value = ctypes.c_int()
+    driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
+    return value.value

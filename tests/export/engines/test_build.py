@@ -1,0 +1,314 @@
+"""Engines are real, built by TensorRT-RTX, which needs no GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import reid.export.engines.build as builder
+from reid.export.engines.build import EngineOptions, Profile, build_engine
+from reid.export.engines.steps import Build
+from reid.export.engines.watch import PROGRESS_STEPS, BuildWatch
+from reid.runtime.bundle import Bundle
+from reid.runtime.engine_card import EngineCard, check_engine
+from reid.runtime.errors import GateError, ModelError, SessionError
+from reid.runtime.model_card import ModelCard
+from reid.runtime.storage import sha256_of
+from reid.runtime.tensorrt_api import Device
+
+COMMAND = "reid-export bundle --engine tensorrt-rtx"
+SMALL = EngineOptions(profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)
+
+
+@pytest.fixture(scope="module")
+def card(bundle: Path) -> ModelCard:
+    return Bundle.open(bundle).card
+
+
+def build(graph: Path, output: Path, card: ModelCard, precision: str = "fp32", **options: Any) -> EngineCard:  # noqa: ANN401
+    given = {"build_command": COMMAND, "on_progress": lambda done, total: None, "options": SMALL, **options}
+    return build_engine(graph, output, card, precision, "tensorrt-rtx", given.pop("options"), **given)
+
+
+def convolution(
+    name: str, source: str, target: str, channels: int, dtype: type
+) -> tuple[onnx.NodeProto, onnx.TensorProto]:
+    weights = np.random.default_rng(0).normal(size=(8, channels, 3, 3)).astype(dtype)
+    node = helper.make_node("Conv", [source, f"{name}.weight"], [target], name=name, pads=[1, 1, 1, 1])
+    return node, numpy_helper.from_array(weights, f"{name}.weight")
+
+
+def half_graph(path: Path, *, second: type = np.float32, odd: bool = False) -> Path:
+    """A graph with this project's inputs and outputs: conv_a in FP16, conv_b in FP32 or FP16."""
+    first_node, first_weight = convolution("conv_a", "half", "a", 3, np.float16)
+    second_node, second_weight = convolution("conv_b", "cast", "b", 8, second)
+    middle = TensorProto.FLOAT if second is np.float32 else TensorProto.FLOAT16
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["half"], name="to_half", to=TensorProto.FLOAT16),
+        first_node,
+        helper.make_node("Cast", ["a"], ["cast"], name="between", to=middle),
+        second_node,
+        helper.make_node("Cast", ["b"], ["float"], name="to_float", to=TensorProto.FLOAT),
+        helper.make_node(
+            "Frobnicate" if odd else "Relu", ["float"], ["relu"], name="suspect", domain="odd" if odd else ""
+        ),
+        helper.make_node("ReduceMax", ["relu", "axes"], ["frame_embedding"], name="pool", keepdims=0),
+        helper.make_node("MatMul", ["pooling", "frame_embedding"], ["pooled"], name="mean"),
+    ]
+    shapes = {
+        "frames": (TensorProto.UINT8, ["N", 3, 64, 64]),
+        "pooling": (TensorProto.FLOAT, ["T", "N"]),
+        "frame_embedding": (TensorProto.FLOAT, ["N", 8]),
+        "pooled": (TensorProto.FLOAT, ["T", 8]),
+    }
+    ends = [helper.make_tensor_value_info(name, *shape) for name, shape in shapes.items()]
+    axes = numpy_helper.from_array(np.array([2, 3], np.int64), "axes")
+    graph = helper.make_graph(nodes, "half", ends[:2], ends[2:], [first_weight, second_weight, axes])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("odd", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    return path
+
+
+def test_the_bundles_graph_becomes_an_engine_with_its_card(bundle: Path, card: ModelCard, tmp_path: Path) -> None:
+    graph = bundle / "model.fp32.onnx"
+    built = build(graph, tmp_path / "engines", card)
+    stem = f"{built.device}-{built.version}-fp32"
+    assert sorted(os.listdir(tmp_path / "engines")) == [f"{stem}.engine", f"{stem}.json"]
+    engine = tmp_path / "engines" / f"{stem}.engine"
+    assert EngineCard.parse(engine.with_suffix(".json").read_bytes(), engine) == built
+    assert built.engine_sha256 == hashlib.sha256(engine.read_bytes()).hexdigest()
+    assert (built.graph_sha256, built.fingerprint, built.opset) == (sha256_of(graph), card.fingerprint, 18)
+    assert {"8.0", "8.6", "8.9", "12.0"} <= set(built.compute_capabilities)
+    assert "7.5" not in built.compute_capabilities
+    assert built.profiles == SMALL.profiles
+    check_engine(
+        engine,
+        built,
+        flavour="tensorrt-rtx",
+        version=built.version,
+        compute_capability="8.6",
+        graph_sha256=sha256_of(graph),
+        fingerprint=card.fingerprint,
+    )
+
+
+def test_every_convolution_of_the_engine_is_counted(bundle: Path, card: ModelCard, tmp_path: Path) -> None:
+    graph = bundle / "model.fp32.onnx"
+    convolutions = sum(node.op_type == "Conv" for node in onnx.load(graph).graph.node)
+    layers = build(graph, tmp_path, card).layers
+    assert layers.convolutions == {"fp32": convolutions}
+    assert len(layers.fp32_convolutions) == convolutions
+    assert layers.source in ("engine", "build log")
+    assert bool(layers.reason) == (layers.source != "engine")
+
+
+def test_resnet50_of_three_levels_becomes_an_engine(tmp_path: Path) -> None:
+    from reid.export.graph import export_graph
+    from reid.runtime.model_card import FORMAT_VERSION
+    from reid.train.backbone import create_backbone
+    from reid.train.checkpoint import describe
+    from reid.train.model import MultiLevelReID
+
+    backbone = create_backbone("resnet50", (2, 3, 4), image_size=256, weights="none")
+    levels, preprocessing = describe(backbone, 512, 256)
+    model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).eval()
+    facts = {"format_version": FORMAT_VERSION, "fingerprint": "ab" * 32, "backbone": "resnet50"}
+    card = ModelCard(**facts, levels=levels, preprocessing=preprocessing)
+    export_graph(model, card, tmp_path / "model.onnx")
+    built = build(tmp_path / "model.onnx", tmp_path / "engines", card, options=EngineOptions())
+    assert built.layers.convolutions == {"fp32": 53}
+    assert built.profiles == (Profile((1, 32, 32), (1, 8, 32)),)
+
+
+def test_several_profiles_and_chosen_compute_capabilities(card: ModelCard, tmp_path: Path) -> None:
+    profiles = (Profile((1, 1, 4), (1, 1, 4)), Profile((4, 16, 64), (1, 4, 16)))
+    options = EngineOptions(profiles=profiles, compute_capabilities=("8.6", "12.0"), timing_cache=tmp_path / "cache")
+    built = build(half_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "e", card, "fp16", options=options)
+    assert built.profiles == profiles
+    assert (built.compute_capabilities, built.device) == (("8.6", "12.0"), "sm86-sm120")
+    assert not (tmp_path / "cache").exists()  # TensorRT-RTX has none
+
+
+def test_a_half_graph_becomes_a_half_engine(card: ModelCard, tmp_path: Path) -> None:
+    layers = build(half_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "e", card, "fp16").layers
+    assert layers.convolutions == {"fp16": 2}
+
+
+def test_a_half_engine_with_an_fp32_convolution_fails_the_gate(card: ModelCard, tmp_path: Path) -> None:
+    graph = half_graph(tmp_path / "g.onnx")
+    with pytest.raises(GateError, match=r"1 of 2 convolutions run in FP32 \(conv_b\)"):
+        build(graph, tmp_path / "engines", card, "fp16")
+    assert not (tmp_path / "engines").exists()
+    built = build(graph, tmp_path / "engines", card, "fp16", kept_in_fp32=["conv_b"])
+    assert built.layers.convolutions == {"fp16": 1, "fp32": 1}
+
+
+def test_the_engines_own_layers_are_gated_not_only_the_network(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Betrayed(Build):
+        def _inspect(self, *arguments: Any) -> Any:  # noqa: ANN401
+            read = Build._inspect(self, *arguments)
+            return read.model_copy(update={"fp32_convolutions": ("conv_a",)})
+
+    monkeypatch.setattr(builder, "Build", Betrayed)
+    with pytest.raises(GateError, match="conv_a"):
+        build(half_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "engines", card, "fp16")
+    assert not (tmp_path / "engines").exists()
+
+
+def test_a_parser_error_names_the_node_its_type_and_the_remedy(card: ModelCard, tmp_path: Path) -> None:
+    graph = half_graph(tmp_path / "odd.onnx", odd=True)
+    with pytest.raises(
+        ModelError, match=r"cannot parse .*odd\.onnx: node 'suspect' \(Frobnicate\): .*; export"
+    ) as caught:
+        build(graph, tmp_path / "engines", card)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "engines").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "absent"])
+def test_what_is_no_graph_is_refused_by_its_name(bundle: Path, card: ModelCard, tmp_path: Path, damage: str) -> None:
+    graph = tmp_path / "model.onnx"
+    if damage != "absent":
+        graph.write_bytes((bundle / "model.fp32.onnx").read_bytes()[:5000] if damage == "cut" else b"hello")
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        build(graph, tmp_path / "engines", card)
+
+
+def test_a_graph_that_cannot_be_built_gives_the_builders_last_error(card: ModelCard, tmp_path: Path) -> None:
+    turing = EngineOptions(profiles=SMALL.profiles, compute_capabilities=("7.5",))
+    with pytest.raises(ModelError, match=r"cannot build .*g\.onnx: .*Turing"):
+        build(half_graph(tmp_path / "g.onnx"), tmp_path / "engines", card, options=turing)
+    assert not (tmp_path / "engines").exists()
+
+
+def test_progress_ascends_to_the_whole(bundle: Path, card: ModelCard, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    build(bundle / "model.fp32.onnx", tmp_path, card, on_progress=lambda done, total: seen.append((done, total)))
+    done = [step for step, _ in seen]
+    assert done == sorted(set(done))
+    assert done[-1] == PROGRESS_STEPS
+    assert {total for _, total in seen} == {PROGRESS_STEPS}
+    assert len(done) > 10
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), RuntimeError("the bar broke")], ids=repr)
+def test_an_interruption_stops_the_build_and_leaves_what_was_there(
+    card: ModelCard, tmp_path: Path, interruption: BaseException, capfd: pytest.CaptureFixture[str]
+) -> None:
+    graph, output = half_graph(tmp_path / "g.onnx"), tmp_path / "engines"
+    build(graph, output, card)
+    before = {path: path.read_bytes() for path in output.iterdir()}
+
+    def interrupt(done: int, total: int) -> None:
+        if done > 200:
+            raise interruption
+
+    with pytest.raises(type(interruption)):
+        build(graph, output, card, on_progress=interrupt)
+    assert {path: path.read_bytes() for path in output.iterdir()} == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_failure_between_engine_and_sidecar_leaves_no_pair_that_passes(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    write = builder.atomic_write
+
+    def full_disk(path: Path, content: bytes) -> None:
+        if path.suffix == ".json":
+            raise OSError(28, "No space left on device")
+        write(path, content)
+        written.append(path.suffix)
+
+    monkeypatch.setattr(builder, "atomic_write", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        build(half_graph(tmp_path / "g.onnx"), tmp_path / "engines", card)
+    assert written == [".engine"]
+    assert [Path(name).suffix for name in os.listdir(tmp_path / "engines")] == [".engine"]
+
+
+def test_options_of_the_other_flavour_are_refused(card: ModelCard, tmp_path: Path) -> None:
+    graph = half_graph(tmp_path / "g.onnx")
+    for options in (EngineOptions(hardware_compatible=True), EngineOptions(version_compatible=True)):
+        with pytest.raises(SessionError, match="are TensorRT's"):
+            build(graph, tmp_path / "engines", card, options=options)
+    with pytest.raises(SessionError, match=r"knows no compute capability 9\.9; there are .*8\.6"):
+        build(graph, tmp_path / "engines", card, options=EngineOptions(compute_capabilities=("8.6", "9.9")))
+    gpu = Device("NVIDIA L4", "8.9", "13.0")
+    api, watch = SimpleNamespace(__version__="10.13"), BuildWatch(lambda done, total: None)
+    with pytest.raises(SessionError, match="builds for the GPU at hand"):
+        Build(api, "tensorrt", EngineOptions(compute_capabilities=("8.6",)), gpu, watch)  # type: ignore[arg-type]
+    with pytest.raises(SessionError, match="--engine tensorrt-rtx, which needs none"):
+        Build(api, "tensorrt", EngineOptions(), None, watch)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"profiles": ()}, "at least one profile"),
+        ({"workspace_mib": 0}, "workspace of 0 MiB"),
+        ({"optimization_level": 6}, "optimization level 6"),
+        ({"compute_capabilities": ("sm86",)}, "'sm86'"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        EngineOptions(**options)
+
+
+def test_a_missing_package_is_named_with_what_to_install(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(SessionError, match=r"tensorrt-rtx is not installed: pip install 'reid\[rtx\]'"):
+        build(tmp_path / "g.onnx", tmp_path, card)
+
+
+class Caches:
+    """A builder's configuration that accepts the timing caches of its own device alone."""
+
+    def __init__(self) -> None:
+        self.cache = b"none"
+
+    def create_timing_cache(self, content: bytes) -> bytes:
+        return content
+
+    def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
+        accepted = not ignore_mismatch and cache in (b"", b"of this device")
+        self.cache = cache if accepted else self.cache
+        return accepted
+
+    def get_timing_cache(self) -> SimpleNamespace:
+        return SimpleNamespace(serialize=lambda: self.cache + b", and more")
+
+
+@pytest.mark.parametrize(
+    ("stored", "used"), [(None, b""), (b"of this device", b"of this device"), (b"of another device", b"")]
+)
+def test_a_timing_cache_is_used_if_it_is_this_devices_and_always_saved(
+    tmp_path: Path, stored: bytes | None, used: bytes
+) -> None:
+    path, config = tmp_path / "timing.cache", Caches()
+    if stored is not None:
+        path.write_bytes(stored)
+    gpu, watch = Device("NVIDIA L4", "8.9", "13.0"), BuildWatch(lambda done, total: None)
+    step = Build(SimpleNamespace(), "tensorrt", EngineOptions(timing_cache=path), gpu, watch)  # type: ignore[arg-type]
+    step._load_timing_cache(config)  # type: ignore[arg-type]
+    assert config.cache == used
+    step._save_timing_cache(config)  # type: ignore[arg-type]
+    assert path.read_bytes() == used + b", and more"

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from reid.export.half import LIMIT, write_half_graph
+from reid.export.intermediates import float_tensors, run_with_intermediates
+from reid.runtime.bundle import graph_file
+
+
+@pytest.fixture(scope="module")
+def graph(bundle: Path) -> Path:
+    return bundle / graph_file("fp32")
+
+
+@pytest.fixture(scope="module")
+def frames() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (5, 3, 64, 64), dtype=np.uint8)
+
+
+def run(graph: Path, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    (embedding,) = session.run(["frame_embedding"], {"frames": frames, "pooling": np.eye(len(frames), dtype="f4")})
+    return np.asarray(embedding)
+
+
+def rescaled(graph: Path, output: Path, layer: int, factor: float) -> Path:
+    """Scale one convolution's output and undo it in the next, with a ReLU between them: the same function in FP32."""
+    model = onnx.load(graph)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    producers = {name: node for node in model.graph.node for name in node.output}
+    seconds = [
+        node
+        for node in model.graph.node
+        if node.op_type == "Conv"
+        and node.input[0] in producers
+        and producers[node.input[0]].op_type == "Relu"
+        and producers[producers[node.input[0]].input[0]].op_type == "Conv"
+        and [node.input[0] in other.input for other in model.graph.node].count(True) == 1
+    ]
+    second = seconds[layer]
+    first = producers[producers[second.input[0]].input[0]]
+    for name, scale in (*((name, factor) for name in first.input[1:]), (second.input[1], 1 / factor)):
+        weights[name].CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights[name]) * np.float32(scale), name))
+    onnx.save(model, output)
+    return output
+
+
+def casts(model: ModelProto) -> list[str]:
+    return [node.name for node in model.graph.node if node.name.startswith("cast_")]
+
+
+def test_convolutions_and_heads_are_half_and_everything_outside_is_as_before(
+    graph: Path, frames: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    assert write_half_graph(graph, tmp_path / "half.onnx", frames) == {}
+    half, full = onnx.load(tmp_path / "half.onnx"), onnx.load(graph)
+    kinds = float_tensors(half)
+    heavy = [node for node in half.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert heavy
+    assert {kinds[node.output[0]] for node in heavy} == {TensorProto.FLOAT16}
+    accurate = [node for node in half.graph.node if node.op_type in ("ReduceL2", "Div")]
+    assert {kinds[node.output[0]] for node in accurate} == {TensorProto.FLOAT}
+    assert half.graph.input == full.graph.input
+    assert half.graph.output == full.graph.output
+    assert half.metadata_props == full.metadata_props
+    assert Counter(n.op_type for n in half.graph.node) - Counter(n.op_type for n in full.graph.node) == {
+        "Cast": len(casts(half))
+    }
+    # One at the entrance, and one behind each of the two levels.
+    assert len(casts(half)) == 3
+
+
+def test_the_half_graph_embeds_alike_in_half_the_space(graph: Path, frames: NDArray[np.uint8], tmp_path: Path) -> None:
+    half = tmp_path / "half.onnx"
+    write_half_graph(graph, half, frames)
+    cosine = (run(graph, frames) * run(half, frames)).sum(axis=1)
+    assert cosine.min() > 0.9999
+    assert (run(graph, frames) != run(half, frames)).any()
+    assert half.stat().st_size < 0.55 * graph.stat().st_size
+
+
+@pytest.mark.parametrize("layer", [0, -1])
+def test_layers_that_would_overflow_are_found_and_stay_in_fp32(
+    graph: Path, frames: NDArray[np.uint8], tmp_path: Path, layer: int
+) -> None:
+    hostile = rescaled(graph, tmp_path / "hostile.onnx", layer, 3e5)
+    np.testing.assert_allclose(run(hostile, frames), run(graph, frames), atol=1e-5)
+    kept = write_half_graph(hostile, tmp_path / "half.onnx", frames)
+    assert 2 <= len(kept) <= 3
+    assert max(kept.values()) > LIMIT
+    cosine = (run(hostile, frames) * run(tmp_path / "half.onnx", frames)).sum(axis=1)
+    assert cosine.min() > 0.9999
+    half = onnx.load(tmp_path / "half.onnx")
+    between = {node.name for node in half.graph.node if node.name in kept}
+    assert between == kept.keys()
+    # Not by way of FP16: between two layers that stay in FP32 there is no cast.
+    inside = {name for node in half.graph.node if node.name in kept for name in node.output}
+    read_by = {node.name for node in half.graph.node if inside & set(node.input)}
+    assert len(read_by & kept.keys()) == len(kept) - 1
+
+
+def test_layers_that_are_too_small_for_half_stay_in_fp32(
+    graph: Path, frames: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    hostile = rescaled(graph, tmp_path / "hostile.onnx", 0, 1e-7)
+    kept = write_half_graph(hostile, tmp_path / "half.onnx", frames)
+    assert kept
+    cosine = (run(hostile, frames) * run(tmp_path / "half.onnx", frames)).sum(axis=1)
+    assert cosine.min() > 0.9999
+
+
+def test_intermediates_are_those_of_a_whole_batch(graph: Path, frames: NDArray[np.uint8]) -> None:
+    collected: dict[str, list[NDArray[np.float32]]] = {}
+    for name, values in run_with_intermediates(graph, frames, batch_size=2):
+        collected.setdefault(name, []).append(values)
+    np.testing.assert_allclose(np.concatenate(collected["frame_embedding"]), run(graph, frames), atol=1e-6)
+    convolutions = [node for node in onnx.load(graph).graph.node if node.op_type == "Conv"]
+    assert all(sum(map(len, collected[node.output[0]])) == len(frames) for node in convolutions)

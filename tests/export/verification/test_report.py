@@ -1,0 +1,509 @@
+"""The page of a verification: read as text, and rendered by a real browser."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reid.export.verification.records import (
+    LayerDrift,
+    LevelSimilarity,
+    PrecisionVerification,
+    ProtocolComparison,
+    Similarity,
+    Tolerance,
+    Verification,
+    WorstQuery,
+)
+from reid.export.verification.report import write_verification_report
+from reid.export.verification.similarity import EDGES
+
+VOID_TAGS = {"br", "input", "meta"}
+METRICS = ("mAP", "R-1", "R-5", "R-10")
+
+
+# Records
+
+
+def similarity(smallest: float = 0.999876, frames: int = 1678) -> Similarity:
+    names = ("all", "level3", "level4")
+    levels = tuple(
+        LevelSimilarity(level=name, minimum=smallest - 0.01 * i, first_percentile=0.99991 - 0.01 * i, median=0.999987)
+        for i, name in enumerate(names)
+    )
+    counts = [0] * (len(EDGES) + 1)
+    counts[0], counts[6], counts[-1] = frames - 8, 7, 1
+    return Similarity(frames=frames, levels=levels, counts=tuple(counts), edges=EDGES)
+
+
+def comparison(protocol: str = "i2i", falls: tuple[float, ...] = (0.02, 0.0, -0.04, 0.011)) -> ProtocolComparison:
+    reference = dict(zip(METRICS, (62.48, 88.64, 94.75, 96.9), strict=True))
+    difference = {name: -fall for name, fall in zip(METRICS, falls, strict=True)}
+    return ProtocolComparison(
+        protocol=protocol,
+        reference=reference,
+        candidate={name: reference[name] + difference[name] for name in METRICS},
+        difference=difference,
+        interval={name: (value - 0.21, value + 0.34) for name, value in difference.items()},
+        exceeded=tuple(name for name, value in difference.items() if value < -0.5),
+        first_match_changed=3.21,
+        queries=1678,
+    )
+
+
+def precision(name: str = "fp16", **fields: Any) -> PrecisionVerification:  # noqa: ANN401 - the record's own
+    return PrecisionVerification(
+        **{"precision": name, "session": "onnxruntime CPU", "similarity": similarity(), **fields}
+    )
+
+
+def verification(*precisions: PrecisionVerification, retrieval: bool = True) -> Verification:
+    return Verification(
+        fingerprint="3f9c2a7be01d" + "5" * 52,
+        reference="torch CPU",
+        data={"layout": "veri", "images": 11579},
+        retrieval=retrieval,
+        tolerance=Tolerance(),
+        precisions=precisions,
+    )
+
+
+def layer(name: str, position: int, error: float, not_finite: int = 0) -> LayerDrift:
+    return LayerDrift(
+        layer=name,
+        op="Conv",
+        position=position,
+        relative_error=error,
+        largest_error=0.123,
+        peak=4321,
+        not_finite=not_finite,
+        weight=f"{name}.weight",
+    )
+
+
+def picture(folder: Path, name: str) -> str:
+    cv2.imwrite(str(folder / name), np.full((40, 60, 3), 99, np.uint8))
+    return str(folder / name)
+
+
+def worst_query(folder: Path) -> WorstQuery:
+    query, same, other = (picture(folder, name) for name in ("query.jpg", "same.jpg", "other.jpg"))
+    return WorstQuery(
+        protocol="i2t",
+        query=query,
+        average_precision=(92.34, 41.87),
+        before=((same, True), (other, False)),
+        after=((other, False), (same, True), (other, False)),
+    )
+
+
+def failing(folder: Path) -> Verification:
+    """Three precisions, of which fp16 has everything that a page can show."""
+    bad = precision(
+        similarity=similarity(0.95),
+        protocols=(comparison(falls=(1.2, 0.83, 0.1, 0)), comparison("i2t")),
+        worst_queries=(worst_query(folder),),
+        drift=(layer("late", 90, 0.42), layer("early", 7, 0.013), layer("first", 1, 0.0004)),
+        kept_in_fp32={"small": 17000.0, "large": 48211.4},
+        failures=("fp16, i2i: mAP fell by 1.20 points", "fp16: the least similar is 0.95"),
+    )
+    fine = (comparison(), comparison("i2t"))
+    return verification(precision("fp32", protocols=fine), bad, precision("int8", protocols=fine))
+
+
+# The page as text
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a page holds; fails on a tag that is not balanced."""
+
+    html: str
+    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    text: str = ""
+    open_tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.feed(self.html)
+        self.close()
+        assert not self.open_tags
+        self.text = " ".join(self.text.split())
+        self.rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID_TAGS:
+            self.open_tags.append(tag)
+        if tag == "header":  # what is before it is not on the page
+            self.text = ""
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open_tags.pop() == tag
+        self.text += " " * (tag == "dt")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if {"td", "th"} & set(self.open_tags):
+            self.rows[-1][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def named(self, first: str) -> list[list[str]]:
+        """The cells behind each row's first one, of the rows that begin so."""
+        return [row[1:] for row in self.rows if row and row[0] == first]
+
+
+def write(folder: Path, record: Verification, title: str = "Verification") -> str:
+    path = folder / "report.html"
+    write_verification_report(path, record, title=title)
+    return path.read_text(encoding="utf-8")
+
+
+def page_of(folder: Path, record: Verification) -> Page:
+    return Page(write(folder, record))
+
+
+def points(value: float) -> str:
+    """A number with sign and true minus, none where it is zero."""
+    return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def test_the_verdict_is_in_words(tmp_path: Path) -> None:
+    text = page_of(tmp_path, failing(tmp_path)).text
+    assert text.startswith("Verification OUTSIDE tolerance fp32 is within tolerance on all protocols: I2I, I2T")
+    assert "fp16 is OUTSIDE tolerance: I2I mAP fell 1.20 points (tolerance 0.50)" in text
+    assert "i2i: mAP fell by 1.20 points the least similar is 0.95" in text  # less the name in the heading
+    assert "int8 is within tolerance on all protocols" in text
+
+
+def test_what_passed_says_how_near_it_came(tmp_path: Path) -> None:
+    text = page_of(tmp_path, verification(precision(protocols=(comparison(),)))).text
+    assert text.startswith("Verification within tolerance fp16 is within tolerance on I2I")
+    assert "largest fall: I2I mAP by 0.02 points (tolerance 0.50)" in text
+    assert "smallest cosine similarity: 0.999876 (needs 0.990000)" in text
+    risen = precision(protocols=(comparison(falls=(-0.1, -0.2, 0.001, 0)),))
+    assert "no metric fell" in page_of(tmp_path, verification(risen)).text
+
+
+def test_what_was_not_verified_is_said(tmp_path: Path) -> None:
+    crops = precision(similarity=similarity(frames=32))
+    page = page_of(tmp_path, verification(crops, retrieval=False))
+    note = "mAP and Rank-k were not verified: embeddings of 32 reference crops only; give --verify DATA"
+    assert note in page.text
+    assert page.text.startswith("Verification embeddings within tolerance fp16 is within tolerance on embeddings alone")
+    assert "Retrieval" not in page.text
+    assert "not verified" not in page_of(tmp_path, failing(tmp_path)).text
+
+
+def test_metrics_are_those_of_the_records(tmp_path: Path) -> None:
+    record = failing(tmp_path)
+    page = page_of(tmp_path, record)
+    first = record.precisions[0].protocols[0]
+    assert page.named("PyTorch") == [[*(f"{first.reference[name]:.2f}" for name in METRICS), ""]] * 2
+    for one in record.precisions:
+        expected = [
+            [
+                *(
+                    f"{found.candidate[name]:.2f} {points(found.difference[name])} "
+                    f"[{points(found.interval[name][0])}, {points(found.interval[name][1])}]"
+                    for name in METRICS
+                ),
+                "3.21 %",
+            ]
+            for found in one.protocols
+        ]
+        assert page.named(one.precision) == expected
+
+
+def test_exceeded_metrics_are_marked_and_no_others(tmp_path: Path) -> None:
+    page = page_of(tmp_path, failing(tmp_path))
+    # mAP and R-1 of I2I, and the smallest similarity.
+    assert [cell.get("class") for cell in page.all("td")].count("wrong") == 3
+    labels = [svg.get("aria-label") for svg in page.all("svg")]
+    assert labels.count("outside tolerance") == 3
+    assert labels.count("OUTSIDE tolerance") == 1
+
+
+def test_a_precision_without_a_protocol_or_a_metric_is_shown(tmp_path: Path) -> None:
+    whole = comparison()
+    partial = whole.model_copy(
+        update={key: {"mAP": getattr(whole, key)["mAP"]} for key in ("candidate", "difference", "interval")}
+    )
+    page = page_of(tmp_path, verification(precision("fp32", protocols=(whole,)), precision(protocols=(partial,))))
+    assert page.named("fp16")[0][1:] == ["\N{EN DASH}"] * 3 + ["3.21 %"]
+    page = page_of(tmp_path, verification(precision("fp32", protocols=(whole,)), precision(failures=("NaN",))))
+    assert len(page.named("fp32")) == 1
+    assert not page.named("fp16")
+    assert "fp16 is OUTSIDE tolerance NaN" in page.text
+
+
+def test_similarities_are_those_of_the_records(tmp_path: Path) -> None:
+    page = page_of(tmp_path, verification(precision()))
+    for level in similarity().levels:
+        values = (level.minimum, level.first_percentile, level.median)
+        assert page.named(level.level) == [[f"{value:.6f}" for value in values]]
+    assert "fp16 1,678 frames, smallest needs 0.990000" in page.text
+
+
+def test_the_histogram_draws_every_count(tmp_path: Path) -> None:
+    page = page_of(tmp_path, verification(precision("fp32"), precision()))
+    bars = [rect for rect in page.all("rect") if "y" in rect and "rx" not in rect]
+    assert len(bars) == 2 * 3
+    heights = [float(bar["height"] or 0) for bar in bars[:3]]
+    assert heights == [64.0, 2.0, 2.0]  # the highest fills its panel, and a single frame is still seen
+    places = [float(bar["x"] or 0) for bar in bars[:3]]
+    assert places == sorted(places)
+    assert places[0] >= 52
+    assert all(float(bar["x"] or 0) + float(bar["width"] or 0) <= 472 for bar in bars)
+    assert "frames: 1,670" in page.text
+    for words in ("frames", "1 \N{MINUS SIGN} cosine similarity", "10⁻⁷", "10⁻¹"):
+        assert words in page.text
+
+
+def test_the_tolerance_is_a_line_among_the_counts(tmp_path: Path) -> None:
+    record = verification(precision(similarity=similarity().model_copy(update={"spread": 0.1})))
+    page = page_of(tmp_path, record)
+    (line,) = [path["d"] or "" for path in page.all("path") if path.get("class") == "limit"]
+    # 0.01 of a spread of 0.1: at 1e-3. The axis has seven decades and half a one, which is a bin, on either side.
+    assert float(line[1:].split()[0]) == pytest.approx(52 + 420 * 4.5 / 8, abs=0.1)
+    exact = record.model_copy(update={"tolerance": Tolerance(similarity=1)})
+    assert not [path for path in page_of(tmp_path, exact).all("path") if path.get("class") == "limit"]
+
+
+def test_without_counts_there_is_no_histogram(tmp_path: Path) -> None:
+    empty = similarity().model_copy(update={"counts": (), "edges": ()})
+    page = page_of(tmp_path, verification(precision(similarity=empty)))
+    assert not [svg for svg in page.all("svg") if svg.get("class") == "histogram"]
+    assert "0.999876" in page.text
+
+
+def test_layers_kept_in_fp32_are_named_with_the_largest_peak_first(tmp_path: Path) -> None:
+    page = page_of(tmp_path, failing(tmp_path))
+    assert [row for row in page.rows if row[0] in ("large", "small")] == [["large", "48,211"], ["small", "17,000"]]
+    assert "int8 none" in page.text
+    assert "fp32 none" not in page.text
+
+
+def test_drift_names_the_first_layer_and_the_level(tmp_path: Path) -> None:
+    page = page_of(tmp_path, failing(tmp_path))
+    assert "fp16 first layer above 1 %: early (Conv at position 7); level furthest off: level4" in page.text
+    drawn = [row for row in page.rows if row[0] in ("90", "7", "1")]
+    assert drawn[0] == ["90", "late Conv late.weight", "", "42 %", "0.123", "4,321"]
+    assert [row[1].split()[0] for row in drawn] == ["late", "early", "first"]
+    widths = [rect["width"] for rect in page.all("rect") if (rect["width"] or "").endswith("%")]
+    assert widths == ["100.0%", "3.1%", "0.1%"]
+    assert "drifted" not in page_of(tmp_path, verification(precision())).text
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([layer("overflows", 5, 0.0, not_finite=12345), layer("other", 2, 0.001)], "above 1 %: overflows (Conv"),
+        ([layer("small", 5, 0.004)], "no layer is above 1 %"),
+        ([layer("same", 5, 0.0)], "no layer is above 1 %"),
+    ],
+)
+def test_drift_of_any_kind_is_shown(tmp_path: Path, layers: list[LayerDrift], said: str) -> None:
+    page = page_of(tmp_path, verification(precision(drift=layers)))
+    assert said in page.text
+    assert ("12,345 not finite" in page.text) == (layers[0].not_finite > 0)
+
+
+def test_worst_queries_show_right_and_wrong_before_and_after(tmp_path: Path) -> None:
+    page = page_of(tmp_path, failing(tmp_path))
+    cards = [item["class"] for item in page.all("li") if "card" in (item.get("class") or "")]
+    assert cards == [f"card {judged}" for judged in ("right", "wrong", "wrong", "right", "wrong")]
+    assert "PyTorch, AP 92.3" in page.text
+    assert "fp16, AP 41.9" in page.text
+    assert "I2T \N{MINUS SIGN}50.5 AP".replace(" ", "") in page.text.replace(" ", "")
+    # Each of three files is embedded once, and drawn six times.
+    images = page.all("image")
+    assert len(images) == 3
+    for image in images:
+        kind, _, data = (image["href"] or "").partition(",")
+        assert kind == "data:image/jpeg;base64"
+        decoded = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+        assert decoded.shape == (40, 60, 3)
+    assert sum((use["href"] or "").startswith("#picture") for use in page.all("use")) == 6
+
+
+def test_a_picture_that_is_gone_has_a_placeholder(tmp_path: Path) -> None:
+    gone = WorstQuery(protocol="i2i", query="gone.jpg", average_precision=(50, 0), before=(), after=())
+    page = page_of(tmp_path, verification(precision(worst_queries=(gone,))))
+    assert not page.all("image")
+    assert "#no-picture" in [use["href"] for use in page.all("use")]
+    assert page.text.count("no matches") == 2
+
+
+def test_facts_are_those_of_the_record(tmp_path: Path) -> None:
+    text = page_of(tmp_path, failing(tmp_path)).text
+    for fact in ("model 3f9c2a7be01d", "compared with torch CPU", "fp16 onnxruntime CPU", "images 11,579"):
+        assert fact in text
+    assert "mAP 0.5, Rank-k 0.5 points; similarity 0.99" in text
+
+
+def test_nothing_verified_is_no_pass(tmp_path: Path) -> None:
+    text = page_of(tmp_path, verification()).text
+    assert text.startswith("Verification No precision was verified.")
+    assert "within tolerance" not in text
+
+
+def test_four_precisions_stand_side_by_side(tmp_path: Path) -> None:
+    names = ("fp32", "fp16", "fp16 engine", "int8")
+    record = verification(*(precision(name, protocols=(comparison(),)) for name in names))
+    page = page_of(tmp_path, record)
+    assert [row[0] for row in page.rows if row[0] in names and len(row) == len(METRICS) + 2] == list(names)
+    assert [group["class"] for group in page.all("g")] == [f"series-{number}" for number in range(4)]
+
+
+hostile = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.sampled_from(
+    ['"><script>alert(1)</script>', "</table></main>", "'&amp;", "]]>", "<!--", "{0}"]
+)
+
+
+@settings(max_examples=40)
+@given(name=hostile, other=hostile)
+def test_whatever_the_names_the_page_keeps_its_structure(
+    tmp_path_factory: pytest.TempPathFactory, name: str, other: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+
+    def structure(name: str, other: str) -> list[str]:
+        levels = (*similarity().levels, LevelSimilarity(level=name, minimum=1, first_percentile=1, median=1))
+        query = WorstQuery(
+            protocol=name,
+            query=f"gone/{name}",
+            average_precision=(50, 0),
+            before=((f"gone/{other}", True),),
+            after=(),
+        )
+        record = precision(
+            f"p{name}",
+            session=other,
+            similarity=similarity().model_copy(update={"levels": levels}),
+            protocols=(comparison(name),),
+            worst_queries=(query,),
+            drift=(layer(name, 1, 0.5),),
+            kept_in_fp32={other: 1.0},
+            failures=(name, other),
+        )
+        data: dict[str, str | int] = {name: other}
+        whole = verification(record).model_copy(update={"data": data, "fingerprint": other, "reference": name})
+        return [tag for tag, _ in Page(write(folder, whole, title=name)).tags]
+
+    assert structure(name, other) == structure("n", "o")
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    name = '"><img src=x onerror=alert(1)> & "quotes"'
+    record = verification(precision(drift=(layer(name, 1, 0.5),), failures=(name,)))
+    page = Page(write(tmp_path, record, title=name))
+    assert page.text.count(name) == 5  # the heading, the failure, the first layer, the layer, its weight
+
+
+def test_the_page_asks_nothing_of_the_network(tmp_path: Path) -> None:
+    html = write(tmp_path, failing(tmp_path))
+    page = Page(html)
+    assert not re.search(r"https?:|//\w|@import|url\(", re.sub(r"data:[^\"]+", "", html))
+    assert not page.all("script") + page.all("link") + page.all("iframe")
+    policies = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+    links = [attributes[key] or "" for _, attributes in page.tags for key in ("src", "href") if key in attributes]
+    assert links
+    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in links)
+
+
+def test_the_page_can_be_heard(tmp_path: Path) -> None:
+    page = page_of(tmp_path, failing(tmp_path))
+    assert page.all("html") == [{"lang": "en"}]
+    drawings = [svg for svg in page.all("svg") if svg.get("aria-hidden") != "true"]
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in drawings)
+    assert all(cell.get("scope") for cell in page.all("th"))
+
+
+# In a real browser
+
+PROBE = """
+<script>
+const errors = [];
+addEventListener("error", event => errors.push(event.message));
+addEventListener("securitypolicyviolation", event => errors.push(event.violatedDirective));
+const images = [...document.querySelectorAll("image")].map(element => {
+  const image = new Image();
+  image.src = element.href.baseVal;
+  return image;
+});
+const box = selector => document.querySelector(selector).getBoundingClientRect();
+addEventListener("load", () => {
+  const uses = [...document.querySelectorAll("use")];
+  const histogram = box(".histogram");
+  const texts = [...document.querySelectorAll(".histogram text")].map(text => text.getBoundingClientRect());
+  document.title = JSON.stringify({
+    decoded: images.filter(image => image.complete && image.naturalWidth > 0).length,
+    dangling: uses.filter(use => !document.querySelector(use.href.baseVal)).length,
+    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    outside: texts.filter(text => text.left < histogram.left || text.right > histogram.right).length,
+    verdictInSight: box(".verdict").bottom < innerHeight,
+    errors,
+  });
+});
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        reason = f"none of {', '.join(names)} is installed"
+        pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
+    return program
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 500])
+def test_a_browser_renders_all_of_it(browser: str, tmp_path: Path, width: int) -> None:
+    record = failing(tmp_path)
+    long = precision("fp16 engine", session="s" * 300, drift=(layer("n" * 300, 1, 0.5),), failures=("f" * 300,))
+    html = write(tmp_path, verification(*record.precisions, long), title="t" * 200)
+    allowed = html.replace("default-src 'none';", "default-src 'none'; script-src 'unsafe-inline';")
+    page = tmp_path / "probe.html"
+    page.write_text(allowed.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    quiet = [f"--disable-{part}" for part in ("gpu", "quic", "background-networking", "component-update", "sync")]
+    command = [browser, "--headless=new", "--no-sandbox", "--no-first-run", "--hide-scrollbars", *quiet]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]
+    command += ["--dump-dom", f"--window-size={width},900", page.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = re.search("<title>(.*?)</title>", dom)
+    assert found is not None, dom[:2000]
+    assert json.loads(found[1]) == {
+        "decoded": 3,
+        "dangling": 0,
+        "overflow": 0,
+        "outside": 0,
+        "verdictInSight": True,
+        "errors": [],
+    }

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile, check_engine
+from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.tensorrt_api import find_device, import_tensorrt, release
+
+PLAN = b"a serialised engine" * 100
+COMMAND = "reid-export bundle --engine tensorrt"
+HERE: dict[str, Any] = {
+    "flavour": "tensorrt",
+    "version": "10.13.0.35",
+    "compute_capability": "8.9",
+    "graph_sha256": "aa" * 32,
+    "fingerprint": "bb" * 32,
+}
+
+
+def card(**changes: Any) -> EngineCard:  # noqa: ANN401 - any field
+    facts: dict[str, Any] = {
+        "format_version": ENGINE_FORMAT_VERSION,
+        "flavour": "tensorrt",
+        "version": "10.13.0.35",
+        "cuda": "13.0",
+        "device": "NVIDIA L4",
+        "compute_capabilities": ("8.9",),
+        "hardware_compatible": False,
+        "version_compatible": False,
+        "precision": "fp16",
+        "profiles": (Profile((1, 32, 32), (1, 8, 32)),),
+        "graph_sha256": "aa" * 32,
+        "engine_sha256": hashlib.sha256(PLAN).hexdigest(),
+        "engine_bytes": len(PLAN),
+        "fingerprint": "bb" * 32,
+        "opset": 18,
+        "layers": LayerSummary(source="engine", layers={"fp16": 3}, convolutions={"fp16": 2}),
+        "build_command": COMMAND,
+    }
+    return EngineCard(**{**facts, **changes})
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Path:
+    path = tmp_path / "nvidia-l4-10.13.0.35-fp16.engine"
+    path.write_bytes(PLAN)
+    return path
+
+
+def refusal(path: Path, built: EngineCard, kind: type[Exception], **here: str) -> str:
+    with pytest.raises(kind) as caught:
+        check_engine(path, built, **{**HERE, **here})
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.endswith(f"; rebuild it: {COMMAND}")
+    assert str(path) in message
+    return message
+
+
+def test_a_card_survives_its_own_json() -> None:
+    assert EngineCard.parse(card().to_json(), Path("x.json")) == card()
+    assert EngineCard.parse(card(cuda=None, opset=None).to_json().encode(), Path("x")) == card(cuda=None, opset=None)
+
+
+def test_an_engine_where_it_was_built_for_passes(engine: Path) -> None:
+    check_engine(engine, card(), **HERE)
+
+
+@pytest.mark.parametrize(
+    ("built", "here", "values"),
+    [
+        ({}, {"flavour": "tensorrt-rtx"}, ("TensorRT 10.13.0.35", "TensorRT-RTX 10.13.0.35")),
+        ({}, {"version": "10.13.0.36"}, ("10.13.0.35", "10.13.0.36")),
+        ({}, {"version": "10.3.0.26"}, ("10.13.0.35", "10.3.0.26")),
+        ({"version_compatible": True}, {"version": "10.3.0.26"}, ("10.13.0.35", "10.3.0.26")),
+        ({"version_compatible": True}, {"version": "11.0.0.1"}, ("10.13.0.35", "11.0.0.1")),
+        ({}, {"compute_capability": "8.6"}, ("8.9", "8.6")),
+        ({"hardware_compatible": True}, {"compute_capability": "7.5"}, ("8.9 and later", "7.5")),
+    ],
+)
+def test_an_engine_for_elsewhere_is_refused_with_both_values(
+    engine: Path, built: dict[str, Any], here: dict[str, str], values: tuple[str, str]
+) -> None:
+    message = refusal(engine, card(**built), SessionError, **here)
+    assert all(value in message for value in values)
+
+
+@pytest.mark.parametrize(
+    ("built", "here"),
+    [
+        ({"version_compatible": True}, {"version": "10.13.0.35"}),
+        ({"version_compatible": True}, {"version": "10.14.1"}),
+        ({"hardware_compatible": True}, {"compute_capability": "8.0"}),
+        ({"hardware_compatible": True}, {"compute_capability": "12.0"}),
+    ],
+)
+def test_compatible_engines_run_where_they_are_documented_to(
+    engine: Path, built: dict[str, Any], here: dict[str, str]
+) -> None:
+    check_engine(engine, card(**built), **{**HERE, **here})
+
+
+def test_an_rtx_engine_runs_on_what_it_was_built_for_with_its_own_release_only(engine: Path) -> None:
+    rtx = card(flavour="tensorrt-rtx", version="1.7.1.116", compute_capabilities=("8.6", "12.0"))
+    here = {**HERE, "flavour": "tensorrt-rtx", "version": "1.7.1.116"}
+    for capability in ("8.6", "12.0"):
+        check_engine(engine, rtx, **{**here, "compute_capability": capability})
+    assert "9.0" in refusal(engine, rtx, SessionError, **{**here, "compute_capability": "9.0"})
+    newer = {**here, "compute_capability": "8.6", "version": "1.7.2.1"}
+    assert "1.7.2.1" in refusal(engine, rtx, SessionError, **newer)
+
+
+@pytest.mark.parametrize(("fact", "named"), [("graph_sha256", "graph"), ("fingerprint", "model")])
+def test_an_engine_of_another_graph_or_model_is_refused(engine: Path, fact: str, named: str) -> None:
+    message = refusal(engine, card(), ModelError, **{fact: "cc" * 32})
+    assert f"another {named}" in message
+    assert "cccccccccccc" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (PLAN[:-1], "1899 bytes, not the 1900"),
+        (PLAN + b"!", "1901 bytes"),
+        (b"", "0 bytes"),
+        (PLAN[:50] + b"?" + PLAN[51:], "SHA-256"),
+        (bytes(len(PLAN)), "SHA-256"),
+    ],
+    ids=["truncated", "longer", "empty", "one byte edited", "swapped"],
+)
+def test_a_file_that_is_not_the_one_built_is_refused(engine: Path, content: bytes, named: str) -> None:
+    engine.write_bytes(content)
+    assert named in refusal(engine, card(), ModelError)
+
+
+def test_a_missing_file_is_refused(engine: Path) -> None:
+    engine.unlink()
+    assert "is missing" in refusal(engine, card(), ModelError)
+
+
+def test_no_edited_fact_in_a_card_goes_unnoticed() -> None:
+    facts = json.loads(card().to_json())
+    for name, value in facts.items():
+        other = not value if isinstance(value, bool) else [] if isinstance(value, list) else "other"
+        with pytest.raises(ModelError, match=r"some\.json.*reid-export"):
+            EngineCard.parse(json.dumps({**facts, name: other}), Path("some.json"))
+
+
+def test_every_cut_of_a_card_is_refused_in_one_line() -> None:
+    text = card().to_json().rstrip()
+    for length in range(0, len(text), 7):
+        with pytest.raises(ModelError, match=r"some\.json") as caught:
+            EngineCard.parse(text[:length], Path("some.json"))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"", b"null", b"[]", b"{}", b'"text"', b"\xff\xfe", b"3"])
+def test_what_is_no_card_is_refused(text: bytes) -> None:
+    with pytest.raises(ModelError, match=r"some\.json"):
+        EngineCard.parse(text, Path("some.json"))
+
+
+def test_a_newer_format_says_so_and_an_older_one_is_to_be_built_again() -> None:
+    facts = json.loads(card().to_json())
+    with pytest.raises(ModelError, match=r"format version 2 is newer than 1: update reid"):
+        EngineCard.parse(json.dumps({"format_version": 2, "a field of the future": 1}), Path("x"))
+    with pytest.raises(ModelError, match=r"format version 0, and 1 is needed.*build the engine again"):
+        EngineCard.parse(json.dumps({**facts, "format_version": 0}), Path("x"))
+
+
+@pytest.mark.parametrize(
+    ("frames", "tracklets", "named"),
+    [
+        ((0, 1, 1), (1, 1, 1), "frames 0, 1, 1"),
+        ((2, 1, 4), (1, 1, 1), "frames 2, 1, 4"),
+        ((1, 8, 4), (1, 1, 1), "frames 1, 8, 4"),
+        ((1, 1, 8), (3, 2, 8), "tracklets 3, 2, 8"),
+        ((1, 1, 8), (1, 1, 9), "9 tracklets, more than its 8 frames"),
+    ],
+)
+def test_an_impossible_profile_is_refused(
+    frames: tuple[int, int, int], tracklets: tuple[int, int, int], named: str
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        Profile(frames, tracklets)
+
+
+def test_a_profile_fits_what_lies_between_its_bounds() -> None:
+    profile = Profile((4, 8, 16), (2, 4, 8))
+    assert profile.fits(4, 2)
+    assert profile.fits(16, 8)
+    for frames, tracklets in ((3, 2), (17, 8), (16, 9), (4, 1)):
+        assert not profile.fits(frames, tracklets)
+
+
+def test_versions_compare_as_numbers() -> None:
+    assert release("10.13.0.35.post1") == (10, 13, 0, 35)
+    assert release("10.3") < release("10.13")
+    assert release("none") == ()
+
+
+def test_a_missing_or_broken_or_old_package_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(error: Exception) -> None:
+        def importer(name: str) -> None:
+            raise error
+
+        monkeypatch.setattr(importlib, "import_module", importer)
+
+    fails(ModuleNotFoundError("No module named 'tensorrt_rtx'"))
+    with pytest.raises(SessionError, match=r"^tensorrt-rtx is not installed: pip install 'reid\[rtx\]'$"):
+        import_tensorrt("tensorrt-rtx")
+    with pytest.raises(SessionError, match=r"^tensorrt is not installed: pip install 'reid\[gpu\]'$"):
+        import_tensorrt("tensorrt")
+    fails(OSError("libnvinfer.so.10: cannot open\nmore"))
+    with pytest.raises(SessionError, match=r"does not load \(libnvinfer\.so\.10: cannot open\)"):
+        import_tensorrt("tensorrt")
+    old = type("Module", (), {"__version__": "8.6.1"})
+    monkeypatch.setattr(importlib, "import_module", lambda name: old)
+    with pytest.raises(SessionError, match=r"tensorrt 8\.6\.1 is older than 10"):
+        import_tensorrt("tensorrt")
+
+
+def test_without_a_driver_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_driver(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("ctypes.CDLL", no_driver)
+    assert find_device() is None
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_described_by_its_driver() -> None:
+    device = find_device()
+    assert device is not None
+    assert device.name
+    assert release(device.compute_capability) >= (5, 0)
+    assert release(device.cuda) >= (11, 0)
+    assert find_device(999) is None

@@ -1,0 +1,371 @@
+"""Every sabotage leaves a bundle whose hashes are right, so that only the self-check can notice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto, helper, numpy_helper
+
+import reid.runtime.batching
+import reid.runtime.sessions.onnxruntime as backend
+from reid.runtime.bundle import Bundle
+from reid.runtime.errors import ModelError
+from reid.runtime.self_check import SIMILARITY, check_session
+from reid.runtime.sessions.onnxruntime import CARD_KEY, OnnxRuntimeSession
+from reid.runtime.sessions.session import Session, open_session
+
+GRAPH = "model.fp32.onnx"
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of passed checks, empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "reid" / "self-checks"
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Frames of every batch that a session ran."""
+    counts: list[int] = []
+    run = OnnxRuntimeSession.run
+
+    def counting(
+        session: OnnxRuntimeSession, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        counts.append(len(frames))
+        return run(session, frames, pooling)
+
+    monkeypatch.setattr(OnnxRuntimeSession, "run", counting)
+    return counts
+
+
+def rehash(bundle: Path) -> None:
+    """Write the right hashes into the card, as one who sabotages would."""
+    card = json.loads((bundle / "model.json").read_text())
+    card["files"] = {name: hashlib.sha256((bundle / name).read_bytes()).hexdigest() for name in card["files"]}
+    (bundle / "model.json").write_text(json.dumps(card))
+
+
+def change_graph(bundle: Path, change: Callable[[ModelProto], None]) -> None:
+    model = onnx.load(bundle / GRAPH)
+    change(model)
+    onnx.save(model, bundle / GRAPH)
+    rehash(bundle)
+
+
+def set_weight(model: ModelProto, name: str, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
+    values = change(numpy_helper.to_array(tensor)).astype(np.float32)
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), name))
+
+
+def node_of(model: ModelProto, output: str) -> onnx.NodeProto:
+    (node,) = (node for node in model.graph.node if output in node.output)
+    return node
+
+
+def other_mean(model: ModelProto) -> None:
+    set_weight(model, "model.mean", lambda mean: np.full_like(mean, 127.5))
+
+
+def slightly_other_mean(model: ModelProto) -> None:
+    set_weight(model, "model.mean", lambda mean: mean + 0.02 * 255)
+
+
+def other_std(model: ModelProto) -> None:
+    set_weight(model, "model.std", lambda std: np.full_like(std, 127.5))
+
+
+def swapped_colors(model: ModelProto) -> None:
+    (first,) = (node for node in model.graph.node if node.op_type == "Conv" and node.input[0] == "div")
+    set_weight(model, first.input[1], lambda weight: weight[:, ::-1])
+
+
+def permuted_levels(model: ModelProto) -> None:
+    levels = node_of(model, "cat").input
+    levels[:] = [*levels][::-1]
+
+
+def perturbed_weights(model: ModelProto) -> None:
+    noise = np.random.default_rng(0)
+    set_weight(
+        model, "model.heads.0.weight", lambda weight: weight + 0.2 * weight.std() * noise.normal(size=weight.shape)
+    )
+
+
+def unnormalised(model: ModelProto) -> None:
+    node_of(model, "frame_embedding").op_type = "Mul"
+
+
+def not_a_number(model: ModelProto) -> None:
+    set_weight(model, "model.heads.0.bias", lambda bias: np.full_like(bias, np.nan))
+
+
+def wrong_pooling(model: ModelProto) -> None:
+    """Only tracklets of several frames suffer: all of a row's weight goes to its last frame."""
+    matmul = node_of(model, "pooled")
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "last"))
+    matmul.input[0] = "hard"
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", ["pooling"], ["size"], start=1),
+            helper.make_node("ArgMax", ["pooling"], ["best"], axis=1, keepdims=0, select_last_index=1),
+            helper.make_node("OneHot", ["best", "size", "zero_one"], ["hard"]),
+        ]
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 1], np.float32), "zero_one"))
+    nodes = sorted(model.graph.node, key=lambda node: node is matmul or node.output[0] == "pooled")
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+GRAPH_SABOTAGES = [
+    other_mean,
+    slightly_other_mean,
+    other_std,
+    swapped_colors,
+    permuted_levels,
+    perturbed_weights,
+    unnormalised,
+    not_a_number,
+    wrong_pooling,
+]
+
+
+@pytest.mark.parametrize("sabotage", GRAPH_SABOTAGES, ids=lambda sabotage: sabotage.__name__)
+def test_another_graph_never_answers(copy: Path, memory: Path, sabotage: Callable[[ModelProto], None]) -> None:
+    change_graph(copy, sabotage)
+    Bundle.open(copy)
+    for _ in range(2):  # the second time, too: nothing was remembered
+        with pytest.raises(ModelError, match=r"unlike PyTorch.*cosine similarity.*0\.9995.*reid-export") as caught:
+            open_session(copy)
+        assert "\n" not in str(caught.value)
+    assert not memory.exists()
+
+
+def test_wrong_pooling_is_found_in_the_tracklet_alone(copy: Path, memory: Path) -> None:
+    change_graph(copy, wrong_pooling)
+    with pytest.raises(ModelError, match="embeds the tracklet reference/"):
+        open_session(copy)
+
+
+@pytest.mark.parametrize("change", [{"height": 65}, {"height": 32, "width": 32}])
+def test_a_card_with_another_size_never_answers(copy: Path, memory: Path, change: dict[str, int]) -> None:
+    card = json.loads((copy / "model.json").read_text())
+    card["preprocessing"] |= change
+    (copy / "model.json").write_text(json.dumps(card))
+
+    def take_card(model: ModelProto) -> None:
+        own = json.loads(model.metadata_props[0].value)
+        helper.set_model_props(model, {CARD_KEY: json.dumps({**own, "preprocessing": card["preprocessing"]})})
+
+    change_graph(copy, take_card)
+    with pytest.raises(ModelError, match=r"cannot embed its reference crops \(.*dimensions.*export it again") as caught:
+        open_session(copy)
+    assert "\n" not in str(caught.value)
+    assert not memory.exists()
+
+
+@pytest.mark.parametrize("interpolation", ["INTER_NEAREST", "INTER_AREA"])
+def test_another_resize_never_answers(
+    bundle: Path, memory: Path, interpolation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        return np.asarray(cv2.resize(image, (width, height), interpolation=getattr(cv2, interpolation)), np.uint8)
+
+    monkeypatch.setattr(reid.runtime.batching, "resize", other)
+    with pytest.raises(ModelError, match="unlike PyTorch"):
+        open_session(bundle)
+    assert not memory.exists()
+
+
+def test_decoders_that_differ_by_one_of_255_are_within_tolerance(
+    bundle: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, random = reid.runtime.batching.resize, np.random.default_rng(0)
+
+    def noisy(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        pixels = real(image, height, width).astype(np.int16)
+        return np.clip(pixels + random.integers(-1, 2, pixels.shape), 0, 255).astype(np.uint8)
+
+    monkeypatch.setattr(reid.runtime.batching, "resize", noisy)
+    open_session(bundle).close()
+
+
+def other_crops(reference: NDArray[np.float32]) -> NDArray[np.float32]:
+    return reference[::-1]
+
+
+def another_model(reference: NDArray[np.float32]) -> NDArray[np.float32]:
+    mixed, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(reference.shape[1],) * 2))
+    return (reference @ mixed).astype(np.float32)
+
+
+def fewer_values(reference: NDArray[np.float32]) -> NDArray[np.float32]:
+    return reference[:, :16]
+
+
+@pytest.mark.parametrize("change", [other_crops, another_model, fewer_values, np.zeros_like])
+def test_references_of_another_model_are_refused(
+    copy: Path, memory: Path, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> None:
+    file = copy / "reference" / "embeddings.npy"
+    np.save(file, change(np.load(file)))
+    rehash(copy)
+    with pytest.raises(ModelError, match="unlike PyTorch"):
+        open_session(copy)
+    assert not memory.exists()
+
+
+@pytest.mark.parametrize("content", ["missing", "fewer", "noise", "pickle"])
+def test_references_that_cannot_be_compared_are_refused(copy: Path, memory: Path, content: str) -> None:
+    file = copy / "reference" / "embeddings.npy"
+    if content == "missing":
+        file.unlink()
+        card = json.loads((copy / "model.json").read_text())
+        del card["files"]["reference/embeddings.npy"]
+        (copy / "model.json").write_text(json.dumps(card))
+    elif content == "noise":
+        file.write_bytes(b"not an array")
+    else:
+        np.save(file, np.array([{}]) if content == "pickle" else np.load(file)[1:])
+    rehash(copy)
+    with pytest.raises(ModelError, match=r"reference .*export it again") as caught:
+        open_session(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_crop_that_this_device_cannot_decode_is_named(copy: Path, memory: Path) -> None:
+    (copy / "reference" / "0000.jpg").write_bytes(b"no picture")
+    rehash(copy)
+    with pytest.raises(ModelError, match=r"0000\.jpg: not a readable image.*opencv"):
+        open_session(copy)
+
+
+def test_a_passed_check_is_not_repeated(bundle: Path, memory: Path, runs: list[int]) -> None:
+    open_session(bundle).close()
+    assert runs == [6, 2]
+    (entry,) = memory.iterdir()
+    assert json.loads(entry.read_text())["device"] == "ONNX Runtime on CPU"
+    open_session(bundle).close()
+    assert runs == [6, 2]
+
+
+def test_another_graph_device_or_version_is_checked_again(
+    copy: Path, memory: Path, runs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename(model: ModelProto) -> None:
+        model.graph.name = "another file, the same function"
+
+    open_session(copy).close()
+    change_graph(copy, rename)
+    open_session(copy).close()
+    assert len(runs) == 4
+    monkeypatch.setattr(backend, "_backend", lambda device: "onnxruntime 0.0")
+    open_session(copy).close()
+    assert len(runs) == 6
+    monkeypatch.setattr("platform.node", lambda: "another machine")
+    open_session(copy).close()
+    assert len(runs) == 8
+    assert len(list(memory.iterdir())) == 4
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff" * 100])
+def test_a_damaged_memory_only_means_that_it_is_checked_again(
+    bundle: Path, memory: Path, runs: list[int], damage: bytes
+) -> None:
+    open_session(bundle).close()
+    (entry,) = memory.iterdir()
+    whole = entry.read_bytes()
+    entry.write_bytes(damage)
+    open_session(bundle).close()
+    assert runs == [6, 2] * 2
+    assert entry.read_bytes() == whole
+
+
+def test_without_a_place_to_remember_every_session_is_checked(
+    bundle: Path, tmp_path: Path, runs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for cache in (str(tmp_path / "file"), "relative/folder"):
+        runs.clear()
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
+        monkeypatch.chdir(tmp_path)
+        for _ in range(2):
+            open_session(bundle).close()
+        assert runs == [6, 2] * 2
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_default_place_is_in_the_users_cache(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    open_session(bundle).close()
+    assert len(list((tmp_path / ".cache" / "reid" / "self-checks").iterdir())) == 1
+
+
+class Blurred:
+    """A session whose embeddings have a given cosine similarity to the true ones."""
+
+    device = "a lossy device"
+
+    def __init__(self, session: Session, similarity: float) -> None:
+        self.session, self.card = session, session.card
+        self.similarity, self.batches = similarity, []
+
+    def run(
+        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self.batches.append(pooling.shape)
+        embedding, _ = self.session.run(frames, pooling)
+        across = np.roll(embedding, 1, axis=1)
+        across -= (across * embedding).sum(axis=1, keepdims=True) * embedding
+        across /= np.linalg.norm(across, axis=1, keepdims=True)
+        blurred = self.similarity * embedding + np.sqrt(1 - self.similarity**2) * across
+        return blurred.astype(np.float32), (pooling @ blurred).astype(np.float32)
+
+
+@pytest.mark.parametrize(("precision", "least"), SIMILARITY.items())
+def test_each_precision_has_its_own_tolerance(bundle: Path, tmp_path: Path, precision: str, least: float) -> None:
+    opened = Bundle.open(bundle)
+    facts = {"artefact_sha256": "0", "precision": precision, "backend": "test 1"}
+    with open_session(bundle) as session:
+        just, not_quite = (Blurred(session, 1 - share * (1 - least)) for share in (0.5, 1.2))
+        check_session(just, opened, **facts, memory=tmp_path / "just")  # type: ignore[arg-type]
+        with pytest.raises(
+            ModelError, match=rf"a lossy device .*at least {least} is expected of {precision}\); do this"
+        ):
+            check_session(not_quite, opened, **facts, memory=tmp_path / "not", remedy="do this")  # type: ignore[arg-type]
+    assert (tmp_path / "just").exists()
+    assert not (tmp_path / "not").exists()
+
+
+def test_batches_are_as_small_as_asked_for(bundle: Path, tmp_path: Path) -> None:
+    with open_session(bundle) as session:
+        wrapped = Blurred(session, 1.0)
+        check_session(
+            wrapped,  # type: ignore[arg-type]
+            Bundle.open(bundle),
+            artefact_sha256="0",
+            precision="fp32",
+            backend="test 1",
+            batch_size=3,
+            memory=tmp_path,
+        )
+    assert wrapped.batches == [(3, 3), (3, 3), (1, 2)]
