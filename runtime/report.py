@@ -64,7 +64,9 @@ def _share(rankings: Sequence[Ranking]) -> str:
     verdicts = [ranking.first_verdict for ranking in rankings]
     right = verdicts.count(Verdict.RIGHT)
     judged = right + verdicts.count(Verdict.WRONG)
-    return f'<p class="share"><b>{right / judged:.1%}</b> first match right <i>{right} of {judged}</i></p>'
+    rest = len(rankings) - judged  # what they would have found further down, the page does not know
+    undecided = f", {rest} undecided: no match of another camera is shown" if rest else ""
+    return f'<p class="share"><b>{right / judged:.1%}</b> first match right <i>{right} of {judged}{undecided}</i></p>'
 
 
 def _filter(queries: int, missed: int) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import random
 import signal
 import stat
@@ -230,3 +231,35 @@ def test_the_digest_is_that_of_the_whole_file(tmp_path: Path, size: int) -> None
     content = random.Random(size).randbytes(size)
     (tmp_path / "file").write_bytes(content)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def workspace_of(target: Path, process: int) -> Path:
+    return target.parent / f".{target.name}.{platform.node()}.{process}.abcd.partial"
+
+
+def test_what_a_killed_process_left_is_cleared_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    target = tmp_path / "results"
+    dead, living = workspace_of(target, dead_process()), workspace_of(target, os.getppid())
+    for workspace in (dead, living, tmp_path / ".results.elsewhere.1.abcd.partial"):
+        (workspace / "results").mkdir(parents=True)
+    with atomic_directory(target, replaces="marker") as folder:
+        (folder / "marker").touch()
+    assert not dead.exists()
+    assert living.exists()
+    assert (tmp_path / ".results.elsewhere.1.abcd.partial").exists()
+
+
+def test_a_folder_that_a_killed_process_had_moved_aside_comes_back(tmp_path: Path) -> None:
+    target = tmp_path / "results"
+    replaced = workspace_of(target, dead_process()) / "replaced"
+    replaced.mkdir(parents=True)
+    (replaced / "marker").write_text("old")
+    with pytest.raises(RuntimeError), atomic_directory(target, replaces="marker"):
+        raise RuntimeError
+    assert (target / "marker").read_text() == "old"

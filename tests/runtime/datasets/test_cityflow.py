@@ -221,3 +221,26 @@ def test_too_few_vehicles_for_a_split_leave_all_for_training_and_say_so(cityflow
     assert {image.vehicle for image in dataset.train.images} == set(vehicles[:3])
     assert not dataset.query.images
     assert found(dataset.problems)["empty split"] == {"image_train"}
+
+
+def test_images_without_a_label_are_not_called_missing(cityflow_copy: Path) -> None:
+    label_file = cityflow_copy / "train_label.xml"
+    content = label_file.read_bytes()
+    label_file.write_bytes(content[: len(content) // 2])
+    problems = read_dataset(cityflow_copy).problems
+    assert found(problems)["not in label file"]
+    assert not any((cityflow_copy / where).exists() for where in found(problems).get("missing file", ()))
+
+
+def test_a_query_whose_track_is_lost_is_its_own_tracklet_since_numbers_tell_no_time(cityflow_copy: Path) -> None:
+    whole = read_dataset(cityflow_copy)
+    lost = {Path(str(frame)).name for own in whole.query.tracklets[::2] for frame in own.frames}
+    track_file = cityflow_copy / "train_track.txt"
+    kept = [line for line in track_file.read_text().splitlines() if not lost & set(line.split())]
+    track_file.write_text("\n".join(kept))
+    dataset = read_dataset(cityflow_copy)
+    for image, own in zip(dataset.query.images, dataset.query.tracklets, strict=True):
+        if Path(str(image.frames[0])).name in lost:
+            assert own is image
+        else:
+            assert image.frames[0] in own.frames
