@@ -1,12 +1,10 @@
-"""NVIDIA's driver and TensorRT's two packages: what of them is on this machine."""
+"""TensorRT's two packages, which share one API: importing them, their versions, and what they say."""
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -15,7 +13,7 @@ from reid.runtime.errors import SessionError
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
 
-__all__ = ["TITLES", "Device", "Flavour", "find_device", "import_tensorrt", "logger_for", "release"]
+__all__ = ["TITLES", "Flavour", "import_tensorrt", "logger_for", "release"]
 
 Flavour: TypeAlias = Literal["tensorrt", "tensorrt-rtx"]
 
@@ -64,41 +62,3 @@ def release(version: str) -> tuple[int, ...]:
     """Numbers of a version, to compare: "10.13.0.35.post1" is (10, 13, 0, 35)."""
     match = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, match[0].split("."))) if match else ()
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A GPU.
-
-    Attributes:
-        name: as the driver says: "NVIDIA GeForce RTX 4090".
-        compute_capability: "8.9".
-        cuda: newest CUDA that the driver runs: "13.0".
-    """
-
-    name: str
-    compute_capability: str
-    cuda: str
-
-
-def find_device(ordinal: int = 0) -> Device | None:
-    """Ask the driver about a GPU; None without a driver or such a GPU. Makes no CUDA context."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    handle, version, count = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not 0 <= ordinal < count.value:
-        return None
-    name = ctypes.create_string_buffer(256)
-    driver.cuDeviceGet(ctypes.byref(handle), ordinal)
-    driver.cuDeviceGetName(name, len(name), handle)
-    driver.cuDriverGetVersion(ctypes.byref(version))
-    capability = f"{_attribute(driver, handle, 75)}.{_attribute(driver, handle, 76)}"  # ..._CAPABILITY_MAJOR, _MINOR
-    return Device(name.value.decode(), capability, f"{version.value // 1000}.{version.value % 1000 // 10}")
-
-
-def _attribute(driver: ctypes.CDLL, handle: ctypes.c_int, attribute: int) -> int:
-    value = ctypes.c_int()
-    driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
-    return value.value

@@ -18,9 +18,10 @@ from pathlib import Path
 from reid.export.engines.steps import Build, EngineOptions
 from reid.export.engines.watch import BuildWatch
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, Profile
+from reid.runtime.gpu import find_device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.storage import atomic_write, sha256_of
-from reid.runtime.tensorrt_api import Flavour, find_device, import_tensorrt
+from reid.runtime.tensorrt_api import Flavour, import_tensorrt
 
 __all__ = ["EngineOptions", "Profile", "build_engine"]
 

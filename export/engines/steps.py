@@ -18,9 +18,10 @@ from reid.export.engines.layers import (
 from reid.export.engines.watch import BuildWatch, monitor_for
 from reid.runtime.engine_card import LayerSummary, Profile
 from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.gpu import Device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.storage import atomic_write
-from reid.runtime.tensorrt_api import TITLES, Device, Flavour, logger_for
+from reid.runtime.tensorrt_api import TITLES, Flavour, logger_for
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt

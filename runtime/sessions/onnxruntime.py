@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.gpu import find_device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.self_check import check_session
 
@@ -66,30 +66,15 @@ def _backend(device: str) -> str:
     import onnxruntime
 
     version = f"onnxruntime {onnxruntime.__version__}"
-    return version if device == "cpu" else f"{version}, {_nvidia_gpu()}"
+    gpu = find_device()
+    return f"{version}, {gpu.name}" if gpu and device != "cpu" else version
 
 
 def best_device() -> str:
-    """Give "cuda" where there are a GPU and its provider, else "cpu"."""
+    """Give "cuda" where there are its provider and a GPU, else "cpu"; onnxruntime-gpu has the provider without one."""
     import onnxruntime
 
-    return "cuda" if _PROVIDERS["cuda"] in onnxruntime.get_available_providers() and _has_nvidia_gpu() else "cpu"
-
-
-def _has_nvidia_gpu() -> bool:
-    return bool(_nvidia_gpu())
-
-
-def _nvidia_gpu() -> str:
-    """Ask the driver for the first GPU's name, "" if none: onnxruntime-gpu lists its CUDA provider without one, too."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return ""
-    gpu, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(gpu), 0) or driver.cuDeviceGetName(name, 256, gpu):
-        return ""
-    return name.value.decode()
+    return "cuda" if _PROVIDERS["cuda"] in onnxruntime.get_available_providers() and find_device() else "cpu"
 
 
 class OnnxRuntimeSession:

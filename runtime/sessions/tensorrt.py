@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from reid.runtime.bundle import ENGINES_FOLDER, Bundle, graph_file
 from reid.runtime.engine_card import EngineCard, check_engine
 from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.gpu import Device, find_device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.self_check import check_session
-from reid.runtime.tensorrt_api import TITLES, Device, Flavour, find_device, import_tensorrt, logger_for
+from reid.runtime.tensorrt_api import TITLES, Flavour, import_tensorrt, logger_for
 
 __all__ = ["TensorRTSession", "find_engine", "open_tensorrt", "open_tensorrt_rtx"]
 

@@ -10,7 +10,8 @@ import pytest
 
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile, check_engine
 from reid.runtime.errors import ModelError, SessionError
-from reid.runtime.tensorrt_api import find_device, import_tensorrt, release
+from reid.runtime.gpu import find_device
+from reid.runtime.tensorrt_api import import_tensorrt, release
 
 PLAN = b"a serialised engine" * 100
 COMMAND = "reid-export bundle --engine tensorrt"

@@ -22,9 +22,9 @@ from reid.export.half import write_half_graph
 from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard, check_engine
 from reid.runtime.errors import GateError, ModelError, SessionError
+from reid.runtime.gpu import Device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.storage import sha256_of
-from reid.runtime.tensorrt_api import Device
 
 COMMAND = "reid-export bundle --engine tensorrt-rtx"
 SMALL = EngineOptions(profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)

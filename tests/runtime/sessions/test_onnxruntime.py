@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 
 from reid.runtime.errors import ModelError, SessionError
-from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession, _has_nvidia_gpu
+from reid.runtime.gpu import find_device
+from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from reid.runtime.sessions.session import open_session
 
 
@@ -96,7 +97,7 @@ def test_no_flipped_bit_in_the_card_goes_unnoticed(bundle: Path, tmp_path: Path)
 def test_a_provider_that_does_not_start_is_an_error_with_the_remedy_and_no_other_word(
     bundle: Path, device: str, remedy: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    if _has_nvidia_gpu():
+    if find_device():
         pytest.skip("this machine has a GPU, on which the provider may start")
     with pytest.raises(SessionError, match=remedy) as caught:
         open_session(bundle, f"onnxruntime:{device}")

@@ -15,8 +15,8 @@ from reid.export.engines.build import EngineOptions, build_engine
 from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard, Profile
 from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.gpu import Device, find_device
 from reid.runtime.sessions.tensorrt import TensorRTSession, find_engine, open_tensorrt, open_tensorrt_rtx
-from reid.runtime.tensorrt_api import Device, find_device
 
 COMMAND = "reid-export bundle --engine tensorrt-rtx"
 OPTIONS = EngineOptions(profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)
