@@ -171,11 +171,14 @@ start = time.monotonic()
 assert os.waitpid(write(), 0)[1] == 0
 usual = time.monotonic() - start
 Bundle.open(output)
+former = output.with_name("former")
+output.rename(former)
 random.seed(0)
 killed = whole = 0
 for attempt in range(14):
+    shutil.rmtree(output, ignore_errors=True)
     if attempt % 2:
-        shutil.rmtree(output, ignore_errors=True)
+        shutil.copytree(former, output)
     pid = write()
     time.sleep(random.uniform(0, 1.1 * usual))
     os.kill(pid, signal.SIGKILL)
