@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def write_bundle(
     half: bool = False,
     data: Dataset | None = None,
     tolerance: Tolerance = DEFAULT_TOLERANCE,
-    add: Callable[[Path, ModelCard, Verification], None] = lambda folder, card, verification: None,
+    add: Callable[[Path, ModelCard, Verification], tuple[str, ...]] = lambda folder, card, verification: (),
     on_frames: Callable[[int, int], None] = lambda done, total: None,
 ) -> Export:
     """Write a bundle; it is whole or absent.
@@ -68,7 +69,7 @@ def write_bundle(
         half: make the FP16 graph, too.
         data: compare mAP and Rank-k on its queries and gallery; None compares the embeddings of the reference crops.
         tolerance: how far a graph may fall below PyTorch.
-        add: adds to the folder, once the graphs have passed, what else belongs into the bundle.
+        add: adds engines to the folder, once the graphs have passed, and says of each what it is.
         on_frames: called with (frames embedded, frames in all).
 
     Raises:
@@ -90,11 +91,14 @@ def write_bundle(
         )
         if not verification.passed:
             raise _rejection(verification, output)
-        add(folder, checkpoint.card, verification)
+        card = checkpoint.card.model_copy(update={"opset": OPSET})
+        verification = verification.model_copy(update={"engines": add(folder, card, verification)})
         _write_reference(folder, checkpoint, expected)
         _write_verification(folder, verification)
-        card = _with_files(checkpoint.card, folder)
+        card = _with_files(card, folder)
         (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
+    if (rejected_folder(output) / VERIFICATION_FILE).is_file():  # of an attempt before this one
+        shutil.rmtree(rejected_folder(output), ignore_errors=True)
     return Export(card, difference, verification)
 
 
@@ -143,7 +147,8 @@ def _rejection(verification: Verification, output: Path) -> GateError:
         _write_verification(partial, verification)
     failures = [failure for precision in verification.precisions for failure in precision.failures]
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    return GateError(f"{failures[0]}{more}; no bundle was written, see {folder / REPORT_FILE}")
+    former = f" ({output} is a former one)" if output.exists() else ""
+    return GateError(f"{failures[0]}{more}; no bundle was written{former}, see {folder / REPORT_FILE}")
 
 
 def _write_verification(folder: Path, verification: Verification) -> None:
@@ -162,4 +167,4 @@ def _with_files(card: ModelCard, folder: Path) -> ModelCard:
     """Add what is known of a finished bundle; engines have cards of their own, and come and go."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != ENGINES_FOLDER)
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-    return card.model_copy(update={"files": hashes, "opset": OPSET})
+    return card.model_copy(update={"files": hashes})

@@ -74,11 +74,12 @@ def export(
             timing_cache=timing_cache,
             hardware_compatible=hardware_compatible,
             version_compatible=version_compatible,
-            compute_capabilities=tuple(compute_capability or ()),
+            compute_capabilities=tuple(dict.fromkeys(compute_capability or ())),
             **({"profiles": tuple(map(_parse_profile, profile))} if profile else {}),
         )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        tolerance = _tolerance(tolerances, tolerance_map, tolerance_rank)
+    except ValueError as error:  # pydantic's are of several lines
+        raise typer.BadParameter(" ".join(str(error).split())) from None
     flavour: Any = None if engine is Engine.NONE else engine.value
     if (model / CARD_FILE).is_file():
         if verify or (flavour is None and triton is None):
@@ -88,7 +89,6 @@ def export(
         result = _extend(model, fp16, flavour, options)
         output = model
     else:
-        tolerance = _tolerance(tolerances, tolerance_map, tolerance_rank)
         result = _write(model, output, fp16, verify, layout, tolerance, flavour, options)
     if triton is not None:
         result["triton"] = _write_triton(output, triton)
@@ -133,11 +133,10 @@ def _write(
     if verify is not None:
         data = open_dataset(verify, layout, needs="query")
         note_problems(data)
-    engines: list[str] = []
 
-    def add(folder: Path, card: ModelCard, verification: Verification) -> None:
+    def add(folder: Path, card: ModelCard, verification: Verification) -> tuple[str, ...]:
         kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
-        engines.extend(_build(folder, output, card, kept, flavour, options))
+        return _build(folder, card, kept, flavour, options)
 
     with progress("verifying") as on_frames:
         export = write_bundle(
@@ -151,7 +150,7 @@ def _write(
         "opset": export.card.opset,
         "fp32": {"largest_difference": export.largest_difference},
         "verification": _summary(export.verification),
-        "engines": engines,
+        "engines": list(export.verification.engines),
     }
 
 
@@ -170,34 +169,34 @@ def _extend(folder: Path, fp16: bool, flavour: Flavour | None, options: EngineOp
     """Add engines to a bundle, on the device that they are for; needs no PyTorch."""
     from reid.export.verification.records import VERIFICATION_FILE, Verification
     from reid.runtime.bundle import Bundle
+    from reid.runtime.sessions.session import open_session
 
     bundle = Bundle.open(folder)
     verification = Verification.model_validate_json((folder / VERIFICATION_FILE).read_bytes())
     kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
-    for precision in ("fp32", "fp16") if fp16 else ("fp32",):
-        bundle.graph(precision)
-    chosen = {precision: kept[precision] for precision in kept if fp16 or precision == "fp32"}
-    engines = _build(folder, folder, bundle.card, chosen, flavour, options)
-    return {"fingerprint": bundle.card.fingerprint, "engines": engines}
+    precisions = ("fp32", "fp16") if fp16 else ("fp32",)
+    for precision in precisions:
+        # Opening checks hashes and embeddings, so that nothing is made from a graph that is not what was verified.
+        open_session(folder, "onnxruntime:cpu", precision).close()
+    engines = _build(folder, bundle.card, {precision: kept[precision] for precision in precisions}, flavour, options)
+    return {"fingerprint": bundle.card.fingerprint, "engines": list(engines)}
 
 
 def _build(
     folder: Path,
-    bundle: Path,
     card: ModelCard,
     kept_in_fp32: Mapping[str, Mapping[str, float]],
     flavour: Flavour | None,
     options: EngineOptions,
-) -> list[str]:
-    """Build an engine of each precision into a bundle's folder, which is not yet called `bundle` perhaps."""
+) -> tuple[str, ...]:
+    """Build an engine of each precision into a bundle's folder, and say of each what it is."""
     from reid.export.engines.build import build_engine
     from reid.runtime.bundle import ENGINES_FOLDER, graph_file
 
     if flavour is None:
-        return []
-    names = []
+        return ()
+    sentences = []
     for precision, kept in kept_in_fp32.items():
-        again = ["reid-export", str(bundle), "--engine", flavour, *(["--fp16"] if precision == "fp16" else [])]
         with progress(f"building {precision} engine", "steps") as on_progress:
             engine = build_engine(
                 folder / graph_file(precision),
@@ -206,22 +205,42 @@ def _build(
                 precision,
                 flavour,
                 options,
-                build_command=shlex.join(again),
+                build_command=_build_command(precision, flavour, options),
                 on_progress=on_progress,
                 kept_in_fp32=kept,
             )
         layers = ", ".join(f"{count} in {name}" for name, count in engine.layers.layers.items())
-        note(f"{precision} engine for {engine.device}: layers {layers} (by the {engine.layers.source})")
-        names.append(f"{engine.device} {engine.version} {precision}")
-    return names
+        run_here = "the session checks it when it opens" if engine.layers.source == "engine" else "not run: no GPU here"
+        what = f"{precision} for {engine.device} by {flavour} {engine.version}"
+        sentences.append(f"{what}; layers {layers}, by the {engine.layers.source}; {run_here}")
+        note(f"engine: {sentences[-1]}")
+    return tuple(sentences)
+
+
+def _build_command(precision: str, flavour: Flavour, options: EngineOptions) -> str:
+    """Give the command line that builds an engine again, with BUNDLE where the bundle's path goes."""
+    words = ["reid-export", "BUNDLE", "--engine", flavour, *(["--fp16"] if precision == "fp16" else [])]
+    for one in options.profiles:
+        words += ["--profile", ":".join(",".join(map(str, sizes)) for sizes in (one.frames, one.tracklets))]
+    words += ["--workspace", str(options.workspace_mib), "--optimization-level", str(options.optimization_level)]
+    if options.timing_cache:
+        words += ["--timing-cache", str(options.timing_cache)]
+    words += ["--hardware-compatible"] if options.hardware_compatible else []
+    words += ["--version-compatible"] if options.version_compatible else []
+    for capability in options.compute_capabilities:
+        words += ["--compute-capability", capability]
+    return shlex.join(words)
 
 
 def _write_triton(bundle_folder: Path, repository: Path) -> list[str]:
     from reid.export.triton import write_triton_repository
     from reid.runtime.bundle import ENGINES_FOLDER, Bundle
     from reid.runtime.engine_card import EngineCard
+    from reid.runtime.sessions.session import open_session
 
     bundle = Bundle.open(bundle_folder)
+    for precision in bundle.precisions:
+        open_session(bundle_folder, "onnxruntime:cpu", precision).close()  # nothing checks the model after this
     sidecars = sorted((bundle_folder / ENGINES_FOLDER).glob("*.json"))
     cards = {path: EngineCard.parse(path.read_bytes(), path) for path in sidecars}
     # Triton has no backend for TensorRT-RTX.
@@ -231,6 +250,12 @@ def _write_triton(bundle_folder: Path, repository: Path) -> list[str]:
 
 
 def _note_verification(verification: Verification) -> None:
+    first = verification.precisions[0]
+    if first.unreadable:
+        names = ", ".join(first.unreadable[:3])
+        note(f"note: {len(first.unreadable)} frames could not be read and were left out: {names}")
+    if first.queries_left_out:
+        note(f"note: {len(first.queries_left_out)} queries could not be read and are not counted")
     for one in verification.precisions:
         for comparison in one.protocols:
             metrics = (

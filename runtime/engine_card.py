@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -93,7 +94,7 @@ class EngineCard(BaseModel):
         fingerprint: of the model.
         opset: of the graph.
         layers: precision of the layers.
-        build_command: command line that builds it again.
+        build_command: command line that builds it again, with BUNDLE where the bundle's path goes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,12 +122,16 @@ class EngineCard(BaseModel):
         facts = self.model_dump(mode="json")
         return json.dumps({**facts, "card_sha256": _digest(facts)}, indent=2) + "\n"
 
+    def rebuild(self, engine: Path) -> str:
+        """Give the command that builds an engine file again, wherever its bundle lies now."""
+        return self.build_command.replace("BUNDLE", shlex.quote(str(engine.parent.parent)))
+
     @classmethod
     def parse(cls, text: str | bytes, source: Path) -> EngineCard:
         """Read a sidecar. Raises ModelError, naming `source`, where it is damaged, edited, or of another format."""
         try:
             facts = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             _refuse(source, "not JSON")
         if not isinstance(facts, dict):
             _refuse(source, "not a JSON object")
@@ -181,33 +186,33 @@ def check_engine(
     here = f"this is {TITLES[flavour]} {version}"
     built = f"{path} was built by {TITLES[card.flavour]} {card.version}"
     if card.flavour != flavour or not _runs_version(card, version):
-        raise SessionError(f"{built}, and {here}; rebuild it: {card.build_command}")
+        raise SessionError(f"{built}, and {here}; rebuild it: {card.rebuild(path)}")
     if not _runs_on(card, compute_capability):
         targets = ", ".join(card.compute_capabilities) + (" and later" if card.hardware_compatible else "")
         difference = (
             f"was built for compute capability {targets} ({card.device}), and this GPU has {compute_capability}"
         )
-        raise SessionError(f"{path} {difference}; rebuild it: {card.build_command}")
+        raise SessionError(f"{path} {difference}; rebuild it: {card.rebuild(path)}")
     for fact, of_engine, of_bundle in (
         ("graph", card.graph_sha256, graph_sha256),
         ("model", card.fingerprint, fingerprint),
     ):
         if of_engine != of_bundle:
             difference = f"was built from another {fact} ({of_engine[:12]}, and the bundle's is {of_bundle[:12]})"
-            raise ModelError(f"{path} {difference}; rebuild it: {card.build_command}")
+            raise ModelError(f"{path} {difference}; rebuild it: {card.rebuild(path)}")
     _check_file(path, card)
 
 
 def _check_file(path: Path, card: EngineCard) -> None:
     if not path.is_file():
-        raise ModelError(f"{path} is missing; rebuild it: {card.build_command}")
+        raise ModelError(f"{path} is missing; rebuild it: {card.rebuild(path)}")
     if (size := path.stat().st_size) != card.engine_bytes:
         raise ModelError(
-            f"{path} has {size} bytes, not the {card.engine_bytes} built; rebuild it: {card.build_command}"
+            f"{path} has {size} bytes, not the {card.engine_bytes} built; rebuild it: {card.rebuild(path)}"
         )
     if (digest := sha256_of(path)) != card.engine_sha256:
         difference = f"SHA-256 is {digest[:12]}, not the {card.engine_sha256[:12]} built"
-        raise ModelError(f"{path} is damaged: its {difference}; rebuild it: {card.build_command}")
+        raise ModelError(f"{path} is damaged: its {difference}; rebuild it: {card.rebuild(path)}")
 
 
 def _runs_version(card: EngineCard, version: str) -> bool:

@@ -47,7 +47,7 @@ def build_engine(
         precision: of the graph: fp32, fp16 or int8.
         flavour: which package builds.
         options: how.
-        build_command: command line that builds this engine again, for the sidecar.
+        build_command: command line that builds this engine again, with BUNDLE for the bundle's path.
         on_progress: gets (done, all), ascending; what it raises stops the build.
         kept_in_fp32: names of nodes that the graph keeps in FP32 on purpose.
 

@@ -70,7 +70,8 @@ def verify_retrieval(
             continue
         others = [rank(actual, protocol) for protocol in protocols]
         verified.append(_compared(precision, session, similarity, ranked, others, tolerance))
-    return tuple(verified)
+    left_out = {"unreadable": expected.unreadable, "queries_left_out": expected.queries_left_out}
+    return tuple(one.model_copy(update=left_out) for one in verified)
 
 
 def verify_embeddings(

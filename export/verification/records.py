@@ -146,6 +146,8 @@ class PrecisionVerification(_Record):
         drift: largest relative error first; empty where every tolerance was met.
         kept_in_fp32: layers that would overflow, with their peak value.
         failures: what is outside tolerance, a sentence each; empty where nothing is.
+        unreadable: frames that were left out, by name; the same for all precisions.
+        queries_left_out: queries that could not be read, and count in no protocol.
     """
 
     precision: str
@@ -156,6 +158,8 @@ class PrecisionVerification(_Record):
     drift: tuple[LayerDrift, ...] = ()
     kept_in_fp32: dict[str, float] = {}
     failures: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    queries_left_out: tuple[str, ...] = ()
 
 
 class Verification(_Record):
@@ -166,6 +170,7 @@ class Verification(_Record):
         fingerprint: of the model.
         reference: the session that everything is compared with.
         data: facts of the data that was embedded.
+        engines: built from the graphs, a sentence each.
         retrieval: whether mAP and Rank-k were compared, or embeddings of the reference crops only.
         tolerance: that was asked for.
         precisions: in the order in which they were made.
@@ -178,6 +183,7 @@ class Verification(_Record):
     retrieval: bool
     tolerance: Tolerance
     precisions: tuple[PrecisionVerification, ...]
+    engines: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -359,6 +359,7 @@ def _facts(verification: Verification) -> str:
         **{precision.precision: precision.session for precision in verification.precisions},
         "tolerance": f"mAP {tolerance.map:g}, Rank-k {tolerance.rank:g} points; similarity {tolerance.similarity:g}",
     }
+    facts |= {f"engine {number}": engine for number, engine in enumerate(verification.engines, start=1)}
     data = {key: f"{value:,}" if isinstance(value, int) else value for key, value in verification.data.items()}
     return _section("Facts", f"{terms(facts)}\n{terms(data)}")
 

@@ -22,6 +22,8 @@ METRICS = ("mAP", "R-1", "R-5", "R-10")
 
 SHOWN_MATCHES = 5
 
+_WORTH_SHOWING = 0.05
+"""Points of average precision: a query that lost less is not shown."""
 _ROUNDING = 1e-9
 """Points: a fall by exactly the tolerance is within it, whatever float64 makes of the difference."""
 
@@ -125,7 +127,7 @@ def worst_queries(reference: Ranked, candidate: Ranked, most: int) -> list[Worst
             after=_shown(candidate, position),
         )
         for position in order.tolist()
-        if after[position] < before[position] - _ROUNDING
+        if after[position] < before[position] - _WORTH_SHOWING
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,27 +55,37 @@ def verify_graphs(
             precision: stack.enter_context(OnnxRuntimeSession(folder / graph_file(precision), best_device()))
             for precision in kept_in_fp32
         }
-        if data is None:
-            found = verify_embeddings(expected, candidates, frames, tolerance, levels=levels)
-        else:
+        found = on_crops = verify_embeddings(expected, candidates, frames, tolerance, levels=levels)
+        if data is not None:
             found = verify_retrieval(
                 reference, candidates, data.query, data.gallery, tolerance, levels=levels, on_frames=on_frames
             )
+            # The crops are pooled with weights other than 0 and 1, which no data set has.
+            found = tuple(_with_failures(one, other.failures) for one, other in zip(found, on_crops, strict=True))
     return Verification(
         fingerprint=checkpoint.card.fingerprint,
         reference=reference.device,
-        data=_facts(data, len(frames)),
+        data=_facts(data, len(frames), found[0]),
         retrieval=data is not None,
         tolerance=tolerance,
         precisions=tuple(_explain(one, kept_in_fp32[one.precision], folder, frames) for one in found),
     )
 
 
-def _facts(data: Dataset | None, crops: int) -> dict[str, str | int]:
+def _with_failures(verified: PrecisionVerification, more: Sequence[str]) -> PrecisionVerification:
+    return verified.model_copy(update={"failures": tuple(dict.fromkeys((*verified.failures, *more)))})
+
+
+def _facts(data: Dataset | None, crops: int, first: PrecisionVerification) -> dict[str, str | int]:
     if data is None:
         return {"reference crops": crops}
-    counts = {"queries": len(data.query.images), "gallery": len(data.gallery.images)}
-    return {"name": data.root.resolve().name, "layout": data.layout, **counts}
+    return {
+        "name": data.root.resolve().name,
+        "layout": data.layout,
+        "query images": len(data.query.images),
+        "gallery images": len(data.gallery.images),
+        "unreadable frames, left out": len(first.unreadable),
+    }
 
 
 def _explain(

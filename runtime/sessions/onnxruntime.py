@@ -47,9 +47,20 @@ def open(model: Path, device: str | None, precision: str) -> OnnxRuntimeSession:
     """
     if model.is_dir():
         return _open_bundle(Bundle.open(model), device or best_device(), precision)
+    own = _within_bundle(model)
+    if own and precision in ("fp32", own[1]):  # a graph in a bundle is held to what the bundle says of it
+        return _open_bundle(own[0], device or best_device(), own[1])
     if precision != "fp32":
         raise SessionError(f"{model} is one graph, in its own precision; leave out --precision, or give its bundle")
     return OnnxRuntimeSession(model, device or best_device())
+
+
+def _within_bundle(graph: Path) -> tuple[Bundle, str] | None:
+    """Give the bundle that a graph's file lies in, and its precision there."""
+    if not (graph.parent / CARD_FILE).is_file():
+        return None
+    bundle = Bundle.open(graph.parent)
+    return next(((bundle, one) for one in bundle.precisions if bundle.graph(one).name == graph.name), None)
 
 
 def _open_bundle(bundle: Bundle, device: str, precision: str) -> OnnxRuntimeSession:

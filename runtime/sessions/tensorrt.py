@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from reid.runtime.bundle import ENGINES_FOLDER, Bundle, graph_file
 from reid.runtime.engine_card import EngineCard, check_engine
-from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.errors import ModelError, ReidError, SessionError
 from reid.runtime.gpu import Device, find_device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.self_check import check_session
@@ -63,7 +63,7 @@ def _open(flavour: Flavour, model: Path, device: str | None, precision: str) -> 
             precision=precision,
             backend=f"{flavour} {api.__version__}, {gpu.name}",
             batch_size=min(6, *(profile.frames[2] for profile in engine.profiles)),
-            remedy=f"rebuild it: {engine.build_command}",
+            remedy=f"rebuild it: {engine.rebuild(path)}",
         )
     except BaseException:
         session.close()
@@ -80,12 +80,13 @@ def find_engine(
         ModelError: a sidecar is damaged, or the engine for here is, or it was built from another graph.
         SessionError: no engine is for here; the message says why and how to build one.
     """
-    refusal: SessionError | None = None
+    refusals: list[ReidError] = []
     for sidecar in sorted((bundle.root / ENGINES_FOLDER).glob("*.json")):
-        card, path = EngineCard.parse(sidecar.read_bytes(), sidecar), sidecar.with_suffix(".engine")
-        if (card.flavour, card.precision) != (flavour, precision):
-            continue
+        path = sidecar.with_suffix(".engine")
         try:
+            card = EngineCard.parse(sidecar.read_bytes(), sidecar)
+            if (card.flavour, card.precision) != (flavour, precision):
+                continue
             check_engine(
                 path,
                 card,
@@ -95,11 +96,12 @@ def find_engine(
                 graph_sha256=bundle.card.files[graph_file(precision)],
                 fingerprint=bundle.card.fingerprint,
             )
-        except SessionError as error:  # sound, but for elsewhere: there may be another
-            refusal = refusal or error
+        except ReidError as error:  # there may be another
+            refusals.append(error)
         else:
             return path, card
-    if refusal is not None:
+    # What is damaged says more than what is for elsewhere.
+    for refusal in sorted(refusals, key=lambda error: isinstance(error, SessionError)):
         raise refusal
     option = "" if precision == "fp32" else f" --{precision}"
     raise SessionError(
@@ -137,7 +139,7 @@ class TensorRTSession:
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise ModelError(
-                f"{path} does not load on {self.device} ({self._reason()}); rebuild it: {engine.build_command}"
+                f"{path} does not load on {self.device} ({self._reason()}); rebuild it: {engine.rebuild(path)}"
             )
         self._execution = self._engine.create_execution_context()
         if self._execution is None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,11 @@ import pytest
 import reid.export.bundle as writer
 from reid.export.command import main
 from reid.runtime.bundle import Bundle
+from reid.runtime.engine_card import EngineCard
+from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
+from reid.runtime.sessions.session import open_session
+from reid.runtime.storage import sha256_of
 from reid.train.model import MultiLevelReID
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
@@ -193,3 +198,93 @@ def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
     first = min((d for d in found["precisions"][1]["drift"] if d["relative_error"] > 0.01), key=lambda d: d["position"])
     assert first["weight"] == "model.heads.1.weight"
     assert "level4" in found["precisions"][1]["failures"][0]
+
+
+def dimmed(bundle: Path, output: Path) -> Path:
+    """A copy of a bundle whose graph normalises with another mean, and whose hashes say that it should."""
+    copy = Path(shutil.copytree(bundle, output))
+    model = onnx.load(copy / "model.fp32.onnx")
+    (mean,) = (tensor for tensor in model.graph.initializer if tensor.name == "model.mean")
+    mean.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(mean) * 1.5, mean.name))
+    onnx.save(model, copy / "model.fp32.onnx")
+    card = json.loads((copy / "model.json").read_text())
+    card["files"]["model.fp32.onnx"] = sha256_of(copy / "model.fp32.onnx")
+    (copy / "model.json").write_text(json.dumps(card))
+    return copy
+
+
+@pytest.mark.parametrize("options", [("--engine", "tensorrt-rtx"), ("--triton", "repo")])
+def test_nothing_is_made_from_a_graph_that_is_not_what_was_verified(
+    run: Run, bundle: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    copy = dimmed(bundle, tmp_path / "copy")
+    assert "unlike PyTorch" in assert_one_line_of_error(*run(copy, *options))
+    assert not (copy / "engines").exists()
+    assert not (tmp_path / "repo").exists()
+
+
+def test_a_graph_inside_a_bundle_is_held_to_what_the_bundle_says(bundle: Path, tmp_path: Path) -> None:
+    copy = dimmed(bundle, tmp_path / "copy")
+    with pytest.raises(ModelError, match="unlike PyTorch"):
+        open_session(copy / "model.fp32.onnx")
+    with open_session(bundle / "model.fp32.onnx") as session:
+        assert session.card.fingerprint == Bundle.open(bundle).card.fingerprint
+
+
+def test_the_command_in_a_sidecar_builds_the_same_engine_again(run: Run, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "a copy"))
+    options = (
+        "--profile",
+        "1,2,4:1,1,4",
+        "--profile",
+        "1,8,8:1,2,8",
+        "--compute-capability",
+        "8.9",
+        "--workspace",
+        "99",
+    )
+    assert run(copy, "--engine", "tensorrt-rtx", *options)[0] == 0
+    (sidecar,) = (copy / "engines").glob("*.json")
+    first = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    command = shlex.split(first.rebuild(sidecar.with_suffix(".engine")))
+    shutil.rmtree(copy / "engines")
+    assert command[:2] == ["reid-export", str(copy)]
+    assert run(*command[1:])[0] == 0
+    again = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    assert (again.profiles, again.compute_capabilities) == (first.profiles, first.compute_capabilities)
+    assert again.build_command == first.build_command
+
+
+def test_frames_that_cannot_be_read_are_counted_and_named(
+    run: Run, checkpoint: Path, veri: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(veri, tmp_path / "veri"))
+    lost = sorted((data / "image_test").iterdir())[:2]
+    for path in lost:
+        path.write_bytes(b"")
+    code, _, err = run(checkpoint, "--verify", data)
+    assert code == 0
+    assert "2 frames could not be read" in err
+    found = json.loads((tmp_path / "bundle" / "verification.json").read_text())
+    assert sorted(found["precisions"][0]["unreadable"]) == list(map(str, lost))
+    assert found["data"]["unreadable frames, left out"] == 2
+
+
+@pytest.mark.parametrize("wrong", ["inf", "nan", "-1"])
+def test_a_tolerance_that_cannot_be_is_wrong_usage(run: Run, checkpoint: Path, wrong: str) -> None:
+    code, out, err = run(checkpoint, "--tolerance-map", wrong)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+def test_a_rejection_says_that_a_former_bundle_is_still_there_and_a_success_clears_the_report(
+    run: Run, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "strict.json").write_text('{"similarity": 1.0}')
+    assert run(checkpoint)[0] == 0
+    line = assert_one_line_of_error(*run(checkpoint, "--fp16", "--tolerances", "strict.json"), expected=3)
+    assert "bundle is a former one" in line
+    assert (tmp_path / "bundle.rejected").is_dir()
+    Bundle.open(tmp_path / "bundle")
+    assert run(checkpoint)[0] == 0
+    assert not (tmp_path / "bundle.rejected").exists()

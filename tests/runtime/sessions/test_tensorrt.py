@@ -152,6 +152,19 @@ def test_of_several_engines_the_one_for_here_is_taken(copy: Path) -> None:
     assert path == sidecar.with_suffix(".engine")
 
 
+def test_a_damaged_engine_does_not_stand_in_the_way_of_a_good_one(copy: Path) -> None:
+    good = sidecar_of(copy).with_suffix(".engine")
+    version = card_of(copy).version
+    (copy / "engines" / "aaa.engine").write_bytes(good.read_bytes()[:-1])
+    shutil.copy(sidecar_of(copy), copy / "engines" / "aaa.json")
+    (copy / "engines" / "aab.json").write_text("[" * 100_000)
+    here = {"flavour": "tensorrt-rtx", "version": version, "compute_capability": "8.6"}
+    assert find_engine(Bundle.open(copy), "fp32", **here)[0] == good
+    good.unlink()
+    with pytest.raises(ModelError, match="aaa"):
+        find_engine(Bundle.open(copy), "fp32", **here)
+
+
 def test_without_a_gpu_a_bundle_does_not_open_and_says_what_does(
     with_engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
