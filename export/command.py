@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 app = application()
 
+_OUTPUT = Path("bundle")
+
 
 class Engine(str, Enum):
     """What --engine takes."""
@@ -35,7 +37,7 @@ def export(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A run or a checkpoint; or a bundle, to add an engine to.")
     ] = Path("runs/latest"),
-    output: Annotated[Path, typer.Option(help="Folder of the bundle.")] = Path("bundle"),
+    output: Annotated[Path, typer.Option(help="Folder of the bundle.")] = _OUTPUT,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also make the FP16 graph, and its engine.")] = False,
     verify: Annotated[
         Path | None, typer.Option(metavar="DATA", help="Data set to compare mAP and Rank-k with PyTorch's on.")
@@ -86,6 +88,8 @@ def export(
             raise typer.BadParameter(
                 f"{model} is a bundle: --engine adds an engine to it, --triton writes a repository"
             )
+        if output != _OUTPUT:
+            raise typer.BadParameter(f"{model} is a bundle, and gets its engines itself: leave out --output")
         result = _extend(model, fp16, flavour, options)
         output = model
     else:
@@ -112,7 +116,12 @@ def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -
     from reid.export.verification.records import Tolerance
     from reid.export.verification.tolerances import read_tolerance
 
-    return read_tolerance(file) if file else Tolerance(map=tolerance_map, rank=tolerance_rank)
+    given = Tolerance(map=tolerance_map, rank=tolerance_rank)
+    if file is None:
+        return given
+    if given != Tolerance():
+        raise ValueError(f"--tolerances {file} holds all tolerances: leave out --tolerance-map and --tolerance-rank")
+    return read_tolerance(file)
 
 
 def _write(

@@ -288,3 +288,12 @@ def test_a_rejection_says_that_a_former_bundle_is_still_there_and_a_success_clea
     Bundle.open(tmp_path / "bundle")
     assert run(checkpoint)[0] == 0
     assert not (tmp_path / "bundle.rejected").exists()
+
+
+def test_options_that_would_be_ignored_are_wrong_usage(
+    run: Run, checkpoint: Path, bundle: Path, tmp_path: Path
+) -> None:
+    assert run(bundle, "--engine", "tensorrt-rtx", "--output", "elsewhere")[0] == 2
+    (tmp_path / "tolerances.json").write_text("{}")
+    assert run(checkpoint, "--tolerances", "tolerances.json", "--tolerance-map", "0")[0] == 2
+    assert sorted(os.listdir(tmp_path)) == ["tolerances.json"]
