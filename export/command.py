@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -178,17 +178,22 @@ def _extend(folder: Path, fp16: bool, flavour: Flavour | None, options: EngineOp
     """Add engines to a bundle, on the device that they are for; needs no PyTorch."""
     from reid.export.verification.records import VERIFICATION_FILE, Verification
     from reid.runtime.bundle import Bundle
-    from reid.runtime.sessions.session import open_session
 
     bundle = Bundle.open(folder)
     verification = Verification.model_validate_json((folder / VERIFICATION_FILE).read_bytes())
     kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
     precisions = ("fp32", "fp16") if fp16 else ("fp32",)
-    for precision in precisions:
-        # Opening checks hashes and embeddings, so that nothing is made from a graph that is not what was verified.
-        open_session(folder, "onnxruntime:cpu", precision).close()
+    _check_graphs(folder, precisions)
     engines = _build(folder, bundle.card, {precision: kept[precision] for precision in precisions}, flavour, options)
     return {"fingerprint": bundle.card.fingerprint, "engines": list(engines)}
+
+
+def _check_graphs(folder: Path, precisions: Sequence[str]) -> None:
+    """Open graphs, which checks hashes and embeddings: nothing is made from what is not what was verified."""
+    from reid.runtime.sessions.session import open_session
+
+    for precision in precisions:
+        open_session(folder, "onnxruntime:cpu", precision).close()
 
 
 def _build(
@@ -245,11 +250,9 @@ def _write_triton(bundle_folder: Path, repository: Path) -> list[str]:
     from reid.export.triton import write_triton_repository
     from reid.runtime.bundle import ENGINES_FOLDER, Bundle
     from reid.runtime.engine_card import EngineCard
-    from reid.runtime.sessions.session import open_session
 
     bundle = Bundle.open(bundle_folder)
-    for precision in bundle.precisions:
-        open_session(bundle_folder, "onnxruntime:cpu", precision).close()  # nothing checks the model after this
+    _check_graphs(bundle_folder, bundle.precisions)
     sidecars = sorted((bundle_folder / ENGINES_FOLDER).glob("*.json"))
     cards = {path: EngineCard.parse(path.read_bytes(), path) for path in sidecars}
     # Triton has no backend for TensorRT-RTX.

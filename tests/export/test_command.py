@@ -4,10 +4,10 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,28 +28,15 @@ Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Run]:
+def run(run_main: Run, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the command in this process, with a graph that was exported before: (exit code, output, errors)."""
-    handler = signal.getsignal(signal.SIGINT)
 
     def copy(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
         shutil.copy(bundle / "model.fp32.onnx", path)
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["reid-export", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        assert isinstance(code, int | None)
-        return (code or 0, *capfd.readouterr())
-
     monkeypatch.setattr(writer, "export_graph", copy)
     monkeypatch.chdir(tmp_path)
-    yield call
-    signal.signal(signal.SIGINT, handler)
+    return partial(run_main, main, "reid-export")
 
 
 def assert_one_line_of_error(code: int, out: str, err: str, *, expected: int = 1) -> str:

@@ -3,9 +3,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,21 +16,9 @@ Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def run(run_main: Run) -> Run:
     """Run the command in this process: (exit code, standard output, standard error)."""
-    handler = signal.getsignal(signal.SIGINT)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["reid-eval", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        assert isinstance(code, int | None)
-        return (code or 0, *capfd.readouterr())
-
-    yield call
-    signal.signal(signal.SIGINT, handler)
+    return partial(run_main, main, "reid-eval")
 
 
 def assert_one_line_of_error(code: int, out: str, err: str) -> str:

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,21 +27,9 @@ PRODUCTS = ["gallery.npz", "rankings.csv", "rankings.json", "report.html"]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def run(run_main: Run) -> Run:
     """Run the command in this process: (exit code, standard output, standard error)."""
-    handler = signal.getsignal(signal.SIGINT)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["reid-infer", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        assert isinstance(code, int | None)
-        return (code or 0, *capfd.readouterr())
-
-    yield call
-    signal.signal(signal.SIGINT, handler)
+    return partial(run_main, main, "reid-infer")
 
 
 @pytest.fixture
