@@ -12,16 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import find_device
-from reid.runtime.model_card import ModelCard
-from reid.runtime.self_check import check_session
+from reid.runtime.sessions.graph import CARD_KEY, open_graph, parse_card
 
-__all__ = ["CARD_KEY", "OnnxRuntimeSession", "best_device", "open"]
-
-CARD_KEY = "reid.model_card"
-"""Under this key of its metadata, a graph carries the model's card."""
+__all__ = ["OnnxRuntimeSession", "best_device", "open"]
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -45,32 +40,8 @@ def open(model: Path, device: str | None, precision: str) -> OnnxRuntimeSession:
             crops on this device as PyTorch did.
         SessionError: the device's provider is missing or did not start, or a precision is asked of an .onnx file.
     """
-    if model.is_dir():
-        return _open_bundle(Bundle.open(model), device or best_device(), precision)
-    own = _within_bundle(model)
-    if own and precision in ("fp32", own[1]):  # a graph in a bundle is held to what the bundle says of it
-        return _open_bundle(own[0], device or best_device(), own[1])
-    if precision != "fp32":
-        raise SessionError(f"{model} is one graph, in its own precision; leave out --precision, or give its bundle")
-    return OnnxRuntimeSession(model, device or best_device())
-
-
-def _within_bundle(graph: Path) -> tuple[Bundle, str] | None:
-    """Give the bundle that a graph's file lies in, and its precision there."""
-    if not (graph.parent / CARD_FILE).is_file():
-        return None
-    bundle = Bundle.open(graph.parent)
-    return next(((bundle, one) for one in bundle.precisions if bundle.graph(one).name == graph.name), None)
-
-
-def _open_bundle(bundle: Bundle, device: str, precision: str) -> OnnxRuntimeSession:
-    session = OnnxRuntimeSession(bundle.graph(precision), device)
-    # The card holds the hashes of all other files, but its own: the graph's copy of it takes that part.
-    if session.card != bundle.card.model_copy(update={"files": {}}):
-        raise ModelError(f"{bundle.root / CARD_FILE} is not the card of its graph; export it again")
-    digest = bundle.card.files[graph_file(precision)]
-    check_session(session, bundle, artefact_sha256=digest, precision=precision, backend=_backend(device))
-    return session
+    device = device or best_device()
+    return open_graph(model, precision, load=lambda graph: OnnxRuntimeSession(graph, device), backend=_backend(device))
 
 
 def _backend(device: str) -> str:
@@ -94,7 +65,7 @@ class OnnxRuntimeSession:
     def __init__(self, graph: Path, device: str) -> None:
         """Load `graph` and the card in its metadata."""
         self._session = _load(graph, device)
-        self.card = _card_of(self._session, graph)
+        self.card = parse_card(self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY), graph)
         self.device = f"ONNX Runtime on {'CPU' if device == 'cpu' else device.upper()}"
 
     def run(
@@ -161,10 +132,3 @@ def _quiet() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def _card_of(session: Any, graph: Path) -> ModelCard:  # noqa: ANN401
-    text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
-    if text is None:
-        raise ModelError(f"{graph} carries no model card: use a graph that `reid-export` wrote")
-    return ModelCard.parse(text, graph)

@@ -18,7 +18,9 @@ def frames_and_pooling(count: int = 5, tracklets: int = 2) -> tuple[np.ndarray, 
 
 
 def test_the_entry_points_are_the_sessions_of_the_design() -> None:
-    assert {"onnxruntime", "torch"} <= {point.name for point in entry_points(group="reid.sessions")}
+    assert {"onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "torch"} <= {
+        point.name for point in entry_points(group="reid.sessions")
+    }
 
 
 def test_auto_takes_torch_for_a_checkpoint_and_onnxruntime_for_the_rest(checkpoint: Path, bundle: Path) -> None:
@@ -68,7 +70,7 @@ def test_outputs_are_what_the_protocol_promises_and_the_callers_own(checkpoint: 
 
 @pytest.mark.parametrize("name", ["tensorrtt", "", ":cpu", "ONNXRUNTIME"])
 def test_an_unknown_session_is_refused_with_the_known_ones(bundle: Path, name: str) -> None:
-    with pytest.raises(SessionError, match="onnxruntime, tensorrt, tensorrt-rtx, torch"):
+    with pytest.raises(SessionError, match="onnxruntime, openvino, tensorrt, tensorrt-rtx, torch"):
         open_session(bundle, name)
 
 
