@@ -1,4 +1,4 @@
-"""What training does to a crop: flip, shifted crop, colour, erasing."""
+"""What training does to a crop: a policy of distortions, flip, shifted crop, colour, erasing."""
 
 from __future__ import annotations
 
@@ -8,22 +8,31 @@ from torchvision.transforms import v2
 
 __all__ = ["Augmentation"]
 
+# What erasing and distortions fill with, free of noise: the middle of the range, close to the mean of any data.
+_GREY = [127, 127, 127]
+
 
 class Augmentation:
     """Augment one frame, repeatably.
 
     Args:
         image_size: of the square crop, in pixels.
+        auto_augment: probability of a distortion of the ImageNet policy of Cubuk et al., *AutoAugment*, CVPR 2019.
+        colour_jitter: probability of other brightness, contrast, saturation and hue.
+        erasing: probability of a grey rectangle, from Zhong et al., *Random Erasing Data Augmentation*, AAAI 2020.
     """
 
-    def __init__(self, image_size: int) -> None:
-        # Erasing fills with grey noise-free pixels: the middle of the range, close to the mean of any data.
+    def __init__(
+        self, image_size: int, *, auto_augment: float = 0.0, colour_jitter: float = 0.5, erasing: float = 0.5
+    ) -> None:
+        jitter = v2.ColorJitter(brightness=0.2, contrast=0.15, saturation=0.1, hue=0.02)
         self._transform = v2.Compose(
             [
+                *_distortion(auto_augment),
                 v2.RandomHorizontalFlip(0.5),
                 v2.RandomCrop(image_size, padding=max(1, image_size // 25), padding_mode="edge"),
-                v2.RandomApply([v2.ColorJitter(brightness=0.2, contrast=0.15, saturation=0.1, hue=0.02)], p=0.5),
-                v2.RandomErasing(p=0.5, scale=(0.02, 0.3), value=[127, 127, 127]),
+                v2.RandomApply([jitter], p=colour_jitter),
+                v2.RandomErasing(p=erasing, scale=(0.02, 0.3), value=_GREY),
             ]
         )
 
@@ -33,3 +42,10 @@ class Augmentation:
             torch.manual_seed(seed)
             augmented: Tensor = self._transform(frame)
         return augmented
+
+
+def _distortion(probability: float) -> list[v2.Transform]:
+    """Give the policy; at probability 0 nothing, not even a drawn number."""
+    if probability == 0:
+        return []
+    return [v2.RandomApply([v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET, fill=_GREY)], p=probability)]

@@ -1,4 +1,4 @@
-"""A timm model, cut to the levels that are used, with pretrained, local or random weights."""
+"""A timm model, cut to the levels that are used, with pretrained, local or random weights, and how it is frozen."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from huggingface_hub import constants
 from torch import nn
 
 from reid.runtime.errors import ModelError, ReidError
+from reid.train.architecture import Architecture
 from reid.train.foreign_weights import WeightsOrigin, load_weights
+from reid.train.resnet import keep_last_resolution, use_instance_batch_norm
 
-__all__ = ["Backbone", "create_backbone"]
+__all__ = ["Backbone", "create_backbone", "freeze"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,14 @@ class Backbone:
     weights_origin: WeightsOrigin | None = None
 
 
-def create_backbone(name: str, levels: Sequence[int], *, image_size: int, weights: str) -> Backbone:
+def create_backbone(
+    name: str,
+    levels: Sequence[int],
+    *,
+    image_size: int,
+    weights: str,
+    architecture: Architecture = Architecture(),  # noqa: B008 - immutable
+) -> Backbone:
     """Build a backbone.
 
     Args:
@@ -50,9 +59,10 @@ def create_backbone(name: str, levels: Sequence[int], *, image_size: int, weight
         image_size: of the square input, in pixels; needed by models with position embeddings.
         weights: "default" for timm's pretrained ones, "none" for random ones, or a file of this or another trainer,
             whose backbone must fit exactly.
+        architecture: what to change in a ResNet.
 
     Raises:
-        ModelError: no such model or level, or the weights do not fit.
+        ModelError: no such model or level, it cannot have the architecture, or the weights do not fit.
         ReidError: pretrained weights cannot be had.
     """
     model = _create(name, image_size, pretrained=weights == "default")
@@ -63,6 +73,10 @@ def create_backbone(name: str, levels: Sequence[int], *, image_size: int, weight
         raise ModelError(f"{name} has no level {unknown}; its levels are 0 to {known[-1]}")
     if list(levels) != sorted(set(levels)):
         raise ModelError(f"levels {list(levels)} of {name} are not ascending, which is how it gives them")
+    if architecture.last_stride == 1:
+        keep_last_resolution(model, name)
+    if architecture.ibn:
+        use_instance_batch_norm(model, name)
     channels = tuple(int(info[level]["num_chs"]) for level in levels)
     whole = model.state_dict().keys()
     model.prune_intermediate_layers(list(levels), prune_norm=True, prune_head=True)
@@ -71,6 +85,16 @@ def create_backbone(name: str, levels: Sequence[int], *, image_size: int, weight
         origin = load_weights(model, Path(weights), unused=whole - model.state_dict().keys())
     config = model.pretrained_cfg
     return Backbone(model, tuple(levels), channels, tuple(config["mean"]), tuple(config["std"]), origin)
+
+
+def freeze(backbone: nn.Module, frozen: bool) -> None:
+    """Keep the weights of a backbone, and its statistics, from learning, or let them; call it after `train()`.
+
+    A frozen backbone gets no gradients, and is in evaluation mode.
+    """
+    backbone.requires_grad_(not frozen)
+    if frozen:
+        backbone.eval()
 
 
 def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: ANN401 - timm has no stubs

@@ -1,12 +1,13 @@
-"""Checkpoints: one safetensors file with the model, its card and its reference crops; nothing in it is executed."""
+"""Checkpoints: one safetensors file with model, architecture, card and reference crops; nothing in it is executed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +18,16 @@ from torch import Tensor
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import Level, ModelCard, Preprocessing
 from reid.runtime.storage import atomic_write
+from reid.train.architecture import Architecture
 from reid.train.backbone import Backbone, create_backbone
 from reid.train.model import MultiLevelReID
+from reid.train.quantisation import Quantisation
 
 __all__ = ["CHECKPOINT_FILE", "Checkpoint", "describe", "load_checkpoint", "save_checkpoint"]
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
-_MODEL, _REFERENCE = "model.", "reference."
+_MODEL, _REFERENCE, _QUANTISATION = "model.", "reference.", "quantisation."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +61,29 @@ def save_checkpoint(run: Path, model: MultiLevelReID, card: ModelCard, reference
         reference: name -> an image file's bytes.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    card = card.model_copy(update={"fingerprint": _fingerprint(state, card.levels, card.preprocessing)})
+    fingerprint = _fingerprint(state, card.levels, card.preprocessing, model.architecture)
+    card = card.model_copy(update={"fingerprint": fingerprint})
     tensors = {_MODEL + key: value for key, value in state.items()}
     tensors |= {
         _REFERENCE + name: torch.from_numpy(np.frombuffer(content, np.uint8).copy())
         for name, content in reference.items()
     }
-    atomic_write(run / CHECKPOINT_FILE, save(tensors, metadata={"card": card.model_dump_json()}))
+    metadata = {"card": card.model_dump_json(), "architecture": model.architecture.to_json()}
+    if model.quantisation:
+        tensors |= {_QUANTISATION + node: steps.cpu() for node, steps in model.quantisation.weights.items()}
+        metadata["quantisation"] = model.quantisation.to_json()
+    atomic_write(run / CHECKPOINT_FILE, save(tensors, metadata=metadata))
     atomic_write(run / "checkpoint.json", (card.model_dump_json(indent=2) + "\n").encode())
     return card
 
 
-def _fingerprint(state: Mapping[str, Tensor], levels: Sequence[Level], preprocessing: Preprocessing) -> str:
+def _fingerprint(
+    state: Mapping[str, Tensor], levels: Sequence[Level], preprocessing: Preprocessing, architecture: Architecture
+) -> str:
     digest = hashlib.sha256()
-    facts = [[level.model_dump() for level in levels], preprocessing.model_dump()]
+    facts: list[Any] = [[level.model_dump() for level in levels], preprocessing.model_dump()]
+    if architecture != Architecture():  # so that models of before there were others keep their fingerprints
+        facts.append(asdict(architecture))
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for key in sorted(state):
         digest.update(f"{key} {state[key].dtype} {tuple(state[key].shape)}".encode())
@@ -91,24 +103,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
     file = path / CHECKPOINT_FILE if path.is_dir() else path.with_suffix(".safetensors")
     if not file.is_file():
         raise ModelError(f"{path} holds no {CHECKPOINT_FILE}; `reid-train` writes one after its first epoch")
-    card, tensors = _read(file)
+    card, metadata, tensors = _read(file)
+    architecture = Architecture.from_json(metadata.get("architecture", "{}"), file)
     indices = [int(level.name.removeprefix("level")) for level in card.levels]
-    backbone = create_backbone(card.backbone, indices, image_size=card.preprocessing.height, weights="none")
-    model = MultiLevelReID(backbone.module, indices, backbone.channels, card.levels, card.preprocessing)
-    weights = {key.removeprefix(_MODEL): value for key, value in tensors.items() if key.startswith(_MODEL)}
+    size = card.preprocessing.height
+    backbone = create_backbone(card.backbone, indices, image_size=size, weights="none", architecture=architecture)
+    model = MultiLevelReID(backbone.module, indices, backbone.channels, card.levels, card.preprocessing, architecture)
     try:
-        model.load_state_dict(weights, strict=True)
+        model.load_state_dict(_part(tensors, _MODEL), strict=True)
     except RuntimeError as error:
         raise ModelError(f"{file} does not fit its own card ({str(error).splitlines()[-1].strip()})") from None
-    reference = {
-        key.removeprefix(_REFERENCE): value.numpy().tobytes()
-        for key, value in tensors.items()
-        if key.startswith(_REFERENCE)
-    }
+    if "quantisation" in metadata:
+        model.quantisation = Quantisation.from_json(metadata["quantisation"], _part(tensors, _QUANTISATION), file)
+    reference = {name: value.numpy().tobytes() for name, value in _part(tensors, _REFERENCE).items()}
     return Checkpoint(card, model.eval(), reference)
 
 
-def _read(file: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _read(file: Path) -> tuple[ModelCard, dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(file, framework="pt") as stored:
             metadata = stored.metadata() or {}
@@ -117,4 +132,4 @@ def _read(file: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         raise ModelError(f"{file} is damaged ({error}); train it again or use another checkpoint") from None
     if "card" not in metadata:
         raise ModelError(f"{file} carries no model card: it is not a checkpoint of `reid-train`")
-    return ModelCard.parse(metadata["card"], file), tensors
+    return ModelCard.parse(metadata["card"], file), metadata, tensors

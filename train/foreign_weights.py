@@ -33,7 +33,7 @@ _HOLDERS = ("", "backbone.", "model.backbone.", "model.", "net.", "base.")
 
 # Parts of a re-identification model that are never its backbone.
 _NOT_BACKBONE = {
-    *("heads", "head", "classifier", "fc", "fc_fusion", "bottleneck", "bnneck"),
+    *("heads", "head", "classifier", "fc", "fc_fusion", "pools", "bottleneck", "bnneck"),
     *("pixel_mean", "pixel_std", "reference"),
 }
 

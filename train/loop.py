@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import torch
-import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
-from torch.optim import AdamW, Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from reid.runtime.datasets.dataset import Dataset, Split
-from reid.runtime.datasets.splitting import hold_out_vehicles
+from reid.runtime.datasets.dataset import Dataset
 from reid.runtime.errors import ReidError
-from reid.runtime.evaluation import PROTOCOLS, embed_data, evaluate_protocol
-from reid.runtime.model_card import FORMAT_VERSION, ModelCard
-from reid.train.backbone import create_backbone
-from reid.train.checkpoint import describe, load_checkpoint, save_checkpoint
-from reid.train.images import Images, TrainingBatch, training_batches, without_dead_vehicles
-from reid.train.losses import METRIC_LOSSES
-from reid.train.losses.identity import IdentityLoss
-from reid.train.losses.multi_level import MultiLevelLoss
-from reid.train.model import IdentityClassifiers, MultiLevelReID
+from reid.runtime.model_card import ModelCard
+from reid.train.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from reid.train.epoch import Epoch, NotFiniteError
+from reid.train.failures import full_disk_explained, not_finite
+from reid.train.images import OwnDraws, TrainingBatch, loader_workers, training_batches
+from reid.train.learner import Learner, build_learner
+from reid.train.origin import keep_origin
+from reid.train.processes import Processes
 from reid.train.provenance import data_fingerprint, reference_crops, run_facts
 from reid.train.recipe import Recipe, learning_rate
-from reid.train.run_folder import Progress, RunFolder, recipe_facts
-from reid.train.sampler import PKSampler
-from reid.train.session import TorchSession, best_device
+from reid.train.report.board import show_histograms
+from reid.train.report.observation import observe
+from reid.train.report.write import try_to_write_report
+from reid.train.run_folder import RunFolder, recipe_facts
+from reid.train.run_state import Progress, RunState
+from reid.train.tally import Tally
+from reid.train.training_data import TrainingData, prepare_data
 
-__all__ = ["Outcome", "Watcher", "train"]
+__all__ = ["SAVE_EVERY", "Outcome", "Watcher", "train"]
+
+SAVE_EVERY = 300.0
+"""Seconds between two states of a run within an epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,142 +61,161 @@ class Outcome:
     progress: Progress
 
 
-@dataclass(frozen=True, slots=True)
-class _Learner:
-    """Everything that learns, on one device."""
-
-    model: MultiLevelReID
-    classifiers: IdentityClassifiers
-    loss: MultiLevelLoss
-    optimizer: Optimizer
-    device: torch.device
-
-    def step(self, batch: TrainingBatch, rate: float) -> dict[str, float]:
-        """Learn from one batch; give the loss and its parts."""
-        frames, vehicles = (tensor.to(self.device, non_blocking=True) for tensor in (batch.frames, batch.vehicles))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            features = self.model.features(frames)
-            logits = self.classifiers(features)
-        embeddings = [F.normalize(feature.float(), dim=1) for feature in features]
-        loss, parts = self.loss(embeddings, logits, vehicles)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return {"loss": loss.item()} | {name: part.item() for name, part in parts.items()}
-
-
-def train(dataset: Dataset, recipe: Recipe, run: RunFolder, *, resume: bool, watcher: Watcher = Watcher()) -> Outcome:
+def train(
+    dataset: Dataset,
+    recipe: Recipe,
+    run: RunFolder,
+    *,
+    resume: bool,
+    watcher: Watcher = Watcher(),
+    save_every: float = SAVE_EVERY,
+    processes: Processes | None = None,
+) -> Outcome:
     """Train a model and leave its best checkpoint in the run's folder.
 
-    The result depends on the recipe, its seed and the data alone, not on the number of workers, nor on whether the
-    run was stopped between two epochs and resumed.
+    On a CPU the result depends on the recipe, its seed, the data and the number of threads alone, not on the number of
+    loader workers, nor on where the run was stopped and resumed.
 
     Args:
         dataset: whose training split is used; a share of its vehicles is held out to choose the best epoch.
         recipe: all settings.
         run: where to; already checked.
-        resume: go on from the run's last whole epoch.
+        resume: go on from the run's last state, or from the beginning if it has none yet.
         watcher: is told how it goes.
+        save_every: seconds between two states within an epoch.
+        processes: that train together; this one alone if left out.
 
     Raises:
         DataError: too few vehicles for the held-out part or for a batch.
-        ReidError: the loss is not finite, or the run to resume is another one.
+        ReidError: the loss is not finite, memory or disk do not suffice, or the run to resume is another one.
     """
-    train_split, query, gallery, held_out = hold_out_vehicles(dataset.train, share=recipe.held_out, seed=recipe.seed)
-    readable, dead_vehicles = without_dead_vehicles(train_split.images)
-    if dead_vehicles:
-        watcher.on_note(f"note: no image of these vehicles can be read, left out: {', '.join(dead_vehicles)}")
-    images = Images(readable, recipe.image_size)
-    sampler = PKSampler(images.vehicles, p=recipe.vehicles_per_batch, k=recipe.images_per_vehicle, seed=recipe.seed)
-    learner, card = _prepare(recipe, images.identities, watcher, weights="none" if resume else recipe.weights)
+    processes = processes or Processes()
+    processes.check_batch(recipe.vehicles_per_batch * recipe.images_per_vehicle)
+    resume = resume and run.has_state
+    data = prepare_data(dataset, recipe, note=watcher.on_note)
+    weights = "none" if resume else recipe.weights
+    learner, card = build_learner(recipe, data.images.identities, processes, weights=weights, note=watcher.on_note)
     fingerprint = data_fingerprint(dataset)
     facts = recipe_facts(recipe, fingerprint)
-    modules = {"model": learner.model, "classifiers": learner.classifiers}
-    progress = run.load_state(modules, learner.optimizer, facts) if resume else Progress()
-    card = card.model_copy(update={"training": run_facts(dataset, recipe, fingerprint, held_out)})
-    reference = reference_crops(gallery.images)
-    run.create()
-    run.forget_after(progress.epochs_done)
-    with SummaryWriter(str(run.path / "tensorboard"), purge_step=progress.epochs_done + 1) as board:
-        for epoch in range(progress.epochs_done + 1, recipe.epochs + 1):
-            row = _train_epoch(learner, images, sampler, recipe, epoch, watcher)
-            row["held_out"] = _evaluate(learner, card, query, gallery)
-            progress = _advance(progress, epoch, row["held_out"]["i2i"]["mAP"])
-            if progress.best_epoch == epoch:
-                facts_now = {**card.training, "best_epoch": epoch, "held_out": row["held_out"]}
-                save_checkpoint(run.path, learner.model, card.model_copy(update={"training": facts_now}), reference)
-            run.log(row, board)
-            run.save_state(modules, learner.optimizer, progress, facts)
-            watcher.on_epoch(row)
-    return Outcome(load_checkpoint(run.path).card, progress)
+    progress = run.load_state(learner, facts) if resume else Progress()
+    origin = run_facts(dataset, recipe, fingerprint, data.held_out)
+    with full_disk_explained(run.path):
+        if processes.leads:
+            run.create()
+            run.forget_after(progress.epochs_done)
+            origin = keep_origin(run.path, origin, dataset.root, processes, note=watcher.on_note)
+        card = card.model_copy(update={"training": origin})
+        progress = _Loop(learner, card, data, recipe, run, facts, watcher, save_every).go_on(progress)
+    if processes.leads:
+        try_to_write_report(run.path, recipe, data, processes.device, note=watcher.on_note)
+    return Outcome(processes.from_first(lambda: load_checkpoint(run.path).card), progress)
 
 
-def _prepare(recipe: Recipe, identities: int, watcher: Watcher, *, weights: str) -> tuple[_Learner, ModelCard]:
-    torch.manual_seed(recipe.seed)
-    device = best_device()
-    backbone = create_backbone(recipe.backbone, recipe.levels, image_size=recipe.image_size, weights=weights)
-    if backbone.weights_origin:
-        watcher.on_note(str(backbone.weights_origin))
-    levels, preprocessing = describe(backbone, recipe.embedding_size, recipe.image_size)
-    model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).to(device)
-    model = model.to(memory_format=torch.channels_last)  # the faster layout on GPUs and on CPUs alike
-    classifiers = IdentityClassifiers(levels, identities).to(device)
-    loss = MultiLevelLoss(
-        METRIC_LOSSES[recipe.loss](),
-        IdentityLoss(),
-        [level.name for level in levels],
-        metric_weight=recipe.metric_weight,
-        identity_weight=recipe.identity_weight,
-    )
-    parameters = [*model.parameters(), *classifiers.parameters()]
-    optimizer = AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    card = ModelCard(
-        format_version=FORMAT_VERSION,
-        fingerprint="",
-        backbone=recipe.backbone,
-        levels=levels,
-        preprocessing=preprocessing,
-    )
-    return _Learner(model, classifiers, loss, optimizer, device), card
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """The epochs of a run; the first process evaluates and writes.
 
+    Attributes:
+        learner: all that learns.
+        card: of its model, with the facts of the run.
+        data: to learn from and to evaluate on.
+        recipe: all settings.
+        run: where to.
+        facts: that are the same whenever the run is resumed.
+        watcher: is told how it goes.
+        save_every: seconds between two states within an epoch.
+    """
 
-def _train_epoch(
-    learner: _Learner, images: Images, sampler: PKSampler, recipe: Recipe, epoch: int, watcher: Watcher
-) -> dict[str, Any]:
-    """Run one epoch and give its row of metrics, without the evaluation."""
-    sampler.set_epoch(epoch)
-    torch.manual_seed(recipe.seed + epoch)  # what backbones drop at random repeats on resume
-    learner.model.train()
-    sums: dict[str, float] = defaultdict(float)
-    unreadable: set[str] = set()
-    steps, started = len(sampler), time.perf_counter()
-    batches = training_batches(images, sampler, pin_memory=learner.device.type == "cuda")
-    for step, batch in enumerate(batches):
-        values = learner.step(batch, learning_rate(recipe, epoch - 1 + step / steps))
-        if not all(abs(value) < float("inf") for value in values.values()):
-            raise ReidError(f"the loss is not finite at epoch {epoch}, step {step + 1}; lower the learning rate")
-        for name, value in values.items():
-            sums[name] += value / steps
-        unreadable.update(batch.unreadable)
-        watcher.on_step(epoch, step + 1, steps)
-    seconds = time.perf_counter() - started
-    frames = steps * sampler.p * sampler.k
-    return {
-        "epoch": epoch,
-        "lr": learning_rate(recipe, epoch - 1 / steps),
-        "train": dict(sums),
-        "seconds": seconds,
-        "images_per_second": frames / seconds,
-        "unreadable": sorted(unreadable),
-    }
+    learner: Learner
+    card: ModelCard
+    data: TrainingData
+    recipe: Recipe
+    run: RunFolder
+    facts: Mapping[str, Any]
+    watcher: Watcher
+    save_every: float
 
+    @property
+    def _processes(self) -> Processes:
+        return self.learner.processes
 
-def _evaluate(learner: _Learner, card: ModelCard, query: Split, gallery: Split) -> dict[str, dict[str, float | int]]:
-    session = TorchSession(learner.model, card, learner.device)
-    data = embed_data(session, query, gallery)
-    return {name: evaluate_protocol(data, protocol).summary() for name, protocol in PROTOCOLS.items()}
+    def go_on(self, progress: Progress) -> Progress:
+        """Run what is left, from the step on that was reached; give the progress at the end."""
+        draws = OwnDraws(self.data.sampler, self._processes)
+        batches = training_batches(self.data.images, draws, pin_memory=self._processes.device.type == "cuda")
+        reference = reference_crops(self.data.gallery.images)
+        with self._board(progress.epochs_done + 1) as board:
+            for epoch in range(progress.epochs_done + 1, self.recipe.epochs + 1):
+                self.data.sampler.set_epoch(epoch)
+                draws.first = progress.begun.steps
+                row = self._row(epoch, self._learn(epoch, batches, progress))
+                row |= self._processes.from_first(partial(self._evaluate, epoch, board))
+                progress = _advance(progress, epoch, row["held_out"]["i2i"]["mAP"])
+                if board:
+                    self._store(row, progress, reference, board)
+                self.watcher.on_epoch(row)
+        return progress
+
+    def _board(self, epoch: int) -> contextlib.AbstractContextManager[SummaryWriter | None]:
+        if not self._processes.leads:
+            return contextlib.nullcontext()
+        return SummaryWriter(str(self.run.path / "tensorboard"), purge_step=epoch)
+
+    def _learn(self, number: int, batches: Iterable[TrainingBatch], progress: Progress) -> Tally:
+        """Take the steps of an epoch that are left, and now and then store a state between two of them."""
+        steps = len(self.data.sampler)
+        self.learner.begin_epoch(frozen=number <= self.recipe.frozen_epochs)
+        epoch = Epoch(number, steps, self.learner, self.recipe, progress.begun)
+        saved_at = time.monotonic()
+        try:
+            for done in epoch.take(batches):
+                self.watcher.on_step(number, done, steps)
+                if self._processes.leads and time.monotonic() - saved_at >= self.save_every:
+                    epoch.settle()
+                    self._save_state(replace(progress, begun=epoch.tally))
+                    saved_at = time.monotonic()
+        except NotFiniteError as error:
+            raise self._not_finite(number, error, progress) from None
+        return epoch.tally
+
+    def _not_finite(self, epoch: int, error: NotFiniteError, progress: Progress) -> ReidError:
+        checkpoint = self.run.path / CHECKPOINT_FILE if progress.best_epoch else None
+        images = self.data.images_of_step(error.step - 1)
+        return not_finite(self.run.path, epoch, error.step, error.values, images, checkpoint)
+
+    def _row(self, epoch: int, tally: Tally) -> dict[str, Any]:
+        """Make the epoch's row of metrics, without the evaluation."""
+        sampler = self.data.sampler
+        unreadable = set(itertools.chain.from_iterable(self._processes.collect(tally.unreadable)))
+        speeds = tally.speeds(frames=len(sampler) * sampler.p * sampler.k, workers=loader_workers())
+        return {
+            "epoch": epoch,
+            "lr": learning_rate(self.recipe, epoch - 1 / len(sampler)),
+            "train": dict(tally.sums),
+            **speeds,
+            "unreadable": sorted(unreadable),
+        }
+
+    def _evaluate(self, epoch: int, board: SummaryWriter | None) -> dict[str, Any]:
+        seen = observe(self.learner.kept, self.card, self.data.query, self.data.gallery, self._processes.device)
+        if board:
+            show_histograms(board, seen, epoch)
+        return seen.summary()
+
+    def _store(
+        self, row: dict[str, Any], progress: Progress, reference: Mapping[str, bytes], board: SummaryWriter
+    ) -> None:
+        """Write an epoch's results; the state comes last, so that a stop before it repeats them."""
+        if progress.best_epoch == row["epoch"]:
+            facts = {**self.card.training, "best_epoch": row["epoch"], "held_out": row["held_out"]}
+            save_checkpoint(
+                self.run.path, self.learner.kept, self.card.model_copy(update={"training": facts}), reference
+            )
+        self.run.log(row, board)
+        self._save_state(progress)
+
+    def _save_state(self, progress: Progress) -> None:
+        self.run.save_state(RunState.of(self.learner, progress, self.facts))
 
 
 def _advance(progress: Progress, epoch: int, held_out_map: float) -> Progress:

@@ -11,8 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import timm
 import torch
+import torchvision
 
 import reid
 from reid.runtime.datasets.dataset import Dataset
@@ -21,7 +24,7 @@ from reid.runtime.imaging import decode
 from reid.runtime.tracklet import Tracklet
 from reid.train.recipe import Recipe
 
-__all__ = ["data_fingerprint", "reference_crops", "run_facts"]
+__all__ = ["data_fingerprint", "reference_crops", "run_facts", "versions"]
 
 REFERENCE_CROPS = 32
 
@@ -55,12 +58,20 @@ def run_facts(dataset: Dataset, recipe: Recipe, fingerprint: str, held_out: Mapp
             "images": len(dataset.train.images),
             "held_out_vehicles": held_out["vehicles"],
         },
-        "versions": {
-            "reid": reid.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Give the versions that a result depends on."""
+    return {
+        "reid": reid.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
     }
 
 

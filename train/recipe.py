@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["RECIPES", "Recipe", "learning_rate"]
 
@@ -25,10 +26,33 @@ class Recipe:
         images_per_vehicle: K.
         epochs: over the training vehicles.
         warmup_epochs: over which the learning rate rises linearly.
-        learning_rate: AdamW's, at its peak.
-        weight_decay: AdamW's.
+        learning_rate: of the optimizer, at its peak.
+        weight_decay: of the optimizer.
         held_out: share of the training vehicles that choose the best epoch.
         seed: of weights, split, sampling and augmentation.
+        precision: of the numbers of a step; "auto" is bf16 on a GPU and fp32 elsewhere.
+        clip_norm: longest gradient, beyond which it is shortened; 0 for any.
+        micro_batch: frames that a process computes at a time, to save memory; 0 for all. Losses see the whole batch.
+        compile: use torch.compile.
+        pooling: a name of reid.train.pooling.POOLINGS.
+        bnneck: batch normalisation between what metric losses see and what is classified and compared.
+        last_stride: of a ResNet's last stage, 1 or 2.
+        ibn: instance normalisation of half the channels in a ResNet's first three stages.
+        soft_margin: of the triplet loss, in place of its margin.
+        memory_size: embeddings of past batches that RLL compares with, per level; 0 for none.
+        level_weights: of each level's losses; empty for 1 each.
+        identity_loss: a name of reid.train.losses.IDENTITY_LOSSES.
+        label_smoothing: of the identity loss's target, 0 to 1.
+        auto_augment: probability of a distortion of AutoAugment's ImageNet policy.
+        colour_jitter: probability of other colours.
+        erasing: probability of a grey rectangle.
+        sampling: of a vehicle's images; "cameras" brings as many cameras into a batch as can be.
+        optimizer: SGD has Nesterov momentum 0.9.
+        head_rate: factor of the learning rate outside the backbone.
+        classifier_rate: further factor for the classifiers, which are new even where the model is not.
+        frozen_epochs: in which the backbone does not learn yet.
+        average_decay: of the moving average of the weights that is evaluated and kept; 0 for none.
+        qat: bundle whose model is fine-tuned for its INT8 graph, in place of backbone and weights; empty for none.
     """
 
     backbone: str = "resnet50"
@@ -47,9 +71,45 @@ class Recipe:
     weight_decay: float = 5e-4
     held_out: float = 0.1
     seed: int = 0
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    clip_norm: float = 0.0
+    micro_batch: int = 0
+    compile: bool = False
+    pooling: str = "max"
+    bnneck: bool = False
+    last_stride: Literal[1, 2] = 2
+    ibn: bool = False
+    soft_margin: bool = False
+    memory_size: int = 0
+    level_weights: tuple[float, ...] = ()
+    identity_loss: str = "softmax"
+    label_smoothing: float = 0.0
+    auto_augment: float = 0.0
+    colour_jitter: float = 0.5
+    erasing: float = 0.5
+    sampling: Literal["random", "cameras"] = "random"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    head_rate: float = 1.0
+    classifier_rate: float = 1.0
+    frozen_epochs: int = 0
+    average_decay: float = 0.0
+    qat: str = ""
 
 
-RECIPES = {"poster": Recipe()}
+RECIPES = {
+    "poster": Recipe(),
+    "strong": Recipe(
+        pooling="max+gem",
+        bnneck=True,
+        last_stride=1,
+        label_smoothing=0.1,
+        auto_augment=0.1,
+        colour_jitter=0.0,
+        sampling="cameras",
+        frozen_epochs=1,
+        average_decay=0.999,
+    ),
+}
 
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:

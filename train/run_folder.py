@@ -4,41 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
+from reid.runtime.bundle import graph_file
 from reid.runtime.errors import ReidError
-from reid.runtime.storage import atomic_write
+from reid.runtime.storage import atomic_write, sha256_of
+from reid.train.failures import NOT_FINITE_FILE
+from reid.train.learner import Learner
+from reid.train.origin import ORIGIN_FILE
 from reid.train.recipe import Recipe
+from reid.train.run_state import Progress, RunState
 
-__all__ = ["Progress", "RunFolder", "recipe_facts"]
+__all__ = ["RunFolder", "recipe_facts"]
 
 _DATA = "data fingerprint"
 
 # A run that was stopped in its first epoch leaves some of these, and can be started anew.
-_OWN_NAMES = {"checkpoint.safetensors", "checkpoint.json", "last", "metrics.jsonl", "tensorboard"}
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run has come.
-
-    Attributes:
-        epochs_done: whole epochs.
-        best_epoch: the epoch of the stored checkpoint, counted from 1; 0 before the first.
-        best_map: its held-out mAP, in percent.
-    """
-
-    epochs_done: int = 0
-    best_epoch: int = 0
-    best_map: float = -1.0
+_OWN_NAMES = {
+    ORIGIN_FILE,
+    NOT_FINITE_FILE,
+    "checkpoint.safetensors",
+    "checkpoint.json",
+    "last",
+    "metrics.jsonl",
+    "report.html",
+    "tensorboard",
+}
+_PARTIAL = ".partial"
 
 
 class RunFolder:
@@ -53,75 +49,56 @@ class RunFolder:
         self._state_file = path / "last" / "state.safetensors"
         self._metrics_file = path / "metrics.jsonl"
 
+    @property
+    def has_state(self) -> bool:
+        """Whether there is something to resume."""
+        return self._state_file.exists()
+
     def check(self, *, resume: bool) -> None:
         """Refuse a folder that is not what the user thinks it is.
 
+        A run may be stopped before it stored anything, so `resume` is also right where there is no state yet.
+
         Raises:
-            ReidError: a run is there already and `resume` is not set, or none is there and it is; or the folder holds
-                something else.
+            ReidError: a run is there already and `resume` is not set; or the folder holds something else.
         """
-        if resume and not self._state_file.exists():
-            raise ReidError(f"{self.path} has no run to resume; leave --resume out to start one")
-        if resume or not self.path.exists():
+        if not self.path.exists():
             return
-        if self._state_file.exists():
-            raise ReidError(f"{self.path} exists; --resume continues it, --output names another folder")
-        if not self.path.is_dir() or self._foreign_names():
+        if self.has_state:
+            if not resume:
+                raise ReidError(f"{self.path} exists; --resume continues it, --output names another folder")
+        elif not self.path.is_dir() or self._foreign_names():
             raise ReidError(f"{self.path} exists and is not a run; --output names another folder")
 
     def _foreign_names(self) -> set[str]:
-        names = {entry.name for entry in self.path.iterdir() if entry.suffix != ".partial"}
+        names = {entry.name for entry in self.path.iterdir() if entry.suffix != _PARTIAL}
         return names - _OWN_NAMES
 
     def create(self) -> None:
-        """Make the folder, and the link `latest` beside it."""
+        """Make the folder, without what a killed process left half-written, and the link `latest` beside it."""
         (self.path / "last").mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, self.path / "last"):
+            for abandoned in folder.glob(f".*{_PARTIAL}"):
+                abandoned.unlink(missing_ok=True)
         latest = self.path.parent / "latest"
         if latest.is_symlink() or not latest.exists():
             latest.unlink(missing_ok=True)
             latest.symlink_to(self.path.name)
 
-    def save_state(
-        self,
-        modules: Mapping[str, nn.Module],
-        optimizer: Optimizer,
-        progress: Progress,
-        facts: Mapping[str, Any],
-    ) -> None:
-        """Store everything that the next epoch starts from, in one file, so that it is never half new."""
-        tensors = {
-            f"{name}/{key}": value.detach().cpu().contiguous()
-            for name, module in modules.items()
-            for key, value in module.state_dict().items()
-        }
-        for index, slots in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{slot}": value.detach().cpu().contiguous() for slot, value in slots.items()}
-        metadata = {"progress": json.dumps(asdict(progress)), "facts": json.dumps(facts)}
-        atomic_write(self._state_file, save(tensors, metadata=metadata))
+    def save_state(self, state: RunState) -> None:
+        """Store everything that the next step starts from."""
+        state.write(self._state_file)
 
-    def load_state(self, modules: Mapping[str, nn.Module], optimizer: Optimizer, facts: Mapping[str, Any]) -> Progress:
-        """Restore what `save_state` stored.
+    def load_state(self, learner: Learner, facts: Mapping[str, Any]) -> Progress:
+        """Restore what `save_state` stored, and say how far the run had come.
 
         Raises:
             ReidError: the state is damaged, or the run was started with other facts.
         """
-        try:
-            with safe_open(self._state_file, framework="pt") as stored:
-                metadata = stored.metadata() or {}
-                tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a mapping
-        except SafetensorError as error:
-            raise ReidError(f"{self._state_file} is damaged ({error}); start the run anew") from None
-        if not {"facts", "progress"} <= metadata.keys():
-            raise ReidError(f"{self._state_file} is not the state of a run; start the run anew")
-        self._check_same_run(json.loads(metadata["facts"]), json.loads(json.dumps(facts)))
-        for name, module in modules.items():
-            module.load_state_dict(_strip(tensors, f"{name}/"), strict=True)
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in _strip(tensors, "optimizer/").items():
-            index, _, slot = key.partition("/")
-            slots.setdefault(int(index), {})[slot] = value
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-        return Progress(**json.loads(metadata["progress"]))
+        state = RunState.read(self._state_file)
+        self._check_same_run(state.facts, json.loads(json.dumps(facts)))
+        state.restore(learner)
+        return state.progress
 
     def _check_same_run(self, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         if stored.get(_DATA) != given.get(_DATA):
@@ -150,12 +127,11 @@ class RunFolder:
 
 
 def recipe_facts(recipe: Recipe, data_fingerprint: str) -> dict[str, Any]:
-    """What must be the same when a run is resumed."""
-    return {**asdict(recipe), _DATA: data_fingerprint}
-
-
-def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    """What must be the same when a run is resumed: all but how a step is computed, which memory may decide."""
+    settings = {key: value for key, value in asdict(recipe).items() if key not in ("micro_batch", "compile")}
+    # A bundle's INT8 scales are not in the run's state.
+    graph = {"graph of qat": sha256_of(Path(recipe.qat) / graph_file("int8"))} if recipe.qat else {}
+    return {**settings, **graph, _DATA: data_fingerprint}
 
 
 def _flatten(row: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:

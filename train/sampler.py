@@ -29,7 +29,11 @@ class PKSampler(Sampler[list[Draw]]):
 
     In an epoch each vehicle's images are shuffled and cut into groups of K, and batches take P groups of
     different vehicles until fewer than P vehicles have groups left. So all images of all but at most P - 1
-    vehicles are drawn, and an image is drawn again only to fill up the last group of its vehicle.
+    vehicles are drawn, and an image is drawn again only to fill up the groups of its vehicle.
+
+    With cameras, each camera's images are dealt out over the groups of their vehicle as evenly as can be, so that the
+    positives that a loss finds are views of several cameras. A vehicle passes a camera about once: this also keeps the
+    near-copies of one tracklet apart.
 
     Args:
         vehicles: the vehicle of each image of the data set.
@@ -38,14 +42,25 @@ class PKSampler(Sampler[list[Draw]]):
         seed: of the run, 0 or more. The draws depend on the seed and the epoch alone, and the augmentation's
             seed besides these on nothing but the draw's position in the epoch.
         epoch: that ``iter`` starts with, 0 or more.
+        cameras: the camera of each image, to deal out by; without, groups are random.
 
     Raises:
         ValueError: p or k is less than 1; seed or epoch is negative.
         DataError: fewer than P vehicles.
     """
 
-    def __init__(self, vehicles: Sequence[int], *, p: int, k: int, seed: int, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        vehicles: Sequence[int],
+        *,
+        p: int,
+        k: int,
+        seed: int,
+        epoch: int = 0,
+        cameras: Sequence[str | None] | None = None,
+    ) -> None:
         self._images = _images_by_vehicle(vehicles)
+        self._cameras = None if cameras is None else _numbered(cameras, images=len(vehicles))
         _check_batch(p, k, available=len(self._images))
         self.p = p
         self.k = k
@@ -68,7 +83,7 @@ class PKSampler(Sampler[list[Draw]]):
 
     def _plan(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Images of each batch, int64 [batches, P * K]."""
-        groups = [_groups(images, self.k, rng) for images in self._images]
+        groups = [self._groups(images, rng) for images in self._images]
         left = np.array([len(of_vehicle) for of_vehicle in groups])
         batches = []
         while np.count_nonzero(left) >= self.p:
@@ -77,6 +92,15 @@ class PKSampler(Sampler[list[Draw]]):
             left[chosen] -= 1
             batches.append(np.concatenate([groups[vehicle][left[vehicle]] for vehicle in chosen]))
         return np.stack(batches)
+
+    def _groups(self, images: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Shuffle a vehicle's images and cut them into groups, int64 [groups, K]."""
+        count = -(-len(images) // self.k)
+        # Once through, `resize` starts over: images are drawn again to fill up the last group, which may be itself.
+        drawn = np.resize(rng.permutation(images), count * self.k)
+        if self._cameras is None:
+            return drawn.reshape(count, self.k)
+        return rng.permutation(_deal(drawn, self._cameras[drawn], count, rng))
 
 
 def _images_by_vehicle(vehicles: Sequence[int]) -> list[NDArray[np.int64]]:
@@ -94,8 +118,21 @@ def _check_batch(p: int, k: int, available: int) -> None:
         )
 
 
-def _groups(images: NDArray[np.int64], k: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Shuffle a vehicle's images and cut them into groups, int64 [groups, K]."""
-    count = -(-len(images) // k)
-    # Once through, `resize` starts over: the last group is filled up from the first, which may be itself.
-    return np.resize(rng.permutation(images), (count, k))
+def _numbered(cameras: Sequence[str | None], images: int) -> NDArray[np.int64]:
+    if len(cameras) != images:
+        raise ValueError(f"{len(cameras)} cameras for {images} images: there must be one each")
+    return np.unique([camera or "" for camera in cameras], return_inverse=True)[1]
+
+
+def _deal(
+    images: NDArray[np.int64], cameras: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Deal images, sorted by camera, out to groups in turn, as cards are: int64 [count, len(images) / count].
+
+    So no group has two images more of a camera than another. Copies of an image lie together, and so come to different
+    groups.
+    """
+    names, numbers = np.unique(cameras, return_inverse=True)
+    suits = rng.permutation(len(names))[numbers]  # or the same cameras would meet in every epoch
+    _, first, copy_of = np.unique(images, return_index=True, return_inverse=True)
+    return images[np.lexsort((first[copy_of], suits))].reshape(-1, count).T

@@ -1,23 +1,33 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from reid.runtime.datasets.dataset import Dataset
 from reid.runtime.datasets.layout import open_dataset
 from reid.runtime.datasets.splitting import hold_out_vehicles
 from reid.runtime.errors import DataError, ReidError
 from reid.train.checkpoint import load_checkpoint
+from reid.train.images import TrainingBatch
+from reid.train.learner import build_learner
 from reid.train.loop import Outcome, Watcher, train
+from reid.train.losses.multi_level import MultiLevelLoss
+from reid.train.model import MultiLevelReID
+from reid.train.processes import Processes
 from reid.train.recipe import Recipe
 from reid.train.run_folder import RunFolder
+from reid.train.run_state import RunState
+from reid.train.training_data import prepare_data
 
 RECIPE = Recipe(
     backbone="resnet10t",
@@ -118,6 +128,128 @@ def test_a_loss_that_is_not_finite_stops_the_run(dataset: Dataset, tmp_path: Pat
     run = RunFolder(tmp_path / "diverged")
     with pytest.raises(ReidError, match="not finite at epoch 1"):
         train(dataset, replace(RECIPE, learning_rate=1e30), run, resume=False)
+    run.check(resume=False)
+
+
+@pytest.mark.parametrize("only_the_gradient", [False, True])
+def test_the_step_its_images_and_the_last_good_checkpoint_are_named(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only_the_gradient: bool
+) -> None:
+    """The third step of the second epoch goes wrong; a state after every step must not have kept anything of it."""
+    original, steps = MultiLevelLoss.forward, 0
+
+    def forward(self: MultiLevelLoss, embeddings: list[Tensor], *others: object) -> tuple[Tensor, dict[str, Tensor]]:
+        nonlocal steps
+        steps += 1
+        loss, parts = original(self, embeddings, *others)
+        if steps == an_epoch + 3:
+            loss = loss + (0 * embeddings[0].square().sum()).sqrt() if only_the_gradient else loss * torch.nan
+        return loss, parts
+
+    data = prepare_data(dataset, RECIPE, note=print)
+    data.sampler.set_epoch(1)
+    an_epoch = len(data.sampler)
+    data.sampler.set_epoch(2)
+    images = data.images_of_step(2)
+    monkeypatch.setattr(MultiLevelLoss, "forward", forward)
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(ReidError) as raised:
+        train(dataset, RECIPE, run, resume=False, save_every=0)
+    sentence = str(raised.value)
+    assert sentence.startswith("gradient_norm not finite at epoch 2, step 3" if only_the_gradient else "loss, ")
+    assert "not finite at epoch 2, step 3" in sentence
+    assert images[0] in sentence
+    assert str(run.path / "checkpoint.safetensors") in sentence
+    report = json.loads((run.path / "not-finite.json").read_text())
+    assert (report["epoch"], report["step"], report["images"]) == (2, 3, images)
+    state = RunState.read(run.path / "last" / "state.safetensors")
+    assert state.progress.begun.steps <= 2
+    assert all(tensor.isfinite().all() for tensor in state.tensors.values())
+
+
+def test_what_fits_into_the_memory_is_named(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch has 12 frames; 5 fit, so 6 do not, and 3 do."""
+    original = MultiLevelReID.features
+
+    def features(self: MultiLevelReID, frames: torch.Tensor) -> list[torch.Tensor]:
+        if self.training and len(frames) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, frames)
+
+    monkeypatch.setattr(MultiLevelReID, "features", features)
+    limit = 5
+    with pytest.raises(ReidError, match=r"out of memory with 12 frames at a time; 3 fit: --set micro_batch=3"):
+        train(dataset, RECIPE, RunFolder(tmp_path / "large"), resume=False)
+    recipe = replace(RECIPE, epochs=1, micro_batch=3)
+    assert train(dataset, recipe, RunFolder(tmp_path / "small"), resume=False).progress.epochs_done == 1
+    limit = 0
+    with pytest.raises(ReidError, match="not even 1 frame"):
+        train(dataset, RECIPE, RunFolder(tmp_path / "none"), resume=False)
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
+    dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush, flushed = os.fsync, 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal flushed
+        flushed += 1
+        if flushed > 12:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(descriptor)
+
+    run = RunFolder(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(ReidError, match=r"the disk is full.*--resume"):
+            train(dataset, RECIPE, run, resume=False, save_every=0)
+    train(dataset, RECIPE, run, resume=True)
+    assert load_checkpoint(run.path).card.fingerprint == whole[1].card.fingerprint
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_trains_and_goes_on(
+    dataset: Dataset, tmp_path: Path, precision: Literal["bf16", "fp16"]
+) -> None:
+    recipe = replace(RECIPE, precision=precision, micro_batch=5, clip_norm=1.0)
+    runs = [RunFolder(tmp_path / name) for name in ("whole", "stopped")]
+    train(dataset, recipe, runs[0], resume=False)
+
+    def stop(epoch: int, done: int, steps: int) -> None:
+        if (epoch, done) == (2, 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, recipe, runs[1], resume=False, watcher=Watcher(on_step=stop), save_every=0)
+    train(dataset, recipe, runs[1], resume=True)
+    expected, actual = (RunState.read(run.path / "last" / "state.safetensors") for run in runs)
+    assert all(torch.equal(expected.tensors[key], actual.tensors[key]) for key in expected.tensors)
+    assert expected.scaler == actual.scaler
+    assert bool(expected.scaler) == (precision == "fp16")
+    losses = [row["train"]["loss"] for row in rows(runs[1].path)]
+    assert losses[-1] < losses[0]
+
+
+def test_gradients_are_shortened_to_the_norm(dataset: Dataset) -> None:
+    """Without it they are longer, as the norm that a step reports says."""
+    learner, _ = build_learner(replace(RECIPE, clip_norm=0.5), 4, Processes(), weights="none", note=print)
+    learner.begin_epoch(frozen=False)
+    frames = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
+    values = learner.step(TrainingBatch(frames, torch.arange(4).repeat(2), ()), 1e-3, seed=0).read()
+    gradients = [parameter.grad.flatten() for parameter in learner.model.parameters() if parameter.grad is not None]
+    gradients += [
+        parameter.grad.flatten() for parameter in learner.classifiers.parameters() if parameter.grad is not None
+    ]
+    assert values["gradient_norm"] > 1
+    assert torch.cat(gradients).norm().item() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_an_epoch_says_how_fast_loading_and_learning_are(whole: tuple[Path, Outcome]) -> None:
+    for row in rows(whole[0]):
+        assert 0 <= row["waiting_seconds"] <= row["seconds"]
+        assert row["step_images_per_second"] >= row["images_per_second"]
+        assert row["loader_images_per_second"] > 0
 
 
 def test_too_few_vehicles_for_a_batch_leave_no_run(dataset: Dataset, tmp_path: Path) -> None:
@@ -130,11 +262,16 @@ def test_too_few_vehicles_for_a_batch_leave_no_run(dataset: Dataset, tmp_path: P
 def test_folders_that_are_not_free_are_refused(whole: tuple[Path, Outcome], tmp_path: Path) -> None:
     with pytest.raises(ReidError, match="--resume continues it"):
         RunFolder(whole[0]).check(resume=False)
-    with pytest.raises(ReidError, match="no run to resume"):
-        RunFolder(tmp_path / "absent").check(resume=True)
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(ReidError, match="is not a run"):
-        RunFolder(tmp_path).check(resume=False)
+    for resume in (False, True):
+        with pytest.raises(ReidError, match="is not a run"):
+            RunFolder(tmp_path).check(resume=resume)
+
+
+def test_a_run_that_was_stopped_before_it_stored_anything_can_be_resumed(dataset: Dataset, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "absent")
+    run.check(resume=True)
+    assert train(dataset, replace(RECIPE, epochs=1), run, resume=True).progress.epochs_done == 1
 
 
 def test_a_damaged_state_is_refused(dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path) -> None:

@@ -69,6 +69,63 @@ def test_a_group_repeats_an_image_only_where_its_vehicle_has_fewer_than_k(
         assert all(count == min(k, images[vehicle]) for vehicle, count in different.items())
 
 
+@given(training_sets(), st.integers(0, 99), st.integers(1, 5))
+@settings(max_examples=100, deadline=None)
+def test_cameras_are_dealt_out_over_a_vehicles_groups_as_evenly_as_can_be(
+    training_set: tuple[list[int], int, int], seed: int, most_cameras: int
+) -> None:
+    vehicles, p, k = training_set
+    cameras = [f"c{random.Random(seed + image).randrange(most_cameras)}" for image in range(len(vehicles))]
+    for batch in PKSampler(vehicles, p=p, k=k, seed=seed, cameras=cameras):
+        for vehicle in {vehicles[draw.index] for draw in batch}:
+            images = [image for image, other in enumerate(vehicles) if other == vehicle]
+            groups = -(-len(images) // k)
+            again = groups * k - len(images)  # drawn a second time, of any camera
+            drawn = Counter(cameras[draw.index] for draw in batch if vehicles[draw.index] == vehicle)
+            for camera, of_camera in Counter(cameras[image] for image in images).items():
+                assert of_camera // groups <= drawn[camera] <= -(-(of_camera + again) // groups)
+
+
+def test_a_vehicle_with_k_cameras_is_seen_by_all_of_them_at_once() -> None:
+    vehicles = [v for v in range(6) for _ in range(16)]
+    cameras = [f"c{image % 4}" for image in range(len(vehicles))]
+    for batch in PKSampler(vehicles, p=3, k=4, seed=0, cameras=cameras):
+        for vehicle in {vehicles[draw.index] for draw in batch}:
+            assert len({cameras[draw.index] for draw in batch if vehicles[draw.index] == vehicle}) == 4
+    unaware = [
+        len({cameras[draw.index] for draw in batch if vehicles[draw.index] == vehicle})
+        for batch in PKSampler(vehicles, p=3, k=4, seed=0)
+        for vehicle in {vehicles[draw.index] for draw in batch}
+    ]
+    assert min(unaware) < 4
+
+
+def test_cameras_change_neither_what_is_drawn_nor_the_mixing_of_epochs() -> None:
+    vehicles, cameras = [0] * 40, [f"c{image % 3}" for image in range(40)]
+    sampler = PKSampler(vehicles, p=1, k=4, seed=0, cameras=cameras)
+    groups = {frozenset(draw.index for draw in batch) for batch in sampler}
+    assert sorted(draw.index for batch in sampler for draw in batch) == list(range(40))
+    sampler.set_epoch(1)
+    again = {frozenset(draw.index for draw in batch) for batch in sampler}
+    assert len(groups & again) < 3
+    assert list(sampler) == list(PKSampler(vehicles, p=1, k=4, seed=0, epoch=1, cameras=cameras))
+
+
+@given(training_sets(), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_unknown_cameras_leave_the_contract_as_it_is(training_set: tuple[list[int], int, int], seed: int) -> None:
+    vehicles, p, k = training_set
+    images = Counter(vehicles)
+    for batch in PKSampler(vehicles, p=p, k=k, seed=seed, cameras=[None] * len(vehicles)):
+        different = Counter(vehicles[image] for image in {draw.index for draw in batch})
+        assert all(count == min(k, images[vehicle]) for vehicle, count in different.items())
+
+
+def test_not_as_many_cameras_as_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 cameras for 2 images"):
+        PKSampler([0, 1], p=1, k=1, seed=0, cameras=["c1"])
+
+
 def test_the_same_seed_and_epoch_give_the_same_draws() -> None:
     sampler = PKSampler(VEHICLES, p=3, k=4, seed=7, epoch=2)
     first = list(sampler)

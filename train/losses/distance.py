@@ -8,21 +8,24 @@ from torch import Tensor
 __all__ = ["hardest_pairs", "pair_masks", "pairwise_distance"]
 
 
-def pairwise_distance(embedding: Tensor) -> Tensor:
-    """Euclidean distance of every two rows, in float32 whatever the input and the autocast around it.
+def pairwise_distance(embedding: Tensor, other: Tensor | None = None) -> Tensor:
+    """Euclidean distance of every two rows, or of every row to every row of another embedding.
 
-    The differences are taken one by one: expanding the square into a matrix product loses the small distances
-    to rounding, and its root has an infinite gradient at 0, where this one has 0.
+    It is float32 whatever the input and the autocast around it. The differences are taken one by one: expanding the
+    square into a matrix product loses the small distances to rounding, and its root has an infinite gradient at 0,
+    where this one has 0.
 
     Args:
         embedding: any floating dtype [B, D].
+        other: any floating dtype [M, D]; the embedding itself if left out.
 
     Returns:
-        float32 [B, B], exactly 0 on the diagonal.
+        float32 [B, M]; of an embedding to itself [B, B], exactly 0 on the diagonal.
     """
     with torch.autocast(embedding.device.type, enabled=False):
         rows = embedding.float()
-        return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+        columns = rows if other is None else other.float()
+        return torch.cdist(rows, columns, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def pair_masks(vehicle: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,18 @@ __all__ = ["IdentityLoss"]
 
 
 class IdentityLoss(nn.Module):
-    """Cross entropy of a classifier over the training set's vehicles, in float32 whatever the logits are."""
+    """Cross entropy of a classifier over the training set's vehicles, in float32 whatever the logits are.
+
+    With label smoothing e the target is ``1 - e`` for the own vehicle plus ``e / C`` for each of the C, from Szegedy et
+    al., *Rethinking the Inception Architecture for Computer Vision*, CVPR 2016.
+
+    Args:
+        label_smoothing: e, 0 to 1.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, vehicle: Tensor) -> Tensor:
         """Loss of a batch.
@@ -21,4 +32,4 @@ class IdentityLoss(nn.Module):
         Returns:
             float32 scalar.
         """
-        return cross_entropy(logits.float(), vehicle)
+        return cross_entropy(logits.float(), vehicle, label_smoothing=self.label_smoothing)

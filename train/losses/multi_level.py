@@ -12,38 +12,50 @@ __all__ = ["MultiLevelLoss"]
 
 
 class MultiLevelLoss(nn.Module):
-    """``sum_level metric_weight * metric + identity_weight * identity``, each level on its own.
+    """``sum_level level_weight * (metric_weight * metric + identity_weight * identity)``, each level on its own.
 
     From Kamenou, Martinez del Rincon, Miller and Devlin-Hill, *Multi-level Deep Learning Vehicle
     Re-identification using Ranked-based Loss Functions*.
 
     Args:
-        metric: (embedding [B, d], vehicle int64 [B]) -> scalar.
+        metric: (embedding [B, d], vehicle int64 [B]) -> scalar, for all levels or one a level.
         identity: (logits [B, C], vehicle int64 [B]) -> scalar.
         levels: the levels' names, in the order in which ``forward`` is given them.
         metric_weight: w1 in the paper.
         identity_weight: w2 in the paper.
+        level_weights: a level each, 1 for all as in the paper if left out.
 
     Raises:
-        ValueError: no level, a name twice, or a weight that is negative or not finite.
+        ValueError: no level, a name twice, a weight that is negative or not finite, or not as many weights or metric
+            losses as levels.
     """
 
     def __init__(
         self,
-        metric: nn.Module,
+        metric: nn.Module | Sequence[nn.Module],
         identity: nn.Module,
         levels: Sequence[str],
         *,
         metric_weight: float = 1.0,
         identity_weight: float = 1.0,
+        level_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if not levels or len(set(levels)) < len(levels):
             raise ValueError(f"levels are {list(levels)}: there must be at least one, and no name twice")
-        for name, weight in (("metric_weight", metric_weight), ("identity_weight", identity_weight)):
+        metrics = [metric] * len(levels) if isinstance(metric, nn.Module) else list(metric)
+        self.level_weights = [1.0] * len(levels) if level_weights is None else list(level_weights)
+        if not len(metrics) == len(self.level_weights) == len(levels):
+            raise ValueError(
+                f"{len(levels)} levels, {len(metrics)} metric losses and {len(self.level_weights)} level weights: "
+                "there must be as many of each"
+            )
+        weights = {"metric_weight": metric_weight, "identity_weight": identity_weight}
+        weights |= {f"level_weights[{index}]": weight for index, weight in enumerate(self.level_weights)}
+        for name, weight in weights.items():
             if not 0 <= weight < math.inf:
                 raise ValueError(f"{name} is {weight}: it must be finite, and 0 or more")
-        self.metric = metric
+        self.metrics = nn.ModuleList(metrics)
         self.identity = identity
         self.levels = tuple(levels)
         self.metric_weight = metric_weight
@@ -67,10 +79,11 @@ class MultiLevelLoss(nn.Module):
             ValueError: not as many embeddings or logits as levels.
         """
         terms, parts = [], {}
-        for level, embedding, logit in zip(self.levels, embeddings, logits, strict=True):
-            metric = self.metric(embedding, vehicle)
+        of_levels = zip(self.levels, self.level_weights, self.metrics, embeddings, logits, strict=True)
+        for level, weight, metric_loss, embedding, logit in of_levels:
+            metric = metric_loss(embedding, vehicle)
             identity = self.identity(logit, vehicle)
-            terms.append(self.metric_weight * metric + self.identity_weight * identity)
+            terms.append(weight * (self.metric_weight * metric + self.identity_weight * identity))
             parts[f"{level}/metric"] = metric.detach()
             parts[f"{level}/identity"] = identity.detach()
         return torch.stack(terms).sum(), parts

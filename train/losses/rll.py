@@ -58,8 +58,19 @@ class RankedListLoss(nn.Module):
         Returns:
             float32 scalar.
         """
-        distance = pairwise_distance(embedding)
-        positive, negative = pair_masks(vehicle)
+        return self.of_pairs(pairwise_distance(embedding), *pair_masks(vehicle))
+
+    def of_pairs(self, distance: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Loss of queries whose lists are given.
+
+        Args:
+            distance: float32 [Q, M], of each query to each member of its list.
+            positive: bool [Q, M], same vehicle.
+            negative: bool [Q, M], different vehicles.
+
+        Returns:
+            float32 scalar.
+        """
         positive_hinge = relu(distance - (self.alpha - self.margin)).masked_fill(~positive, 0)
         negative_hinge = relu(self.alpha - distance).masked_fill(~negative, 0)
         positive_loss = _violation_mean(positive_hinge, temperature=0.0).mean()
@@ -70,7 +81,7 @@ class RankedListLoss(nn.Module):
 def _violation_mean(hinge: Tensor, temperature: float) -> Tensor:
     """Mean over each row's entries above 0, weighted by exp(temperature * entry); 0 for a row that has none.
 
-    float32 [B, B] -> float32 [B].
+    float32 [Q, M] -> float32 [Q].
     """
     # A softmax gives these weights without their overflow. The mask is the lowest finite number: -inf would
     # make a row without violations NaN, where this weighs its entries, all of them 0, alike.

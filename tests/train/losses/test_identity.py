@@ -38,3 +38,15 @@ def test_autocast_changes_nothing(around: torch.dtype) -> None:
 
 def test_one_vehicle_in_the_training_set_costs_nothing() -> None:
     assert IdentityLoss()(torch.randn(3, 1), torch.zeros(3, dtype=torch.int64)).item() == 0
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_label_smoothing_is_the_formula(smoothing: float) -> None:
+    logits, vehicle = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 3, 3, 1, 2, 0])
+    total = 0.0
+    for row, own in zip(logits.double().tolist(), vehicle.tolist(), strict=True):
+        log_sum = math.log(sum(map(math.exp, row)))
+        total += sum(
+            ((1 - smoothing) * (index == own) + smoothing / 4) * (log_sum - logit) for index, logit in enumerate(row)
+        )
+    assert IdentityLoss(smoothing)(logits, vehicle).item() == pytest.approx(total / 6, rel=1e-5)

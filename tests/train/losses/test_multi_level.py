@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from reid.train.losses import IdentityLoss, MultiLevelLoss, RankedListLoss
+from reid.train.losses import IdentityLoss, MultiLevelLoss, RankedListLoss, TripletLoss
 
 LEVELS = ("layer2", "layer3", "layer4")
 VEHICLE = torch.tensor([0, 0, 1, 1])
@@ -58,6 +58,30 @@ def test_a_weight_of_0_switches_its_loss_off(embeddings: list[Tensor], logits: l
     loss = MultiLevelLoss(RankedListLoss(), IdentityLoss(), LEVELS, metric_weight=0.0)
     total, parts = loss(embeddings, logits, VEHICLE)
     assert total.item() == pytest.approx(sum(parts[f"{level}/identity"].item() for level in LEVELS))
+
+
+def test_levels_may_weigh_differently(embeddings: list[Tensor], logits: list[Tensor]) -> None:
+    total, parts = MultiLevelLoss(RankedListLoss(), IdentityLoss(), LEVELS, level_weights=[0.5, 0.0, 2.0])(
+        embeddings, logits, VEHICLE
+    )
+    one, three = ("layer2", 0.5), ("layer4", 2.0)
+    expected = sum(
+        weight * (parts[f"{name}/metric"] + parts[f"{name}/identity"]).item() for name, weight in (one, three)
+    )
+    assert total.item() == pytest.approx(expected)
+
+
+def test_each_level_may_have_a_metric_loss_of_its_own(embeddings: list[Tensor], logits: list[Tensor]) -> None:
+    metrics = [RankedListLoss(), TripletLoss(0.7), RankedListLoss(1.4, 0.2)]
+    _, parts = MultiLevelLoss(metrics, IdentityLoss(), LEVELS)(embeddings, logits, VEHICLE)
+    for level, metric, embedding in zip(LEVELS, metrics, embeddings, strict=True):
+        assert torch.equal(parts[f"{level}/metric"], metric(embedding, VEHICLE).detach())
+
+
+@pytest.mark.parametrize("wrong", [{"level_weights": [1.0, 1.0]}, {"metric": [RankedListLoss()]}])
+def test_not_one_for_each_level_is_refused(wrong: dict[str, list]) -> None:
+    with pytest.raises(ValueError, match="3 levels, "):
+        MultiLevelLoss(**{"metric": RankedListLoss(), "identity": IdentityLoss(), "levels": LEVELS, **wrong})
 
 
 @pytest.mark.parametrize("missing", ["embeddings", "logits"])

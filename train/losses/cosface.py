@@ -1,0 +1,47 @@
+"""CosFace: an identity loss that wants the own vehicle's cosine to lead by a margin."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+__all__ = ["CosFaceLoss"]
+
+
+class CosFaceLoss(nn.Module):
+    """Cross entropy of ``scale * (cos_y - margin)`` for the own vehicle y against ``scale * cos_j`` for the others.
+
+    From Wang et al., *CosFace: Large Margin Cosine Loss for Deep Face Recognition*, CVPR 2018.
+
+    Args:
+        label_smoothing: of the target, 0 to 1.
+        scale: s in the paper.
+        margin: m in the paper.
+
+    Raises:
+        ValueError: unless scale > 0 and margin >= 0, both finite.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, scale: float = 64.0, margin: float = 0.35) -> None:
+        super().__init__()
+        if not (0 < scale < math.inf and 0 <= margin < math.inf):
+            raise ValueError(f"scale is {scale}, margin {margin}: they must be finite, above 0, and 0 or more")
+        self.label_smoothing = label_smoothing
+        self.scale = scale
+        self.margin = margin
+
+    def forward(self, cosine: Tensor, vehicle: Tensor) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            cosine: of feature and class, any floating dtype [B, C].
+            vehicle: int64 [B], in 0..C-1.
+
+        Returns:
+            float32 scalar.
+        """
+        own = one_hot(vehicle, cosine.shape[1])
+        logits = self.scale * (cosine.float() - self.margin * own)
+        return cross_entropy(logits, vehicle, label_smoothing=self.label_smoothing)

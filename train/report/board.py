@@ -1,0 +1,40 @@
+"""Histograms for TensorBoard."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+
+from reid.train.report.observation import Observation
+from reid.train.report.pairs import BINS_PER_UNIT
+
+__all__ = ["show_histograms"]
+
+_MERGED = 20  # bins that become one: of 0.02 each, 100 in all
+
+
+def show_histograms(board: SummaryWriter, seen: Observation, epoch: int) -> None:
+    """Add the distances of positive and of negative pairs, and the norms, of every level."""
+    for pairs in seen.pairs:
+        for kind, counts in (("positive", pairs.positive), ("negative", pairs.negative)):
+            if counts.any():
+                _add_counts(board, f"pairs/{pairs.level}/{kind}", counts, epoch)
+    for level, lengths in seen.norms.items():
+        board.add_histogram(f"norm/{level}", lengths, epoch)
+
+
+def _add_counts(board: SummaryWriter, tag: str, counts: NDArray[np.int64], epoch: int) -> None:
+    centres = (np.arange(len(counts)) + 0.5) / BINS_PER_UNIT
+    found = np.flatnonzero(counts)
+    board.add_histogram_raw(
+        tag,
+        min=centres[found[0]],
+        max=centres[found[-1]],
+        num=counts.sum(),
+        sum=counts @ centres,
+        sum_squares=counts @ centres**2,
+        bucket_limits=(np.arange(_MERGED, len(counts) + 1, _MERGED) / BINS_PER_UNIT).tolist(),
+        bucket_counts=counts.reshape(-1, _MERGED).sum(axis=1).tolist(),
+        global_step=epoch,
+    )

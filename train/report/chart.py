@@ -1,0 +1,123 @@
+"""What the drawings of a run share: the area between two axes, its ticks, its legend, and what a pointer is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+__all__ = ["Area", "chart", "hover", "legend", "ticks"]
+
+_WIDTH, _HEIGHT = 420, 226
+_LEFT, _RIGHT, _TOP, _FLOOR = 56, 408, 32, 186
+_CHARACTER = 6.3  # widest that one is on average, in the unit of the drawing
+_SERIES = 4  # colours of the style sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Where values are drawn.
+
+    Attributes:
+        left: value at the left end.
+        right: value at the right end, greater.
+        bottom: value on the floor.
+        top: value at the upper end, greater.
+    """
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    def x(self, value: float) -> float:
+        """Place of a value on the horizontal axis."""
+        return _LEFT + (value - self.left) / (self.right - self.left) * (_RIGHT - _LEFT)
+
+    def y(self, value: float) -> float:
+        """Place of a value on the vertical axis."""
+        return _FLOOR - (value - self.bottom) / (self.top - self.bottom) * (_FLOOR - _TOP)
+
+
+def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
+    """Give two to seven round numbers, evenly spaced, of which the first is not above `low`, the last not below `high`.
+
+    Args:
+        low: finite.
+        high: finite, not below `low`.
+        whole: no fractions between them.
+    """
+    span = (high - low) or abs(high) or 1.0
+    magnitude = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(magnitude * nice for nice in (1, 2, 2.5, 5, 10) if span / (magnitude * nice) <= 5)
+    if whole:
+        step = max(1, math.ceil(step))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(number * step, 12) for number in range(first, max(last, first + 1) + 1)]
+
+
+def chart(
+    title: str,
+    description: str,
+    area: Area,
+    content: str,
+    *,
+    across: Sequence[float],
+    up: Sequence[float],
+    axis: str,
+) -> str:
+    """Return a <figure> with its axes around the content.
+
+    Args:
+        title: above it, and its name for those who cannot see it.
+        description: what it shows, in a sentence with its numbers.
+        area: where the content was placed.
+        content: SVG.
+        across: ticks of the horizontal axis.
+        up: ticks of the vertical axis.
+        axis: what the horizontal one measures.
+    """
+    rows = "".join(
+        f'<path class="grid" d="M{_LEFT} {area.y(value):.1f}H{_RIGHT}"/>'
+        f'<text class="count" x="{_LEFT - 6}" y="{area.y(value) + 4:.1f}">{value:,g}</text>\n'
+        for value in up
+    )
+    columns = "".join(
+        f'<path class="grid" d="M{area.x(value):.1f} {_FLOOR}v5"/>'
+        f'<text class="tick" x="{area.x(value):.1f}" y="{_FLOOR + 18}">{value:,g}</text>\n'
+        for value in across
+    )
+    return f"""<figure>
+<figcaption>{escape(title)}</figcaption>
+<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">
+<desc>{escape(description)}</desc>
+{rows}{columns}{content}<path class="axis" d="M{_LEFT} {_FLOOR}H{_RIGHT}"/>
+<text class="tick" x="{(_LEFT + _RIGHT) / 2}" y="{_FLOOR + 36}">{escape(axis)}</text>
+</svg>
+</figure>
+"""
+
+
+def legend(names: Sequence[str]) -> str:
+    """Return the names of series with samples of their lines, side by side above the area."""
+    entries, x = "", float(_LEFT)
+    for number, name in enumerate(names):
+        entries += (
+            f'<g class="{series(number)}"><path class="line" d="M{x:.1f} 14h18"/>'
+            f'<text class="series" x="{x + 23:.1f}" y="18">{escape(name)}</text></g>\n'
+        )
+        x += 23 + _CHARACTER * len(name) + 12
+    return entries
+
+
+def series(number: int) -> str:
+    """Return the class of a series, which gives it a colour and a kind of line."""
+    return f"series-{number % _SERIES} line-{number % (_SERIES + 1)}"
+
+
+def hover(area: Area, left: float, right: float, words: str) -> str:
+    """Return a strip, as high as the area and not seen, that tells a pointer what is there."""
+    start, end = max(area.x(left), _LEFT), min(area.x(right), _RIGHT)
+    size = f'x="{start:.1f}" y="{_TOP}" width="{max(end - start, 1):.1f}" height="{_FLOOR - _TOP}"'
+    return f'<rect class="hover" {size}><title>{escape(words)}</title></rect>\n'
