@@ -1,0 +1,64 @@
+"""What each ingredient of the recipe `strong` is worth: strong whole, without each, with what was left out, and poster.
+
+    python benchmarks/ablation.py VeRi
+    python benchmarks/ablation.py data --backbone resnet18 --weights none --image-size 96 --epochs 15 --batch 8x4
+
+Runs as benchmarks/poster_table.py does. In the table of differences, a number below 0 beside "without" says that the
+ingredient helps, and one above 0 beside "with" that it should be taken in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comparison import compare
+from score_tables import difference_table, score_table
+from trials import Method, Trials
+
+WHOLE = "strong"
+
+# Every setting in which strong differs from poster, set back to poster's.
+SET_BACK: dict[str, tuple[str, ...]] = {
+    "without GeM": ("pooling=max",),
+    "without BNNeck": ("bnneck=false",),
+    "without last stride 1": ("last_stride=2",),
+    "without label smoothing": ("label_smoothing=0",),
+    "without auto-augmentation": ("auto_augment=0",),
+    "with colour jitter": ("colour_jitter=0.5",),
+    "without cameras in sampling": ("sampling=random",),
+    "without frozen epochs": ("frozen_epochs=0",),
+    "without average of weights": ("average_decay=0",),
+}
+
+# What strong shares with poster, and what it does without.
+OTHERS: dict[str, tuple[str, ...]] = {
+    "without random erasing": ("erasing=0",),
+    "with CosFace": ("identity_loss=cosface",),
+    "with circle loss": ("identity_loss=circle",),
+    "with memory of past batches": ("memory_size=1024",),
+    "with soft-margin triplet for RLL": ("loss=triplet", "soft_margin=true"),
+}
+
+
+def methods() -> tuple[Method, ...]:
+    """Give strong, its variants, and poster."""
+    strong = ("--recipe", "strong")
+    variants = (
+        Method(name, (*strong, *(word for setting in settings for word in ("--set", setting))))
+        for name, settings in (SET_BACK | OTHERS).items()
+    )
+    return Method(WHOLE, strong), *variants, Method("poster", ("--recipe", "poster"))
+
+
+def main() -> None:
+    """Train and measure what is missing, then print the tables."""
+    compare(Path(__file__), __doc__, methods(), as_markdown)
+
+
+def as_markdown(trials: Trials) -> str:
+    """Give the scores and their differences to the whole recipe."""
+    return "\n".join([score_table(trials, ("mAP", "R-1")), difference_table(trials, WHOLE)])
+
+
+if __name__ == "__main__":
+    main()

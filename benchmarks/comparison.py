@@ -1,0 +1,106 @@
+"""What the scripts that compare ways of training share: their command line, and the files they leave."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from score_tables import summary
+from trials import Bench, Method, Trials, data_digest, run_trials
+
+from reid.runtime.errors import ReidError
+from reid.runtime.storage import atomic_write
+
+__all__ = ["compare"]
+
+BUDGET = ("backbone", "weights", "image-size", "epochs", "batch")
+
+
+def compare(
+    script: Path, help_text: str | None, methods: Sequence[Method], as_markdown: Callable[[Trials], str]
+) -> None:
+    """Be a script's `main`: run the trials that are missing, print the tables, and leave OUTPUT.md and OUTPUT.json.
+
+    Args:
+        script: its file, whose name is that of the results.
+        help_text: what `--help` says.
+        methods: what is compared.
+        as_markdown: all finished trials -> the tables.
+    """
+    options = _parser(script.stem, help_text).parse_args()
+    bench = Bench(options.data, options.work, _budget(options))
+    try:
+        surroundings = _surroundings(script.name, bench, options.seeds)
+
+        def page(trials: Trials) -> str:
+            return f"{_caption(surroundings['command'], trials, options.seeds)}\n{as_markdown(trials)}"
+
+        def write(trials: Trials) -> None:
+            _write(options.output, page(trials), surroundings | {"methods": _as_json(trials)})
+
+        print(page(run_trials(methods, options.seeds, bench, write)), end="")
+    except ReidError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # the commands had the same signal, and go on from what they left
+
+
+def _parser(name: str, help_text: str | None) -> argparse.ArgumentParser:
+    output, work = f"benchmarks/results/{name}", f"runs/{name.replace('_', '-')}"
+    parser = argparse.ArgumentParser(description=help_text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of a data set")
+    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), help="comma-separated [default: 0,1,2]")
+    parser.add_argument("--output", type=Path, default=Path(output), help=f"without .md and .json [default: {output}]")
+    parser.add_argument("--work", type=Path, default=Path(work), help=f"folder of the trials [default: {work}]")
+    given = parser.add_argument_group("budget, given to every reid-train; its own defaults where left out")
+    for option in BUDGET:
+        given.add_argument(f"--{option}")
+    return parser
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds = text.split(",")
+    if not all(seed.isdecimal() for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different seeds, such as 0,1,2")
+    return tuple(map(int, seeds))
+
+
+def _budget(options: argparse.Namespace) -> tuple[str, ...]:
+    given = {option: getattr(options, option.replace("-", "_")) for option in BUDGET}
+    return tuple(word for option, value in given.items() if value is not None for word in (f"--{option}", value))
+
+
+def _surroundings(script: str, bench: Bench, seeds: Sequence[int]) -> dict[str, Any]:
+    """Give what a result depends on besides the methods, and the command that repeats it."""
+    words = [bench.data.resolve().name, "--seeds", ",".join(map(str, seeds)), *bench.budget]
+    return {
+        "command": shlex.join(["python", f"benchmarks/{script}", *words]),
+        "data": data_digest(bench.data),
+        "cores": os.cpu_count(),
+        "versions": {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in ("reid", "torch", "timm")},
+    }
+
+
+def _caption(command: str, trials: Trials, seeds: Sequence[int]) -> str:
+    done, total = sum(map(len, trials.values())), len(trials) * len(seeds)
+    listed = ", ".join(map(str, seeds))
+    return f"`{command}`: percent, mean ± sample standard deviation over seeds {listed}; {done} of {total} trials.\n"
+
+
+def _as_json(trials: Trials) -> dict[str, Any]:
+    return {name: {"summary": summary(of_method), "trials": of_method} for name, of_method in trials.items()}
+
+
+def _write(output: Path, markdown: str, result: Mapping[str, Any]) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(output.with_name(f"{output.name}.md"), markdown.encode())
+    atomic_write(output.with_name(f"{output.name}.json"), (json.dumps(result, indent=2) + "\n").encode())
