@@ -1,1 +1,1 @@
-"""Ranges and sensitivity of a graph's tensors, for INT8; nothing here yet. Never imports torch."""
+"""INT8: what to calibrate on, ranges per tensor, Q/DQ pairs, sensitivity per layer, and the search for the mix."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
+
+from reid.calibration.shapes import tensor_types
+from reid.runtime.errors import ModelError
 
 __all__ = ["float_tensors", "run_with_intermediates"]
 
@@ -17,29 +20,39 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 def float_tensors(model: ModelProto) -> dict[str, int]:
     """Give the element type, FLOAT or FLOAT16, of every such tensor that a node makes."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    known = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)}
+    known = {name: found.kind for name, found in tensor_types(model).items()}
     made = [name for node in model.graph.node for name in node.output]
     return {name: known[name] for name in made if known.get(name) in _FLOATS}
 
 
 def run_with_intermediates(
-    graph: Path, frames: NDArray[np.uint8], *, batch_size: int = 4
+    graph: Path,
+    frames: NDArray[np.uint8] | Iterable[NDArray[np.uint8]],
+    *,
+    batch_size: int = 4,
+    only: Set[str] | None = None,
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Run a graph on the CPU and give each float tensor that a node makes, batch after batch.
 
     Args:
         graph: of export_graph, or made from one.
-        frames: uint8 [n, 3, H, W].
-        batch_size: frames at a time, which bounds the memory.
+        frames: uint8 [n, 3, H, W], or batches of this shape, taken lazily and run as they are.
+        batch_size: of an array's frames at a time, which bounds the memory.
+        only: the tensors to give; None for all.
 
     Yields:
-        The tensor's name and its values for one batch, as float32.
+        The tensor's name and its values for one batch, as float32; all of one batch before the next is taken.
+
+    Raises:
+        ModelError: the graph makes no such tensor as `only` names.
     """
     import onnxruntime
 
     model = onnx.load(graph)
     tensors = float_tensors(model)
+    if unknown := sorted((only or set()) - tensors.keys()):
+        raise ModelError(f"{graph} makes no float tensor {unknown[0]!r}; the names are not of this graph")
+    tensors = {name: kind for name, kind in tensors.items() if only is None or name in only}
     outputs = {output.name for output in model.graph.output}
     model.graph.output.extend(
         helper.make_tensor_value_info(name, kind, None) for name, kind in tensors.items() if name not in outputs
@@ -49,8 +62,11 @@ def run_with_intermediates(
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
     )
-    for start in range(0, len(frames), batch_size):
-        batch = frames[start : start + batch_size]
+    for batch in _in_batches(frames, batch_size) if isinstance(frames, np.ndarray) else frames:
         feeds = {"frames": batch, "pooling": np.eye(len(batch), dtype=np.float32)}
         for name, values in zip(tensors, session.run(list(tensors), feeds), strict=True):
-            yield name, values.astype(np.float32)
+            yield name, values.astype(np.float32, copy=False)
+
+
+def _in_batches(frames: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
+    return (frames[start : start + size] for start in range(0, len(frames), size))

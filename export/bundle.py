@@ -5,17 +5,24 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from reid.calibration.scales import ScaleFile
 from reid.export.graph import OPSET, export_graph
 from reid.export.half import write_half_graph
+from reid.export.int8 import INT8_FILE, SCALES_FILE, Int8Record, Int8Request, held_out_data, write_int8_graph
+from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record, write_trained_int8_graph
+from reid.export.verification.gate import embed_reference
+from reid.export.verification.judge import Judge
 from reid.export.verification.records import VERIFICATION_FILE, Tolerance, Verification
 from reid.export.verification.report import write_verification_report
 from reid.export.verification.verify import verify_graphs
+from reid.export.watcher import SILENT, Watcher
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, graph_file
 from reid.runtime.datasets.dataset import Dataset
 from reid.runtime.errors import GateError, ModelError
@@ -26,6 +33,7 @@ from reid.runtime.sessions.session import Session
 from reid.runtime.storage import atomic_directory, sha256_of
 from reid.train.checkpoint import Checkpoint
 from reid.train.session import TorchSession
+from reid.train.session import best_device as best_torch_device
 
 __all__ = ["FP32_TOLERANCE", "REPORT_FILE", "Export", "rejected_folder", "write_bundle"]
 
@@ -44,11 +52,13 @@ class Export:
         card: the bundle's.
         largest_difference: of the FP32 graph's outputs to PyTorch's, on the reference crops.
         verification: every graph beside PyTorch.
+        int8: how the INT8 graph came about; None where there is none.
     """
 
     card: ModelCard
     largest_difference: float
     verification: Verification
+    int8: Int8Record | TrainedInt8Record | None = None
 
 
 def write_bundle(
@@ -56,10 +66,11 @@ def write_bundle(
     output: Path,
     *,
     half: bool = False,
+    int8: Int8Request | TrainedInt8 | None = None,
     data: Dataset | None = None,
     tolerance: Tolerance = DEFAULT_TOLERANCE,
     add: Callable[[Path, ModelCard, Verification], tuple[str, ...]] = lambda folder, card, verification: (),
-    on_frames: Callable[[int, int], None] = lambda done, total: None,
+    watcher: Watcher = SILENT,
 ) -> Export:
     """Write a bundle; it is whole or absent.
 
@@ -67,10 +78,12 @@ def write_bundle(
         checkpoint: the model.
         output: the bundle's folder; a bundle that is there is replaced.
         half: make the FP16 graph, too.
-        data: compare mAP and Rank-k on its queries and gallery; None compares the embeddings of the reference crops.
+        int8: make the FP16 graph and from it the INT8 graph, so.
+        data: compare mAP and Rank-k on its queries and gallery. Where it is None, INT8 is judged by training vehicles
+            that were held out, and FP32 and FP16 by these or by the embeddings of the reference crops alone.
         tolerance: how far a graph may fall below PyTorch.
         add: adds engines to the folder, once the graphs have passed, and says of each what it is.
-        on_frames: called with (frames embedded, frames in all).
+        watcher: is told how it goes.
 
     Raises:
         ReidError: `output` exists and is not a bundle.
@@ -82,24 +95,36 @@ def write_bundle(
     with atomic_directory(output, replaces=CARD_FILE) as folder:
         frames = _reference_frames(checkpoint)
         expected, difference = _write_fp32_graph(checkpoint, folder / graph_file("fp32"), frames)
+        searched = int8 if isinstance(int8, Int8Request) else None
+        judge = _judge(checkpoint, frames, expected, data, searched, tolerance, watcher)
         kept_in_fp32: dict[str, dict[str, float]] = {"fp32": {}}
-        if half:
+        if half or int8:
             kept = write_half_graph(folder / graph_file("fp32"), folder / graph_file("fp16"), frames)
             kept_in_fp32["fp16"] = kept
-        verification = verify_graphs(
-            checkpoint, folder, kept_in_fp32, frames, expected, data=data, tolerance=tolerance, on_frames=on_frames
-        )
+        verification = verify_graphs(checkpoint.card, folder, kept_in_fp32, judge, watcher)
+        found: tuple[Int8Record, ScaleFile] | None = None
+        record: Int8Record | TrainedInt8Record | None = None
+        if int8 and verification.passed:
+            if isinstance(int8, TrainedInt8):
+                record = _write_trained_int8(folder, int8)
+            else:
+                found = _write_int8(folder, checkpoint.card, int8, judge, watcher)
+                record = found[0]
+            more = verify_graphs(checkpoint.card, folder, {"int8": kept_in_fp32["fp16"]}, judge, watcher)
+            verification = verification.model_copy(update={"precisions": verification.precisions + more.precisions})
         if not verification.passed:
-            raise _rejection(verification, output)
+            raise _rejection(verification, output, found)
         card = checkpoint.card.model_copy(update={"opset": OPSET})
         verification = verification.model_copy(update={"engines": add(folder, card, verification)})
         _write_reference(folder, checkpoint, expected)
-        _write_verification(folder, verification)
+        _write_verification(folder, verification, found)
         card = _with_files(card, folder)
         (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
     if (rejected_folder(output) / VERIFICATION_FILE).is_file():  # of an attempt before this one
         shutil.rmtree(rejected_folder(output), ignore_errors=True)
-    return Export(card, difference, verification)
+    if searched and searched.journal:
+        searched.journal.unlink(missing_ok=True)
+    return Export(card, difference, verification, record)
 
 
 def rejected_folder(output: Path) -> Path:
@@ -140,20 +165,58 @@ def _compare(reference: Session, session: Session, frames: NDArray[np.uint8]) ->
     return expected[0], difference
 
 
-def _rejection(verification: Verification, output: Path) -> GateError:
+def _judge(
+    checkpoint: Checkpoint,
+    frames: NDArray[np.uint8],
+    expected: NDArray[np.float32],
+    data: Dataset | None,
+    int8: Int8Request | None,
+    tolerance: Tolerance,
+    watcher: Watcher,
+) -> Judge:
+    """Embed with PyTorch what graphs are compared on."""
+    vehicles: frozenset[str] = frozenset()
+    if data is None and int8 and (data := held_out_data(int8.data, checkpoint.card)):
+        vehicles = frozenset(str(image.vehicle) for image in data.gallery.images)
+    reference = None
+    if data is not None:
+        session = TorchSession(checkpoint.model, checkpoint.card, best_torch_device())
+        on_frames = partial(watcher.on_progress, f"embedding with {session.device}")
+        reference = embed_reference(session, data.query, data.gallery, on_frames=on_frames)
+    return Judge(data, reference, frames, expected, tolerance, vehicles)
+
+
+def _write_int8(
+    folder: Path, card: ModelCard, request: Int8Request, judge: Judge, watcher: Watcher
+) -> tuple[Int8Record, ScaleFile]:
+    fp32, fp16, int8 = (folder / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
+    record, scales = write_int8_graph(fp32, fp16, int8, card, request, judge, watcher)
+    (folder / INT8_FILE).write_text(record.model_dump_json(indent=2) + "\n")
+    scales.save(folder / SCALES_FILE)
+    return record, scales
+
+
+def _write_trained_int8(folder: Path, trained: TrainedInt8) -> TrainedInt8Record:
+    fp32, fp16, int8 = (folder / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
+    record = write_trained_int8_graph(fp32, fp16, int8, trained.quantisation)
+    (folder / INT8_FILE).write_text(record.model_dump_json(indent=2) + "\n")
+    return record
+
+
+def _rejection(verification: Verification, output: Path, int8: tuple[Int8Record, ScaleFile] | None) -> GateError:
     """Leave the report beside the bundle that is not written, and give the error that says so."""
     folder = rejected_folder(output)
     with atomic_directory(folder, replaces=VERIFICATION_FILE) as partial:
-        _write_verification(partial, verification)
+        _write_verification(partial, verification, int8)
     failures = [failure for precision in verification.precisions for failure in precision.failures]
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
     former = f" ({output} is a former one)" if output.exists() else ""
     return GateError(f"{failures[0]}{more}; no bundle was written{former}, see {folder / REPORT_FILE}")
 
 
-def _write_verification(folder: Path, verification: Verification) -> None:
+def _write_verification(folder: Path, verification: Verification, int8: tuple[Int8Record, ScaleFile] | None) -> None:
     (folder / VERIFICATION_FILE).write_text(verification.model_dump_json(indent=2) + "\n")
-    write_verification_report(folder / REPORT_FILE, verification, title="Verification")
+    write_verification_report(folder / REPORT_FILE, verification, title="Verification", int8=int8)
 
 
 def _write_reference(folder: Path, checkpoint: Checkpoint, embeddings: NDArray[np.float32]) -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid.runtime.commands.shell import Layout, application, note, note_problems, print_json, progress, run
+from reid.runtime.commands.shell import Layout, application, note, note_problems, print_json, progress, run, stages
 
 if TYPE_CHECKING:
     from reid.export.engines.steps import EngineOptions
+    from reid.export.int8 import Int8Record, Int8Request
+    from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record
     from reid.export.verification.records import ProtocolComparison, Tolerance, Verification
     from reid.runtime.datasets.dataset import Dataset
     from reid.runtime.model_card import ModelCard
@@ -22,6 +24,16 @@ if TYPE_CHECKING:
 app = application()
 
 _OUTPUT = Path("bundle")
+
+
+class Ranges(str, Enum):
+    """What --ranges takes."""
+
+    AUTO = "auto"
+    MAX = "max"
+    PERCENTILE = "percentile"
+    ENTROPY = "entropy"
+    MSE = "mse"
 
 
 class Engine(str, Enum):
@@ -39,6 +51,16 @@ def export(
     ] = Path("runs/latest"),
     output: Annotated[Path, typer.Option(help="Folder of the bundle.")] = _OUTPUT,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also make the FP16 graph, and its engine.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Also make the INT8 graph; needs --calibration.")] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="Data set whose training split INT8 is calibrated on.")
+    ] = None,
+    calibration_frames: Annotated[int, typer.Option(min=1, help="Frames to calibrate on.")] = 256,
+    ranges: Annotated[Ranges, typer.Option(help="How INT8 ranges are chosen; auto measures it.")] = Ranges.AUTO,
+    scales: Annotated[Path | None, typer.Option(metavar="FILE", help="Ranges from reid-calibrate, used again.")] = None,
+    calibrate_on_evaluation_data: Annotated[
+        bool, typer.Option("--calibrate-on-evaluation-data", help="Where there is no training split.")
+    ] = False,
     verify: Annotated[
         Path | None, typer.Option(metavar="DATA", help="Data set to compare mAP and Rank-k with PyTorch's on.")
     ] = None,
@@ -90,10 +112,17 @@ def export(
             )
         if output != _OUTPUT:
             raise typer.BadParameter(f"{model} is a bundle, and gets its engines itself: leave out --output")
-        result = _extend(model, fp16, flavour, options)
+        result = _extend(model, fp16, int8, flavour, options)
         output = model
     else:
-        result = _write(model, output, fp16, verify, layout, tolerance, flavour, options)
+        request = None
+        if not int8 and (calibration or scales):
+            raise typer.BadParameter("--calibration and --scales are for INT8: add --int8")
+        if int8:
+            request = _trained_int8(model, given=bool(calibration or scales)) or _int8_request(
+                calibration, layout, calibration_frames, ranges, scales, calibrate_on_evaluation_data, output
+            )
+        result = _write(model, output, fp16, request, verify, layout, tolerance, flavour, options)
     if triton is not None:
         result["triton"] = _write_triton(output, triton)
     if as_json:
@@ -124,10 +153,52 @@ def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -
     return read_tolerance(file)
 
 
+def _trained_int8(model: Path, *, given: bool) -> TrainedInt8 | None:
+    """Look into a checkpoint for the scales of `reid-train --qat`, with which none must be given."""
+    from reid.export.trained_int8 import TrainedInt8
+    from reid.train.checkpoint import load_checkpoint
+
+    quantisation = load_checkpoint(model).model.quantisation
+    if quantisation and given:
+        raise typer.BadParameter(f"{model} was trained with INT8 scales: leave out --calibration and --scales")
+    return TrainedInt8(quantisation) if quantisation else None
+
+
+def _int8_request(
+    calibration: Path | None,
+    layout: Layout | None,
+    frames: int,
+    ranges: Ranges,
+    scales: Path | None,
+    allow_evaluation_data: bool,
+    output: Path,
+) -> Int8Request:
+    from reid.calibration.ranges import METHODS
+    from reid.calibration.scales import ScaleFile
+    from reid.calibration.selection import open_calibration_data
+    from reid.export.int8 import Int8Request
+
+    if calibration is None:
+        raise typer.BadParameter("--int8 needs --calibration DATA, whose training split shows it what values occur")
+    data = open_calibration_data(
+        calibration, layout.value if layout else None, allow_evaluation_data=allow_evaluation_data
+    )
+    note_problems(data)
+    return Int8Request(
+        data=data,
+        frames=frames,
+        methods=METHODS if ranges is Ranges.AUTO else (ranges.value,),
+        scales=ScaleFile.load(scales) if scales else None,
+        journal=output.with_name(f"{output.name}.search.json"),
+        allow_evaluation_data=allow_evaluation_data,
+    )
+
+
 def _write(
     model: Path,
     output: Path,
     fp16: bool,
+    int8: Int8Request | TrainedInt8 | None,
     verify: Path | None,
     layout: Layout | None,
     tolerance: Tolerance,
@@ -135,6 +206,7 @@ def _write(
     options: EngineOptions,
 ) -> dict[str, Any]:
     from reid.export.bundle import write_bundle
+    from reid.export.watcher import Watcher
     from reid.runtime.datasets.layout import open_dataset
     from reid.train.checkpoint import load_checkpoint
 
@@ -147,11 +219,20 @@ def _write(
         kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
         return _build(folder, card, kept, flavour, options)
 
-    with progress("verifying") as on_frames:
+    with stages() as on_progress:
         export = write_bundle(
-            load_checkpoint(model), output, half=fp16, data=data, tolerance=tolerance, add=add, on_frames=on_frames
+            load_checkpoint(model),
+            output,
+            half=fp16,
+            int8=int8,
+            data=data,
+            tolerance=tolerance,
+            add=add,
+            watcher=Watcher(on_progress, note),
         )
-    if data is None:
+    if data is None and "layout" in export.verification.data:
+        note(f"note: judged on {export.verification.data['layout']}; --verify DATA judges on queries and gallery")
+    elif data is None:
         note("note: mAP and Rank-k were not verified, only embeddings of the reference crops; --verify DATA does both")
     _note_verification(export.verification)
     return {
@@ -159,6 +240,7 @@ def _write(
         "opset": export.card.opset,
         "fp32": {"largest_difference": export.largest_difference},
         "verification": _summary(export.verification),
+        **({"int8": _int8_summary(export.int8)} if export.int8 else {}),
         "engines": list(export.verification.engines),
     }
 
@@ -174,7 +256,24 @@ def _summary(verification: Verification) -> dict[str, Any]:
     return result
 
 
-def _extend(folder: Path, fp16: bool, flavour: Flavour | None, options: EngineOptions) -> dict[str, Any]:
+def _int8_summary(record: Int8Record | TrainedInt8Record) -> dict[str, Any]:
+    from reid.export.int8 import Int8Record
+
+    if not isinstance(record, Int8Record):
+        return record.model_dump(mode="json")
+    return {
+        "judged_on": record.judged_on,
+        "kept_in_fp16": list(record.kept_in_fp16),
+        "int8_share": record.int8_share,
+        "predicted_speedup": record.predicted_speedup,
+        "evaluations": [
+            {**evaluation.model_dump(mode="json"), "passed": evaluation.passed} for evaluation in record.evaluations
+        ],
+        "ranges": record.sensitivity.method_errors,
+    }
+
+
+def _extend(folder: Path, fp16: bool, int8: bool, flavour: Flavour | None, options: EngineOptions) -> dict[str, Any]:
     """Add engines to a bundle, on the device that they are for; needs no PyTorch."""
     from reid.export.verification.records import VERIFICATION_FILE, Verification
     from reid.runtime.bundle import Bundle
@@ -182,7 +281,7 @@ def _extend(folder: Path, fp16: bool, flavour: Flavour | None, options: EngineOp
     bundle = Bundle.open(folder)
     verification = Verification.model_validate_json((folder / VERIFICATION_FILE).read_bytes())
     kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
-    precisions = ("fp32", "fp16") if fp16 else ("fp32",)
+    precisions = ("fp32", *(["fp16"] if fp16 else []), *(["int8"] if int8 else []))
     _check_graphs(folder, precisions)
     engines = _build(folder, bundle.card, {precision: kept[precision] for precision in precisions}, flavour, options)
     return {"fingerprint": bundle.card.fingerprint, "engines": list(engines)}
@@ -233,7 +332,7 @@ def _build(
 
 def _build_command(precision: str, flavour: Flavour, options: EngineOptions) -> str:
     """Give the command line that builds an engine again, with BUNDLE where the bundle's path goes."""
-    words = ["reid-export", "BUNDLE", "--engine", flavour, *(["--fp16"] if precision == "fp16" else [])]
+    words = ["reid-export", "BUNDLE", "--engine", flavour, *([f"--{precision}"] if precision != "fp32" else [])]
     for one in options.profiles:
         words += ["--profile", ":".join(",".join(map(str, sizes)) for sizes in (one.frames, one.tracklets))]
     words += ["--workspace", str(options.workspace_mib), "--optimization-level", str(options.optimization_level)]

@@ -14,13 +14,14 @@ import torch
 
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
-from reid.runtime.sessions.onnxruntime import CARD_KEY
+from reid.runtime.sessions.graph import CARD_KEY
+from reid.train.architecture import ARCHITECTURE_KEY
 from reid.train.model import FusedReID, MultiLevelReID
 
 __all__ = ["OPSET", "export_graph"]
 
-OPSET = 18
-"""Has all that the graph needs, and is read by every TensorRT from 10 on."""
+OPSET = 19
+"""The first in which a Q/DQ pair may have an FP16 scale; read by every TensorRT from 10 on."""
 
 
 def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
@@ -51,12 +52,25 @@ def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
         raise ModelError(f"{card.backbone} cannot be exported to ONNX ({str(error).splitlines()[0]})") from error
     assert program is not None  # dynamo=True always gives one
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, {CARD_KEY: card.model_copy(update={"opset": OPSET}).model_dump_json()})
+    _forget_places(proto)
+    facts = {CARD_KEY: card.model_copy(update={"opset": OPSET}).model_dump_json()}
+    onnx.helper.set_model_props(proto, {**facts, ARCHITECTURE_KEY: model.architecture.to_json()})
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(f"the graph of {card.backbone} is not valid ONNX ({error})") from None
     onnx.save(proto, path)
+
+
+def _forget_places(proto: onnx.ModelProto) -> None:
+    """Drop what the exporter notes of this machine's files: a model's graph is the same wherever it is exported.
+
+    Scale files and engines know a graph by its hash, and a bundle tells nobody where it was made.
+    """
+    for node in proto.graph.node:
+        kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from reid.export.intermediates import float_tensors, run_with_intermediates
+from reid.calibration.intermediates import float_tensors, run_with_intermediates
 from reid.runtime.errors import ModelError
 
 __all__ = ["LIMIT", "write_half_graph"]

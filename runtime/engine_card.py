@@ -63,6 +63,7 @@ class LayerSummary(BaseModel):
         layers: precision -> count, of all layers.
         convolutions: precision -> count, of convolutions alone.
         fp32_convolutions: those in FP32, each by the names of the graph's nodes in it: "conv1 + relu1".
+        int8_convolutions: those that read INT8, likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +73,7 @@ class LayerSummary(BaseModel):
     layers: dict[str, int]
     convolutions: dict[str, int]
     fp32_convolutions: tuple[str, ...] = ()
+    int8_convolutions: tuple[str, ...] = ()
 
 
 class EngineCard(BaseModel):

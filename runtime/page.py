@@ -10,7 +10,10 @@ from reid.runtime.errors import DataError
 from reid.runtime.thumbnail import thumbnail
 from reid.runtime.tracklet import Frame
 
-__all__ = ["Pictures", "head", "mark", "terms"]
+__all__ = ["SECTIONS", "Pictures", "head", "mark", "terms"]
+
+SECTIONS = Path(__file__).with_name("sections.css")
+"""Style sheet of pages with sections, tables and charts."""
 
 _STYLE = Path(__file__).with_name("page.css")
 
@@ -55,8 +58,8 @@ class Pictures:
         return f'<symbol id="{name}" viewBox="{view}"><image {size} href="{small.uri}"/></symbol>'
 
 
-def head(title: str, style: Path) -> str:
-    """Return the page up to and with <body>, with the shared style sheet and then the page's own."""
+def head(title: str, *styles: Path) -> str:
+    """Return the page up to and with <body>, with the style sheet of all pages and then the page's own."""
     # The policy holds the browser to what the page promises: no script, and no request to anywhere.
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return f"""<!DOCTYPE html>
@@ -68,8 +71,7 @@ def head(title: str, style: Path) -> str:
 <meta name="color-scheme" content="light dark">
 <title>{escape(title)}</title>
 <style>
-{_STYLE.read_text(encoding="utf-8")}
-{style.read_text(encoding="utf-8")}</style>
+{"".join(style.read_text(encoding="utf-8") for style in (_STYLE, *styles))}</style>
 </head>
 <body>{_SYMBOLS}"""
 

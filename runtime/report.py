@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from reid.runtime.page import Pictures, head, mark, terms
-from reid.runtime.ranked_lists import Match, Ranking, Verdict, verdict
-from reid.runtime.tracklet import Tracklet
+from reid.runtime.cards import match_card, query_card, verdict_mark
+from reid.runtime.page import Pictures, head, terms
+from reid.runtime.ranked_lists import Ranking, Verdict, verdict
 
 __all__ = ["write_report"]
 
@@ -95,7 +95,7 @@ def _legend() -> str:
         Verdict.WRONG: "another vehicle",
         Verdict.SAME_CAMERA: "the same vehicle in the query's own camera, which evaluation leaves out",
     }
-    entries = (f'<span class="{v.value}">{_mark(v)}</span> {text}' for v, text in explained.items())
+    entries = (f'<span class="{v.value}">{verdict_mark(v)}</span> {text}' for v, text in explained.items())
     return f"<br>{', '.join(entries)}."
 
 
@@ -109,56 +109,10 @@ def _unreadable(names: Sequence[str]) -> str:
 
 def _row(number: int, ranking: Ranking, pictures: Pictures) -> str:
     missed = " missed" if ranking.first_verdict is Verdict.WRONG else ""
-    subject = _subject(number, ranking.query, pictures)
+    subject = query_card(f"query {number}", ranking.query, pictures)
     cards = "".join(
-        _match(rank, match, verdict(ranking.query, match.tracklet), pictures)
+        match_card(rank, match, verdict(ranking.query, match.tracklet), pictures)
         for rank, match in enumerate(ranking.matches, start=1)
     )
     matches = f"<ol>\n{cards}</ol>" if cards else '<p class="none">no matches</p>'
     return f'<article class="query{missed}" aria-label="query {number}">\n{subject}{matches}\n</article>\n'
-
-
-def _subject(number: int, query: Tracklet, pictures: Pictures) -> str:
-    return f"""<div class="card">
-<div class="frame">{_picture(query, f"query {number}: {query.id}", pictures)}{_count(query)}</div>
-<p class="rank"><b>Query {number}</b></p>
-{_caption(query)}
-</div>
-"""
-
-
-def _match(rank: int, match: Match, judged: Verdict, pictures: Pictures) -> str:
-    tracklet = match.tracklet
-    picture = _picture(tracklet, f"match {rank}: {tracklet.id}", pictures)
-    return f"""<li class="card {judged.value}">
-<div class="frame">{picture}{_mark(judged)}{_count(tracklet)}</div>
-<p class="rank"><b>{rank}</b><span>{match.score:.3f}</span></p>
-{_caption(tracklet)}
-</li>
-"""
-
-
-def _picture(tracklet: Tracklet, label: str, pictures: Pictures) -> str:
-    middle = tracklet.frames[len(tracklet.frames) // 2]
-    return pictures.draw(tracklet, middle, label)
-
-
-def _mark(judged: Verdict) -> str:
-    if judged is Verdict.UNKNOWN:
-        return ""
-    if judged is Verdict.SAME_CAMERA:
-        return '<span class="mark">same camera</span>'
-    return mark(judged.value)
-
-
-def _count(tracklet: Tracklet) -> str:
-    frames = len(tracklet.frames)
-    return f'<span class="count">{frames} frames</span>' if frames > 1 else ""
-
-
-def _caption(tracklet: Tracklet) -> str:
-    known = {"vehicle": tracklet.vehicle, "camera": tracklet.camera}
-    short = " · ".join(value for value in known.values() if value is not None)
-    full = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
-    origin = f'<p class="origin" title="{escape(full)}">{escape(short)}</p>\n' if short else ""
-    return f'{origin}<p class="name" title="{escape(tracklet.id)}">{escape(tracklet.id)}</p>'

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from headless_browser import NAMES, Browser
 
 # Read by OpenMP when PyTorch loads: spinning threads would fight with the loader's processes for few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -52,6 +53,16 @@ def run_main(
 
     yield run
     signal.signal(signal.SIGINT, handler)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    """Chromium; tests that need it are skipped where it is not installed, and fail in CI."""
+    program = Browser.find()
+    if program is None:
+        reason = f"none of {', '.join(NAMES)} is installed"
+        pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
+    return Browser(program, tmp_path_factory.mktemp("profile"))
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def build_engine(
     Raises:
         SessionError: the package is missing, there is no GPU where one is needed, or an option is not this flavour's.
         ModelError: the graph cannot be parsed or built; the message names the node or the builder's last error.
-        GateError: convolutions of an FP16 or INT8 engine run in FP32.
+        GateError: convolutions of an FP16 or INT8 engine run in FP32, or in FP16 where the graph has them in INT8.
     """
     build = Build(import_tensorrt(flavour), flavour, options, find_device(), BuildWatch(on_progress))
     plan, layers = build.run(graph, card, precision, frozenset(kept_in_fp32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,14 @@ from reid.runtime.errors import GateError
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
 
-__all__ = ["check_precision", "convolutions_of", "summarise_layers", "summarise_log", "summarise_network"]
+__all__ = [
+    "check_precision",
+    "convolutions_of",
+    "quantised_convolutions_of",
+    "summarise_layers",
+    "summarise_log",
+    "summarise_network",
+]
 
 # The first that matches: "UInt8" holds "Int8", and "BFloat16" holds "Float".
 _PRECISIONS = (
@@ -105,19 +112,37 @@ def _logged_layer(match: re.Match[str]) -> _Layer:
 
 def convolutions_of(network: trt.INetworkDefinition, api: ModuleType) -> frozenset[str]:
     """Names of a network's convolutions, which are those of the graph's nodes."""
-    layers = (network.get_layer(index) for index in range(network.num_layers))
-    return frozenset(layer.name for layer in layers if layer.type == api.LayerType.CONVOLUTION)
+    return frozenset(layer.name for layer in _layers_of(network) if layer.type == api.LayerType.CONVOLUTION)
+
+
+def quantised_convolutions_of(network: trt.INetworkDefinition, api: ModuleType) -> frozenset[str]:
+    """Names of the convolutions that the graph has in INT8: both what they read and their weights are dequantised."""
+    dequantised = _dequantised(network, api)
+    return frozenset(
+        layer.name
+        for layer in _layers_of(network)
+        if layer.type == api.LayerType.CONVOLUTION
+        and layer.num_inputs > 1
+        and all(layer.get_input(index).name in dequantised for index in (0, 1))
+    )
+
+
+def _layers_of(network: trt.INetworkDefinition) -> Iterator[trt.ILayer]:
+    return (network.get_layer(index) for index in range(network.num_layers))
+
+
+def _dequantised(network: trt.INetworkDefinition, api: ModuleType) -> frozenset[str]:
+    pairs = (layer for layer in _layers_of(network) if layer.type == api.LayerType.DEQUANTIZE)
+    return frozenset(layer.get_output(0).name for layer in pairs)
 
 
 def summarise_network(network: trt.INetworkDefinition, api: ModuleType) -> LayerSummary:
     """Summarise a parsed network. A convolution between Q/DQ pairs counts as INT8: TensorRT fuses the pairs into it."""
     layers: list[_Layer] = []
-    dequantised: set[str] = set()
-    for layer in (network.get_layer(index) for index in range(network.num_layers)):
+    dequantised = _dequantised(network, api)
+    for layer in _layers_of(network):
         inputs = [tensor for index in range(layer.num_inputs) if (tensor := layer.get_input(index)) is not None]
         outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
-        if layer.type == api.LayerType.DEQUANTIZE:
-            dequantised.update(tensor.name for tensor in outputs)
         types = tuple("int8" if tensor.name in dequantised else tensor.dtype.name for tensor in inputs)
         layers.append(_Layer(layer.name, layer.type.name, types, tuple(t.dtype.name for t in outputs), (layer.name,)))
     return _summary("network", layers, ())
@@ -132,17 +157,33 @@ def _summary(
     source: Literal["engine", "build log", "network"], layers: list[_Layer], nodes: Collection[str]
 ) -> LayerSummary:
     convolutions = [layer for layer in layers if layer.is_convolution(nodes)]
-    in_fp32 = [layer for layer in convolutions if layer.precision(True) == "fp32"]
+    names = {
+        precision: tuple(
+            " + ".join(layer.nodes) or layer.name for layer in convolutions if layer.precision(True) == precision
+        )
+        for precision in ("fp32", "int8")
+    }
     return LayerSummary(
         source=source,
         layers=dict(Counter(layer.precision(layer.is_convolution(nodes)) for layer in layers)),
         convolutions=dict(Counter(layer.precision(True) for layer in convolutions)),
-        fp32_convolutions=tuple(" + ".join(layer.nodes) or layer.name for layer in in_fp32),
+        fp32_convolutions=names["fp32"],
+        int8_convolutions=names["int8"],
     )
 
 
-def check_precision(summary: LayerSummary, precision: str, kept_in_fp32: frozenset[str]) -> None:
-    """Raise GateError where an engine below FP32 runs convolutions in FP32 that are not among `kept_in_fp32`."""
+def check_precision(
+    summary: LayerSummary, precision: str, kept_in_fp32: frozenset[str], quantised: frozenset[str] = frozenset()
+) -> None:
+    """Raise GateError where an engine runs convolutions otherwise than its graph says.
+
+    Args:
+        summary: of the engine's layers.
+        precision: of the graph.
+        kept_in_fp32: convolutions that may run in FP32 in an engine below it.
+        quantised: convolutions that must read INT8.
+    """
+    _check_int8(summary, quantised)
     unexpected = [name for name in summary.fp32_convolutions if kept_in_fp32.isdisjoint(name.split(" + "))]
     if precision == "fp32" or not unexpected:
         return
@@ -152,3 +193,13 @@ def check_precision(summary: LayerSummary, precision: str, kept_in_fp32: frozens
         f"{len(unexpected)} of {total} convolutions run in FP32 ({shown}), by the {summary.source}, in what should be "
         f"{precision}; precision comes from the graph: make it again with `reid-export --{precision}`"
     )
+
+
+def _check_int8(summary: LayerSummary, quantised: frozenset[str]) -> None:
+    reading_int8 = {node for names in summary.int8_convolutions for node in names.split(" + ")}
+    if missed := sorted(quantised - reading_int8):
+        shown = ", ".join(missed[:3]) + (", ..." if len(missed) > 3 else "")
+        raise GateError(
+            f"{len(missed)} of {len(quantised)} convolutions that are INT8 in the graph do not read INT8 ({shown}), by "
+            f"the {summary.source}: build with a higher --optimization-level, or another version of the builder"
+        )

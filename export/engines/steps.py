@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reid.export.engines.layers import (
     check_precision,
     convolutions_of,
+    quantised_convolutions_of,
     summarise_layers,
     summarise_log,
     summarise_network,
@@ -131,7 +132,8 @@ class Build:
         parser: trt.OnnxParser = self.api.OnnxParser(network, logger)  # owns weights: must outlive the build
         self._parse(parser, network, graph)
         planned = summarise_network(network, self.api)
-        check_precision(planned, precision, kept_in_fp32)  # before the minutes that a build can take
+        quantised = quantised_convolutions_of(network, self.api)
+        check_precision(planned, precision, kept_in_fp32, quantised)  # before the minutes that a build can take
         config = self._configure(builder, card)
         config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
@@ -141,7 +143,7 @@ class Build:
         self._save_timing_cache(config)
         content = bytes(plan)
         layers = self._inspect(content, logger, planned, convolutions_of(network, self.api))
-        check_precision(layers, precision, kept_in_fp32)
+        check_precision(layers, precision, kept_in_fp32, quantised)
         return content, layers
 
     def _strongly_typed(self) -> int:

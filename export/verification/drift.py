@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from reid.export.intermediates import float_tensors, run_with_intermediates
+from reid.calibration.intermediates import float_tensors, run_with_intermediates
 from reid.export.verification.records import LayerDrift
 from reid.runtime.errors import ModelError
 

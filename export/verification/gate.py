@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,59 +20,96 @@ from reid.runtime.model_card import Level
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Frame
 
-__all__ = ["MOST_WORST_QUERIES", "verify_embeddings", "verify_retrieval"]
+__all__ = ["MOST_WORST_QUERIES", "Reference", "compare_retrieval", "embed_reference", "verify_embeddings"]
 
 MOST_WORST_QUERIES = 12
 
 
-def verify_retrieval(
-    reference: Session,
-    candidates: Mapping[str, Session],
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """What candidates are held against: a data set's embeddings, and what they find.
+
+    Attributes:
+        query: queries and their own tracklets, as they were given.
+        gallery: gallery images and tracklets.
+        data: the embeddings of both.
+        ranked: by each protocol.
+        device: of the session that made them.
+    """
+
+    query: Split
+    gallery: Split
+    data: EmbeddedData
+    ranked: tuple[Ranked, ...]
+    device: str
+
+
+def embed_reference(
+    session: Session,
     query: Split,
     gallery: Split,
+    *,
+    protocols: Sequence[Protocol] = tuple(PROTOCOLS.values()),
+    on_frames: Callable[[int, int], None] = lambda done, total: None,
+) -> Reference:
+    """Embed queries and gallery with the reference, and rank by each protocol.
+
+    Args:
+        session: the reference.
+        query: queries and their own tracklets.
+        gallery: gallery images and tracklets.
+        protocols: what is ranked for what.
+        on_frames: called with (frames done, frames in all).
+
+    Raises:
+        DataError: the data does not serve a protocol.
+        ModelError: the embeddings cannot be ranked.
+    """
+    data = _embedded(session, query, gallery, on_frames)
+    ranked = tuple(rank(data, protocol) for protocol in protocols)
+    if problem := unusable(_stack(data, data.embeddings)):
+        raise ModelError(f"{session.device}: {problem}; train the model again")
+    return Reference(query, gallery, data, ranked, session.device)
+
+
+def compare_retrieval(
+    reference: Reference,
+    precision: str,
+    session: Session,
     tolerance: Tolerance,
     *,
     levels: Sequence[Level],
-    protocols: Sequence[Protocol] = tuple(PROTOCOLS.values()),
     on_frames: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[PrecisionVerification, ...]:
-    """Embed the same data with the reference and every candidate, and compare embeddings, metrics and matches.
+) -> PrecisionVerification:
+    """Embed the reference's data with a candidate, and compare embeddings, metrics and matches.
 
     Args:
-        reference: what the candidates are held against.
-        candidates: precision -> session.
-        query: queries and their own tracklets.
-        gallery: gallery images and tracklets.
-        tolerance: how far a candidate may fall.
+        reference: of embed_reference.
+        precision: the candidate's.
+        session: the candidate.
+        tolerance: how far it may fall.
         levels: of the model, in the order of their concatenation.
-        protocols: what is ranked for what.
-        on_frames: called with (frames done, frames in all), over all sessions together.
+        on_frames: called with (frames done, frames in all).
 
     Returns:
-        One verification a candidate, in their order, without `drift`. A candidate whose embeddings cannot be ranked
-        has a failure and no protocols.
+        Without `drift`. A candidate whose embeddings cannot be ranked has a failure and no protocols.
 
     Raises:
-        DataError: the data does not serve a protocol, or changed while it was read.
-        ModelError: the reference's embeddings cannot be ranked, or a candidate's have another size.
+        DataError: the data changed since the reference was embedded.
+        ModelError: the candidate's embeddings have another size.
     """
-    counters = [_counter(on_frames, run, len(candidates) + 1) for run in range(len(candidates) + 1)]
-    expected = _embedded(reference, query, gallery, counters[0])
-    ranked = [rank(expected, protocol) for protocol in protocols]
-    if problem := unusable(_stack(expected, expected.embeddings)):
-        raise ModelError(f"{reference.device}: {problem}; train the model again")
-    verified = []
-    for (precision, session), counter in zip(candidates.items(), counters[1:], strict=True):
-        actual = _embedded(session, query, gallery, counter)
-        _check_same_frames(expected, actual)
-        similarity = _frame_similarity(expected, actual, levels)
-        if problem := unusable(_stack(actual, actual.embeddings)):
-            verified.append(_broken(precision, session, similarity, problem))
-            continue
-        others = [rank(actual, protocol) for protocol in protocols]
-        verified.append(_compared(precision, session, similarity, ranked, others, tolerance))
+    expected = reference.data
+    actual = _embedded(session, reference.query, reference.gallery, on_frames)
+    _check_same_frames(expected, actual)
+    similarity = _frame_similarity(expected, actual, levels)
+    if problem := unusable(_stack(actual, actual.embeddings)):
+        verified = _broken(precision, session, similarity, problem)
+    else:
+        protocols = [PROTOCOLS[before.protocol] for before in reference.ranked]
+        ranked = [rank(actual, protocol) for protocol in protocols]
+        verified = _compared(precision, session, similarity, reference.ranked, ranked, tolerance)
     left_out = {"unreadable": expected.unreadable, "queries_left_out": expected.queries_left_out}
-    return tuple(one.model_copy(update=left_out) for one in verified)
+    return verified.model_copy(update=left_out)
 
 
 def verify_embeddings(
@@ -104,9 +142,10 @@ def verify_embeddings(
         if problem := unusable(embeddings):
             verified.append(_broken(precision, session, similarity, problem))
             continue
-        failures = similarity_failures(precision, similarity, tolerance)
+        own = tolerance.of(precision)
+        failures = similarity_failures(precision, similarity, own)
         # Where the frames are off, their sums are too: that would only say it twice.
-        failures = failures or pooling_failures(precision, similarity, tolerance, pooling @ expected, pooled)
+        failures = failures or pooling_failures(precision, similarity, own, pooling @ expected, pooled)
         verified.append(_verification(precision, session, similarity, failures))
     return tuple(verified)
 
@@ -114,10 +153,6 @@ def verify_embeddings(
 def _embedded(session: Session, query: Split, gallery: Split, on_frames: Callable[[int, int], None]) -> EmbeddedData:
     with np.errstate(invalid="ignore", over="ignore"):  # what overflows is a finding, and reported as one
         return embed_data(session, query, gallery, on_frames=on_frames)
-
-
-def _counter(on_frames: Callable[[int, int], None], run: int, runs: int) -> Callable[[int, int], None]:
-    return lambda done, total: on_frames(run * total + done, runs * total)
 
 
 def _run(
@@ -162,7 +197,7 @@ def _compared(
     comparisons = tuple(compare_rankings(before, after, tolerance) for before, after in pairs)
     lost = [query for before, after in pairs for query in worst_queries(before, after, MOST_WORST_QUERIES)]
     lost.sort(key=lambda query: query.average_precision[1] - query.average_precision[0])
-    failures = similarity_failures(precision, similarity, tolerance)
+    failures = similarity_failures(precision, similarity, tolerance.of(precision))
     failures += [
         failure for comparison in comparisons for failure in retrieval_failures(precision, comparison, tolerance)
     ]

@@ -71,7 +71,7 @@ def _panel(number: int, precision: PrecisionVerification, axis: _Axis, tolerance
 <text class="count" x="{_LEFT - 6}" y="{top + 4}">{highest:,}</text>
 <text class="count" x="{_LEFT - 6}" y="{floor + 4}">0</text>
 {bars}<path class="axis" d="M{_LEFT} {floor}H{_RIGHT}"/>
-{_limit(1 - required_similarity(similarity, tolerance), axis, top)}</g>
+{_limit(1 - required_similarity(similarity, tolerance.of(precision.precision)), axis, top)}</g>
 """
 
 

@@ -33,11 +33,17 @@ class Tolerance(_Record):
         rank: of R-1, R-5 and R-10, in points.
         similarity: smallest cosine similarity of an embedding to PyTorch's, where the model gives different frames 0
             on average; where it gives them more, the room left is less in proportion (`required_similarity`).
+        int8_similarity: the same for INT8, whose embeddings differ visibly while they find the same.
     """
 
     map: float = Field(default=0.5, ge=0, allow_inf_nan=False)
     rank: float = Field(default=0.5, ge=0, allow_inf_nan=False)
     similarity: float = Field(default=0.99, ge=-1, le=1)
+    int8_similarity: float = Field(default=0.9, ge=-1, le=1)
+
+    def of(self, precision: str) -> Tolerance:
+        """Give the tolerance with `similarity` as it is for a precision."""
+        return self.model_copy(update={"similarity": self.int8_similarity}) if precision == "int8" else self
 
 
 class LevelSimilarity(_Record):

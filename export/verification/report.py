@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from reid.export.int8_report import INT8_STYLE, int8_section
 from reid.export.verification.histogram import draw_histograms
 from reid.export.verification.records import (
     LayerDrift,
@@ -17,28 +19,40 @@ from reid.export.verification.records import (
     WorstQuery,
 )
 from reid.export.verification.similarity import furthest_level, required_similarity
-from reid.runtime.page import Pictures, head, mark, terms
+from reid.runtime.markup import number, scrolling, section, signed
+from reid.runtime.page import SECTIONS, Pictures, head, mark, terms
+
+if TYPE_CHECKING:
+    from reid.calibration.scales import ScaleFile
+    from reid.export.int8 import Int8Record
 
 __all__ = ["write_verification_report"]
 
 _STYLE = Path(__file__).with_name("report.css")
 
 
-def write_verification_report(path: Path, verification: Verification, *, title: str) -> None:
+def write_verification_report(
+    path: Path, verification: Verification, *, title: str, int8: tuple[Int8Record, ScaleFile] | None = None
+) -> None:
     """Write the page: the verdict in words, then what it rests on.
 
     Args:
         path: the .html file; its folder exists.
         verification: the records, of which every number on the page is one.
         title: the page's heading.
+        int8: how the INT8 graph came about, and the ranges that it was made with; None where there is none.
     """
-    sections = (_verdict, _metrics, _similarity, _kept_in_fp32, _drift, _worst_queries, _facts)
+
+    def search(verification: Verification) -> str:
+        return int8_section(*int8) if int8 else ""
+
+    sections = (_verdict, _metrics, _similarity, search, _kept_in_fp32, _drift, _worst_queries, _facts)
     # A file name that is no valid UTF-8 is shown with escapes, and does not fail the page.
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(head(title, _STYLE))
+        file.write(head(title, SECTIONS, _STYLE, INT8_STYLE))
         file.write(_bar(title, verification))
         file.write("<main>\n")
-        file.writelines(section(verification) for section in sections)
+        file.writelines(part(verification) for part in sections)
         file.write("</main>\n</body>\n</html>\n")
 
 
@@ -55,7 +69,9 @@ def _bar(title: str, verification: Verification) -> str:
 
 
 def _verdict(verification: Verification) -> str:
-    judged = "".join(_judgement(precision, verification.tolerance) for precision in verification.precisions)
+    judged = "".join(
+        _judgement(precision, verification.tolerance.of(precision.precision)) for precision in verification.precisions
+    )
     verdicts = f"<ul>\n{judged}</ul>\n" if judged else "<p>No precision was verified.</p>\n"
     return f'<section class="verdict">\n{verdicts}{_unverified(verification)}</section>\n'
 
@@ -109,7 +125,7 @@ def _margins(precision: PrecisionVerification, tolerance: Tolerance) -> Iterable
         fell = f"largest fall: {protocol.upper()} {name} by {-fall:.2f} points {allowed}"
         yield fell if round(fall, 2) < 0 else "no metric fell"
     for level in precision.similarity.levels[:1]:
-        required = required_similarity(precision.similarity, tolerance)
+        required = required_similarity(precision.similarity, tolerance.of(precision.precision))
         yield f"smallest cosine similarity: {level.minimum:.6f} (needs {required:.6f})"
 
 
@@ -142,7 +158,7 @@ def _metrics(verification: Verification) -> str:
     table = f"""<table class="metrics">
 <thead><tr><td></td>{head_cells}<th scope="col">first match changed</th></tr></thead>
 {groups}</table>"""
-    return _section("Retrieval", f"{guide}\n{_scrolling(table)}")
+    return section("Retrieval", f"{guide}\n{scrolling(table)}")
 
 
 def _protocol(verification: Verification, protocol: str, names: Sequence[str]) -> str:
@@ -154,7 +170,7 @@ def _protocol(verification: Verification, protocol: str, names: Sequence[str]) -
         if comparison.protocol == protocol
     ]
     first = compared[0][1]
-    reference = "".join(f"<td><b>{_number(first.reference.get(name))}</b></td>" for name in names)
+    reference = "".join(f"<td><b>{number(first.reference.get(name))}</b></td>" for name in names)
     rows = "".join(_comparison(precision, comparison, names) for precision, comparison in compared)
     return f"""<tbody>
 <tr><th class="group" scope="rowgroup" colspan="{len(names) + 2}">{escape(protocol.upper())}
@@ -173,12 +189,12 @@ def _comparison(precision: str, comparison: ProtocolComparison, names: Sequence[
 def _metric(comparison: ProtocolComparison, name: str) -> str:
     value, difference = comparison.candidate.get(name), comparison.difference.get(name)
     interval = comparison.interval.get(name)
-    apart = "" if difference is None else f" <span>{_signed(difference)}</span>"
-    between = "" if interval is None else f" <i>[{_signed(interval[0])}, {_signed(interval[1])}]</i>"
+    apart = "" if difference is None else f" <span>{signed(difference)}</span>"
+    between = "" if interval is None else f" <i>[{signed(interval[0])}, {signed(interval[1])}]</i>"
     judged, sign = "", ""
     if name in comparison.exceeded:
         judged, sign = ' class="wrong"', " " + mark("wrong", "outside tolerance")
-    return f"<td{judged}><b>{_number(value)}</b>{apart}{sign}{between}</td>"
+    return f"<td{judged}><b>{number(value)}</b>{apart}{sign}{between}</td>"
 
 
 # Similarity
@@ -194,13 +210,13 @@ def _similarity(verification: Verification) -> str:
 {groups}</table>"""
     guide = "Cosine similarity of each frame's embedding to PyTorch's: all levels together, and each alone."
     histograms = draw_histograms(verification.precisions, verification.tolerance)
-    content = f'<p class="guide">{guide}</p>\n<div class="beside">\n{_scrolling(table)}\n{histograms}</div>'
-    return _section("Similarity of embeddings", content)
+    content = f'<p class="guide">{guide}</p>\n<div class="beside">\n{scrolling(table)}\n{histograms}</div>'
+    return section("Similarity of embeddings", content)
 
 
 def _levels(precision: PrecisionVerification, tolerance: Tolerance) -> str:
     similarity = precision.similarity
-    required = required_similarity(similarity, tolerance)
+    required = required_similarity(similarity, tolerance.of(precision.precision))
     rows = "".join(_level(level, required) for level in similarity.levels)
     return f"""<tbody>
 <tr><th class="group" scope="rowgroup" colspan="4">{escape(precision.precision)}
@@ -227,7 +243,7 @@ def _kept_in_fp32(verification: Verification) -> str:
     reduced = [precision for precision in verification.precisions if precision.precision != "fp32"]
     if not reduced:
         return ""
-    return _section("Layers kept in FP32", "".join(_kept(precision) for precision in reduced))
+    return section("Layers kept in FP32", "".join(_kept(precision) for precision in reduced))
 
 
 def _kept(precision: PrecisionVerification) -> str:
@@ -245,7 +261,7 @@ def _kept(precision: PrecisionVerification) -> str:
 {rows}</tbody>
 </table>"""
     return (
-        f"<p><b>{name}</b> <i>these would overflow or come near it; FP16 ends at 65,504</i></p>\n{_scrolling(table)}\n"
+        f"<p><b>{name}</b> <i>these would overflow or come near it; FP16 ends at 65,504</i></p>\n{scrolling(table)}\n"
     )
 
 
@@ -253,7 +269,7 @@ def _drift(verification: Verification) -> str:
     drifted = [precision for precision in verification.precisions if precision.drift]
     if not drifted:
         return ""
-    return _section("Where it drifted", "".join(_drifted(precision) for precision in drifted))
+    return section("Where it drifted", "".join(_drifted(precision) for precision in drifted))
 
 
 def _drifted(precision: PrecisionVerification) -> str:
@@ -266,7 +282,7 @@ def _drifted(precision: PrecisionVerification) -> str:
 {rows}</tbody>
 </table>"""
     origin = f"{_first_layer(precision.drift)}{_furthest_level(precision)}"
-    return f"<p><b>{escape(precision.precision)}</b> {origin}</p>\n{_scrolling(table)}\n"
+    return f"<p><b>{escape(precision.precision)}</b> {origin}</p>\n{scrolling(table)}\n"
 
 
 def _first_layer(drift: Sequence[LayerDrift]) -> str:
@@ -312,7 +328,7 @@ def _worst_queries(verification: Verification) -> str:
     guide = """<p class="guide">The queries that lost the most average precision (AP), and their first matches
 before and after: {right} the same vehicle, {wrong} another vehicle.</p>"""
     right, wrong = (f'<span class="{name}">{mark(name)}</span>' for name in ("right", "wrong"))
-    return _section("Worst queries", guide.format(right=right, wrong=wrong) + f"\n{content}")
+    return section("Worst queries", guide.format(right=right, wrong=wrong) + f"\n{content}")
 
 
 def _query(query: WorstQuery, precision: str, pictures: Pictures) -> str:
@@ -321,7 +337,7 @@ def _query(query: WorstQuery, precision: str, pictures: Pictures) -> str:
     return f"""<article class="query" aria-label="{escape(f"{query.protocol.upper()} query {name}")}">
 <div class="card">
 <div class="frame">{pictures.draw(query.query, Path(query.query), f"query: {name}")}</div>
-<p class="rank"><b>{escape(query.protocol.upper())}</b><span>{_signed(after - before, 1)} AP</span></p>
+<p class="rank"><b>{escape(query.protocol.upper())}</b><span>{signed(after - before, 1)} AP</span></p>
 <p class="name" title="{escape(query.query)}">{escape(name)}</p>
 </div>
 <div class="rankings">
@@ -359,25 +375,8 @@ def _facts(verification: Verification) -> str:
         **{precision.precision: precision.session for precision in verification.precisions},
         "tolerance": f"mAP {tolerance.map:g}, Rank-k {tolerance.rank:g} points; similarity {tolerance.similarity:g}",
     }
+    if any(precision.precision == "int8" for precision in verification.precisions):
+        facts["tolerance"] += f", of INT8 {tolerance.int8_similarity:g}"
     facts |= {f"engine {number}": engine for number, engine in enumerate(verification.engines, start=1)}
     data = {key: f"{value:,}" if isinstance(value, int) else value for key, value in verification.data.items()}
-    return _section("Facts", f"{terms(facts)}\n{terms(data)}")
-
-
-def _section(heading: str, content: str) -> str:
-    return f"<section>\n<h2>{heading}</h2>\n{content}\n</section>\n"
-
-
-def _scrolling(table: str) -> str:
-    """Let a table that is too wide for the window scroll alone."""
-    return f'<div class="scrolling">\n{table}\n</div>'
-
-
-def _number(value: float | None) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.2f}"
-
-
-def _signed(points: float, digits: int = 2) -> str:
-    """Return the number with its sign, a true minus; what rounds to zero has none."""
-    text = f"{points:+.{digits}f}"
-    return text[1:] if not text.strip("+-0.") else text.replace("-", "\N{MINUS SIGN}")
+    return section("Facts", f"{terms(facts)}\n{terms(data)}")

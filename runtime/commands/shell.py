@@ -20,7 +20,7 @@ from reid.runtime.errors import ReidError
 if TYPE_CHECKING:
     from reid.runtime.datasets.dataset import Dataset
 
-__all__ = ["Layout", "application", "note", "note_problems", "print_json", "progress", "run"]
+__all__ = ["Layout", "application", "note", "note_problems", "print_json", "progress", "run", "stages"]
 
 _EXTRAS = {
     "torch": "train",
@@ -159,3 +159,18 @@ def progress(what: str, unit: str = "frames") -> Iterator[Callable[[int, int], N
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+@contextlib.contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one bar after another; yields a function of (what is done, done, total), which begins one for each name."""
+    with contextlib.ExitStack() as stack:
+        current: list[Any] = ["", None]
+
+        def update(what: str, done: int, total: int) -> None:
+            if what != current[0]:
+                stack.pop_all().close()
+                current[:] = what, stack.enter_context(progress(what, ""))
+            current[1](done, total)
+
+        yield update

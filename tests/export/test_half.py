@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
+from reid.calibration.intermediates import float_tensors, run_with_intermediates
 from reid.export.half import LIMIT, write_half_graph
-from reid.export.intermediates import float_tensors, run_with_intermediates
 from reid.runtime.bundle import graph_file
 
 

@@ -1,20 +1,14 @@
 """The page of ranked lists: read as text, and rendered by a real browser."""
 
 import base64
-import json
-import os
-import re
-import shutil
-import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from headless_browser import Browser
+from html_page import Page, assert_asks_nothing_of_the_network, assert_can_be_heard
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -23,7 +17,6 @@ from reid.runtime.ranked_lists import Match, Ranking
 from reid.runtime.report import write_report
 from reid.runtime.tracklet import Frame, Tracklet
 
-VOID_TAGS = {"br", "input", "meta"}
 FACTS = {"Model": "resnet50", "Session": "onnxruntime"}
 MAGENTA = (255, 0, 255)
 
@@ -52,47 +45,15 @@ def known_rankings() -> list[Ranking]:
     ]
 
 
-@dataclass
-class Page(HTMLParser):
-    """What a page holds; fails on a tag that is not balanced."""
-
-    html: str
-    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
-    text: str = ""
-    open_tags: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.feed(self.html)
-        self.close()
-        assert not self.open_tags
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID_TAGS:
-            self.open_tags.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open_tags.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def marks(self) -> list[list[str]]:
-        """The class of every match, a list per query."""
-        rows: list[list[str]] = []
-        for tag, attributes in self.tags:
-            if tag == "article":
-                rows.append([])
-            elif tag == "li" and rows:
-                rows[-1].append((attributes["class"] or "").removeprefix("card "))
-        return rows
+def marks(page: Page) -> list[list[str]]:
+    """The class of every match, a list per query."""
+    rows: list[list[str]] = []
+    for tag, attributes in page.tags:
+        if tag == "article":
+            rows.append([])
+        elif tag == "li" and rows:
+            rows[-1].append((attributes["class"] or "").removeprefix("card "))
+    return rows
 
 
 def write(path: Path, rankings: list[Ranking], **options: Any) -> str:  # noqa: ANN401 - write_report's own
@@ -122,7 +83,7 @@ def test_marks_are_those_of_a_naive_comparison(tmp_path: Path) -> None:
     rankings = known_rankings()
     expected = [[naive(r.query, m.tracklet) for m in r.matches] for r in rankings]
     page = page_of(tmp_path, rankings)
-    assert page.marks() == expected
+    assert marks(page) == expected
     assert {mark for row in expected for mark in row} == {"right", "wrong", "same-camera", "unknown"}
     # Not by colour alone; the legend names each of them once more.
     drawn = [use["href"] for use in page.all("use")]
@@ -133,7 +94,7 @@ def test_marks_are_those_of_a_naive_comparison(tmp_path: Path) -> None:
 
 def test_share_and_filter_agree_with_the_marks(tmp_path: Path) -> None:
     page = page_of(tmp_path, known_rankings())
-    firsts = [next((mark for mark in row if mark != "same-camera"), "unknown") for row in page.marks()]
+    firsts = [next((mark for mark in row if mark != "same-camera"), "unknown") for row in marks(page)]
     right, wrong = firsts.count("right"), firsts.count("wrong")
     assert right
     assert wrong
@@ -145,7 +106,7 @@ def test_share_and_filter_agree_with_the_marks(tmp_path: Path) -> None:
 
 def test_without_identities_nothing_is_judged(tmp_path: Path) -> None:
     page = page_of(tmp_path, [ranking(tracklet("q"), tracklet("a"), tracklet("b"))])
-    assert page.marks() == [["unknown", "unknown"]]
+    assert marks(page) == [["unknown", "unknown"]]
     assert "first match" not in page.text
     assert not page.all("input")
 
@@ -176,7 +137,7 @@ def test_unreadable_images_are_counted_and_named(tmp_path: Path) -> None:
 
 def test_a_query_without_matches_says_so(tmp_path: Path) -> None:
     page = page_of(tmp_path, [ranking(tracklet("q", "1", "a"))])
-    assert page.marks() == [[]]
+    assert marks(page) == [[]]
     assert "no matches" in page.text
 
 
@@ -249,89 +210,20 @@ def test_names_that_are_no_utf8_do_not_fail_the_page(tmp_path: Path) -> None:
 
 
 def test_the_page_asks_nothing_of_the_network(tmp_path: Path) -> None:
-    html = write(tmp_path / "report.html", known_rankings())
-    page = Page(html)
-    assert not re.search(r"https?:|//\w|@import|url\(", re.sub(r"data:[^\"]+", "", html))
-    assert not page.all("script") + page.all("link") + page.all("iframe")
-    links = [attributes[key] or "" for _, attributes in page.tags for key in ("src", "href") if key in attributes]
-    assert links
-    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in links)
+    assert_asks_nothing_of_the_network(write(tmp_path / "report.html", known_rankings()))
 
 
 def test_the_page_can_be_heard(tmp_path: Path) -> None:
-    page = page_of(tmp_path, known_rankings())
-    assert page.all("html") == [{"lang": "en"}]
-    drawings = [svg for svg in page.all("svg") if svg.get("aria-hidden") != "true"]
-    assert all(svg["role"] == "img" and svg["aria-label"] for svg in drawings)
+    assert_can_be_heard(write(tmp_path / "report.html", known_rankings()))
 
 
 # In a real browser
 
-# Made before the page's load event, which waits for them.
-PROBE = """
-<script>
-const errors = [];
-addEventListener("error", event => errors.push(event.message));
-addEventListener("securitypolicyviolation", event => errors.push(event.violatedDirective));
-const images = [...document.querySelectorAll("image")].map(element => {
-  const image = new Image();
-  image.src = element.href.baseVal;
-  return image;
-});
-addEventListener("load", () => {
-  const uses = [...document.querySelectorAll("use")];
-  const rows = [...document.querySelectorAll("article")];
-  document.title = JSON.stringify({
-    rows: rows.length,
-    visible: rows.filter(row => row.checkVisibility()).length,
-    images: images.length,
-    decoded: images.filter(image => image.complete && image.naturalWidth > 0).length,
-    dangling: uses.filter(use => !document.querySelector(use.href.baseVal)).length,
-    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-    scrolling: rows.filter(row => row.scrollWidth > row.clientWidth).length,
-    errors,
-  });
-});
-</script>
-"""
-
-Browser = Callable[..., str]
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
-    """Give a function that runs Chromium without a window and returns what it prints."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        reason = f"none of {', '.join(names)} is installed"
-        pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
-    profile = tmp_path_factory.mktemp("profile")
-    quiet = [f"--disable-{part}" for part in ("gpu", "quic", "background-networking", "component-update", "sync")]
-    common = [program, "--headless=new", "--no-sandbox", "--no-first-run", "--hide-scrollbars", *quiet]
-
-    def run(page: Path, *options: str) -> str:
-        command = [
-            *common,
-            f"--user-data-dir={profile}",
-            "--virtual-time-budget=5000",
-            *options,
-            page.as_uri(),
-        ]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-
-    return run
-
-
-def rendered(browser: Browser, html: str, path: Path, width: int) -> dict[str, Any]:
-    """Render a copy of the page that reports on itself in its title."""
-    allowed = html.replace("default-src 'none';", "default-src 'none'; script-src 'unsafe-inline';")
-    path.write_text(allowed.replace("</body>", PROBE + "</body>"), encoding="utf-8")
-    dom = browser(path, "--dump-dom", f"--window-size={width},900")
-    found = re.search("<title>(.*?)</title>", dom)
-    assert found is not None, dom[:2000]
-    report: dict[str, Any] = json.loads(found[1])
-    return report
+ROWS = {
+    "rows": 'all("article").length',
+    "visible": 'all("article").filter(row => row.checkVisibility()).length',
+    "scrolling": 'all("article").filter(row => row.scrollWidth > row.clientWidth).length',
+}
 
 
 def only_missed(html: str) -> str:
@@ -345,7 +237,7 @@ def test_a_browser_renders_all_rows_and_pictures(browser: Browser, tmp_path: Pat
     html = write(tmp_path / "report.html", known_rankings(), facts={"Model": long}, title=long, unreadable=[long])
     pictures = html.count("<image")
     assert pictures > 12
-    assert rendered(browser, html, tmp_path / "probe.html", width) == {
+    assert browser.probe(html, tmp_path / "probe.html", width, **ROWS) == {
         "rows": 12,
         "visible": 12,
         "images": pictures,
@@ -362,7 +254,7 @@ def test_a_browser_hides_what_the_filter_leaves_out(browser: Browser, tmp_path: 
     html = write(tmp_path / "report.html", known_rankings())
     missed = html.count('class="query missed"')
     assert 0 < missed < 12
-    assert rendered(browser, only_missed(html), tmp_path / "probe.html", 1280)["visible"] == missed
+    assert browser.probe(only_missed(html), tmp_path / "probe.html", 1280, **ROWS)["visible"] == missed
 
 
 @pytest.mark.browser
@@ -377,7 +269,7 @@ def test_a_picture_is_seen_though_the_row_that_holds_its_bytes_is_hidden(browser
 
     def magenta_pixels(page: Path) -> int:
         screenshot = tmp_path / "screenshot.png"
-        browser(page, f"--screenshot={screenshot}", "--window-size=1280,900")
+        browser.run(page, f"--screenshot={screenshot}", "--window-size=1280,900")
         image = np.asarray(cv2.imread(str(screenshot)), np.int16)
         return int((np.abs(image - MAGENTA[::-1]).max(axis=2) < 12).sum())
 

@@ -21,7 +21,8 @@ import reid.runtime.sessions.onnxruntime as backend
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ModelError
 from reid.runtime.self_check import SIMILARITY, check_session
-from reid.runtime.sessions.onnxruntime import CARD_KEY, OnnxRuntimeSession
+from reid.runtime.sessions.graph import CARD_KEY
+from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from reid.runtime.sessions.session import Session, open_session
 
 GRAPH = "model.fp32.onnx"

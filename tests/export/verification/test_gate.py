@@ -17,7 +17,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reid.export.verification.gate import MOST_WORST_QUERIES, verify_embeddings, verify_retrieval
+from reid.export.verification.gate import (
+    MOST_WORST_QUERIES,
+    compare_retrieval,
+    embed_reference,
+    verify_embeddings,
+)
 from reid.export.verification.records import PrecisionVerification, Tolerance
 from reid.runtime.bundle import Bundle
 from reid.runtime.datasets.dataset import Dataset
@@ -147,13 +152,10 @@ def frames(bundle: Path) -> NDArray[np.uint8]:
 def verify(
     reference: Session, dataset: Dataset, tolerance: Tolerance | None = None, **candidates: Session
 ) -> tuple[PrecisionVerification, ...]:
-    return verify_retrieval(
-        reference,
-        candidates,
-        dataset.query,
-        dataset.gallery,
-        tolerance or Tolerance(),
-        levels=reference.card.levels,
+    expected = embed_reference(reference, dataset.query, dataset.gallery)
+    return tuple(
+        compare_retrieval(expected, precision, session, tolerance or Tolerance(), levels=reference.card.levels)
+        for precision, session in candidates.items()
     )
 
 
@@ -298,22 +300,38 @@ def test_sums_that_are_wrong_are_caught_where_frames_are_right(
     assert_json_holds(found)
 
 
-def test_progress_runs_once_over_all_sessions(session: Session, dataset: Dataset) -> None:
+def test_progress_runs_over_all_frames_of_reference_and_candidate(session: Session, dataset: Dataset) -> None:
     calls: list[tuple[int, int]] = []
-    verify_retrieval(
+    expected = embed_reference(
         session,
-        {"a": Sabotaged(session), "b": Sabotaged(session)},
         dataset.query,
         dataset.gallery,
-        Tolerance(),
-        levels=session.card.levels,
         protocols=[PROTOCOLS["i2i"]],
         on_frames=lambda done, total: calls.append((done, total)),
     )
+    of_reference, calls = calls, []
+    compare_retrieval(
+        expected,
+        "fp16",
+        Sabotaged(session),
+        Tolerance(),
+        levels=session.card.levels,
+        on_frames=lambda done, total: calls.append((done, total)),
+    )
+    assert calls == of_reference
     done = [one for one, _ in calls]
     assert done == sorted(set(done))
     assert {total for _, total in calls} == {done[-1]}
-    assert done[-1] % 3 == 0
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_int8_embeddings_may_differ_more_while_they_find_the_same(
+    precision: str, session: Session, expected: NDArray[np.float32], frames: NDArray[np.uint8]
+) -> None:
+    tolerance = Tolerance(similarity=1, int8_similarity=-1)
+    candidate = Sabotaged(session, embedding=lambda one: -one)
+    (found,) = verify_embeddings(expected, {precision: candidate}, frames, tolerance, levels=session.card.levels)
+    assert bool(found.failures) == (precision == "fp16")
 
 
 def test_data_that_changes_between_two_sessions_is_told(session: Session, veri: Path, tmp_path: Path) -> None:

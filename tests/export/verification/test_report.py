@@ -1,19 +1,14 @@
 """The page of a verification: read as text, and rendered by a real browser."""
 
 import base64
-import json
-import os
-import re
-import shutil
-import subprocess
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from headless_browser import Browser
+from html_page import Page, assert_asks_nothing_of_the_network, assert_can_be_heard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +25,6 @@ from reid.export.verification.records import (
 from reid.export.verification.report import write_verification_report
 from reid.export.verification.similarity import EDGES
 
-VOID_TAGS = {"br", "input", "meta"}
 METRICS = ("mAP", "R-1", "R-5", "R-10")
 
 
@@ -126,55 +120,6 @@ def failing(folder: Path) -> Verification:
 # The page as text
 
 
-@dataclass
-class Page(HTMLParser):
-    """What a page holds; fails on a tag that is not balanced."""
-
-    html: str
-    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
-    text: str = ""
-    open_tags: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.feed(self.html)
-        self.close()
-        assert not self.open_tags
-        self.text = " ".join(self.text.split())
-        self.rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID_TAGS:
-            self.open_tags.append(tag)
-        if tag == "header":  # what is before it is not on the page
-            self.text = ""
-        elif tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open_tags.pop() == tag
-        self.text += " " * (tag == "dt")
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if {"td", "th"} & set(self.open_tags):
-            self.rows[-1][-1] += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def named(self, first: str) -> list[list[str]]:
-        """The cells behind each row's first one, of the rows that begin so."""
-        return [row[1:] for row in self.rows if row and row[0] == first]
-
-
 def write(folder: Path, record: Verification, title: str = "Verification") -> str:
     path = folder / "report.html"
     write_verification_report(path, record, title=title)
@@ -191,7 +136,7 @@ def points(value: float) -> str:
 
 
 def test_the_verdict_is_in_words(tmp_path: Path) -> None:
-    text = page_of(tmp_path, failing(tmp_path)).text
+    text = page_of(tmp_path, failing(tmp_path)).words
     assert text.startswith("Verification OUTSIDE tolerance fp32 is within tolerance on all protocols: I2I, I2T")
     assert "fp16 is OUTSIDE tolerance: I2I mAP fell 1.20 points (tolerance 0.50)" in text
     assert "i2i: mAP fell by 1.20 points the least similar is 0.95" in text  # less the name in the heading
@@ -199,22 +144,24 @@ def test_the_verdict_is_in_words(tmp_path: Path) -> None:
 
 
 def test_what_passed_says_how_near_it_came(tmp_path: Path) -> None:
-    text = page_of(tmp_path, verification(precision(protocols=(comparison(),)))).text
+    text = page_of(tmp_path, verification(precision(protocols=(comparison(),)))).words
     assert text.startswith("Verification within tolerance fp16 is within tolerance on I2I")
     assert "largest fall: I2I mAP by 0.02 points (tolerance 0.50)" in text
     assert "smallest cosine similarity: 0.999876 (needs 0.990000)" in text
     risen = precision(protocols=(comparison(falls=(-0.1, -0.2, 0.001, 0)),))
-    assert "no metric fell" in page_of(tmp_path, verification(risen)).text
+    assert "no metric fell" in page_of(tmp_path, verification(risen)).words
 
 
 def test_what_was_not_verified_is_said(tmp_path: Path) -> None:
     crops = precision(similarity=similarity(frames=32))
     page = page_of(tmp_path, verification(crops, retrieval=False))
     note = "mAP and Rank-k were not verified: embeddings of 32 reference crops only; give --verify DATA"
-    assert note in page.text
-    assert page.text.startswith("Verification embeddings within tolerance fp16 is within tolerance on embeddings alone")
-    assert "Retrieval" not in page.text
-    assert "not verified" not in page_of(tmp_path, failing(tmp_path)).text
+    assert note in page.words
+    assert page.words.startswith(
+        "Verification embeddings within tolerance fp16 is within tolerance on embeddings alone"
+    )
+    assert "Retrieval" not in page.words
+    assert "not verified" not in page_of(tmp_path, failing(tmp_path)).words
 
 
 def test_metrics_are_those_of_the_records(tmp_path: Path) -> None:
@@ -256,7 +203,7 @@ def test_a_precision_without_a_protocol_or_a_metric_is_shown(tmp_path: Path) -> 
     page = page_of(tmp_path, verification(precision("fp32", protocols=(whole,)), precision(failures=("NaN",))))
     assert len(page.named("fp32")) == 1
     assert not page.named("fp16")
-    assert "fp16 is OUTSIDE tolerance NaN" in page.text
+    assert "fp16 is OUTSIDE tolerance NaN" in page.words
 
 
 def test_similarities_are_those_of_the_records(tmp_path: Path) -> None:
@@ -264,7 +211,7 @@ def test_similarities_are_those_of_the_records(tmp_path: Path) -> None:
     for level in similarity().levels:
         values = (level.minimum, level.first_percentile, level.median)
         assert page.named(level.level) == [[f"{value:.6f}" for value in values]]
-    assert "fp16 1,678 frames, smallest needs 0.990000" in page.text
+    assert "fp16 1,678 frames, smallest needs 0.990000" in page.words
 
 
 def test_the_histogram_draws_every_count(tmp_path: Path) -> None:
@@ -277,9 +224,9 @@ def test_the_histogram_draws_every_count(tmp_path: Path) -> None:
     assert places == sorted(places)
     assert places[0] >= 52
     assert all(float(bar["x"] or 0) + float(bar["width"] or 0) <= 472 for bar in bars)
-    assert "frames: 1,670" in page.text
+    assert "frames: 1,670" in page.words
     for words in ("frames", "1 \N{MINUS SIGN} cosine similarity", "10⁻⁷", "10⁻¹"):
-        assert words in page.text
+        assert words in page.words
 
 
 def test_the_tolerance_is_a_line_among_the_counts(tmp_path: Path) -> None:
@@ -296,25 +243,25 @@ def test_without_counts_there_is_no_histogram(tmp_path: Path) -> None:
     empty = similarity().model_copy(update={"counts": (), "edges": ()})
     page = page_of(tmp_path, verification(precision(similarity=empty)))
     assert not [svg for svg in page.all("svg") if svg.get("class") == "histogram"]
-    assert "0.999876" in page.text
+    assert "0.999876" in page.words
 
 
 def test_layers_kept_in_fp32_are_named_with_the_largest_peak_first(tmp_path: Path) -> None:
     page = page_of(tmp_path, failing(tmp_path))
     assert [row for row in page.rows if row[0] in ("large", "small")] == [["large", "48,211"], ["small", "17,000"]]
-    assert "int8 none" in page.text
-    assert "fp32 none" not in page.text
+    assert "int8 none" in page.words
+    assert "fp32 none" not in page.words
 
 
 def test_drift_names_the_first_layer_and_the_level(tmp_path: Path) -> None:
     page = page_of(tmp_path, failing(tmp_path))
-    assert "fp16 first layer above 1 %: early (Conv at position 7); level furthest off: level4" in page.text
+    assert "fp16 first layer above 1 %: early (Conv at position 7); level furthest off: level4" in page.words
     drawn = [row for row in page.rows if row[0] in ("90", "7", "1")]
     assert drawn[0] == ["90", "late Conv late.weight", "", "42 %", "0.123", "4,321"]
     assert [row[1].split()[0] for row in drawn] == ["late", "early", "first"]
     widths = [rect["width"] for rect in page.all("rect") if (rect["width"] or "").endswith("%")]
     assert widths == ["100.0%", "3.1%", "0.1%"]
-    assert "drifted" not in page_of(tmp_path, verification(precision())).text
+    assert "drifted" not in page_of(tmp_path, verification(precision())).words
 
 
 @pytest.mark.parametrize(
@@ -327,17 +274,17 @@ def test_drift_names_the_first_layer_and_the_level(tmp_path: Path) -> None:
 )
 def test_drift_of_any_kind_is_shown(tmp_path: Path, layers: list[LayerDrift], said: str) -> None:
     page = page_of(tmp_path, verification(precision(drift=layers)))
-    assert said in page.text
-    assert ("12,345 not finite" in page.text) == (layers[0].not_finite > 0)
+    assert said in page.words
+    assert ("12,345 not finite" in page.words) == (layers[0].not_finite > 0)
 
 
 def test_worst_queries_show_right_and_wrong_before_and_after(tmp_path: Path) -> None:
     page = page_of(tmp_path, failing(tmp_path))
     cards = [item["class"] for item in page.all("li") if "card" in (item.get("class") or "")]
     assert cards == [f"card {judged}" for judged in ("right", "wrong", "wrong", "right", "wrong")]
-    assert "PyTorch, AP 92.3" in page.text
-    assert "fp16, AP 41.9" in page.text
-    assert "I2T \N{MINUS SIGN}50.5 AP".replace(" ", "") in page.text.replace(" ", "")
+    assert "PyTorch, AP 92.3" in page.words
+    assert "fp16, AP 41.9" in page.words
+    assert "I2T \N{MINUS SIGN}50.5 AP".replace(" ", "") in page.words.replace(" ", "")
     # Each of three files is embedded once, and drawn six times.
     images = page.all("image")
     assert len(images) == 3
@@ -354,18 +301,18 @@ def test_a_picture_that_is_gone_has_a_placeholder(tmp_path: Path) -> None:
     page = page_of(tmp_path, verification(precision(worst_queries=(gone,))))
     assert not page.all("image")
     assert "#no-picture" in [use["href"] for use in page.all("use")]
-    assert page.text.count("no matches") == 2
+    assert page.words.count("no matches") == 2
 
 
 def test_facts_are_those_of_the_record(tmp_path: Path) -> None:
-    text = page_of(tmp_path, failing(tmp_path)).text
+    text = page_of(tmp_path, failing(tmp_path)).words
     for fact in ("model 3f9c2a7be01d", "compared with torch CPU", "fp16 onnxruntime CPU", "images 11,579"):
         assert fact in text
     assert "mAP 0.5, Rank-k 0.5 points; similarity 0.99" in text
 
 
 def test_nothing_verified_is_no_pass(tmp_path: Path) -> None:
-    text = page_of(tmp_path, verification()).text
+    text = page_of(tmp_path, verification()).words
     assert text.startswith("Verification No precision was verified.")
     assert "within tolerance" not in text
 
@@ -420,86 +367,35 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     name = '"><img src=x onerror=alert(1)> & "quotes"'
     record = verification(precision(drift=(layer(name, 1, 0.5),), failures=(name,)))
     page = Page(write(tmp_path, record, title=name))
-    assert page.text.count(name) == 5  # the heading, the failure, the first layer, the layer, its weight
+    assert page.words.count(name) == 5  # the heading, the failure, the first layer, the layer, its weight
 
 
 def test_the_page_asks_nothing_of_the_network(tmp_path: Path) -> None:
-    html = write(tmp_path, failing(tmp_path))
-    page = Page(html)
-    assert not re.search(r"https?:|//\w|@import|url\(", re.sub(r"data:[^\"]+", "", html))
-    assert not page.all("script") + page.all("link") + page.all("iframe")
-    policies = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
-    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
-    links = [attributes[key] or "" for _, attributes in page.tags for key in ("src", "href") if key in attributes]
-    assert links
-    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in links)
+    assert_asks_nothing_of_the_network(write(tmp_path, failing(tmp_path)))
 
 
 def test_the_page_can_be_heard(tmp_path: Path) -> None:
-    page = page_of(tmp_path, failing(tmp_path))
-    assert page.all("html") == [{"lang": "en"}]
-    drawings = [svg for svg in page.all("svg") if svg.get("aria-hidden") != "true"]
-    assert all(svg["role"] == "img" and svg["aria-label"] for svg in drawings)
-    assert all(cell.get("scope") for cell in page.all("th"))
+    assert_can_be_heard(write(tmp_path, failing(tmp_path)))
 
 
 # In a real browser
 
-PROBE = """
-<script>
-const errors = [];
-addEventListener("error", event => errors.push(event.message));
-addEventListener("securitypolicyviolation", event => errors.push(event.violatedDirective));
-const images = [...document.querySelectorAll("image")].map(element => {
-  const image = new Image();
-  image.src = element.href.baseVal;
-  return image;
-});
-const box = selector => document.querySelector(selector).getBoundingClientRect();
-addEventListener("load", () => {
-  const uses = [...document.querySelectorAll("use")];
-  const histogram = box(".histogram");
-  const texts = [...document.querySelectorAll(".histogram text")].map(text => text.getBoundingClientRect());
-  document.title = JSON.stringify({
-    decoded: images.filter(image => image.complete && image.naturalWidth > 0).length,
-    dangling: uses.filter(use => !document.querySelector(use.href.baseVal)).length,
-    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-    outside: texts.filter(text => text.left < histogram.left || text.right > histogram.right).length,
-    verdictInSight: box(".verdict").bottom < innerHeight,
-    errors,
-  });
-});
-</script>
-"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        reason = f"none of {', '.join(names)} is installed"
-        pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
-    return program
-
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 500])
-def test_a_browser_renders_all_of_it(browser: str, tmp_path: Path, width: int) -> None:
+def test_a_browser_renders_all_of_it(browser: Browser, tmp_path: Path, width: int) -> None:
     record = failing(tmp_path)
     long = precision("fp16 engine", session="s" * 300, drift=(layer("n" * 300, 1, 0.5),), failures=("f" * 300,))
     html = write(tmp_path, verification(*record.precisions, long), title="t" * 200)
-    allowed = html.replace("default-src 'none';", "default-src 'none'; script-src 'unsafe-inline';")
-    page = tmp_path / "probe.html"
-    page.write_text(allowed.replace("</body>", PROBE + "</body>"), encoding="utf-8")
-    quiet = [f"--disable-{part}" for part in ("gpu", "quic", "background-networking", "component-update", "sync")]
-    command = [browser, "--headless=new", "--no-sandbox", "--no-first-run", "--hide-scrollbars", *quiet]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]
-    command += ["--dump-dom", f"--window-size={width},900", page.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    found = re.search("<title>(.*?)</title>", dom)
-    assert found is not None, dom[:2000]
-    assert json.loads(found[1]) == {
+    found = browser.probe(
+        html,
+        tmp_path / "probe.html",
+        width,
+        outside='outside(all(".histogram")[0])',
+        verdictInSight='box(all(".verdict")[0]).bottom < innerHeight',
+    )
+    assert found == {
+        "images": 3,
         "decoded": 3,
         "dangling": 0,
         "overflow": 0,

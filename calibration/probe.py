@@ -1,0 +1,130 @@
+"""What a change of a graph does to embeddings and mAP, measured on training vehicles that nothing is calibrated on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from reid.runtime.batching import batches
+from reid.runtime.embedding import normalise
+from reid.runtime.errors import DataError
+from reid.runtime.metrics import Labels, evaluate
+from reid.runtime.model_card import Preprocessing
+from reid.runtime.ranking import distance_rows
+from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession, best_device
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["Effect", "Probe", "choose_probe"]
+
+VEHICLES = 12
+IMAGES_PER_VEHICLE = 4
+
+_BATCH_SIZE = 8
+_OPPOSITE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a graph does that its reference does not.
+
+    Attributes:
+        error: mean of `1 - cosine similarity` to the reference's embeddings.
+        worst: the largest.
+        map_change: mAP minus the reference's, in points; each image is a query, all are the gallery. None where the
+            frames have no labels.
+    """
+
+    error: float
+    worst: float
+    map_change: float | None
+
+
+def choose_probe(images: Sequence[Tracklet], seed: int) -> tuple[Tracklet, ...]:
+    """Choose images of VEHICLES training vehicles, IMAGES_PER_VEHICLE each, over as many cameras as possible.
+
+    Fewer vehicles are taken where that would be more than a quarter of all, but at least two.
+    """
+    by_vehicle: dict[str, dict[str, list[Tracklet]]] = defaultdict(lambda: defaultdict(list))
+    for image in sorted(images, key=lambda one: one.id):
+        if image.vehicle is not None:
+            by_vehicle[image.vehicle][str(image.camera)].append(image)
+    random = np.random.default_rng(seed)
+    eligible = sorted(vehicle for vehicle, cameras in by_vehicle.items() if len(cameras) > 1)
+    wanted = min(VEHICLES, max(2, len(by_vehicle) // 4), len(eligible))
+    chosen = random.permutation(eligible)[:wanted].tolist()
+    return tuple(image for vehicle in chosen for image in _over_cameras(by_vehicle[vehicle], random))
+
+
+def _over_cameras(cameras: dict[str, list[Tracklet]], random: np.random.Generator) -> list[Tracklet]:
+    shuffled = [[images[index] for index in random.permutation(len(images))] for _, images in sorted(cameras.items())]
+    longest = max(map(len, shuffled))
+    rounds = [images[turn] for turn in range(longest) for images in shuffled if turn < len(images)]
+    return rounds[:IMAGES_PER_VEHICLE]
+
+
+class Probe:
+    """Frames with a reference graph's answers.
+
+    Args:
+        reference: the FP32 graph.
+        frames: uint8 [n, 3, H, W].
+        labels: vehicles and cameras of the frames; None where they are not known.
+    """
+
+    def __init__(self, reference: ModelProto, frames: NDArray[np.uint8], labels: Labels | None) -> None:
+        self._frames = frames
+        self._labels = labels
+        self._expected = _embed(reference, frames)
+        self._map = self._mean_average_precision(self._expected)
+
+    @classmethod
+    def of(cls, reference: ModelProto, preprocessing: Preprocessing, images: Sequence[Tracklet]) -> Probe:
+        """Read the images of choose_probe, or others; what cannot be read is left out.
+
+        Raises:
+            DataError: none of them can be read.
+        """
+        readable = [batch for batch in batches(images, preprocessing, batch_size=1) if len(batch.frames)]
+        if not readable:
+            raise DataError("no image to measure layers on can be read; `reid-data inspect` says what is there")
+        shown = [batch.arrivals[0].tracklet for batch in readable]
+        cameras: dict[str | None, set[str | None]] = defaultdict(set)
+        for image in shown:
+            cameras[image.vehicle].add(image.camera)
+        has_answers = any(vehicle and len(seen_by) > 1 for vehicle, seen_by in cameras.items())
+        labels = Labels([str(i.vehicle) for i in shown], [str(i.camera) for i in shown]) if has_answers else None
+        return cls(reference, np.concatenate([batch.frames for batch in readable]), labels)
+
+    def measure(self, graph: ModelProto) -> Effect:
+        """Embed the frames with another graph of the model, and compare; what is not finite is as far as can be."""
+        actual = _embed(graph, self._frames)
+        distances = np.full(len(actual), _OPPOSITE)
+        finite = np.isfinite(actual).all(axis=1)
+        difference = (actual[finite] - self._expected[finite]).astype(np.float64)
+        distances[finite] = np.einsum("nd,nd->n", difference, difference) / 2  # 1 - cosine of unit vectors
+        found = self._mean_average_precision(np.nan_to_num(actual))
+        change = None if found is None or self._map is None else found - self._map
+        return Effect(float(distances.mean()), float(distances.max()), change)
+
+    def _mean_average_precision(self, embeddings: NDArray[np.float32]) -> float | None:
+        if self._labels is None:
+            return None
+        unit = normalise(embeddings)
+        return float(evaluate(distance_rows(unit, unit), self._labels, self._labels).summary()["mAP"])
+
+
+def _embed(graph: ModelProto, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.onnx"
+        onnx.save(graph, path)
+        with OnnxRuntimeSession(path, best_device()) as session:
+            parts = [frames[start : start + _BATCH_SIZE] for start in range(0, len(frames), _BATCH_SIZE)]
+            return np.concatenate([session.run(part, np.eye(len(part), dtype=np.float32))[0] for part in parts])

@@ -1,0 +1,237 @@
+"""What a graph is calibrated on: frames of the training split, evenly over cameras and vehicles."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from reid.runtime.batching import batches
+from reid.runtime.datasets.dataset import Dataset, Split
+from reid.runtime.datasets.folders import SPLIT_FOLDERS
+from reid.runtime.datasets.layout import read_dataset
+from reid.runtime.datasets.plain import read_plain_folder
+from reid.runtime.errors import DataError
+from reid.runtime.imaging import read_frame
+from reid.runtime.model_card import Preprocessing
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["CalibrationFacts", "CalibrationSet", "open_calibration_data", "select_frames"]
+
+_EVALUATION_FOLDERS = frozenset({*SPLIT_FOLDERS["query"], *SPLIT_FOLDERS["gallery"]})
+_REMEDY = "give the data set's own folder, or allow it with --calibrate-on-evaluation-data"
+
+
+class CalibrationFacts(BaseModel):
+    """What a calibration set is, as scale file and bundle record it.
+
+    Attributes:
+        split: that the frames are from.
+        requested: frames asked for; more than `count` where there were not as many.
+        count: frames taken.
+        seed: of the choice.
+        cameras: frames of each camera.
+        vehicles: how many different ones, of those that are known.
+        unreadable: frames that were left out, because they could not be read.
+        names_sha256: of the names relative to the data set, sorted, each ended by a line feed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["train", "evaluation"]
+    requested: int = Field(gt=0)
+    count: int = Field(gt=0)
+    seed: int
+    cameras: dict[str, int]
+    vehicles: int = Field(ge=0)
+    unreadable: int = Field(ge=0)
+    names_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSet:
+    """Frames to calibrate on.
+
+    Attributes:
+        images: in the order of their choice, so that the first n are themselves spread evenly.
+        facts: about them.
+        unreadable: of each frame that was left out, its file and why.
+    """
+
+    images: tuple[Tracklet, ...]
+    facts: CalibrationFacts
+    unreadable: tuple[str, ...] = ()
+
+    def batches(self, preprocessing: Preprocessing, batch_size: int = 4) -> Iterator[NDArray[np.uint8]]:
+        """Decode and resize the frames as inference does, uint8 [n, 3, H, W] at a time, n up to `batch_size`.
+
+        Raises:
+            DataError: a frame can no longer be read.
+        """
+        for batch in batches(self.images, preprocessing, batch_size=batch_size):
+            if batch.unreadable:
+                raise DataError(f"{batch.unreadable[0].reason}; it was readable when the frames were chosen")
+            yield batch.frames
+
+
+def open_calibration_data(root: Path, layout: str | None = None, *, allow_evaluation_data: bool = False) -> Dataset:
+    """Read the data set that a graph is to be calibrated on.
+
+    Ranges fitted to the images that the model is judged by make the judgement too good, so these are refused.
+
+    Args:
+        root: the data set's folder.
+        layout: one of READERS; None to recognise it.
+        allow_evaluation_data: take a folder of queries or of gallery images, one without labels, and a data set without
+            training images. Such images are in the `gallery` of the result.
+
+    Raises:
+        DataError: as read_dataset, or there is no training split and `allow_evaluation_data` is false.
+    """
+    if _is_evaluation_folder(root):
+        if allow_evaluation_data:
+            return _as_gallery(root)
+        raise DataError(f"{root} is a folder of evaluation images; calibration needs the training split: {_REMEDY}")
+    dataset = read_dataset(root, layout)
+    if allow_evaluation_data and not _images(dataset, allow_evaluation_data):
+        return _as_gallery(root)
+    _check_split(dataset, allow_evaluation_data)
+    return dataset
+
+
+def select_frames(
+    dataset: Dataset,
+    count: int,
+    seed: int,
+    *,
+    exclude_vehicles: Set[str] = frozenset(),
+    allow_evaluation_data: bool = False,
+) -> CalibrationSet:
+    """Choose readable training images, as evenly as possible over the pairs of camera and vehicle.
+
+    No pair gives its second image before every pair gave one; among those, the camera with the fewest images is next,
+    then the vehicle with the fewest. The choice depends on names, labels and seed alone, and with the same seed a
+    smaller choice is the beginning of a larger one.
+
+    Args:
+        dataset: of open_calibration_data.
+        count: frames to choose; all are taken where there are no more, and the facts say so.
+        seed: of the choice among equals.
+        exclude_vehicles: vehicles to leave out, such as those held out to measure on.
+        allow_evaluation_data: as in open_calibration_data.
+
+    Raises:
+        DataError: nothing to choose from, nothing readable, or an image of a single colour.
+    """
+    _check_split(dataset, allow_evaluation_data)
+    images = [i for i in _images(dataset, allow_evaluation_data) if i.vehicle not in exclude_vehicles]
+    unreadable: list[str] = []
+    cells = {
+        cell: (image for image in members if _is_usable(image, unreadable))
+        for cell, members in _shuffled_cells(images, dataset.root, seed).items()
+    }
+    chosen = tuple(islice(_evenly(cells), max(count, 0)))
+    if not chosen:
+        cause = unreadable[0] if unreadable else f"{count} asked for, of {len(images)}"
+        raise DataError(f"{dataset.root}: no frame to calibrate on ({cause}); `reid-data inspect` says what is there")
+    facts = CalibrationFacts(
+        split="train" if dataset.train.images else "evaluation",
+        requested=count,
+        count=len(chosen),
+        seed=seed,
+        cameras=dict(sorted(Counter(_camera(image) for image in chosen).items())),
+        vehicles=len({image.vehicle for image in chosen} - {None}),
+        unreadable=len(unreadable),
+        names_sha256=_digest(_name(image, dataset.root) for image in chosen),
+    )
+    return CalibrationSet(chosen, facts, tuple(unreadable))
+
+
+def _is_evaluation_folder(root: Path) -> bool:
+    has_splits = any((root / name).is_dir() for names in SPLIT_FOLDERS.values() for name in names)
+    return not has_splits and not _EVALUATION_FOLDERS.isdisjoint({root.absolute().name, root.resolve().name})
+
+
+def _as_gallery(root: Path) -> Dataset:
+    frames = ((tracklet, frame) for tracklet in read_plain_folder(root) for frame in tracklet.frames)
+    images = tuple(Tracklet(str(frame), (frame,), tracklet.camera, tracklet.vehicle) for tracklet, frame in frames)
+    return Dataset("flat", root, Split(), Split(), Split(images))
+
+
+def _images(dataset: Dataset, allow_evaluation_data: bool) -> tuple[Tracklet, ...]:
+    if dataset.train.images or not allow_evaluation_data:
+        return dataset.train.images
+    return dataset.gallery.images or dataset.query.images
+
+
+def _check_split(dataset: Dataset, allow_evaluation_data: bool) -> None:
+    if not _images(dataset, allow_evaluation_data):
+        raise DataError(
+            f"{dataset.root} has no training images in layout {dataset.layout}; calibration needs the training split: "
+            f"{_REMEDY}"
+        )
+
+
+def _shuffled_cells(images: Sequence[Tracklet], root: Path, seed: int) -> dict[tuple[str, str], list[Tracklet]]:
+    """Group images by camera and vehicle, in an order that hangs on their names and the seed alone."""
+    by_name = sorted(images, key=lambda image: _name(image, root))
+    cells: dict[tuple[str, str], list[Tracklet]] = defaultdict(list)
+    for index in np.random.default_rng(seed).permutation(len(by_name)):
+        image = by_name[index]
+        cells[_camera(image), image.vehicle or ""].append(image)
+    return cells
+
+
+def _evenly(cells: Mapping[tuple[str, str], Iterator[Tracklet]]) -> Iterator[Tracklet]:
+    """Give all images, in an order of which every beginning is spread evenly."""
+    left = dict(cells)
+    cameras, vehicles = Counter[str](), Counter[str]()
+    while left:
+        waiting: dict[str, list[str]] = defaultdict(list)  # to give their image of this round: camera -> vehicles
+        for camera, vehicle in left:
+            waiting[camera].append(vehicle)
+        while waiting:
+            camera = min(waiting, key=cameras.__getitem__)
+            vehicle = min(waiting[camera], key=vehicles.__getitem__)
+            waiting[camera].remove(vehicle)
+            if not waiting[camera]:
+                del waiting[camera]
+            image = next(left[camera, vehicle], None)
+            if image is None:
+                del left[camera, vehicle]
+                continue
+            cameras[camera] += 1
+            vehicles[vehicle] += 1
+            yield image
+
+
+def _is_usable(image: Tracklet, unreadable: list[str]) -> bool:
+    try:
+        pixels = read_frame(image.frames[0])
+    except DataError as error:
+        unreadable.append(str(error))
+        return False
+    if (pixels == pixels[0, 0]).all():
+        raise DataError(f"{image.frames[0]} is of a single colour, which says nothing about ranges; remove the file")
+    return True
+
+
+def _camera(image: Tracklet) -> str:
+    return image.camera or "unknown"
+
+
+def _name(image: Tracklet, root: Path) -> str:
+    frame = image.frames[0]
+    return frame.relative_to(root).as_posix() if isinstance(frame, Path) else image.id
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()

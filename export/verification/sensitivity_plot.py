@@ -1,0 +1,145 @@
+"""The plot of what INT8 in each layer alone does to the embeddings: one SVG, a bar a layer, a logarithmic axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from html import escape
+from itertools import groupby
+
+from reid.calibration.sensitivity import LayerEffect
+
+__all__ = ["draw_sensitivity"]
+
+_WIDTH, _LEFT, _RIGHT = 960, 56, 952
+_TOP, _PANEL, _AXIS = 34, 220, 44
+_WIDEST = 28.0
+_MOST_DECADES = 7
+_CHARACTER = 6.2
+"""Width of a letter on the axis, roughly."""
+_NAMED_WORST = 3
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+_KINDS = {"Conv": "weighted", "Gemm": "weighted", "MatMul": "weighted", "Add": "addition"}
+_LEGEND = {"weighted": "convolution, matrix product", "addition": "residual addition", "pooling": "pooling"}
+
+
+def draw_sensitivity(layers: Sequence[LayerEffect], kept_in_fp16: Collection[str] = ()) -> str:
+    """Draw each layer's error in the order of execution.
+
+    Kinds differ in width and outline as well as in colour, so that they can be told apart on any paper.
+
+    Args:
+        layers: in the order of execution.
+        kept_in_fp16: names of the layers that get a mark.
+
+    Returns:
+        An <svg>, empty where no layer has an error.
+    """
+    if not any(layer.error > 0 for layer in layers):
+        return ""
+    axis = _Axis([layer.error for layer in layers])
+    slot = min((_RIGHT - _LEFT) / len(layers), 2 * _WIDEST)
+    bars = "".join(_bar(layer, _LEFT + slot * index, slot, axis) for index, layer in enumerate(layers))
+    kept = "".join(
+        _mark(_LEFT + slot * (index + 0.5), axis(layer.error) - 8)
+        for index, layer in enumerate(layers)
+        if layer.layer in kept_in_fp16
+    )
+    return f"""<svg class="sensitivity" viewBox="0 0 {_WIDTH} {_TOP + _PANEL + _AXIS}" role="img"
+aria-label="{escape(_label(layers))}">
+{_ticks(axis)}{_parts(layers, slot)}{bars}{kept}<path class="axis" d="M{_LEFT} {_TOP + _PANEL}H{_RIGHT}"/>
+{_legend(layers, bool(kept))}</svg>
+"""
+
+
+def _label(layers: Sequence[LayerEffect]) -> str:
+    worst = sorted(layers, key=lambda layer: -layer.error)[:_NAMED_WORST]
+    named = ", ".join(f"{layer.layer} {layer.error:.2e}" for layer in worst)
+    return f"error of each of {len(layers)} layers in INT8 alone, in the order of execution; largest: {named}"
+
+
+class _Axis:
+    """Where an error is between bottom and top: whole decades, no more than can be told apart."""
+
+    def __init__(self, errors: Sequence[float]) -> None:
+        positive = [error for error in errors if error > 0]
+        self.last = math.ceil(math.log10(max(positive)) - 1e-9)
+        first = min(math.floor(math.log10(min(positive)) + 1e-9), self.last - 1)
+        self.first = max(first, self.last - _MOST_DECADES)
+
+    def __call__(self, error: float) -> float:
+        share = (math.log10(error) - self.first) / (self.last - self.first) if error > 0 else 0.0
+        # No bar is too low to be seen.
+        return _TOP + _PANEL - max(2.0, _PANEL * share)
+
+
+def _bar(layer: LayerEffect, left: float, slot: float, axis: _Axis) -> str:
+    kind, top = _kind(layer), axis(layer.error)
+    width = min(slot * (0.4 if kind == "addition" else 0.8), _WIDEST)
+    size = f'width="{width:.1f}" height="{_TOP + _PANEL - top:.1f}"'
+    title = escape(f"{layer.layer} ({layer.op}): {layer.error:.2e}")
+    return (
+        f'<rect class="{kind}" x="{left + (slot - width) / 2:.1f}" y="{top:.1f}" {size}><title>{title}</title></rect>\n'
+    )
+
+
+def _kind(layer: LayerEffect) -> str:
+    return _KINDS.get(layer.op, "pooling")
+
+
+def _mark(x: float, y: float) -> str:
+    return f'<path class="kept" d="M{x - 4:.1f} {y - 6:.1f}h8l-4 7z"/>\n'
+
+
+def _ticks(axis: _Axis) -> str:
+    ticks = "".join(
+        f'<path class="grid" d="M{_LEFT} {axis(10.0**n):.1f}H{_RIGHT}"/>\n'
+        f'<text class="tick" x="{_LEFT - 6}" y="{axis(10.0**n) + 4:.1f}">{_power(n)}</text>\n'
+        for n in range(axis.first + 1, axis.last + 1)
+    )
+    middle = _TOP + _PANEL / 2
+    title = "mean of 1 \N{MINUS SIGN} cosine similarity"
+    return f'{ticks}<text class="title" transform="translate(11 {middle}) rotate(-90)">{title}</text>\n'
+
+
+def _power(exponent: int) -> str:
+    return "1" if exponent == 0 else "10" + str(exponent).translate(_SUPERSCRIPT)
+
+
+def _parts(layers: Sequence[LayerEffect], slot: float) -> str:
+    """Name the parts of the backbone that neighbours belong to, where there is room."""
+    drawn, first, bottom = "", 0, _TOP + _PANEL
+    for part, members in groupby(_parts_of(layers)):
+        count = len(list(members))
+        left, width = _LEFT + slot * first, slot * count
+        first += count
+        drawn += f'<path class="grid" d="M{left:.1f} {bottom}v8"/>\n'
+        if len(part) * _CHARACTER <= width:
+            drawn += f'<text class="part" x="{left + width / 2:.1f}" y="{bottom + 18}">{escape(part)}</text>\n'
+    return drawn
+
+
+def _parts_of(layers: Sequence[LayerEffect]) -> list[str]:
+    """Give each layer's part: the first of its name's components; a pooling belongs to what comes before it."""
+    parts: list[str] = []
+    for layer in layers:
+        own = layer.layer.removeprefix("backbone.").partition(".")[0]
+        parts.append(parts[-1] if parts and _kind(layer) == "pooling" else own)
+    return parts
+
+
+def _legend(layers: Sequence[LayerEffect], with_kept: bool) -> str:
+    present = {_kind(layer) for layer in layers}
+    entries = [
+        (f'<rect class="{kind}" x="{{x}}" y="8" width="{6 if kind == "addition" else 12}" height="12"/>', words)
+        for kind, words in _LEGEND.items()
+        if kind in present
+    ]
+    if with_kept:
+        entries.append(('<path class="kept" d="M{x} 10h8l-4 7z"/>', "kept in FP16"))
+    drawn, x = "", float(_LEFT)
+    for symbol, words in entries:
+        drawn += f'{symbol.format(x=f"{x:.1f}")}<text class="legend" x="{x + 18:.1f}" y="18">{words}</text>\n'
+        x += 18 + len(words) * _CHARACTER + 22
+    return drawn

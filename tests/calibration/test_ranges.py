@@ -1,0 +1,287 @@
+"""Ranges: the histogram against the samples themselves, every method against a naive computation."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from reid.calibration.histogram import BINS, Histogram
+from reid.calibration.ranges import METHODS, PERCENTILE, Method, TensorRange, collect_histograms, collect_ranges
+from reid.runtime.errors import DataError, ModelError
+
+Samples = NDArray[np.float32]
+
+
+def gathered(*parts: Samples) -> Histogram:
+    histogram = Histogram()
+    for part in parts:
+        assert histogram.add(part)
+    return histogram
+
+
+def normal(size: int = 60_000) -> Samples:
+    return np.random.default_rng(0).normal(size=size).astype(np.float32)
+
+
+def with_outlier_channel() -> Samples:
+    """64 channels of a ReLU, of which one is a thousand times as large."""
+    values = np.maximum(normal(64 * 1000).reshape(64, 1000), 0)
+    values[17] *= 1000
+    return values
+
+
+DISTRIBUTIONS: dict[str, Callable[[], Samples]] = {
+    "normal": normal,
+    "laplace": lambda: np.random.default_rng(1).laplace(size=60_000).astype(np.float32) * 1e-3,
+    "relu": lambda: np.maximum(normal() - 2, 0),
+    "outlier channel": with_outlier_channel,
+    "one outlier": lambda: np.append(normal(400_000), np.float32(100)),
+    "two values": lambda: np.repeat(np.array([0.1, -7], np.float32), 500),
+}
+
+
+@pytest.fixture(params=DISTRIBUTIONS)
+def samples(request: pytest.FixtureRequest) -> Samples:
+    return DISTRIBUTIONS[request.param]()
+
+
+def identity_graph(path: Path, *nodes: onnx.NodeProto, outputs: Sequence[str]) -> Path:
+    """Write a graph that hands the frames on as float32, as "values", and then runs `nodes`."""
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["frames"], ["values"], name="cast", to=TensorProto.FLOAT), *nodes],
+        "test",
+        [
+            helper.make_tensor_value_info("frames", TensorProto.UINT8, ["n", 3, 4, 4]),
+            helper.make_tensor_value_info("pooling", TensorProto.FLOAT, ["t", "n"]),
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(np.array(100, np.float32), "hundred")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    nodes = [
+        helper.make_node("Sub", ["values", "hundred"], ["moved"], name="sub"),
+        helper.make_node("Relu", ["moved"], ["positive"], name="relu"),
+    ]
+    return identity_graph(tmp_path / "graph.onnx", *nodes, outputs=["positive"])
+
+
+@pytest.fixture
+def frames() -> NDArray[np.uint8]:
+    return np.random.default_rng(3).integers(0, 256, (9, 3, 4, 4), dtype=np.uint8)
+
+
+def test_bins_hold_what_numpy_counts(samples: Samples) -> None:
+    histogram = gathered(samples)
+    magnitudes = np.abs(samples[samples != 0]).astype(np.float64)
+    assert histogram.peak == magnitudes.max()
+    assert histogram.zeros == (samples == 0).sum()
+    assert histogram.peak <= histogram.width * BINS <= 2 * histogram.peak
+    expected, _ = np.histogram(magnitudes, bins=BINS, range=(0, histogram.width * BINS))
+    np.testing.assert_array_equal(histogram.counts, expected)
+
+
+@settings(max_examples=30, deadline=None)
+@example([0.25], [0], random.Random(0))
+@given(
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40),
+    st.lists(st.integers(0, 40), max_size=5),
+    st.randoms(use_true_random=False),
+)
+def test_neither_order_nor_batches_make_a_difference(
+    values: list[float], cuts: list[int], chance: random.Random
+) -> None:
+    whole = gathered(np.array(values, np.float32))
+    shuffled = sorted(values, key=lambda _: chance.random())
+    parts = gathered(*np.split(np.array(shuffled, np.float32), sorted(cuts)))
+    assert (whole.peak, whole.zeros, whole.exponent) == (parts.peak, parts.zeros, parts.exponent)
+    np.testing.assert_array_equal(whole.counts, parts.counts)
+
+
+def test_a_value_that_is_not_finite_is_not_counted() -> None:
+    histogram = gathered(normal())
+    before = histogram.counts.copy()
+    for value in (np.nan, np.inf, -np.inf):
+        assert not histogram.add(np.array([1, value], np.float32))
+    np.testing.assert_array_equal(histogram.counts, before)
+
+
+def quantised(values: NDArray[Any], threshold: float) -> NDArray[np.float64]:
+    step = threshold / 127
+    return np.clip(np.round(values.astype(np.float64) / step), -127, 127) * step
+
+
+def relative_error(values: Samples, threshold: float) -> float:
+    difference = quantised(values, threshold) - values
+    return math.sqrt((difference**2).sum() / (values.astype(np.float64) ** 2).sum())
+
+
+def test_expected_errors_and_shares_are_those_of_the_samples(samples: Samples) -> None:
+    histogram = gathered(samples)
+    thresholds = histogram.peak * np.array([1, 0.9, 0.5, 0.1, 0.01])
+    expected = [relative_error(samples, threshold) for threshold in thresholds]
+    np.testing.assert_allclose(np.sqrt(histogram.squared_errors(thresholds)), expected, rtol=0.02, atol=2e-5)
+    magnitudes = np.abs(samples[samples != 0])
+    shares = [(magnitudes > threshold).mean() for threshold in thresholds]
+    np.testing.assert_allclose([histogram.share_above(t) for t in thresholds], shares, atol=2e-3)
+
+
+def ranges_of(tmp_path: Path, samples: Samples) -> TensorRange:
+    """Have a graph give the samples: as its constant, added to frames that are 0."""
+    path = tmp_path / "constant.onnx"
+    model = onnx.load(
+        identity_graph(path, helper.make_node("Add", ["zero", "x"], ["sum"], name="add"), outputs=["sum"])
+    )
+    model.graph.node.insert(1, helper.make_node("ReduceSum", ["values"], ["zero"], name="reduce", keepdims=0))
+    model.graph.initializer.append(numpy_helper.from_array(samples, "x"))
+    onnx.save(model, path)
+    return collect_ranges(path, [np.zeros((1, 3, 4, 4), np.uint8)], {"sum"})["sum"]
+
+
+def test_errors_are_exactly_those_of_the_bins_centres(samples: Samples) -> None:
+    histogram = gathered(samples)
+    filled = np.flatnonzero(histogram.counts)
+    centres, weights = (filled + 0.5) * histogram.width, histogram.counts[filled]
+    thresholds = histogram.peak * np.geomspace(1, 1e-4, 30)
+    expected = [np.average((quantised(centres, t) - centres) ** 2, weights=weights) for t in thresholds]
+    square = np.average(centres**2, weights=weights)
+    np.testing.assert_allclose(histogram.squared_errors(thresholds), expected / square, rtol=1e-6, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["normal", "laplace", "relu", "outlier channel", "one outlier"])
+def test_mse_is_as_good_as_the_best_of_brute_force(tmp_path: Path, name: str) -> None:
+    samples = DISTRIBUTIONS[name]()
+    found = ranges_of(tmp_path, samples).thresholds["mse"]
+    best = min(relative_error(samples, t) for t in np.abs(samples).max() * np.geomspace(1, 1 / 50, 150))
+    assert relative_error(samples, found.value) <= 1.01 * best
+    assert found.error == pytest.approx(relative_error(samples, found.value), rel=0.02)
+
+
+def test_no_method_has_a_smaller_expected_error_than_mse(samples: Samples, tmp_path: Path) -> None:
+    thresholds = ranges_of(tmp_path, samples).thresholds
+    assert min(found.error for found in thresholds.values()) >= 0.995 * thresholds["mse"].error
+
+
+def test_percentile_is_numpys_of_the_values_other_than_zero(samples: Samples, tmp_path: Path) -> None:
+    found = ranges_of(tmp_path, samples).thresholds["percentile"]
+    expected = np.percentile(np.abs(samples[samples != 0]), PERCENTILE, method="inverted_cdf")
+    assert 0 <= found.value - expected <= gathered(samples).width
+    assert found.clipped <= 1 - PERCENTILE / 100
+
+
+def divergence_by_loops(counts: list[int], kept: int) -> float:
+    """Follow the slides: P with the outliers in its last bin, Q quantised to 128 levels and spread again."""
+    p = counts[:kept]
+    p[-1] += sum(counts[kept:])
+    q = [0.0] * kept
+    for level in range(128):
+        inside = range(level * kept // 128, (level + 1) * kept // 128)
+        filled = [index for index in inside if p[index] > 0]
+        for index in filled:
+            q[index] = sum(counts[i] for i in inside) / len(filled)
+    if not any(q):
+        return math.inf
+    q = [max(value, 0.5) if p[index] else 0.0 for index, value in enumerate(q)]
+    all_p, all_q = sum(p), sum(q)
+    return sum(a / all_p * math.log(a / all_p * all_q / b) for a, b in zip(p, q, strict=True) if a)
+
+
+def entropy_by_loops(samples: Samples) -> float:
+    magnitudes = np.abs(samples[samples != 0]).astype(np.float64)
+    peak = float(magnitudes.max())
+    fine = 2.0 ** math.ceil(math.log2(peak)) / BINS
+    width = fine * math.ceil(math.ceil(peak / fine) / 2048)
+    counts = np.histogram(magnitudes, bins=math.ceil(peak / width), range=(0, width * math.ceil(peak / width)))[0]
+    divergences = {kept: divergence_by_loops(counts.tolist(), kept) for kept in range(128, len(counts) + 1)}
+    return min(min(divergences, key=divergences.__getitem__) * width, peak)
+
+
+@pytest.mark.parametrize("name", ["laplace", "one outlier"])
+def test_entropy_is_that_of_a_plain_loop(tmp_path: Path, name: str) -> None:
+    samples = DISTRIBUTIONS[name]()[-4000:]
+    expected = entropy_by_loops(samples)
+    assert ranges_of(tmp_path, samples).thresholds["entropy"].value == pytest.approx(expected, rel=1e-9)
+    assert expected < np.abs(samples).max()
+
+
+def test_a_tensor_that_is_zero_everywhere_has_no_range_but_a_scale(tmp_path: Path) -> None:
+    found = ranges_of(tmp_path, np.zeros(100, np.float32))
+    assert (found.peak, found.zeros) == (0, 1)
+    for method in METHODS:
+        assert (found.thresholds[method].value, found.thresholds[method].clipped, found.scale(method)) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_zeros_make_no_difference_to_any_threshold(tmp_path: Path, method: Method) -> None:
+    values = np.abs(normal(5000))
+    dense, sparse = (ranges_of(tmp_path, np.append(values, np.zeros(n, np.float32))) for n in (0, 95_000))
+    assert sparse.zeros == pytest.approx(0.95)
+    assert sparse.thresholds[method] == dense.thresholds[method]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_constant_is_not_clipped(tmp_path: Path, method: Method) -> None:
+    found = ranges_of(tmp_path, np.full(1000, 6, np.float32))
+    assert found.thresholds[method].value == 6
+    assert found.scale(method) == 6 / 127
+
+
+def test_the_smallest_values_have_scales_that_a_graph_can_hold(tmp_path: Path) -> None:
+    for value in (1e-45, 1e-38, 1e-30):
+        found = ranges_of(tmp_path, np.array([value, -value / 2], np.float32))
+        assert all(np.float32(1 / np.float32(found.scale(method))) < np.inf for method in METHODS)
+
+
+@pytest.mark.parametrize("sizes", [[9], [1] * 9, [4, 4, 1]])
+def test_ranges_of_a_graph_do_not_depend_on_the_batches(
+    graph: Path, frames: NDArray[np.uint8], sizes: list[int]
+) -> None:
+    found = collect_ranges(graph, np.split(frames, np.cumsum(sizes)[:-1]))
+    assert list(found) == ["values", "moved", "positive"]
+    assert found == collect_ranges(graph, iter([frames[::-1]]))
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    (positive,) = session.run(["positive"], {"frames": frames, "pooling": np.eye(9, dtype=np.float32)})
+    assert found["positive"].peak == positive.max()
+    assert found["positive"].zeros == (positive == 0).mean()
+    assert found["moved"].peak == np.abs(frames.astype(float) - 100).max()
+
+
+def test_only_the_tensors_asked_for_are_collected(graph: Path, frames: NDArray[np.uint8]) -> None:
+    assert collect_histograms(graph, [frames], {"moved"}).keys() == {"moved"}
+    with pytest.raises(ModelError, match="makes no float tensor 'other'"):
+        collect_ranges(graph, [frames], {"moved", "other"})
+
+
+def test_no_frames_are_an_error(graph: Path) -> None:
+    with pytest.raises(DataError, match="no frames"):
+        collect_ranges(graph, [])
+
+
+@pytest.mark.parametrize(("operator", "kind"), [("Log", "NaN"), ("Exp", "infinite")])
+def test_a_value_that_is_not_finite_names_tensor_and_frames(tmp_path: Path, operator: str, kind: str) -> None:
+    path = identity_graph(
+        tmp_path / "graph.onnx",
+        helper.make_node("Sub", ["hundred", "values"], ["left"], name="sub"),
+        helper.make_node(operator, ["left" if operator == "Log" else "values"], ["broken"], name="broken"),
+        outputs=["broken"],
+    )
+    batches = [np.full((n, 3, 4, 4), value, np.uint8) for n, value in ((2, 10), (3, 20), (2, 200))]
+    collect_ranges(path, batches[:2])
+    with pytest.raises(ModelError, match=f"broken is {kind} within frames 6 to 7 of the calibration set"):
+        collect_ranges(path, batches)
