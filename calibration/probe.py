@@ -104,13 +104,16 @@ class Probe:
         return cls(reference, np.concatenate([batch.frames for batch in readable]), labels)
 
     def measure(self, graph: ModelProto) -> Effect:
-        """Embed the frames with another graph of the model, and compare; what is not finite is as far as can be."""
+        """Embed the frames with another graph of the model, and compare.
+
+        What is not finite, or 0, is as far as can be; with such an embedding nothing is found.
+        """
         actual = _embed(graph, self._frames)
         distances = np.full(len(actual), _OPPOSITE)
-        finite = np.isfinite(actual).all(axis=1)
-        difference = (actual[finite] - self._expected[finite]).astype(np.float64)
-        distances[finite] = np.einsum("nd,nd->n", difference, difference) / 2  # 1 - cosine of unit vectors
-        found = self._mean_average_precision(np.nan_to_num(actual))
+        usable = np.isfinite(actual).all(axis=1) & actual.any(axis=1)
+        difference = (actual[usable] - self._expected[usable]).astype(np.float64)
+        distances[usable] = np.einsum("nd,nd->n", difference, difference) / 2  # 1 - cosine of unit vectors
+        found = self._mean_average_precision(actual) if usable.all() else 0.0
         change = None if found is None or self._map is None else found - self._map
         return Effect(float(distances.mean()), float(distances.max()), change)
 

@@ -178,10 +178,9 @@ def _usable(scales: NDArray[np.float32], kind: int) -> NDArray[Any]:
     """
     smallest, largest = _SCALES[kind]
     wanted = np.clip(np.where(scales == 0, np.float32(1), scales), np.float32(smallest), np.float32(largest))
-    found: NDArray[Any] = wanted.astype(_dtype(kind))
-    below = found.astype(np.float32) < wanted
-    found[below] = np.nextafter(found[below], found.dtype.type(np.inf))
-    return found
+    found = wanted.astype(_dtype(kind))
+    above = np.nextafter(found, np.finfo(found.dtype).max)
+    return np.asarray(np.where(found.astype(np.float32) < wanted, above, found))
 
 
 def _dtype(kind: int) -> np.dtype[Any]:

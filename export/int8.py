@@ -241,7 +241,7 @@ def write_int8_graph(
     material = choose_material(card, request, judge.vehicles)
     scales = request.scales or measure_ranges(fp32, card, layers, material, watcher)
     scales.check(fp32)
-    journal = Journal(request.journal, _facts(scales, request, judge))
+    journal = Journal(request.journal, _facts(scales, material, judge))
     if len(journal):
         watcher.on_note(f"note: going on after {len(journal)} measurements of a search that was stopped")
     sensitivity = measure_layers(model, card, layers, scales, material, journal, watcher)
@@ -250,13 +250,14 @@ def write_int8_graph(
     return record, scales
 
 
-def _facts(scales: ScaleFile, request: Int8Request, judge: Judge) -> dict[str, Any]:
+def _facts(scales: ScaleFile, material: Material, judge: Judge) -> dict[str, Any]:
     """Give what a measurement depends on."""
     return {
         "version": __version__,
         "scales": hashlib.sha256(scales.model_dump_json().encode()).hexdigest(),
-        "methods": request.methods,
-        "seed": request.seed,
+        "methods": material.request.methods,
+        "seed": material.seed,
+        "probe": [image.id for image in material.probe],
         "judge": judge.title,
         "tolerance": judge.tolerance.model_dump(),
         "embeddings": judge.digest(),

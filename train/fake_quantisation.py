@@ -30,7 +30,9 @@ _STEPS = "weight_steps_"
 
 
 class FakeQuantisedReID(MultiLevelReID):
-    """A MultiLevelReID whose features are computed with rounding; its state dict is the same.
+    """A MultiLevelReID that computes with rounding all but the heads, which no graph has in INT8.
+
+    Its state dict is the same.
 
     Batch normalisation stays in evaluation mode: its statistics are part of what was quantised.
 
@@ -50,15 +52,15 @@ class FakeQuantisedReID(MultiLevelReID):
         super().__init__(model.backbone, model.indices, channels, card.levels, size, model.architecture)
         self.load_state_dict(model.state_dict())
         self.quantisation = quantisation
-        program = Program(self, MultiLevelReID.features, size.height, size.width)
-        steps = _Insertion(program, graph, quantisation).run()
+        program = Program(self, MultiLevelReID.pooled, size.height, size.width)
+        steps = _Insertion(program, graph, quantisation, heads=len(self.heads)).run()
         for name, values in {**program.constants, **steps}.items():
             self.register_buffer(name, values, persistent=False)
         self._program = program.module  # has no tensors of its own
         self._inputs = tuple(program.inputs.values())
 
-    def features(self, frames: Tensor) -> list[Tensor]:
-        """See MultiLevelReID.features."""
+    def pooled(self, frames: Tensor) -> list[Tensor]:
+        """See MultiLevelReID.pooled."""
         tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         return list(self._program(*(tensors[name] for name in self._inputs), frames))
 
@@ -73,16 +75,16 @@ class FakeQuantisedReID(MultiLevelReID):
 class _Insertion:
     """Puts the rounding of a graph's Q/DQ pairs into a program, by what is at the same place in both."""
 
-    def __init__(self, program: Program, graph: Graph, quantisation: Quantisation) -> None:
+    def __init__(self, program: Program, graph: Graph, quantisation: Quantisation, *, heads: int) -> None:
         self._program = program
         self._fx = program.module.graph
         self._graph = graph
         self._quantisation = quantisation
         self._rounded: dict[tuple[Node, float], Node] = {}
         products, maxima = program.products, program.maxima
-        if len(products) != len(graph.products) or len(maxima) != len(graph.maxima):
+        if len(products) + heads != len(graph.products) or len(maxima) != len(graph.maxima):
             raise ModelError("the graph has other layers than the model in PyTorch; export the bundle again")
-        self._products = {node.name: one for node, one in zip(graph.products, products, strict=True)}
+        self._products = {node.name: one for node, one in zip(graph.products, products, strict=False)}  # heads last
         self._maxima = {node.name: one for node, one in zip(graph.maxima, maxima, strict=True)}
 
     def run(self) -> dict[str, Tensor]:

@@ -67,12 +67,15 @@ class MultiLevelReID(nn.Module):
         Args:
             frames: uint8 [N, 3, H, W], RGB.
         """
+        return [head(vector) for head, vector in zip(self.heads, self.pooled(frames), strict=True)]
+
+    def pooled(self, frames: Tensor) -> list[Tensor]:
+        """Give what each level's fully connected layer reads, [N, channels]: its map after pooling."""
         normalised = (frames.to(self.mean.dtype) - self.mean) / self.std
         maps = self.backbone.forward_intermediates(  # type: ignore[operator]
             normalised, indices=self.indices, intermediates_only=True
         )
-        parts = zip(self.heads, self.pools, maps, strict=True)
-        return [head(pool(feature)) for head, pool, feature in parts]
+        return [pool(feature) for pool, feature in zip(self.pools, maps, strict=True)]
 
     def behind_neck(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Give what is classified, and compared at test time: the features themselves if there is no neck.

@@ -98,17 +98,7 @@ class Recipe:
 
 RECIPES = {
     "poster": Recipe(),
-    "strong": Recipe(
-        pooling="max+gem",
-        bnneck=True,
-        last_stride=1,
-        label_smoothing=0.1,
-        auto_augment=0.1,
-        colour_jitter=0.0,
-        sampling="cameras",
-        frozen_epochs=1,
-        average_decay=0.999,
-    ),
+    "strong": Recipe(last_stride=1, colour_jitter=0.0, sampling="cameras"),
 }
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import find_device
 from reid.runtime.sessions.graph import CARD_KEY, open_graph, parse_card
+from reid.runtime.sessions.threads import thread_limit
 
 __all__ = ["OnnxRuntimeSession", "best_device", "open"]
 
@@ -100,6 +101,7 @@ def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has n
         raise SessionError(f"this ONNX Runtime has no {provider}: {_REMEDIES[device]}")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = thread_limit()
     with _quiet():
         if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.graph import CARD_KEY, open_graph, parse_card
+from reid.runtime.sessions.threads import thread_limit
 
 __all__ = ["OpenVINOSession", "import_openvino", "open"]
 
@@ -128,9 +128,8 @@ def _settings() -> dict[str, Any]:
         "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same cores
     }
     # OpenVINO follows the CPU affinity, but does not know the variable by which numpy and PyTorch are limited.
-    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if threads.isdecimal() and int(threads):
-        settings["INFERENCE_NUM_THREADS"] = int(threads)
+    if threads := thread_limit():
+        settings["INFERENCE_NUM_THREADS"] = threads
     return settings
 
 

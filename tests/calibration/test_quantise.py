@@ -241,8 +241,8 @@ def test_both_runtimes_answer_nearly_alike_and_nearly_as_in_fp32(
     onnxruntimes = embed(tmp_path / "int8.onnx", frames)
     openvinos = embed(tmp_path / "int8.onnx", frames, OpenVINOSession)
     away = 1 - (expected * onnxruntimes).sum(axis=1)
-    assert 1e-7 < away.max() < 1e-3
-    assert (1 - (openvinos * onnxruntimes).sum(axis=1)).max() < 3e-4
+    assert 1e-7 < away.max() < 2e-3
+    assert (1 - (openvinos * onnxruntimes).sum(axis=1)).max() < 1e-3
 
 
 def test_dead_channels_and_dead_tensors_are_0_in_every_type(tmp_path: Path) -> None:

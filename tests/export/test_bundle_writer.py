@@ -12,12 +12,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import ModelProto, numpy_helper
 
 import reid.export.bundle as writer
+import reid.export.int8 as int8
+from reid.calibration.layers import Layers
+from reid.calibration.scales import ScaleFile
+from reid.calibration.selection import open_calibration_data
+from reid.calibration.sensitivity import LayerEffect, Sensitivity
+from reid.export.int8 import Int8Record, Int8Request
+from reid.export.verification.records import Tolerance
+from reid.export.watcher import Watcher
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError, ReidError
 from reid.runtime.model_card import ModelCard
+from reid.runtime.sessions.session import open_session
+from reid.runtime.storage import sha256_of
 from reid.train.checkpoint import Checkpoint, load_checkpoint
 from reid.train.model import MultiLevelReID
 
@@ -147,6 +157,96 @@ def test_a_checkpoint_without_reference_crops_is_refused(loaded: Checkpoint, tmp
     with pytest.raises(ModelError, match="reference crops"):
         writer.write_bundle(Checkpoint(loaded.card, loaded.model, {}), tmp_path / "bundle")
     assert names(tmp_path) == []
+
+
+@pytest.fixture
+def request_int8(veri: Path, tmp_path: Path) -> Int8Request:
+    return Int8Request(open_calibration_data(veri), frames=6, methods=("max",), journal=tmp_path / "search.json")
+
+
+@pytest.fixture
+def quick_sensitivity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take it that every layer does the same harm, instead of measuring."""
+
+    def made_up(model: ModelProto, card: ModelCard, layers: Layers, scales: ScaleFile, *_: object) -> Sensitivity:
+        effects = (
+            LayerEffect(
+                layer=layer.name,
+                op=layer.op,
+                share=layer.macs / layers.macs,
+                error=0.01,
+                worst=0.02,
+                map_change=None,
+                tensor=layer.reads,
+                method="max",
+            )
+            for layer in layers.layers
+        )
+        thresholds = {name: found.thresholds["max"].value for name, found in scales.tensors.items()}
+        return Sensitivity(layers=tuple(effects), method_errors={"max": 0.1}, thresholds=thresholds)
+
+    monkeypatch.setattr(int8, "measure_layers", made_up)
+
+
+LENIENT = Tolerance(map=100, rank=100, int8_similarity=-1)
+
+
+@pytest.mark.usefixtures("quick_export", "quick_sensitivity")
+def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
+    loaded: Checkpoint, request_int8: Int8Request, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    export = writer.write_bundle(
+        loaded, tmp_path / "bundle", int8=request_int8, tolerance=LENIENT, watcher=Watcher(on_note=notes.append)
+    )
+    folder = tmp_path / "bundle"
+    graphs = [f"model.{precision}.onnx" for precision in ("fp16", "fp32", "int8")]
+    assert names(folder) == sorted([*FILES, *graphs[::2], "int8.json", "scales.json"])
+    opened = Bundle.open(folder)
+    assert opened.precisions == ("fp16", "fp32", "int8")
+    for name in ("int8.json", "scales.json", "model.int8.onnx"):
+        assert opened.card.files[name] == sha256_of(folder / name)
+    assert Int8Record.model_validate_json((folder / "int8.json").read_bytes()) == export.int8
+    scales = ScaleFile.load(folder / "scales.json")
+    scales.check(folder / "model.fp32.onnx")
+    assert (scales.calibration.split, scales.calibration.count) == ("train", 6)
+    assert [one.precision for one in export.verification.precisions] == ["fp32", "fp16", "int8"]
+    # Judged on vehicles that were held out, as no data set was given to verify on, and so are the other precisions.
+    assert export.int8 is not None
+    assert "held-out training vehicles" in export.int8.judged_on
+    assert all(one.protocols for one in export.verification.precisions)
+    assert any("all layers in INT8" in note for note in notes)
+    assert not (tmp_path / "search.json").exists()
+    with open_session(folder, "onnxruntime:cpu", "int8") as session:  # checks hashes, and embeds the reference crops
+        assert session.card.fingerprint == opened.card.fingerprint
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_fp16_outside_tolerance_is_told_before_any_search(
+    loaded: Checkpoint, bundle: Path, request_int8: Int8Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(graph: Path, output: Path, frames: object) -> dict[str, float]:
+        perturbed(bundle, output, 10.0)
+        return {}
+
+    def searched(*_: object) -> None:
+        pytest.fail("there is nothing to search for")
+
+    monkeypatch.setattr(writer, "write_half_graph", damaged)
+    monkeypatch.setattr(writer, "write_int8_graph", searched)
+    with pytest.raises(GateError, match=r"^fp16"):
+        writer.write_bundle(loaded, tmp_path / "bundle", int8=request_int8)
+    assert names(tmp_path) == ["bundle.rejected"]
+
+
+@pytest.mark.usefixtures("quick_export", "quick_sensitivity")
+def test_a_search_that_fails_leaves_its_journal_and_no_bundle(
+    loaded: Checkpoint, request_int8: Int8Request, tmp_path: Path
+) -> None:
+    impossible = Tolerance(map=100, rank=100, int8_similarity=1)
+    with pytest.raises(GateError, match="not even with all layers in FP16"):
+        writer.write_bundle(loaded, tmp_path / "bundle", int8=request_int8, tolerance=impossible)
+    assert names(tmp_path) == ["search.json"]
 
 
 KILLER = """

@@ -277,6 +277,45 @@ def test_a_rejection_says_that_a_former_bundle_is_still_there_and_a_success_clea
     assert not (tmp_path / "bundle.rejected").exists()
 
 
+def test_int8_ends_in_an_engine_and_says_what_is_in_it(run: Run, checkpoint: Path, veri: Path, tmp_path: Path) -> None:
+    (tmp_path / "lenient.json").write_text('{"map": 100, "rank": 100, "int8_similarity": -1}')
+    options = ("--calibration", veri, "--calibration-frames", 6, "--ranges", "max", "--tolerances", "lenient.json")
+    code, out, err = run(checkpoint, "--int8", *options, "--engine", "tensorrt-rtx", "--json")
+    assert code == 0, err
+    result = json.loads(out)["int8"]
+    assert result["kept_in_fp16"] == []
+    assert [one["passed"] for one in result["evaluations"]] == [True]
+    assert 99 < result["int8_share"] < 100
+    assert list(result["ranges"]) == ["max"]
+    assert "held-out training vehicles" in result["judged_on"]
+    assert "judged on" in err
+    assert "int8: all layers in INT8" in err
+    (sidecar,) = (tmp_path / "bundle" / "engines").glob("*-int8.json")
+    assert set(EngineCard.parse(sidecar.read_bytes(), sidecar).layers.convolutions) == {"int8"}
+    assert not (tmp_path / "bundle.search.json").exists()
+
+
+def test_int8_needs_data_to_calibrate_on_and_what_is_for_it_needs_int8(
+    run: Run, checkpoint: Path, veri: Path, tmp_path: Path
+) -> None:
+    for options, named in (
+        (("--int8",), "--calibration DATA"),
+        (("--calibration", veri), "--int8"),
+        (("--scales", "scales.json"), "--int8"),
+        (("--int8", "--calibration", veri, "--ranges", "guess"), "guess"),
+        (("--int8", "--calibration", veri, "--calibration-frames", "0"), "--calibration-frames"),
+    ):
+        code, out, err = run(checkpoint, *options)
+        assert (code, out) == (2, "")
+        assert named in err
+    gallery = veri / "image_test"
+    assert "training split" in assert_one_line_of_error(*run(checkpoint, "--int8", "--calibration", gallery))
+    (tmp_path / "scales.json").write_text("{}")
+    line = assert_one_line_of_error(*run(checkpoint, "--int8", "--calibration", veri, "--scales", "scales.json"))
+    assert "scales.json" in line
+    assert os.listdir(tmp_path) == ["scales.json"]
+
+
 def test_options_that_would_be_ignored_are_wrong_usage(
     run: Run, checkpoint: Path, bundle: Path, tmp_path: Path
 ) -> None:

@@ -222,7 +222,7 @@ def test_noise_of_a_rounding_passes_either_gate(
 
 def test_a_fall_is_told_with_both_values_the_tolerance_and_the_noise(session: Session, dataset: Dataset) -> None:
     good = Oracle(session, dataset)
-    (found,) = verify(good, dataset, Tolerance(similarity=-1), int8=Oracle(session, dataset, noise(0.4)))
+    (found,) = verify(good, dataset, Tolerance(int8_similarity=-1), int8=Oracle(session, dataset, noise(0.4)))
     falls = {(c.protocol, metric): c for c in found.protocols for metric in c.exceeded}
     assert ("i2i", "mAP") in falls
     pattern = (
@@ -242,7 +242,7 @@ def test_a_fall_is_told_with_both_values_the_tolerance_and_the_noise(session: Se
         assert noise_is == ("within" if comparison.interval[metric][1] >= 0 else "beyond")
         assert int(queries) == comparison.queries
     assert {match.group(6) for match in told if match} == {"within", "beyond"}
-    tolerance = Tolerance(map=100, rank=100, similarity=-1)
+    tolerance = Tolerance(map=100, rank=100, int8_similarity=-1)
     (lenient,) = verify(good, dataset, tolerance, int8=Oracle(session, dataset, noise(0.4)))
     assert (lenient.failures, lenient.worst_queries) == ((), found.worst_queries)
 
@@ -329,7 +329,7 @@ def test_int8_embeddings_may_differ_more_while_they_find_the_same(
     precision: str, session: Session, expected: NDArray[np.float32], frames: NDArray[np.uint8]
 ) -> None:
     tolerance = Tolerance(similarity=1, int8_similarity=-1)
-    candidate = Sabotaged(session, embedding=lambda one: -one)
+    candidate = Sabotaged(session, embeddings=noise(0.01))
     (found,) = verify_embeddings(expected, {precision: candidate}, frames, tolerance, levels=session.card.levels)
     assert bool(found.failures) == (precision == "fp16")
 

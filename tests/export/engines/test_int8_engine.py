@@ -1,0 +1,159 @@
+"""INT8 graphs become INT8 engines, built by TensorRT-RTX, which needs no GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto
+
+import reid.export.engines.build as builder
+from reid.calibration.layers import Layers, find_layers
+from reid.calibration.quantise import quantise
+from reid.export.engines.build import EngineOptions, Profile, build_engine
+from reid.export.engines.layers import check_precision
+from reid.export.engines.steps import Build
+from reid.export.half import write_half_graph
+from reid.runtime.bundle import Bundle, graph_file
+from reid.runtime.engine_card import EngineCard, LayerSummary
+from reid.runtime.errors import GateError
+from reid.runtime.model_card import ModelCard
+
+SMALL = EngineOptions(profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)
+
+
+def build(model: ModelProto, folder: Path, card: ModelCard, options: EngineOptions = SMALL) -> EngineCard:
+    onnx.save(model, folder / "model.onnx")
+    return build_engine(
+        folder / "model.onnx",
+        folder / "engines",
+        card,
+        "int8",
+        "tensorrt-rtx",
+        options,
+        build_command="reid-export",
+        on_progress=lambda done, total: None,
+    )
+
+
+def halved(graph: Path, folder: Path, side: int) -> tuple[ModelProto, Layers]:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, side, side), dtype=np.uint8)
+    assert write_half_graph(graph, folder / "half.onnx", frames) == {}
+    return onnx.load(folder / "half.onnx"), find_layers(onnx.load(graph))
+
+
+def mixed(half: ModelProto, layers: Layers, kept: list[str]) -> tuple[ModelProto, set[str], set[str]]:
+    """Give the graph, and the nodes of its convolutions in INT8 and in FP16; what ranges there are is no matter."""
+    int8 = [layer.name for layer in layers.layers if layer.name not in kept]
+    graph = quantise(half, layers, int8, dict.fromkeys(layers.tensors, 4.0))
+    convolutions = {layer.node: layer.name in int8 for layer in layers.layers if layer.op == "Conv"}
+    return (
+        graph,
+        {n for n, is_int8 in convolutions.items() if is_int8},
+        {n for n, one in convolutions.items() if not one},
+    )
+
+
+def nodes(names: tuple[str, ...]) -> set[str]:
+    return {node for name in names for node in name.split(" + ")}
+
+
+@pytest.fixture(scope="module")
+def half(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelProto, Layers]:
+    return halved(bundle / graph_file("fp32"), tmp_path_factory.mktemp("half"), 64)
+
+
+@pytest.fixture(scope="module")
+def card(bundle: Path) -> ModelCard:
+    return Bundle.open(bundle).card
+
+
+@pytest.mark.parametrize("kept", [[], ["backbone.layer2.0.conv2", "backbone.layer2.0.conv2 residual"]], ids=len)
+def test_every_convolution_that_is_int8_in_the_graph_reads_int8(
+    half: tuple[ModelProto, Layers], card: ModelCard, tmp_path: Path, kept: list[str]
+) -> None:
+    graph, int8, fp16 = mixed(*half, kept)
+    assert len(fp16) == len(kept) // 2
+    built = build(graph, tmp_path, card)
+    summary = built.layers
+    assert summary.convolutions == {"int8": len(int8)} | ({"fp16": len(fp16)} if fp16 else {})
+    assert int8 <= nodes(summary.int8_convolutions)
+    assert not fp16 & nodes(summary.int8_convolutions)
+    assert summary.fp32_convolutions == ()
+    (sidecar,) = (tmp_path / "engines").glob("*.json")
+    assert EngineCard.parse(sidecar.read_bytes(), sidecar).layers == summary
+    assert sidecar.stem.endswith("-int8")
+
+
+def test_resnet50_of_three_levels_becomes_an_int8_engine(tmp_path: Path) -> None:
+    from reid.export.graph import export_graph
+    from reid.runtime.model_card import FORMAT_VERSION
+    from reid.train.backbone import create_backbone
+    from reid.train.checkpoint import describe
+    from reid.train.model import MultiLevelReID
+
+    backbone = create_backbone("resnet50", (2, 3, 4), image_size=256, weights="none")
+    levels, preprocessing = describe(backbone, 512, 256)
+    model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).eval()
+    card = ModelCard(
+        format_version=FORMAT_VERSION,
+        fingerprint="ab" * 32,
+        backbone="resnet50",
+        levels=levels,
+        preprocessing=preprocessing,
+    )
+    export_graph(model, card, tmp_path / "fp32.onnx")
+    graph, int8, _ = mixed(*halved(tmp_path / "fp32.onnx", tmp_path, 256), [])
+    assert len(int8) == 53
+    built = build(graph, tmp_path, card, EngineOptions())
+    assert built.layers.convolutions == {"int8": 53}
+    assert int8 <= nodes(built.layers.int8_convolutions)
+
+
+def test_an_engine_that_computes_in_fp16_what_is_int8_in_the_graph_fails_the_gate(
+    half: tuple[ModelProto, Layers], card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, int8, _ = mixed(*half, [])
+    lost = sorted(int8)[0]
+
+    class Betrayed(Build):
+        def _inspect(self, *arguments: Any) -> LayerSummary:  # noqa: ANN401
+            read = Build._inspect(self, *arguments)
+            left = tuple(names for names in read.int8_convolutions if lost not in names.split(" + "))
+            return read.model_copy(update={"int8_convolutions": left})
+
+    monkeypatch.setattr(builder, "Build", Betrayed)
+    with pytest.raises(GateError, match=rf"1 of {len(int8)} convolutions .* do not read INT8 \({lost}\), by the"):
+        build(graph, tmp_path, card)
+    assert not (tmp_path / "engines").exists()
+
+
+def test_a_convolution_of_which_only_one_side_is_int8_is_not_asked_to_read_it(
+    half: tuple[ModelProto, Layers], card: ModelCard, tmp_path: Path
+) -> None:
+    graph, int8, _ = mixed(*half, [])
+    weights = {tensor.name: tensor for tensor in half[0].graph.initializer}
+    changed = next(node for node in graph.graph.node if node.op_type == "Conv")
+    (original,) = (node for node in half[0].graph.node if node.name == changed.name)
+    changed.input[1] = original.input[1]
+    graph.graph.initializer.append(weights[original.input[1]])
+    built = build(graph, tmp_path, card)
+    assert nodes(built.layers.int8_convolutions) & int8 == int8 - {changed.name}
+
+
+def test_the_gate_names_up_to_three() -> None:
+    summary = LayerSummary(
+        source="engine", layers={}, convolutions={"int8": 2, "fp16": 4}, int8_convolutions=("a + relu", "b + dq_b")
+    )
+    check_precision(summary, "int8", frozenset(), frozenset("ab"))
+    check_precision(summary, "int8", frozenset())
+    with pytest.raises(
+        GateError, match=r"2 of 3 convolutions that are INT8 .* \(c, d\), by the engine: build"
+    ) as caught:
+        check_precision(summary, "int8", frozenset(), frozenset("acd"))
+    assert caught.value.exit_code == 3
+    with pytest.raises(GateError, match=r"\(c, d, e, \.\.\.\)"):
+        check_precision(summary, "int8", frozenset(), frozenset("cdef"))
