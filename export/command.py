@@ -110,6 +110,8 @@ def export(
             raise typer.BadParameter(
                 f"{model} is a bundle: --engine adds an engine to it, --triton writes a repository"
             )
+        if calibration or scales:
+            raise typer.BadParameter(f"{model} is a bundle, and its graphs stay as they are: calibrate its checkpoint")
         if output != _OUTPUT:
             raise typer.BadParameter(f"{model} is a bundle, and gets its engines itself: leave out --output")
         result = _extend(model, fp16, int8, flavour, options)

@@ -104,7 +104,15 @@ def test_the_heads_may_learn_at_another_rate(optimizer: str) -> None:
 def test_everything_at_once_learns(frames: torch.Tensor) -> None:
     """One step on which every weight that can learn gets a gradient, and the average follows."""
     recipe = replace(
-        STRONG, embedding_size=8, ibn=True, memory_size=6, identity_loss="circle", level_weights=(1.0, 2.0)
+        STRONG,
+        embedding_size=8,
+        pooling="max+gem",
+        bnneck=True,
+        ibn=True,
+        memory_size=6,
+        identity_loss="circle",
+        level_weights=(1.0, 2.0),
+        average_decay=0.9,
     )
     model, card, _ = build_model(recipe, weights="none")
     classifiers, loss = build_classifiers(recipe, card.levels, 2), build_loss(recipe, card.levels)
@@ -183,7 +191,7 @@ def build_all(recipe: Recipe) -> None:
 
 
 def test_a_checkpoint_with_every_part_is_weights_for_the_next_run(tmp_path: Path) -> None:
-    recipe = replace(STRONG, embedding_size=8)
+    recipe = replace(STRONG, embedding_size=8, pooling="max+gem", bnneck=True, ibn=True)
     model, card, _ = build_model(recipe, weights="none")
     save_checkpoint(tmp_path, model, card, {})
     again, _, origin = build_model(POSTER, weights=str(tmp_path / "checkpoint.safetensors"))
