@@ -66,4 +66,4 @@ def test_the_ablation_has_settings_that_exist_and_every_method_once() -> None:
     names = [method.name for method in ablation.methods()]
     assert (names[0], names[-1]) == ("strong", "poster")
     assert len(set(names)) == len(ablation.SET_BACK) + len(ablation.OTHERS) + 2
-    assert ablation.methods()[1].options == ("--recipe", "strong", "--set", "pooling=max")
+    assert ablation.methods()[1].options == ("--recipe", "strong", "--set", "last_stride=2")

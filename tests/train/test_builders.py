@@ -191,7 +191,7 @@ def build_all(recipe: Recipe) -> None:
 
 
 def test_a_checkpoint_with_every_part_is_weights_for_the_next_run(tmp_path: Path) -> None:
-    recipe = replace(STRONG, embedding_size=8, pooling="max+gem", bnneck=True, ibn=True)
+    recipe = replace(STRONG, embedding_size=8, pooling="max+gem", bnneck=True)
     model, card, _ = build_model(recipe, weights="none")
     save_checkpoint(tmp_path, model, card, {})
     again, _, origin = build_model(POSTER, weights=str(tmp_path / "checkpoint.safetensors"))
