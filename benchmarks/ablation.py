@@ -22,13 +22,12 @@ SET_BACK: dict[str, tuple[str, ...]] = {
     "without last stride 1": ("last_stride=2",),
     "without cameras in sampling": ("sampling=random",),
     "with colour jitter": ("colour_jitter=0.5",),
+    "with poster's learning rate": ("learning_rate=3.5e-4",),
 }
 
 # What strong does without.
 OTHERS: dict[str, tuple[str, ...]] = {
-    "with GeM beside max": ("pooling=max+gem",),
     "with BNNeck": ("bnneck=true",),
-    "with label smoothing": ("label_smoothing=0.1",),
 }
 
 

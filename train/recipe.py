@@ -98,7 +98,7 @@ class Recipe:
 
 RECIPES = {
     "poster": Recipe(),
-    "strong": Recipe(last_stride=1, colour_jitter=0.0, sampling="cameras"),
+    "strong": Recipe(last_stride=1, colour_jitter=0.0, sampling="cameras", learning_rate=1e-3),
 }
 
 
