@@ -25,9 +25,12 @@ SET_BACK: dict[str, tuple[str, ...]] = {
     "with poster's learning rate": ("learning_rate=3.5e-4",),
 }
 
-# What strong does without.
+# What strong does without, and what it shares with poster.
 OTHERS: dict[str, tuple[str, ...]] = {
     "with BNNeck": ("bnneck=true",),
+    "with GeM beside max": ("pooling=max+gem",),
+    "with label smoothing": ("label_smoothing=0.1",),
+    "without random erasing": ("erasing=0",),
 }
 
 
