@@ -175,15 +175,14 @@ def _judge(
     watcher: Watcher,
 ) -> Judge:
     """Embed with PyTorch what graphs are compared on."""
-    vehicles: frozenset[str] = frozenset()
-    if data is None and int8 and (data := held_out_data(int8.data, checkpoint.card)):
-        vehicles = frozenset(str(image.vehicle) for image in data.gallery.images)
+    if data is None and int8:
+        data = held_out_data(int8.data, checkpoint.card)
     reference = None
     if data is not None:
         session = TorchSession(checkpoint.model, checkpoint.card, best_torch_device())
         on_frames = partial(watcher.on_progress, f"embedding with {session.device}")
         reference = embed_reference(session, data.query, data.gallery, on_frames=on_frames)
-    return Judge(data, reference, frames, expected, tolerance, vehicles)
+    return Judge(data, reference, frames, expected, tolerance)
 
 
 def _write_int8(

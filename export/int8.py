@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ __all__ = [
     "held_out_data",
     "measure_layers",
     "measure_ranges",
+    "predicted_speedup",
     "write_int8_graph",
 ]
 
@@ -103,6 +104,11 @@ class Int8Record(BaseModel):
     sensitivity: Sensitivity
 
 
+def predicted_speedup(share: float) -> float:
+    """Give the speed-up over FP16 with this share of the work, 0 to 1, in INT8, if nothing else takes time."""
+    return 1 / (share / INT8_SPEEDUP + 1 - share)
+
+
 def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
     """Give vehicles of a training split as query and gallery: those that the model's own training held out.
 
@@ -147,7 +153,7 @@ class Material:
         )
 
 
-def choose_material(card: ModelCard, request: Int8Request, spared: Set[str] = frozenset()) -> Material:
+def choose_material(card: ModelCard, request: Int8Request) -> Material:
     """Choose what to measure on from the training split.
 
     The vehicles that the model's own training held out are left to judge on, also where nobody does: so ranges measured
@@ -156,14 +162,13 @@ def choose_material(card: ModelCard, request: Int8Request, spared: Set[str] = fr
     Args:
         card: of the model.
         request: what to choose from.
-        spared: more vehicles to leave out.
     """
     # As of the ranges that are used again, whose frames the probe has to be apart from.
     seed = request.scales.calibration.seed if request.scales else request.seed
     held_out = held_out_data(request.data, card)
-    spared = spared | _vehicles(held_out.gallery.images if held_out else ())
+    spared = _vehicles(held_out.gallery.images if held_out else ())
     probe = choose_probe([image for image in request.data.train.images if image.vehicle not in spared], seed)
-    return Material(request, seed, frozenset(spared | _vehicles(probe)), probe)
+    return Material(request, seed, spared | _vehicles(probe), probe)
 
 
 def measure_ranges(
@@ -238,7 +243,7 @@ def write_int8_graph(
     layers = find_layers(model)
     if not layers.layers:
         raise ModelError(f"{card.backbone} has no convolution or matrix product that can run in INT8; use --fp16")
-    material = choose_material(card, request, judge.vehicles)
+    material = choose_material(card, request)
     scales = request.scales or measure_ranges(fp32, card, layers, material, watcher)
     scales.check(fp32)
     journal = Journal(request.journal, _facts(scales, material, judge))
@@ -296,7 +301,7 @@ def _search(
         judged_on=judge.title,
         kept_in_fp16=tuple(name for name in work if name in found.kept),
         int8_share=100 * share,
-        predicted_speedup=1 / (share / INT8_SPEEDUP + 1 - share),
+        predicted_speedup=predicted_speedup(share),
         evaluations=found.evaluations,
         sensitivity=sensitivity,
     )

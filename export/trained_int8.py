@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from reid.calibration.layers import Layers, find_layers
 from reid.calibration.quantise import quantise
-from reid.export.int8 import INT8_SPEEDUP
+from reid.export.int8 import predicted_speedup
 from reid.runtime.errors import ModelError
 from reid.train.quantisation import Quantisation
 
@@ -77,7 +77,7 @@ def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantisation:
     return TrainedInt8Record(
         kept_in_fp16=tuple(layer.name for layer in layers.layers if layer.name not in int8),
         int8_share=100 * share,
-        predicted_speedup=1 / (share / INT8_SPEEDUP + 1 - share),
+        predicted_speedup=predicted_speedup(share),
     )
 
 

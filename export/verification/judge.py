@@ -29,7 +29,6 @@ class Judge:
         crops: uint8 [n, 3, H, W], the reference crops.
         embeddings: float32 [n, D], PyTorch's of these.
         tolerance: how far a graph may fall.
-        vehicles: those of a training split that `data` is made of, and that nothing may be calibrated on.
     """
 
     data: Dataset | None
@@ -37,7 +36,6 @@ class Judge:
     crops: NDArray[np.uint8]
     embeddings: NDArray[np.float32]
     tolerance: Tolerance
-    vehicles: frozenset[str] = frozenset()
 
     def compare(
         self,

@@ -87,8 +87,7 @@ def workshop(bundle: Path, veri: Path, tmp_path_factory: pytest.TempPathFactory)
     assert judged_on is not None
     with OnnxRuntimeSession(folder / "fp32.onnx", "cpu") as session:
         reference = embed_reference(session, judged_on.query, judged_on.gallery)
-    vehicles = frozenset(str(image.vehicle) for image in judged_on.gallery.images)
-    judge = Judge(judged_on, reference, frames, embeddings, TOLERANCE, vehicles)
+    judge = Judge(judged_on, reference, frames, embeddings, TOLERANCE)
     request = Int8Request(data, frames=8, methods=("max",), journal=folder / "journal.json")
     return Workshop(folder, opened.card, request, judge)
 
@@ -162,7 +161,7 @@ def test_a_journal_of_other_images_is_not_gone_on_with(
 ) -> None:
     journal = Path(shutil.copy(workshop.folder / "journal.json", tmp_path / "journal.json"))
     data = workshop.request.data
-    probe = choose_material(workshop.card, workshop.request, workshop.judge.vehicles).probe
+    probe = choose_material(workshop.card, workshop.request).probe
     fewer = Split(tuple(image for image in data.train.images if image != probe[0]), data.train.tracklets)
     with pytest.raises(pytest.fail.Exception, match="measured"):
         workshop.write(tmp_path / "int8.onnx", data=replace(data, train=fewer), scales=written[1], journal=journal)
@@ -181,18 +180,18 @@ def test_scales_of_another_graph_are_refused(
 def test_nothing_is_calibrated_on_what_judges_or_what_layers_are_measured_on(
     written: tuple[Int8Record, ScaleFile], workshop: Workshop
 ) -> None:
-    material = choose_material(workshop.card, workshop.request, workshop.judge.vehicles)
+    material = choose_material(workshop.card, workshop.request)
+    assert workshop.judge.data is not None
+    judging = {image.vehicle for image in workshop.judge.data.gallery.images}
     every = material.frames(10**6)
     calibrated = {image.vehicle for image in every.images}
     probed = {image.vehicle for image in material.probe}
     assert calibrated
     assert probed
-    assert workshop.judge.vehicles
+    assert judging
     assert calibrated.isdisjoint(probed)
-    assert (calibrated | probed).isdisjoint(workshop.judge.vehicles)
-    assert calibrated | probed | workshop.judge.vehicles == {
-        image.vehicle for image in workshop.request.data.train.images
-    }
+    assert (calibrated | probed).isdisjoint(judging)
+    assert calibrated | probed | judging == {image.vehicle for image in workshop.request.data.train.images}
     assert written[1].calibration == material.frames(8).facts
 
 
