@@ -57,7 +57,7 @@ if TYPE_CHECKING:  # what counts threads when it is imported is imported in the 
 
     from reid.calibration.selection import CalibrationSet
     from reid.runtime.sessions.session import Session
-    from reid.train.checkpoint import Checkpoint
+    from reid.train.model.checkpoint import Checkpoint
 
 PEER = "torch eager fp32"
 SESSIONS = (
@@ -128,7 +128,7 @@ def prepare(folder: Path, run: Path | None, image_size: int) -> dict[str, object
     from reid.calibration.selection import select_frames
     from reid.runtime.datasets.layout import open_dataset
     from reid.runtime.synthesis.veri import synthesize
-    from reid.train.checkpoint import load_checkpoint
+    from reid.train.model.checkpoint import load_checkpoint
 
     synthesize(folder / "data", vehicles=20, cameras=4)
     frames = select_frames(open_dataset(folder / "data", needs="train"), CALIBRATION_FRAMES, seed=0)
@@ -151,7 +151,7 @@ def random_checkpoint(run: Path, image_size: int, frames: CalibrationSet) -> Che
     import torch
 
     from reid.train.builders import build_model
-    from reid.train.checkpoint import load_checkpoint, save_checkpoint
+    from reid.train.model.checkpoint import load_checkpoint, save_checkpoint
     from reid.train.recipe import Recipe
 
     torch.manual_seed(0)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # PyTorch reads the number of threads when it is imported, so `main` sets it first
-    from reid.train.images import TrainingBatch
+    from reid.train.data.images import TrainingBatch
     from reid.train.learner import Learner
     from reid.train.recipe import Recipe
 
@@ -81,7 +81,7 @@ def make_batches(recipe: Recipe, count: int) -> list[TrainingBatch]:
     """Return random batches, in pinned memory where there is a GPU."""
     import torch
 
-    from reid.train.images import TrainingBatch
+    from reid.train.data.images import TrainingBatch
 
     torch.manual_seed(0)
     size, p, k = recipe.image_size, recipe.vehicles_per_batch, recipe.images_per_vehicle
@@ -97,7 +97,7 @@ def make_batches(recipe: Recipe, count: int) -> list[TrainingBatch]:
 def learner_of(recipe: Recipe) -> Learner:
     """Return model, classifiers, loss and optimizer, the same every time."""
     from reid.train.learner import build_learner
-    from reid.train.processes import Processes
+    from reid.train.parallel.processes import Processes
 
     learner, _ = build_learner(recipe, IDENTITIES, Processes(), weights="none", note=print)
     learner.begin_epoch(frozen=False)

@@ -158,7 +158,7 @@ def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -
 def _trained_int8(model: Path, *, given: bool) -> TrainedInt8 | None:
     """Look into a checkpoint for the scales of `reid-train --qat`, with which none must be given."""
     from reid.export.trained_int8 import TrainedInt8
-    from reid.train.checkpoint import load_checkpoint
+    from reid.train.model.checkpoint import load_checkpoint
 
     quantisation = load_checkpoint(model).model.quantisation
     if quantisation and given:
@@ -210,7 +210,7 @@ def _write(
     from reid.export.bundle import write_bundle
     from reid.export.watcher import Watcher
     from reid.runtime.datasets.layout import open_dataset
-    from reid.train.checkpoint import load_checkpoint
+    from reid.train.model.checkpoint import load_checkpoint
 
     data: Dataset | None = None
     if verify is not None:

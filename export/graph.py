@@ -15,8 +15,8 @@ import torch
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.graph import CARD_KEY
-from reid.train.architecture import ARCHITECTURE_KEY
-from reid.train.model import FusedReID, MultiLevelReID
+from reid.train.model.architecture import ARCHITECTURE_KEY
+from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
 __all__ = ["OPSET", "export_graph"]
 

@@ -55,7 +55,7 @@ def open_fp32_graph(model: Path) -> Iterator[tuple[Path, ModelProto, ModelCard]]
 
 def _export(checkpoint: Path, graph: Path) -> None:
     from reid.export.graph import export_graph
-    from reid.train.checkpoint import load_checkpoint
+    from reid.train.model.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoint)
     export_graph(loaded.model, loaded.card, graph)

@@ -13,7 +13,7 @@ from reid.calibration.layers import Layers, find_layers
 from reid.calibration.quantise import quantise
 from reid.export.int8 import predicted_speedup
 from reid.runtime.errors import ModelError
-from reid.train.quantisation import Quantisation
+from reid.train.model.quantisation import Quantisation
 
 __all__ = ["TrainedInt8", "TrainedInt8Record", "write_trained_int8_graph"]
 

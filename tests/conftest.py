@@ -80,10 +80,10 @@ def checkpoint(veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from reid.runtime.datasets.layout import open_dataset
     from reid.runtime.model_card import FORMAT_VERSION, ModelCard
-    from reid.train.backbone import create_backbone
-    from reid.train.checkpoint import describe, save_checkpoint
-    from reid.train.model import MultiLevelReID
-    from reid.train.provenance import reference_crops
+    from reid.train.model.backbone import create_backbone
+    from reid.train.model.checkpoint import describe, save_checkpoint
+    from reid.train.model.multi_level import MultiLevelReID
+    from reid.train.run.provenance import reference_crops
 
     torch.manual_seed(0)
     backbone = create_backbone("resnet10t", (3, 4), image_size=64, weights="none")
@@ -106,7 +106,7 @@ def checkpoint(veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of `checkpoint`."""
     from reid.export.bundle import write_bundle
-    from reid.train.checkpoint import load_checkpoint
+    from reid.train.model.checkpoint import load_checkpoint
 
     output = tmp_path_factory.mktemp("bundles") / "bundle"
     write_bundle(load_checkpoint(checkpoint), output)

@@ -13,11 +13,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import FORMAT_VERSION, Level, ModelCard
-from reid.train.architecture import Architecture
-from reid.train.augmentation import Augmentation
-from reid.train.backbone import create_backbone
-from reid.train.checkpoint import describe
-from reid.train.foreign_weights import WeightsOrigin
+from reid.train.data.augmentation import Augmentation
+from reid.train.data.sampler import PKSampler
 from reid.train.losses import (
     IDENTITY_LOSSES,
     METRIC_LOSSES,
@@ -27,11 +24,14 @@ from reid.train.losses import (
     RankedListLoss,
     SoftMarginTripletLoss,
 )
-from reid.train.model import IdentityClassifiers, MultiLevelReID
-from reid.train.pooling import POOLINGS
+from reid.train.model.architecture import Architecture
+from reid.train.model.backbone import create_backbone
+from reid.train.model.checkpoint import describe
+from reid.train.model.foreign_weights import WeightsOrigin
+from reid.train.model.multi_level import IdentityClassifiers, MultiLevelReID
+from reid.train.model.pooling import POOLINGS
+from reid.train.model.weight_average import weight_average
 from reid.train.recipe import Recipe
-from reid.train.sampler import PKSampler
-from reid.train.weight_average import weight_average
 
 __all__ = [
     "build_augmentation",
@@ -80,7 +80,7 @@ def build_model(recipe: Recipe, *, weights: str) -> tuple[MultiLevelReID, ModelC
         ReidError: a switch has a value that there is not, or pretrained weights cannot be had.
     """
     if recipe.qat:
-        from reid.train.qat import build_fake_quantised  # needs onnx, which a machine that only trains may lack
+        from reid.train.qat.start import build_fake_quantised  # needs onnx, which a machine that only trains may lack
 
         return *build_fake_quantised(Path(recipe.qat)), None
     _choose(POOLINGS, "pooling", recipe.pooling)

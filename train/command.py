@@ -19,8 +19,8 @@ from reid.train.settings import parse_settings
 
 if TYPE_CHECKING:
     from reid.runtime.datasets.dataset import Dataset
-    from reid.train.origin import Origin
-    from reid.train.run_folder import RunFolder
+    from reid.train.run.folder import RunFolder
+    from reid.train.run.origin import Origin
 
 app = application()
 
@@ -114,7 +114,7 @@ def _plan(data: Path, name: str, given: dict[str, Any], layout: str | None, outp
         raise typer.BadParameter("a bundle to fine-tune is given with --qat", param_hint="--set")
     recipe = replace(RECIPES[name], **given)
     from reid.runtime.datasets.layout import open_dataset
-    from reid.train.run_folder import RunFolder
+    from reid.train.run.folder import RunFolder
 
     words = [data.resolve().name, *([] if name == _DEFAULT_RECIPE else [name]), recipe.backbone, recipe.loss]
     folder = RunFolder(output or Path("runs") / "-".join(words))
@@ -126,8 +126,8 @@ def _plan_fine_tuning(
 ) -> _Plan:
     """Plan the fine-tuning of a bundle's model for its INT8 graph."""
     from reid.runtime.datasets.layout import open_dataset
-    from reid.train.qat import qat_recipe
-    from reid.train.run_folder import RunFolder
+    from reid.train.qat.start import qat_recipe
+    from reid.train.run.folder import RunFolder
 
     recipe = qat_recipe(bundle, given)
     words = [data.resolve().name, recipe.backbone, recipe.loss, "qat"]
@@ -138,9 +138,9 @@ def _plan_fine_tuning(
 def _plan_repetition(run: Path, data: Path | None, output: Path | None) -> _Plan:
     """Plan what a run was, with its data where it was unless that has moved."""
     from reid.runtime.datasets.layout import open_dataset
-    from reid.train.origin import read_origin
-    from reid.train.provenance import data_fingerprint
-    from reid.train.run_folder import RunFolder
+    from reid.train.run.folder import RunFolder
+    from reid.train.run.origin import read_origin
+    from reid.train.run.provenance import data_fingerprint
 
     origin = read_origin(run)
     dataset = open_dataset(data or origin.data, origin.layout, needs="train")
@@ -152,7 +152,7 @@ def _plan_repetition(run: Path, data: Path | None, output: Path | None) -> _Plan
 def _train(plan: _Plan, *, resume: bool, save_every: float | None) -> dict[str, Any]:
     from reid.train.loop import SAVE_EVERY, Watcher
     from reid.train.loop import train as learn
-    from reid.train.processes import joined_processes
+    from reid.train.parallel.processes import joined_processes
 
     if resume and not plan.folder.has_state:
         _note(f"note: {plan.folder.path} has no state to go on from; starting from the beginning")

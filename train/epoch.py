@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from reid.runtime.errors import ReidError
+from reid.train.data.images import TrainingBatch
 from reid.train.failures import out_of_memory
-from reid.train.images import TrainingBatch
 from reid.train.learner import Learner
 from reid.train.out_of_memory import is_out_of_memory
 from reid.train.recipe import Recipe, learning_rate

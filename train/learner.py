@@ -13,17 +13,17 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from reid.runtime.model_card import ModelCard
-from reid.train.backbone import freeze
 from reid.train.builders import build_average, build_classifiers, build_loss, build_model, build_optimizer
-from reid.train.global_batch import GlobalBatch
-from reid.train.images import TrainingBatch
+from reid.train.data.images import TrainingBatch
 from reid.train.losses.multi_level import MultiLevelLoss
-from reid.train.model import IdentityClassifiers, MultiLevelReID
+from reid.train.model.backbone import freeze
+from reid.train.model.multi_level import IdentityClassifiers, MultiLevelReID
+from reid.train.parallel.global_batch import GlobalBatch
+from reid.train.parallel.processes import Processes
+from reid.train.parallel.synced_batch_norm import synchronise_batch_norm
 from reid.train.precision import Precision
-from reid.train.processes import Processes
 from reid.train.recipe import Recipe
 from reid.train.step_values import StepValues
-from reid.train.synced_batch_norm import synchronise_batch_norm
 
 __all__ = ["Learner", "build_learner"]
 

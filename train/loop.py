@@ -15,20 +15,20 @@ from torch.utils.tensorboard import SummaryWriter
 from reid.runtime.datasets.dataset import Dataset
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import ModelCard
-from reid.train.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from reid.train.data.images import OwnDraws, TrainingBatch, loader_workers, training_batches
 from reid.train.epoch import Epoch, NotFiniteError
 from reid.train.failures import full_disk_explained, not_finite
-from reid.train.images import OwnDraws, TrainingBatch, loader_workers, training_batches
 from reid.train.learner import Learner, build_learner
-from reid.train.origin import keep_origin
-from reid.train.processes import Processes
-from reid.train.provenance import data_fingerprint, reference_crops, run_facts
+from reid.train.model.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from reid.train.parallel.processes import Processes
 from reid.train.recipe import Recipe, learning_rate
 from reid.train.report.board import show_histograms
 from reid.train.report.observation import observe
 from reid.train.report.write import try_to_write_report
-from reid.train.run_folder import RunFolder, recipe_facts
-from reid.train.run_state import Progress, RunState
+from reid.train.run.folder import RunFolder, recipe_facts
+from reid.train.run.origin import keep_origin
+from reid.train.run.provenance import data_fingerprint, reference_crops, run_facts
+from reid.train.run.state import Progress, RunState
 from reid.train.tally import Tally
 from reid.train.training_data import TrainingData, prepare_data
 

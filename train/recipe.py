@@ -34,7 +34,7 @@ class Recipe:
         clip_norm: longest gradient, beyond which it is shortened; 0 for any.
         micro_batch: frames that a process computes at a time, to save memory; 0 for all. Losses see the whole batch.
         compile: use torch.compile.
-        pooling: a name of reid.train.pooling.POOLINGS.
+        pooling: a name of reid.train.model.pooling.POOLINGS.
         bnneck: batch normalisation between what metric losses see and what is classified and compared.
         last_stride: of a ResNet's last stage, 1 or 2.
         ibn: instance normalisation of half the channels in a ResNet's first three stages.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import SessionError
 from reid.runtime.model_card import ModelCard
-from reid.train.checkpoint import load_checkpoint
-from reid.train.model import FusedReID, MultiLevelReID
+from reid.train.model.checkpoint import load_checkpoint
+from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
 __all__ = ["TorchSession", "best_device", "open"]
 

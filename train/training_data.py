@@ -10,9 +10,9 @@ from typing import Any
 from reid.runtime.datasets.dataset import Dataset, Split
 from reid.runtime.datasets.splitting import hold_out_vehicles
 from reid.train.builders import build_augmentation, build_sampler
-from reid.train.images import Images, without_dead_vehicles
+from reid.train.data.images import Images, without_dead_vehicles
+from reid.train.data.sampler import PKSampler
 from reid.train.recipe import Recipe
-from reid.train.sampler import PKSampler
 
 __all__ = ["TrainingData", "prepare_data"]
 

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from reid.calibration.layers import Layers, find_layers
-from reid.train.checkpoint import load_checkpoint
-from reid.train.model import FusedReID
+from reid.train.model.checkpoint import load_checkpoint
+from reid.train.model.multi_level import FusedReID
 
 from .conftest import graph_of
 

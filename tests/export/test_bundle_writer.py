@@ -28,8 +28,8 @@ from reid.runtime.errors import GateError, ModelError, ReidError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.session import open_session
 from reid.runtime.storage import sha256_of
-from reid.train.checkpoint import Checkpoint, load_checkpoint
-from reid.train.model import MultiLevelReID
+from reid.train.model.checkpoint import Checkpoint, load_checkpoint
+from reid.train.model.multi_level import MultiLevelReID
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ from pathlib import Path
 import torch
 import reid.export.bundle as writer
 from reid.runtime.bundle import Bundle
-from reid.train.checkpoint import load_checkpoint
+from reid.train.model.checkpoint import load_checkpoint
 
 torch.set_num_threads(1)
 checkpoint, graph, output = load_checkpoint(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])

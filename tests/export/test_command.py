@@ -22,7 +22,7 @@ from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.session import open_session
 from reid.runtime.storage import sha256_of
-from reid.train.model import MultiLevelReID
+from reid.train.model.multi_level import MultiLevelReID
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 

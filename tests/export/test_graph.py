@@ -15,9 +15,9 @@ from onnx import TensorProto
 from reid.export.graph import OPSET, export_graph
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import FORMAT_VERSION, ModelCard
-from reid.train.backbone import create_backbone
-from reid.train.checkpoint import describe, load_checkpoint
-from reid.train.model import FusedReID, MultiLevelReID
+from reid.train.model.backbone import create_backbone
+from reid.train.model.checkpoint import describe, load_checkpoint
+from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
 SIZES = [(1, 1), (7, 3), (2, 5), (4, 4)]
 

@@ -16,10 +16,10 @@ from reid.calibration.intermediates import float_tensors
 from reid.export.graph import export_graph
 from reid.export.half import write_half_graph
 from reid.runtime.model_card import FORMAT_VERSION, ModelCard
-from reid.train.architecture import Architecture
-from reid.train.backbone import create_backbone
-from reid.train.checkpoint import describe
-from reid.train.model import FusedReID, MultiLevelReID
+from reid.train.model.architecture import Architecture
+from reid.train.model.backbone import create_backbone
+from reid.train.model.checkpoint import describe
+from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
 ARCHITECTURES = {
     "all": Architecture(pooling="max+gem", bnneck=True, last_stride=1, ibn=True),

@@ -18,7 +18,7 @@ from pathlib import Path
 from reid.runtime.datasets.layout import open_dataset
 from reid.train.loop import Watcher, train
 from reid.train.recipe import Recipe
-from reid.train.run_folder import RunFolder
+from reid.train.run.folder import RunFolder
 
 RECIPE = Recipe(
     backbone="resnet10t",

@@ -20,8 +20,8 @@ from reid.train.builders import (
     build_sampler,
     check_switches,
 )
-from reid.train.checkpoint import save_checkpoint
 from reid.train.losses import IdentityLoss, RankedListLoss, SoftMarginTripletLoss
+from reid.train.model.checkpoint import save_checkpoint
 from reid.train.recipe import RECIPES, Recipe
 
 POSTER = Recipe(backbone="resnet10t", weights="none", levels=(3, 4), embedding_size=8, image_size=64)

@@ -17,16 +17,16 @@ from reid.runtime.datasets.dataset import Dataset
 from reid.runtime.datasets.layout import open_dataset
 from reid.runtime.datasets.splitting import hold_out_vehicles
 from reid.runtime.errors import DataError, ReidError
-from reid.train.checkpoint import load_checkpoint
-from reid.train.images import TrainingBatch
+from reid.train.data.images import TrainingBatch
 from reid.train.learner import build_learner
 from reid.train.loop import Outcome, Watcher, train
 from reid.train.losses.multi_level import MultiLevelLoss
-from reid.train.model import MultiLevelReID
-from reid.train.processes import Processes
+from reid.train.model.checkpoint import load_checkpoint
+from reid.train.model.multi_level import MultiLevelReID
+from reid.train.parallel.processes import Processes
 from reid.train.recipe import Recipe
-from reid.train.run_folder import RunFolder
-from reid.train.run_state import RunState
+from reid.train.run.folder import RunFolder
+from reid.train.run.state import RunState
 from reid.train.training_data import prepare_data
 
 RECIPE = Recipe(

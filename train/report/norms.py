@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from reid.train.model import MultiLevelReID
+from reid.train.model.multi_level import MultiLevelReID
 
 __all__ = ["recorded_norms"]
 

@@ -14,7 +14,7 @@ from reid.runtime.datasets.dataset import Split
 from reid.runtime.evaluation import PROTOCOLS, EmbeddedData, embed_data, evaluate_protocol
 from reid.runtime.metrics import Metrics
 from reid.runtime.model_card import ModelCard
-from reid.train.model import MultiLevelReID
+from reid.train.model.multi_level import MultiLevelReID
 from reid.train.report.norms import recorded_norms
 from reid.train.report.pairs import PairDistances, pair_distances
 from reid.train.session import TorchSession

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from reid.runtime.storage import atomic_write
-from reid.train.checkpoint import load_checkpoint
+from reid.train.model.checkpoint import load_checkpoint
 from reid.train.recipe import Recipe
 from reid.train.report.observation import observe
 from reid.train.report.page import Run, draw_page

@@ -127,9 +127,9 @@ def test_the_bundles_half_graph_becomes_an_engine_without_an_fp32_convolution(
 
 def test_resnet50_of_three_levels_becomes_engines_in_fp32_and_fp16(tmp_path: Path) -> None:
     from reid.runtime.model_card import FORMAT_VERSION
-    from reid.train.backbone import create_backbone
-    from reid.train.checkpoint import describe
-    from reid.train.model import MultiLevelReID
+    from reid.train.model.backbone import create_backbone
+    from reid.train.model.checkpoint import describe
+    from reid.train.model.multi_level import MultiLevelReID
 
     backbone = create_backbone("resnet50", (2, 3, 4), image_size=256, weights="none")
     levels, preprocessing = describe(backbone, 512, 256)

@@ -91,9 +91,9 @@ def test_every_convolution_that_is_int8_in_the_graph_reads_int8(
 def test_resnet50_of_three_levels_becomes_an_int8_engine(tmp_path: Path) -> None:
     from reid.export.graph import export_graph
     from reid.runtime.model_card import FORMAT_VERSION
-    from reid.train.backbone import create_backbone
-    from reid.train.checkpoint import describe
-    from reid.train.model import MultiLevelReID
+    from reid.train.model.backbone import create_backbone
+    from reid.train.model.checkpoint import describe
+    from reid.train.model.multi_level import MultiLevelReID
 
     backbone = create_backbone("resnet50", (2, 3, 4), image_size=256, weights="none")
     levels, preprocessing = describe(backbone, 512, 256)

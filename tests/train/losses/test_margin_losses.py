@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from reid.runtime.model_card import Level
 from reid.train.losses import CircleLoss, CosFaceLoss
-from reid.train.model import IdentityClassifiers
+from reid.train.model.multi_level import IdentityClassifiers
 
 VEHICLE = torch.tensor([0, 3, 3, 1, 2, 0])
 

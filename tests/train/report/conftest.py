@@ -8,7 +8,7 @@ from reid.runtime.datasets.dataset import Dataset
 from reid.runtime.datasets.layout import open_dataset
 from reid.train.loop import train
 from reid.train.recipe import Recipe
-from reid.train.run_folder import RunFolder
+from reid.train.run.folder import RunFolder
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reid.train.builders import build_model
-from reid.train.model import MultiLevelReID
+from reid.train.model.multi_level import MultiLevelReID
 from reid.train.recipe import Recipe
 from reid.train.report.norms import recorded_norms
 

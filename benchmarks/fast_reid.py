@@ -1,0 +1,347 @@
+"""Train fast-reid's own baseline on a data set in VeRi-776's layout and measure it as `reid-eval` measures a model.
+
+It is the named peer of the recipe `strong`: the same backbone, image size, epochs, batch and starting weights, and the
+same evaluation. Everything that trains is fast-reid's, of https://github.com/JDAI-CV/fast-reid, in a clone that stays
+outside this repository::
+
+    git clone https://github.com/JDAI-CV/fast-reid
+    pip install yacs termcolor tabulate faiss-cpu scikit-learn
+    python benchmarks/fast_reid.py VeRi --fast-reid fast-reid --weights resnet50.pth --output runs/fast-reid
+    python benchmarks/fast_reid.py data --fast-reid fast-reid --backbone resnet18 --weights none --image-size 64 \
+        --epochs 8 --batch 8x4 --output runs/fast-reid --json benchmarks/results/fast_reid.json
+
+`--config bagtricks` is its `configs/Base-bagtricks.yml`, `--config sbs` its `configs/VeRi/sbs_R50-ibn.yml`, each with
+its square size, batch and classes set, and its schedule scaled to the budget: epochs in proportion to epochs, and
+iterations in proportion to iterations. Learning rates, losses and augmentation, of which padding by 10 pixels is one,
+stay as published. With `sbs` the weights have to be those of a network with instance-batch normalisation; non-local
+blocks are new in any case, and fast-reid gives ResNet18 none.
+
+What differs from fast-reid as its authors run it is in `settings` and `import_fast_reid`. Its ResNets have timm's
+names and shapes, but pool behind the stem without padding. It trains on all training vehicles, and its last weights
+are measured: L2-normalised features behind the BNNeck, no flipped images, no re-ranking, each image as fast-reid's own
+test transform gives it. OUTPUT keeps its configuration, log and weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import functools
+import importlib.metadata
+import json
+import logging
+import math
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from score_tables import score_table, summary
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from trials import data_digest
+
+from reid.runtime.datasets.layout import open_dataset
+from reid.runtime.errors import DataError, ModelError, ReidError
+from reid.runtime.evaluation import PROTOCOLS, embed_data, evaluate_protocol
+from reid.runtime.model_card import FORMAT_VERSION, Level, ModelCard, Preprocessing
+from reid.runtime.storage import atomic_write
+from reid.train.foreign_weights import load_weights
+
+NEEDED = "yacs termcolor tabulate faiss-cpu scikit-learn"
+
+# Our name of a backbone -> fast-reid's, and the size of its features.
+BACKBONES = {"resnet18": ("18x", 512), "resnet50": ("50x", 2048)}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration in fast-reid's clone, and the training images of the data set that it was published for."""
+
+    file: str
+    images: int
+
+
+CONFIGS = {"bagtricks": Config("Base-bagtricks.yml", 12_936), "sbs": Config("VeRi/sbs_R50-ibn.yml", 37_778)}
+
+
+def main() -> None:
+    """Train, measure, print the table and leave the result."""
+    options = parse()
+    try:
+        result = run(options)
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(options.json, (json.dumps(result, indent=2) + "\n").encode())
+    except ReidError as error:
+        sys.exit(f"error: {error}")
+
+
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of a data set in VeRi-776's layout")
+    parser.add_argument("--fast-reid", type=Path, metavar="CLONE", required=True, help="clone of fast-reid")
+    parser.add_argument("--config", choices=CONFIGS, default="bagtricks", help="[default: bagtricks]")
+    parser.add_argument("--backbone", choices=BACKBONES, default="resnet50", help="[default: resnet50]")
+    parser.add_argument("--weights", default="none", help="none, or a file of timm's or torchvision's [default: none]")
+    parser.add_argument("--image-size", type=int, default=256, help="[default: 256]")
+    parser.add_argument("--epochs", type=at_least_two, default=60, help="[default: 60]")
+    parser.add_argument("--batch", type=vehicles_by_images, default=(16, 4), help="[default: 16x4]")
+    parser.add_argument("--seed", type=int, default=0, help="[default: 0]")
+    parser.add_argument("--output", type=Path, required=True, help="new folder for what fast-reid leaves")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    return parser.parse_args(words)
+
+
+def at_least_two(text: str) -> int:
+    """Read a number of epochs: of one, no schedule can be made."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 2")
+    return int(text)
+
+
+def vehicles_by_images(text: str) -> tuple[int, int]:
+    """Read the size of a batch, such as 16x4."""
+    vehicles, _, images = text.partition("x")
+    if not (vehicles.isdecimal() and images.isdecimal() and int(vehicles) > 1 and int(images) > 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not vehicles x images, at least two of each, such as 16x4")
+    return int(vehicles), int(images)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Train and measure; return what the result depends on and the scores, as the other comparisons store them."""
+    surroundings = {
+        "command": command(options),
+        "data": data_digest(options.data),
+        "cores": os.cpu_count(),
+        "versions": versions(),
+    }
+    dataset = open_dataset(options.data, "veri", needs="query")
+    engine = import_fast_reid(options.fast_reid)
+    prepare_output(options.output)
+    trainer = build_trainer(engine, options)
+    print(f"training {trainer.max_iter} iterations: {options.output / 'log.txt'}", file=sys.stderr)
+    start = time.perf_counter()
+    engine.TrainerBase.train(trainer, 0, trainer.max_epoch, trainer.iters_per_epoch)
+    seconds = time.perf_counter() - start
+    session = FastReIDSession(trainer.model.eval(), options.backbone, options.image_size)
+    embedded = embed_data(session, dataset.query, dataset.gallery)
+    trial = {
+        "training_seconds": round(seconds, 1),
+        "session": session.device,
+        "protocols": {name: evaluate_protocol(embedded, protocol).summary() for name, protocol in PROTOCOLS.items()},
+    }
+    trials = {options.seed: trial}
+    name = f"fast-reid {options.config}"
+    print(score_table({name: trials}), end="")
+    return surroundings | {"methods": {name: {"summary": summary(trials), "trials": trials}}}
+
+
+def import_fast_reid(clone: Path) -> Any:  # noqa: ANN401 - fast-reid has no types
+    """Return `fastreid.engine` of a clone, with what today's PyTorch and Python, and a CPU, need.
+
+    Raises:
+        ReidError: it is no clone of fast-reid, or a package that fast-reid needs is not installed.
+    """
+    if not (clone / "fastreid" / "engine" / "defaults.py").is_file():
+        raise ReidError(f"{clone} is no clone of fast-reid: git clone https://github.com/JDAI-CV/fast-reid")
+    sys.path.insert(0, str(clone.resolve()))
+    try:
+        # It takes Mapping from where Python had it before 3.10.
+        with patch.object(collections, "Mapping", Mapping, create=True):
+            engine = import_module("fastreid.engine")
+    except ModuleNotFoundError as error:
+        raise ReidError(f"fast-reid needs {error.name}, which is not installed: pip install {NEEDED}") from None
+    defaults: Any = import_module("fastreid.engine.defaults")
+    # Its flat buffers lose their gradients to PyTorch 2's zero_grad, and nothing would be learnt.
+    defaults.build_optimizer = functools.partial(defaults.build_optimizer, contiguous=False)
+    if not torch.cuda.is_available():
+        # Its own loader copies batches on a CUDA stream.
+        loaders: Any = import_module("fastreid.data.build")
+        loaders.DataLoaderX = plain_loader
+    return engine
+
+
+def plain_loader(local_rank: int, **settings: Any) -> DataLoader[Any]:  # noqa: ANN401 - of any DataLoader
+    """Stand in for fast-reid's DataLoaderX."""
+    return DataLoader(**settings | {"pin_memory": False})
+
+
+def prepare_output(folder: Path) -> None:
+    """Make the folder, and let fast-reid's log go there instead of to standard output.
+
+    Raises:
+        ReidError: there is something in it.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ReidError(f"{folder} is not an empty folder; choose another --output")
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / "log.txt")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    log = logging.getLogger("fastreid")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+
+
+def build_trainer(engine: Any, options: argparse.Namespace) -> Any:  # noqa: ANN401 - fast-reid has no types
+    """Return fast-reid's trainer of the configuration, with the weights to start from.
+
+    Raises:
+        ReidError: the data or the weights do not fit.
+    """
+    iterations = count_iterations(options.data, options.batch)
+    config = CONFIGS[options.config]
+    cfg = import_module("fastreid.config").get_cfg()
+    cfg.merge_from_file(str(options.fast_reid / "configs" / config.file))
+    changes = settings(options) | scaled_schedule(cfg.SOLVER, config.images, options.epochs, iterations)
+    cfg.merge_from_list([word for change in changes.items() for word in change])
+    import_module("fastreid.utils.env").seed_all_rng(options.seed)
+    trainer = engine.DefaultTrainer(cfg)
+    if options.weights != "none":
+        # Non-local blocks are in nobody's pretrained weights.
+        parts = {name: part for name, part in trainer.model.backbone.named_children() if not name.startswith("NL_")}
+        load_weights(nn.ModuleDict(parts), Path(options.weights), unused={"fc.weight", "fc.bias"})
+    return trainer
+
+
+def count_iterations(data: Path, batch: tuple[int, int]) -> int:
+    """Let fast-reid's reader of VeRi-776 read the data, and return the iterations of an epoch.
+
+    Raises:
+        DataError: the reader refuses the data, or they are fewer than a batch, for which its samplers wait for ever.
+    """
+    reader = import_module("fastreid.data.datasets").DATASET_REGISTRY.get("VeRi")
+    reader.dataset_dir = str(data.resolve())  # joined to the folder of all data sets, an absolute path stands alone
+    try:
+        train = reader().train
+    except (AssertionError, AttributeError, RuntimeError):
+        raise DataError(
+            f"fast-reid's reader refuses {data}: it takes .jpg files named VEHICLE_cCAMERA, "
+            "with vehicles up to 776 and cameras up to 20"
+        ) from None
+    vehicles, images = batch
+    present = len({vehicle for _, vehicle, _ in train})
+    if present < vehicles or len(train) < vehicles * images:
+        raise DataError(
+            f"{data} has {len(train)} training images of {present} vehicles, fewer than a batch of "
+            f"{vehicles}x{images}; choose a smaller --batch"
+        )
+    return len(train) // (vehicles * images)
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what is set besides the schedule: the budget, the data, the machine."""
+    vehicles, images = options.batch
+    depth, size = BACKBONES[options.backbone]
+    has_gpu = torch.cuda.is_available()
+    return {
+        "MODEL.DEVICE": "cuda" if has_gpu else "cpu",
+        "MODEL.BACKBONE.DEPTH": depth,
+        "MODEL.BACKBONE.FEAT_DIM": size,
+        "MODEL.BACKBONE.PRETRAIN": False,  # it would download them; --weights says what to start from
+        "INPUT.SIZE_TRAIN": [options.image_size] * 2,
+        "INPUT.SIZE_TEST": [options.image_size] * 2,
+        "DATASETS.NAMES": ("VeRi",),
+        "DATALOADER.NUM_INSTANCE": images,
+        "DATALOADER.NUM_WORKERS": min(8, os.cpu_count() or 1),
+        "SOLVER.IMS_PER_BATCH": vehicles * images,
+        "SOLVER.AMP.ENABLED": has_gpu,
+        "SOLVER.CHECKPOINT_PERIOD": options.epochs,
+        "TEST.EVAL_PERIOD": -1,  # never
+        "OUTPUT_DIR": str(options.output),
+    }
+
+
+def scaled_schedule(solver: Any, images: int, epochs: int, iterations: int) -> dict[str, Any]:  # noqa: ANN401
+    """Return the settings of a published schedule that is fitted to a budget.
+
+    Args:
+        solver: the published settings, such as MAX_EPOCH.
+        images: of the data set that they were published for.
+        epochs: of the budget.
+        iterations: of an epoch of it.
+    """
+    share = epochs / solver.MAX_EPOCH
+    ratio = share * iterations / (images // solver.IMS_PER_BATCH)
+    return {
+        "SOLVER.MAX_EPOCH": epochs,
+        "SOLVER.STEPS": [max(1, round(share * step)) for step in solver.STEPS],
+        "SOLVER.DELAY_EPOCHS": math.floor(share * solver.DELAY_EPOCHS),  # an epoch of two is left to the cosine
+        "SOLVER.WARMUP_ITERS": round(ratio * solver.WARMUP_ITERS),
+        "SOLVER.FREEZE_ITERS": round(ratio * solver.FREEZE_ITERS),
+    }
+
+
+class FastReIDSession:
+    """fast-reid's model as a session, so that it is measured as any model of ours is."""
+
+    def __init__(self, model: nn.Module, backbone: str, image_size: int) -> None:
+        self.device = str(next(model.parameters()).device)
+        self.card = ModelCard(
+            format_version=FORMAT_VERSION,
+            fingerprint="",
+            backbone=backbone,
+            levels=(Level(name="fast-reid", size=BACKBONES[backbone][1]),),
+            preprocessing=Preprocessing(height=image_size, width=image_size, mean=(0, 0, 0), std=(1, 1, 1)),
+        )
+        self._model = model
+
+    @torch.inference_mode()
+    def run(
+        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See Session.run."""
+        images = torch.from_numpy(frames).to(self.device, torch.float32)  # 0 to 255: the model normalises
+        frame_embedding: NDArray[np.float32] = functional.normalize(self._model(images)).cpu().numpy()
+        return frame_embedding, pooling @ frame_embedding
+
+    def close(self) -> None:
+        """See Session.close."""
+
+    def __enter__(self) -> FastReIDSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def command(options: argparse.Namespace) -> str:
+    """Return the command that repeats this run anywhere."""
+    words = {
+        "config": options.config,
+        "backbone": options.backbone,
+        "weights": Path(options.weights).name,
+        "image-size": options.image_size,
+        "epochs": options.epochs,
+        "batch": "x".join(map(str, options.batch)),
+        "seed": options.seed,
+    }
+    given = [word for name, value in words.items() for word in (f"--{name}", str(value))]
+    data = options.data.resolve().name
+    return shlex.join(["python", "benchmarks/fast_reid.py", data, "--fast-reid", "fast-reid", *given])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    packages = ("reid", "torch", "torchvision", "pillow")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+if __name__ == "__main__":
+    main()

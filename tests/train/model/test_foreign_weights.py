@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from reid.runtime.errors import ModelError
+from reid.train.command import app
+from reid.train.model.backbone import Backbone, create_backbone
+from reid.train.model.checkpoint import load_checkpoint
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+class FastReID(nn.Module):
+    """What fast-reid's `Baseline` registers, before its version 1.3."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("pixel_mean", torch.zeros(1, 3, 1, 1))
+        self.backbone = backbone
+        self.heads = nn.ModuleDict({"bottleneck": nn.Sequential(nn.BatchNorm2d(512))})
+        self.heads.register_parameter("weight", nn.Parameter(torch.zeros(7, 512)))
+
+
+class Lightning(nn.Module):
+    """A LightningModule's usual attribute."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+
+def network(name: str = "resnet18", **parts: nn.Module) -> nn.Module:
+    """torchvision's network with normalisation that is not the identity; `parts` replace or join its own."""
+    torch.manual_seed(1)
+    model: nn.Module = getattr(torchvision.models, name)(num_classes=5)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight, module.bias, module.running_mean, module.running_var):
+                assert values is not None
+                nn.init.uniform_(values, 0.5, 1)
+    for part, replacement in parts.items():
+        setattr(model, part, replacement)
+    return model.eval()
+
+
+def training_state(model: nn.Module) -> dict[str, Any]:
+    """Entries that trainers store beside the weights."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 3])
+    return {"epoch": 3, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+
+
+def fast_reid(net: nn.Module) -> dict[str, Any]:
+    net.fc = nn.Identity()
+    model = FastReID(net)
+    return {"model": model.state_dict(), **training_state(model), "metric": 71.5}
+
+
+def torchreid(net: nn.Module) -> dict[str, Any]:
+    net.fc, net.classifier = nn.Sequential(nn.Linear(512, 8), nn.BatchNorm1d(8)), nn.Linear(8, 5)
+    model = nn.DataParallel(net)
+    return {"state_dict": model.state_dict(), "rank1": np.float64(0.5), **training_state(model)}
+
+
+def lightning(net: nn.Module) -> dict[str, Any]:
+    return {"state_dict": Lightning(net).state_dict(), "pytorch-lightning_version": "2.0", "hyper_parameters": {}}
+
+
+FORMS: dict[str, tuple[Callable[[nn.Module], dict[str, Any]], str, str, set[str]]] = {
+    # form: (content of the file, trainer, prefix, parts left out)
+    "bare": (lambda net: net.state_dict(), "timm or torchvision", "", {"fc"}),
+    "torchvision's script": (
+        lambda net: {"model": net.state_dict(), "args": argparse.Namespace(lr=0.1)},
+        "timm or torchvision",
+        "",
+        {"fc", "args"},
+    ),
+    "fast-reid": (
+        fast_reid,
+        "fast-reid",
+        "backbone.",
+        {"heads", "pixel_mean", "epoch", "optimizer", "scheduler", "metric"},
+    ),
+    "torchreid": (
+        torchreid,
+        "torchreid",
+        "module.",
+        {"module", "rank1", "epoch", "optimizer", "scheduler"},
+    ),
+    "Lightning": (lightning, "Lightning", "model.", {"model", "pytorch-lightning_version", "hyper_parameters"}),
+    "another": (lambda net: {"net": nn.ModuleDict({"base": net}).state_dict()}, "not known by name", "base.", {"base"}),
+}
+
+
+def load(weights: Path, name: str = "resnet18", levels: tuple[int, ...] = (1, 2, 3, 4)) -> Backbone:
+    return create_backbone(name, levels, image_size=64, weights=str(weights))
+
+
+def maps(backbone: Backbone) -> list[Tensor]:
+    module: Any = backbone.module.eval()
+    with torch.inference_mode():
+        maps: list[Tensor] = module.forward_intermediates(
+            frames(), indices=list(backbone.indices), intermediates_only=True
+        )
+    return maps
+
+
+def torchvision_maps(net: nn.Module) -> list[Tensor]:
+    """Outputs of the four stages, as torchvision's own code computes them."""
+    outputs: list[Tensor] = []
+    for stage in STAGES:
+        net.get_submodule(stage).register_forward_hook(lambda module, args, output: outputs.append(output))
+    net.fc = nn.Identity()
+    with torch.inference_mode():
+        net(frames())
+    return outputs
+
+
+def frames() -> Tensor:
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def assert_same_maps(backbone: Backbone, net: nn.Module) -> None:
+    for ours, theirs in zip(maps(backbone), torchvision_maps(net), strict=True):
+        assert theirs.std() > 0
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_trainers_backbone_gives_its_own_feature_maps(form: str, tmp_path: Path) -> None:
+    content, trainer, prefix, left_out = FORMS[form]
+    net = network()
+    torch.save(content(net), tmp_path / "weights.pth")
+    backbone = load(tmp_path / "weights.pth")
+    assert_same_maps(backbone, net)
+    origin = backbone.weights_origin
+    assert origin is not None
+    assert origin.trainer.endswith(trainer)
+    assert (origin.prefix, origin.loaded) == (prefix, 120)  # 20 convolutions and normalisations, of 1 and 5 tensors
+    assert {name.partition(".")[0] for name in origin.left_out} == left_out
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet50", "resnet101"])
+def test_the_deeper_networks_of_torchvision_fit_too(name: str, tmp_path: Path) -> None:
+    net = network(name)
+    torch.save(net.state_dict(), tmp_path / "weights.pth")
+    assert_same_maps(load(tmp_path / "weights.pth", name), net)
+
+
+def test_the_mapping_is_one_line_that_names_what_was_left_out(tmp_path: Path) -> None:
+    torch.save(fast_reid(network()), tmp_path / "weights.pth")
+    assert str(load(tmp_path / "weights.pth").weights_origin) == (
+        "weights: of fast-reid, 120 tensors of the backbone (backbone.* -> *), "
+        "left out: pixel_mean, heads (6), epoch, optimizer, scheduler, metric"
+    )
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before PyTorch 1.6"])
+def test_safetensors_and_both_of_pytorchs_formats(zipped: bool, tmp_path: Path) -> None:
+    net = network()
+    torch.save(torchreid(net), tmp_path / "model.pth.tar-60", _use_new_zipfile_serialization=zipped)
+    save_file(net.state_dict(), tmp_path / "weights.safetensors")
+    one, other = (load(tmp_path / name).module.state_dict() for name in ("model.pth.tar-60", "weights.safetensors"))
+    for key, value in net.state_dict().items():
+        if not key.startswith(("fc.", "classifier.")):
+            assert torch.equal(one[key], value), key
+            assert torch.equal(other[key], value), key
+
+
+def test_stages_that_no_level_needs_are_left_out(tmp_path: Path) -> None:
+    net = network()
+    state = {key: value for key, value in net.state_dict().items() if not key.startswith("layer4.1")}
+    torch.save(state, tmp_path / "weights.pth")
+    origin = load(tmp_path / "weights.pth", levels=(2, 3)).weights_origin
+    assert origin is not None
+    assert {name.partition(".")[0] for name in origin.left_out} == {"layer4", "fc"}
+    with pytest.raises(ModelError, match=r"10 missing \(layer4\.1\.conv1\.weight\)"):
+        load(tmp_path / "weights.pth")
+
+
+def test_old_files_without_counters_of_batches_are_whole(tmp_path: Path) -> None:
+    net = network()
+    state = {key: value for key, value in net.state_dict().items() if "num_batches_tracked" not in key}
+    torch.save(state, tmp_path / "weights.pth")
+    assert_same_maps(load(tmp_path / "weights.pth"), net)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("backbone.layer3.1.bn2.running_var"), r"1 missing \(layer3\.1\.bn2\.running_var\)"),
+        (lambda state: state.update({"backbone.layer5.weight": torch.zeros(1)}), r"1 unexpected \(backbone\.layer5"),
+        (lambda state: state.update({"conv1.weight": torch.zeros(1)}), r"1 unexpected \(conv1\.weight"),
+        (lambda state: state.update({"teacher.conv1.weight": torch.zeros(1)}), r"1 unexpected \(teacher\."),
+        (lambda state: state.update({"backbone.bn1.bias": torch.zeros(3)}), r"1 of another shape \(bn1\.bias\)"),
+        (lambda state: state.update({"backbone.NL_2.0.g.weight": torch.zeros(1)}), r"non-local blocks .*NL_2\.0\.g"),
+        (lambda state: state.update({"backbone.layer1.0.bn1.IN.weight": torch.zeros(1)}), r"\(IBN\) .*bn1\.IN"),
+        (lambda state: state.update({"backbone.layer1.0.se.fc.0.weight": torch.zeros(1)}), r"squeeze.*se\.fc\.0"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(
+    change: Callable[[dict[str, Tensor]], object], message: str, tmp_path: Path
+) -> None:
+    content = fast_reid(network())
+    change(content["model"])
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match=message) as raised:
+        load(tmp_path / "weights.pth")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("resnet18d", "resnet18"), ("resnet34", "resnet18"), ("resnet18", "resnet34")]
+)
+def test_another_network_is_refused(source: str, name: str, tmp_path: Path) -> None:
+    torch.save(timm.create_model(source).state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match="does not fit the backbone"):
+        load(tmp_path / "weights.pth", name)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, {"model": {}}, {"model": {"conv1.weight": 3}}])
+def test_a_file_without_a_state_dict_is_refused(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match="no plain state dict"):
+        load(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_beside_the_weights_is_named_and_not_executed(zipped: bool, tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    content = fast_reid(network()) | {"scheduler": Payload()}
+    torch.save(content, tmp_path / "weights.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ModelError, match=r"mkdir.*if you trust it.*python -c") as raised:
+        load(tmp_path / "weights.pth")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_the_command_that_an_error_gives_takes_the_weights_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = network()
+    torch.save(fast_reid(net) | {"config": tmp_path}, tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match="Path") as raised:
+        load(tmp_path / "weights.pth")
+    monkeypatch.chdir(tmp_path / "..")
+    (command,) = str(raised.value).split("python -c ")[1:]
+    exec(command.strip('"'), {})
+    assert_same_maps(load(Path("weights.pth")), net)
+
+
+def test_what_stands_in_for_numpy_can_not_become_a_weight(tmp_path: Path) -> None:
+    content = fast_reid(network())
+    content["model"]["backbone.bn1.bias"] = np.float32(1)
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match="no plain state dict"):
+        load(tmp_path / "weights.pth")
+
+
+def test_a_folder_is_refused_with_what_to_give(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match=r"is a folder.*checkpoint\.safetensors"):
+        load(checkpoint)
+
+
+def test_a_run_can_start_from_another_runs_checkpoint(checkpoint: Path, veri: Path, tmp_path: Path) -> None:
+    file = checkpoint / "checkpoint.safetensors"
+    source = load_checkpoint(checkpoint).model.backbone.state_dict()
+    started = load(file, "resnet10t", (3, 4)).module.state_dict()
+    assert started.keys() == source.keys()
+    assert all(torch.equal(started[key], source[key]) for key in source)
+
+    options = ["--backbone", "resnet10t", "--levels", "3,4", "--image-size", "32", "--epochs", "1", "--batch", "4x2"]
+    run = ["--weights", str(file), "--output", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, [str(veri), *options, *run])
+    assert result.exit_code == 0, result.output
+    assert f"weights: of reid-train, {len(source)} tensors of the backbone (model.backbone.* -> *)" in result.stderr

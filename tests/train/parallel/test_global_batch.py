@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from reid.train.losses.rll import RankedListLoss
+from reid.train.parallel.global_batch import GlobalBatch
+from reid.train.parallel.processes import Processes
+
+VEHICLES = torch.tensor([0, 0, 1, 1, 2, 2, 3])
+ALONE = Processes(device=torch.device("cpu"))
+
+
+class TwoLevels(nn.Module):
+    """A network of two levels; what is between them is left to the test."""
+
+    def __init__(self, *between: nn.Module) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3), *between, nn.Tanh())
+        self.second = nn.Conv2d(8, 4, 3)
+
+    def forward(self, frames: Tensor) -> list[Tensor]:
+        low = self.first(frames)
+        return [low.mean(dim=(2, 3)), self.second(low).amax(dim=(2, 3))]
+
+
+def loss_of(features: list[Tensor]) -> Tensor:
+    metric = RankedListLoss()
+    return torch.stack([metric(F.normalize(level, dim=1), VEHICLES) for level in features]).sum()
+
+
+def gradients_of(network: nn.Module) -> list[Tensor]:
+    gradients = [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
+    network.zero_grad()
+    return gradients
+
+
+def learn(network: TwoLevels, frames: Tensor, micro_batch: int, seed: int = 0) -> Tensor:
+    batch = GlobalBatch(network, network, frames, micro_batch=micro_batch, seed=seed, processes=ALONE)
+    loss = loss_of(batch.features)
+    loss.backward()  # type: ignore[no-untyped-call]
+    batch.backward()
+    return loss.detach()
+
+
+@pytest.mark.parametrize("micro_batch", [0, 1, 3, 6, 7, 100])
+def test_loss_and_gradients_are_those_of_the_whole_batch(micro_batch: int) -> None:
+    torch.manual_seed(0)
+    network, frames = TwoLevels(), torch.randn(7, 3, 9, 9)
+    expected = loss_of(network(frames))
+    expected.backward()  # type: ignore[no-untyped-call]
+    expected_gradients = gradients_of(network)
+    assert learn(network, frames, micro_batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    for gradient, wanted in zip(gradients_of(network), expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_dropped_at_random_is_dropped_in_both_passes() -> None:
+    """The parts' graphs, made one by one and kept, are what computing them twice has to agree with."""
+    network, frames = TwoLevels(nn.Dropout(0.5)), torch.randn(7, 3, 9, 9)
+    parts = []
+    for index, part in enumerate(frames.split(3)):
+        torch.manual_seed(5 + index)
+        parts.append(network(part))
+    loss_of([torch.cat(level) for level in zip(*parts, strict=True)]).backward()  # type: ignore[no-untyped-call]
+    expected = gradients_of(network)
+    learn(network, frames, 3, seed=5)
+    for gradient, wanted in zip(gradients_of(network), expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_running_statistics_move_once_by_the_mean_of_the_parts() -> None:
+    norm = nn.BatchNorm2d(8, momentum=0.3)
+    network, frames = TwoLevels(norm), torch.randn(7, 3, 9, 9)
+    inputs = [network.first[0](part) for part in frames.split(3)]
+    mean = torch.stack([part.mean(dim=(0, 2, 3)) for part in inputs]).mean(dim=0)
+    variance = torch.stack([part.var(dim=(0, 2, 3)) for part in inputs]).mean(dim=0)
+    learn(network, frames, 3)
+    assert norm.num_batches_tracked is not None
+    assert norm.num_batches_tracked.item() == 1
+    torch.testing.assert_close(norm.running_mean, 0.3 * mean)
+    torch.testing.assert_close(norm.running_var, 0.7 + 0.3 * variance)
+    assert norm.momentum == 0.3
+    assert norm.track_running_stats
+
+
+def test_running_statistics_without_a_momentum_are_the_mean_of_all_batches() -> None:
+    norm = nn.BatchNorm2d(8, momentum=None)
+    network = TwoLevels(norm)
+    batches = [torch.randn(7, 3, 9, 9) for _ in range(3)]
+    means = [
+        torch.stack([network.first[0](part).mean(dim=(0, 2, 3)) for part in frames.split(3)]).mean(dim=0)
+        for frames in batches
+    ]
+    for frames in batches:
+        learn(network, frames, 3)
+    torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(dim=0))
+
+
+def test_frozen_statistics_stay_as_they_are() -> None:
+    norm = nn.BatchNorm2d(8).eval()
+    learn(TwoLevels(norm), torch.randn(7, 3, 9, 9), 3)
+    assert norm.num_batches_tracked is not None
+    assert norm.num_batches_tracked.item() == 0
+    torch.testing.assert_close(norm.running_mean, torch.zeros(8))

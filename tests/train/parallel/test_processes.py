@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from reid.runtime.errors import ReidError
+from reid.train.parallel.processes import Processes
+
+SCRIPT = Path(__file__).with_name("share_of_a_step.py")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return int(listener.getsockname()[1])
+
+
+def step_of(count: int, output: Path, *settings: str) -> list[dict[str, torch.Tensor]]:
+    """Take a step with some processes; what each of them got."""
+    output.mkdir()
+    together = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(output), *settings],
+            env={**ENVIRONMENT, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(count)
+    ]
+    assert [process.wait(timeout=120) for process in started] == [0] * count
+    return [load_file(output / f"{rank}.safetensors") for rank in range(count)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("backbone=resnet10t",),
+        ("backbone=efficientnet_lite0", "bnneck=true", "memory_size=6", "clip_norm=1"),
+    ],
+)
+def test_two_processes_learn_what_one_does(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    """Batch normalisation, pairs of images and clipping all reach over both processes' frames."""
+    settings = (*settings, "levels=3,4")
+    (alone,) = step_of(1, tmp_path / "one", *settings)
+    pair = step_of(2, tmp_path / "two", *settings)
+    for of_rank in pair:
+        assert of_rank.keys() == alone.keys()
+        for name, value in alone.items():
+            largest = float(value.abs().max())
+            torch.testing.assert_close(of_rank[name], value, rtol=0, atol=1e-4 * largest + 1e-9, msg=name)
+    assert all(torch.equal(pair[0][name], pair[1][name]) for name in alone)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    with pytest.raises(ReidError, match=r"64 frames cannot be shared evenly by 3 processes"):
+        Processes(0, 3, torch.device("cpu")).check_batch(64)
+
+
+def test_torchrun_writes_one_run(veri: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ["--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--levels", "3,4", "--json"]
+    options += ["--epochs", "2", "--batch", "4x2"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "reid.train.command", str(veri), *options, "--output", str(run)]
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["epochs"] == 2
+    assert [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+    assert json.loads((run / "run.json").read_text())["machine"]["processes"] == 2
+    assert len(list((run / "tensorboard").iterdir())) == 1
+    assert result.stderr.count("epoch 1:") == 1

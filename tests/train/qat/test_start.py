@@ -1,0 +1,259 @@
+"""Quantisation-aware training computes what the INT8 graph computes, and ends in the same graph."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from reid.calibration.intermediates import run_with_intermediates
+from reid.calibration.layers import find_layers
+from reid.calibration.quantise import quantise
+from reid.export.bundle import write_bundle
+from reid.export.command import main as export_main
+from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
+from reid.runtime.datasets.layout import open_dataset
+from reid.runtime.errors import ModelError, ReidError
+from reid.runtime.model_card import FORMAT_VERSION, ModelCard
+from reid.runtime.storage import sha256_of
+from reid.train.command import main as train_main
+from reid.train.model.architecture import Architecture
+from reid.train.model.backbone import create_backbone
+from reid.train.model.checkpoint import describe, load_checkpoint, save_checkpoint
+from reid.train.model.multi_level import MultiLevelReID
+from reid.train.model.quantisation import Quantisation
+from reid.train.qat.bundle_graphs import Graph, read_quantisation
+from reid.train.qat.bundle_weights import rebuild, reference_frames
+from reid.train.qat.fake_quantisation import FakeQuantisedReID
+from reid.train.qat.start import qat_recipe
+from reid.train.run.provenance import reference_crops
+
+RunMain = Callable[..., tuple[int, str, str]]
+
+STRONG = Architecture(pooling="max+gem", bnneck=True, last_stride=1, ibn=True)
+
+
+def make_bundle(folder: Path, data: Path, architecture: Architecture) -> Path:
+    """A bundle of a small model whose batch normalisation has learned, with an FP16 and an INT8 graph."""
+    torch.manual_seed(0)
+    backbone = create_backbone("resnet10t", (3, 4), image_size=64, weights="none", architecture=architecture)
+    levels, preprocessing = describe(backbone, 16, 64)
+    model = MultiLevelReID(
+        backbone.module, backbone.indices, backbone.channels, levels, preprocessing, architecture
+    ).train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter) * parameter.std(correction=0).clamp(min=0.05)
+        for _ in range(10):
+            model.behind_neck(model.features(torch.randint(0, 256, (16, 3, 64, 64), dtype=torch.uint8)))
+    card = ModelCard(
+        format_version=FORMAT_VERSION,
+        fingerprint="",
+        backbone="resnet10t",
+        levels=levels,
+        preprocessing=preprocessing,
+        training={"recipe": {"loss": "triplet", "seed": 3, "learning_rate": 1e-3}},
+    )
+    run = folder / "run"
+    run.mkdir()
+    save_checkpoint(run, model.eval(), card, reference_crops(open_dataset(data, needs="query").gallery.images))
+    write_bundle(load_checkpoint(run), folder / "bundle", half=True)
+    add_int8_graph(folder / "bundle")
+    return folder / "bundle"
+
+
+def add_int8_graph(root: Path) -> None:
+    """Put every layer but one in INT8, with ranges that clip."""
+    bundle = Bundle.open(root)
+    layers = find_layers(onnx.load(bundle.graph("fp32")))
+    frames = reference_frames(bundle).numpy()[:4]
+    seen = run_with_intermediates(bundle.graph("fp32"), frames)
+    thresholds = {name: 0.8 * float(np.abs(values).max()) for name, values in seen}
+    names = [layer.name for layer in layers.layers]
+    onnx.save(quantise(onnx.load(bundle.graph("fp16")), layers, names[1:], thresholds), root / graph_file("int8"))
+    files = {**bundle.card.files, graph_file("int8"): sha256_of(root / graph_file("int8"))}
+    (root / CARD_FILE).write_text(bundle.card.model_copy(update={"files": files}).model_dump_json())
+
+
+@pytest.fixture(scope="module", params=[Architecture(), STRONG], ids=["poster", "strong"])
+def each(request: pytest.FixtureRequest, veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("each"), veri, request.param)
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("qat"), veri, Architecture())
+
+
+def run_as_written(graph: Path, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Run a graph without optimisations, which change roundings."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    pooling = np.eye(len(frames), dtype=np.float32)
+    embeddings: NDArray[np.float32] = session.run(["frame_embedding"], {"frames": frames, "pooling": pooling})[0]
+    return embeddings
+
+
+def fake_quantised(root: Path, model: MultiLevelReID, quantisation: Quantisation) -> FakeQuantisedReID:
+    bundle = Bundle.open(root)
+    return FakeQuantisedReID(bundle.card, model, Graph(onnx.load(bundle.graph("fp32"))), quantisation).eval()
+
+
+def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(each)
+    model, frames = rebuild(bundle), reference_frames(bundle)
+    plain = model(frames).detach().numpy()
+    int8 = onnx.load(bundle.graph("int8"))
+    quantisation = read_quantisation(bundle.graph("int8"))
+    layers = find_layers(onnx.load(bundle.graph("fp32")))
+    assert set(quantisation.reads) == {layer.node for layer in layers.layers[1:]}
+    assert set(quantisation.weights) == {layer.node for layer in layers.layers[1:] if layer.weight}
+    assert sum(node.op_type == "QuantizeLinear" for node in int8.graph.node) == len(quantisation.steps)
+    # The same pairs around FP32, so that no rounding of FP16 is between the two.
+    names = [layer.name for layer in layers.layers[1:]]
+    thresholds = {tensor: 127 * step for tensor, step in quantisation.steps.items()}
+    exact = tmp_path / "exact.onnx"
+    onnx.save(quantise(onnx.load(bundle.graph("fp32")), layers, names, thresholds), exact)
+
+    for graph, least in ((exact, 0.9999), (bundle.graph("int8"), 0.999)):
+        expected = run_as_written(graph, frames.numpy())
+        rounded = fake_quantised(each, model, read_quantisation(graph))(frames).detach().numpy()
+        similarity = (expected * rounded).sum(axis=1)
+        assert similarity.min() > least
+        # It is the rounding that makes them alike: what INT8 costs is many times what is left.
+        assert (1 - (expected * plain).sum(axis=1)).mean() > 5 * (1 - similarity).mean()
+
+
+def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path) -> None:
+    bundle = Bundle.open(int8_bundle)
+    quantisation = read_quantisation(bundle.graph("int8"))
+    model, frames = rebuild(bundle), reference_frames(bundle)[:4]
+    fine = fake_quantised(int8_bundle, model, quantisation)
+    sum(feature.square().sum() for feature in fine.train().features(frames)).backward()  # type: ignore[union-attr]
+    gradients = {name: parameter.grad for name, parameter in fine.named_parameters()}
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
+    assert all(float(gradient.abs().max()) > 0 for name, gradient in gradients.items() if "weight" in name)
+
+    # A range so small that the last pooled map is clipped everywhere lets nothing through from above it.
+    layers = find_layers(onnx.load(bundle.graph("fp32")))
+    last = layers.layers[-1]
+    assert last.op == "ReduceMax"
+    steps = {**quantisation.steps, last.reads: 1e-9}
+    clipped = fake_quantised(int8_bundle, rebuild(bundle), Quantisation({last.node: last.reads}, steps, {}))
+    clipped.zero_grad()
+    clipped.features(frames)[-1].sum().backward()
+    conv = clipped.backbone.get_parameter("layer4.0.conv1.weight").grad
+    assert conv is None or float(conv.abs().max()) == 0
+
+
+def test_batch_normalisation_does_not_move_in_training(int8_bundle: Path) -> None:
+    bundle = Bundle.open(int8_bundle)
+    model = fake_quantised(int8_bundle, rebuild(bundle), read_quantisation(bundle.graph("int8")))
+    frames = reference_frames(bundle)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    embeddings = model(frames)
+    model.train()
+    assert torch.equal(model(frames), embeddings)
+    assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
+    assert not any(module.training for module in model.backbone.modules())
+
+
+def test_a_bundle_of_another_model_is_refused(int8_bundle: Path) -> None:
+    bundle = Bundle.open(int8_bundle)
+    other = bundle.card.model_copy(update={"backbone": "resnet18"})
+    with pytest.raises(ModelError, match="not those of resnet18"):
+        rebuild(Bundle(bundle.root, other))
+
+
+def test_reference_embeddings_that_differ_are_refused(int8_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(int8_bundle)
+    crops, embeddings = bundle.reference()
+    monkeypatch.setattr(Bundle, "reference", lambda self: (crops, embeddings + 2e-4))
+    with pytest.raises(ModelError, match="embeds its reference crops differently"):
+        rebuild(bundle)
+
+
+def test_the_recipe_is_the_models_own_but_slower(int8_bundle: Path) -> None:
+    recipe = qat_recipe(int8_bundle, {"vehicles_per_batch": 4})
+    assert (recipe.loss, recipe.seed, recipe.vehicles_per_batch) == ("triplet", 3, 4)
+    assert (recipe.backbone, recipe.levels, recipe.embedding_size, recipe.image_size) == ("resnet10t", (3, 4), 16, 64)
+    assert recipe.learning_rate == pytest.approx(1e-3 / 100)
+    assert (recipe.epochs, recipe.frozen_epochs, recipe.warmup_epochs) == (5, 1, 0)
+    assert qat_recipe(int8_bundle, {"epochs": 1}).frozen_epochs == 0  # or nothing would learn
+    with pytest.raises(ReidError, match="backbone, levels"):
+        qat_recipe(int8_bundle, {"levels": (4,), "backbone": "resnet18"})
+
+
+def test_without_an_int8_graph_there_is_nothing_to_train_for(bundle: Path, veri: Path, run_main: RunMain) -> None:
+    code, _, errors = run_main(train_main, "reid-train", veri, "--qat", bundle)
+    assert code == 1
+    assert "no int8 graph" in errors
+
+
+@pytest.mark.parametrize("option", [("--recipe", "strong"), ("--repeat", "elsewhere")])
+def test_the_bundle_decides_the_recipe(
+    int8_bundle: Path, veri: Path, run_main: RunMain, option: tuple[str, str]
+) -> None:
+    code, _, errors = run_main(train_main, "reid-train", veri, "--qat", int8_bundle, *option)
+    assert code == 2
+    assert "leave" in errors
+
+
+def test_from_bundle_to_bundle(int8_bundle: Path, veri: Path, run_main: RunMain, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    # Whichever epoch is the best one, its weights have moved.
+    options = ("--qat", int8_bundle, "--epochs", 2, "--set", "frozen_epochs=0", "--batch", "4x2", "--output", run)
+    code, _, errors = run_main(train_main, "reid-train", veri, *options)
+    assert code == 0, errors
+    checkpoint = load_checkpoint(run)
+    asked = read_quantisation(int8_bundle / graph_file("int8"))
+    kept = checkpoint.model.quantisation
+    assert kept is not None
+    assert (kept.reads, kept.steps) == (asked.reads, asked.steps)
+    start = rebuild(Bundle.open(int8_bundle)).state_dict()
+    assert checkpoint.model.state_dict().keys() == start.keys()
+    assert not torch.equal(checkpoint.model.state_dict()["backbone.layer1.0.conv1.weight"],
+                           start["backbone.layer1.0.conv1.weight"])  # fmt: skip
+
+    code, _, errors = run_main(export_main, "reid-export", run, "--int8", "--calibration", veri)
+    assert code == 2
+    assert "leave out --calibration" in errors
+    # An untrained model gives all frames nearly the same embedding: no rounding is within tolerance.
+    tolerances = tmp_path / "tolerances.json"
+    tolerances.write_text('{"int8_similarity": -1}')
+    options = ("--int8", "--tolerances", tolerances, "--output", tmp_path / "again")
+    code, _, errors = run_main(export_main, "reid-export", run, *options)
+    assert code == 0, errors
+    written = read_quantisation(tmp_path / "again" / graph_file("int8"))
+    assert (written.reads, written.steps) == (asked.reads, asked.steps)
+    assert all(torch.equal(written.weights[node], asked.weights[node]) for node in asked.weights)
+    again = Bundle.open(tmp_path / "again")
+    frames = reference_frames(again)
+    trained = fake_quantised(int8_bundle, checkpoint.model, asked)(frames).detach().numpy()
+    assert (run_as_written(again.graph("int8"), frames.numpy()) * trained).sum(axis=1).min() > 0.999
+
+
+def test_a_resumed_run_needs_the_graph_that_it_was_started_with(
+    int8_bundle: Path, veri: Path, run_main: RunMain, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(int8_bundle, tmp_path / "bundle")
+    options = ("--qat", copy, "--epochs", 1, "--batch", "4x2", "--output", tmp_path / "run")
+    assert run_main(train_main, "reid-train", veri, *options)[0] == 0
+    assert run_main(train_main, "reid-train", veri, *options, "--resume")[0] == 0
+    bundle = Bundle.open(copy)
+    model = onnx.load(bundle.graph("int8"))
+    model.doc_string = "another"
+    onnx.save(model, bundle.graph("int8"))
+    files = {**bundle.card.files, graph_file("int8"): sha256_of(bundle.graph("int8"))}
+    (copy / CARD_FILE).write_text(bundle.card.model_copy(update={"files": files}).model_dump_json())
+    code, _, errors = run_main(train_main, "reid-train", veri, *options, "--resume")
+    assert code == 1
+    assert "graph of qat" in errors

@@ -1,0 +1,1 @@
+"""The model: a backbone, its levels, and what is kept of it."""

@@ -1,0 +1,130 @@
+"""A timm model, cut to the levels that are used, with pretrained, local or random weights, and how it is frozen."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import timm
+from huggingface_hub import constants
+from torch import nn
+
+from reid.runtime.errors import ModelError, ReidError
+from reid.train.model.architecture import Architecture
+from reid.train.model.foreign_weights import WeightsOrigin, load_weights
+from reid.train.model.resnet import keep_last_resolution, use_instance_batch_norm
+
+__all__ = ["Backbone", "create_backbone", "freeze"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A backbone and what the heads need to know of it.
+
+    Attributes:
+        module: has timm's `forward_intermediates`; its state dict has timm's own names.
+        indices: of the levels, for `forward_intermediates`.
+        channels: of each level.
+        mean: that its weights were trained with, of values in [0, 1].
+        std: likewise.
+        weights_origin: what was taken from the file of weights, if one was given.
+    """
+
+    module: nn.Module
+    indices: tuple[int, ...]
+    channels: tuple[int, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights_origin: WeightsOrigin | None = None
+
+
+def create_backbone(
+    name: str,
+    levels: Sequence[int],
+    *,
+    image_size: int,
+    weights: str,
+    architecture: Architecture = Architecture(),  # noqa: B008 - immutable
+) -> Backbone:
+    """Build a backbone.
+
+    Args:
+        name: timm's name of a model.
+        levels: indices of its features; for a ResNet 0 is the stem and 1 to 4 are its stages.
+        image_size: of the square input, in pixels; needed by models with position embeddings.
+        weights: "default" for timm's pretrained ones, "none" for random ones, or a file of this or another trainer,
+            whose backbone must fit exactly.
+        architecture: what to change in a ResNet.
+
+    Raises:
+        ModelError: no such model or level, it cannot have the architecture, or the weights do not fit.
+        ReidError: pretrained weights cannot be had.
+    """
+    model = _create(name, image_size, pretrained=weights == "default")
+    info = model.feature_info
+    known = range(len(info))
+    unknown = [level for level in levels if level not in known]
+    if unknown or not levels:
+        raise ModelError(f"{name} has no level {unknown}; its levels are 0 to {known[-1]}")
+    if list(levels) != sorted(set(levels)):
+        raise ModelError(f"levels {list(levels)} of {name} are not ascending, which is how it gives them")
+    if architecture.last_stride == 1:
+        keep_last_resolution(model, name)
+    if architecture.ibn:
+        use_instance_batch_norm(model, name)
+    channels = tuple(int(info[level]["num_chs"]) for level in levels)
+    whole = model.state_dict().keys()
+    model.prune_intermediate_layers(list(levels), prune_norm=True, prune_head=True)
+    origin = None
+    if weights not in ("default", "none"):
+        origin = load_weights(model, Path(weights), unused=whole - model.state_dict().keys())
+    config = model.pretrained_cfg
+    return Backbone(model, tuple(levels), channels, tuple(config["mean"]), tuple(config["std"]), origin)
+
+
+def freeze(backbone: nn.Module, frozen: bool) -> None:
+    """Keep the weights of a backbone, and its statistics, from learning, or let them; call it after `train()`.
+
+    A frozen backbone gets no gradients, and is in evaluation mode.
+    """
+    backbone.requires_grad_(not frozen)
+    if frozen:
+        backbone.eval()
+
+
+def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: ANN401 - timm has no stubs
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name}*")[:3]
+        hint = f"; do you mean {', '.join(close)}?" if close else "; timm.list_models() names them all"
+        raise ModelError(f"timm has no model {name!r}{hint}")
+    config = timm.get_pretrained_cfg(name)
+    size: dict[str, Any] = {"img_size": image_size} if config and config.fixed_input_size else {}
+    if pretrained:
+        _ask_only_the_cache_without_network()
+    try:
+        model = timm.create_model(name, pretrained=pretrained, **size)
+    except Exception as error:  # the hub's client raises errors of several libraries
+        if not pretrained:
+            raise
+        raise ReidError(
+            f"the pretrained weights of {name} cannot be downloaded ({type(error).__name__}); "
+            "without network, give a local file with --weights PATH, or --weights none"
+        ) from None
+    if not hasattr(model, "forward_intermediates"):
+        raise ModelError(f"{name} gives no intermediate features; choose another --backbone")
+    return model
+
+
+def _ask_only_the_cache_without_network() -> None:
+    """Spare a machine without network the hub client's minute of retries; weights in its cache are still found."""
+    if getproxies():  # a proxy resolves the names
+        return
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True

@@ -1,0 +1,1 @@
+"""One batch over several processes, or in several parts."""

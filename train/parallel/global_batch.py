@@ -1,0 +1,85 @@
+"""Features of a whole batch, computed in parts: some frames at a time, and by several processes.
+
+A loss that compares the frames of a batch needs the features of all of them at once, but their gradient can be passed
+on to the network part by part: Gao, Zhang, Han, Callan, *Scaling Deep Contrastive Learning Batch Size under Memory
+Limited Setup*, RepL4NLP 2021 (gradient caching). Parts of one process and parts of several are the same idea.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from reid.train.parallel.processes import Processes
+from reid.train.parallel.running_statistics import averaged_statistics, untouched_statistics
+
+__all__ = ["GlobalBatch"]
+
+Network = Callable[[Tensor], list[Tensor]]
+
+
+class GlobalBatch:
+    """The features of the whole batch, as leaves of a graph of their own.
+
+    First the features of all parts are computed, all but those of the last part without a graph. The loss is taken of
+    `features`, which gives them their gradients. Then `backward` passes these on: into the graph of the last part, and
+    into those of the others, which are computed again with the same random numbers.
+
+    Args:
+        network: frames [n, 3, H, W] -> a feature [n, size] a level; enters autocast by itself.
+        model: whose batch normalisation `network` runs.
+        frames: of this process, [N, 3, H, W].
+        micro_batch: frames in a part; 0 for all. Batch normalisation sees a part at a time, of all processes.
+        seed: of what the network drops at random.
+        processes: that share the batch.
+
+    Attributes:
+        features: of all processes' frames, [count * N, size] a level, in the order of `Processes.share`.
+    """
+
+    def __init__(
+        self, network: Network, model: nn.Module, frames: Tensor, *, micro_batch: int, seed: int, processes: Processes
+    ) -> None:
+        self._network = network
+        self._model = model
+        self._parts = torch.split(frames, micro_batch or len(frames))
+        self._seed = seed
+        self._processes = processes
+        own = self._forward()
+        self.features = [processes.gather(level.detach()).requires_grad_() for level in own]
+
+    def _forward(self) -> list[Tensor]:
+        if len(self._parts) == 1:
+            self._last = self._run(0)
+            return self._last
+        features = []
+        with averaged_statistics(self._model) as count_part:
+            for index in range(len(self._parts)):
+                with torch.set_grad_enabled(index == len(self._parts) - 1):
+                    features.append(self._run(index))
+                count_part()
+        self._last = features[-1]
+        return [torch.cat(parts) for parts in zip(*features, strict=True)]
+
+    def _run(self, index: int) -> list[Tensor]:
+        torch.manual_seed(self._seed + index)
+        return self._network(self._parts[index])
+
+    def backward(self) -> None:
+        """Add the parameters' gradients of this process's frames, once the features have theirs."""
+        gradients = list(zip(*self._own_gradients(), strict=True))
+        torch.autograd.backward(self._last, gradients[-1])
+        del self._last  # its graph is done with
+        if len(gradients) > 1:
+            with untouched_statistics(self._model):
+                for index, of_part in enumerate(gradients[:-1]):
+                    torch.autograd.backward(self._run(index), of_part)
+
+    def _own_gradients(self) -> Iterator[Sequence[Tensor]]:
+        """Give, for each level, the gradients of this process's parts."""
+        for feature in self.features:
+            assert feature.grad is not None  # the loss depends on every level
+            own = feature.grad.chunk(self._processes.count)[self._processes.rank]
+            yield torch.split(own, [len(part) for part in self._parts])

@@ -1,0 +1,1 @@
+"""Training under the roundings of a bundle's INT8 graph."""

@@ -1,0 +1,1 @@
+"""The folder of a run: its state, and what is needed to repeat it."""
