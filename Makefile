@@ -15,7 +15,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	PATH="$(BIN):$$PATH" $(BIN)/pytest
+	PATH="$(BIN):$$PATH" $(BIN)/pytest -n auto --dist loadfile
 
 $(VENV)/installed: pyproject.toml CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)

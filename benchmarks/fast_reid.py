@@ -13,13 +13,13 @@ outside this repository::
 `--config bagtricks` is its `configs/Base-bagtricks.yml`, `--config sbs` its `configs/VeRi/sbs_R50-ibn.yml`, each with
 its square size, batch and classes set, and its schedule scaled to the budget: epochs in proportion to epochs, and
 iterations in proportion to iterations. Learning rates, losses and augmentation, of which padding by 10 pixels is one,
-stay as published. With `sbs` the weights have to be those of a network with instance-batch normalisation; non-local
-blocks are new in any case, and fast-reid gives ResNet18 none.
+stay as published. `sbs` is made for pretrained weights, and they have to be those of a network with instance-batch
+normalisation; non-local blocks are new in any case, and fast-reid gives ResNet18 none.
 
 What differs from fast-reid as its authors run it is in `settings` and `import_fast_reid`. Its ResNets have timm's
 names and shapes, but pool behind the stem without padding. It trains on all training vehicles, and its last weights
-are measured: L2-normalised features behind the BNNeck, no flipped images, no re-ranking, each image as fast-reid's own
-test transform gives it. OUTPUT keeps its configuration, log and weights.
+are measured: L2-normalised features behind the BNNeck, no flipped images, no re-ranking. Images are resized as for any
+session of ours, bilinearly, where its own test transform is bicubic. OUTPUT keeps its configuration, log and weights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -54,11 +54,10 @@ from torch.utils.data import DataLoader
 from trials import data_digest
 
 from reid.runtime.datasets.layout import open_dataset
-from reid.runtime.errors import DataError, ModelError, ReidError
+from reid.runtime.errors import DataError, ReidError
 from reid.runtime.evaluation import PROTOCOLS, embed_data, evaluate_protocol
 from reid.runtime.model_card import FORMAT_VERSION, Level, ModelCard, Preprocessing
 from reid.runtime.storage import atomic_write
-from reid.train.foreign_weights import load_weights
 
 NEEDED = "yacs termcolor tabulate faiss-cpu scikit-learn"
 
@@ -97,20 +96,24 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", choices=CONFIGS, default="bagtricks", help="[default: bagtricks]")
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50", help="[default: resnet50]")
     parser.add_argument("--weights", default="none", help="none, or a file of timm's or torchvision's [default: none]")
-    parser.add_argument("--image-size", type=int, default=256, help="[default: 256]")
-    parser.add_argument("--epochs", type=at_least_two, default=60, help="[default: 60]")
+    parser.add_argument("--image-size", type=at_least(32), default=256, help="[default: 256]")
+    parser.add_argument("--epochs", type=at_least(2), default=60, help="[default: 60]")
     parser.add_argument("--batch", type=vehicles_by_images, default=(16, 4), help="[default: 16x4]")
-    parser.add_argument("--seed", type=int, default=0, help="[default: 0]")
-    parser.add_argument("--output", type=Path, required=True, help="new folder for what fast-reid leaves")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="[default: 0]")
+    parser.add_argument("--output", type=Path, required=True, help="folder for what fast-reid leaves")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     return parser.parse_args(words)
 
 
-def at_least_two(text: str) -> int:
-    """Read a number of epochs: of one, no schedule can be made."""
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 2")
-    return int(text)
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a number."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return read
 
 
 def vehicles_by_images(text: str) -> tuple[int, int]:
@@ -122,13 +125,7 @@ def vehicles_by_images(text: str) -> tuple[int, int]:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Train and measure; return what the result depends on and the scores, as the other comparisons store them."""
-    surroundings = {
-        "command": command(options),
-        "data": data_digest(options.data),
-        "cores": os.cpu_count(),
-        "versions": versions(),
-    }
+    """Train and measure; return what the result depends on and the scores, as benchmarks/comparison.py stores them."""
     dataset = open_dataset(options.data, "veri", needs="query")
     engine = import_fast_reid(options.fast_reid)
     prepare_output(options.output)
@@ -147,7 +144,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     trials = {options.seed: trial}
     name = f"fast-reid {options.config}"
     print(score_table({name: trials}), end="")
-    return surroundings | {"methods": {name: {"summary": summary(trials), "trials": trials}}}
+    return {
+        "command": command(options),
+        "data": data_digest(options.data),
+        "cores": os.cpu_count(),
+        "versions": versions(),
+        "methods": {name: {"summary": summary(trials), "trials": trials}},
+    }
 
 
 def import_fast_reid(clone: Path) -> Any:  # noqa: ANN401 - fast-reid has no types
@@ -184,10 +187,10 @@ def prepare_output(folder: Path) -> None:
     """Make the folder, and let fast-reid's log go there instead of to standard output.
 
     Raises:
-        ReidError: there is something in it.
+        ReidError: it holds a model already, or is a file.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ReidError(f"{folder} is not an empty folder; choose another --output")
+    if folder.is_file() or (folder / "model_final.pth").exists():
+        raise ReidError(f"{folder} holds a model or is a file; choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder / "log.txt")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
@@ -212,10 +215,20 @@ def build_trainer(engine: Any, options: argparse.Namespace) -> Any:  # noqa: ANN
     import_module("fastreid.utils.env").seed_all_rng(options.seed)
     trainer = engine.DefaultTrainer(cfg)
     if options.weights != "none":
-        # Non-local blocks are in nobody's pretrained weights.
-        parts = {name: part for name, part in trainer.model.backbone.named_children() if not name.startswith("NL_")}
-        load_weights(nn.ModuleDict(parts), Path(options.weights), unused={"fc.weight", "fc.bias"})
+        load_backbone(trainer.model.backbone, Path(options.weights))
     return trainer
+
+
+def load_backbone(backbone: nn.Module, path: Path) -> None:
+    """Load weights with timm's or torchvision's names, strictly, but for what no pretrained weights have.
+
+    Raises:
+        ModelError: the file cannot be read, or does not fit.
+    """
+    from reid.train.model.foreign_weights import load_weights
+
+    parts = {name: part for name, part in backbone.named_children() if not name.startswith("NL_")}  # non-local blocks
+    load_weights(nn.ModuleDict(parts), path, unused={"fc.weight", "fc.bias"})
 
 
 def count_iterations(data: Path, batch: tuple[int, int]) -> int:
@@ -290,7 +303,8 @@ class FastReIDSession:
     """fast-reid's model as a session, so that it is measured as any model of ours is."""
 
     def __init__(self, model: nn.Module, backbone: str, image_size: int) -> None:
-        self.device = str(next(model.parameters()).device)
+        self._model, self._device = model, next(model.parameters()).device
+        self.device = f"fast-reid on {self._device.type}"
         self.card = ModelCard(
             format_version=FORMAT_VERSION,
             fingerprint="",
@@ -298,14 +312,13 @@ class FastReIDSession:
             levels=(Level(name="fast-reid", size=BACKBONES[backbone][1]),),
             preprocessing=Preprocessing(height=image_size, width=image_size, mean=(0, 0, 0), std=(1, 1, 1)),
         )
-        self._model = model
 
     @torch.inference_mode()
     def run(
         self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See Session.run."""
-        images = torch.from_numpy(frames).to(self.device, torch.float32)  # 0 to 255: the model normalises
+        images = torch.from_numpy(frames).to(self._device, torch.float32)  # 0 to 255: the model normalises
         frame_embedding: NDArray[np.float32] = functional.normalize(self._model(images)).cpu().numpy()
         return frame_embedding, pooling @ frame_embedding
 
@@ -340,7 +353,11 @@ def command(options: argparse.Namespace) -> str:
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     packages = ("reid", "torch", "torchvision", "pillow")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+    return {
+        "python": platform.python_version(),
+        "fast-reid": import_module("fastreid").__version__,
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
 
 
 if __name__ == "__main__":

@@ -61,6 +61,19 @@ class Export:
     int8: Int8Record | TrainedInt8Record | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _MadeInt8:
+    """How an INT8 graph came about; scales where it was calibrated, and not trained."""
+
+    record: Int8Record | TrainedInt8Record
+    scales: ScaleFile | None = None
+
+    @property
+    def searched(self) -> tuple[Int8Record, ScaleFile] | None:
+        """What the report shows: nothing of a graph that was trained."""
+        return (self.record, self.scales) if isinstance(self.record, Int8Record) and self.scales else None
+
+
 def write_bundle(
     checkpoint: Checkpoint,
     output: Path,
@@ -102,29 +115,24 @@ def write_bundle(
             kept = write_half_graph(folder / graph_file("fp32"), folder / graph_file("fp16"), frames)
             kept_in_fp32["fp16"] = kept
         verification = verify_graphs(checkpoint.card, folder, kept_in_fp32, judge, watcher)
-        found: tuple[Int8Record, ScaleFile] | None = None
-        record: Int8Record | TrainedInt8Record | None = None
+        made = None
         if int8 and verification.passed:
-            if isinstance(int8, TrainedInt8):
-                record = _write_trained_int8(folder, int8)
-            else:
-                found = _write_int8(folder, checkpoint.card, int8, judge, watcher)
-                record = found[0]
+            made = _write_int8(folder, checkpoint.card, int8, judge, watcher)
             more = verify_graphs(checkpoint.card, folder, {"int8": kept_in_fp32["fp16"]}, judge, watcher)
             verification = verification.model_copy(update={"precisions": verification.precisions + more.precisions})
         if not verification.passed:
-            raise _rejection(verification, output, found)
+            raise _rejection(verification, output, made)
         card = checkpoint.card.model_copy(update={"opset": OPSET})
         verification = verification.model_copy(update={"engines": add(folder, card, verification)})
         _write_reference(folder, checkpoint, expected)
-        _write_verification(folder, verification, found)
+        _write_verification(folder, verification, made)
         card = _with_files(card, folder)
         (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
     if (rejected_folder(output) / VERIFICATION_FILE).is_file():  # of an attempt before this one
         shutil.rmtree(rejected_folder(output), ignore_errors=True)
     if searched and searched.journal:
         searched.journal.unlink(missing_ok=True)
-    return Export(card, difference, verification, record)
+    return Export(card, difference, verification, made.record if made else None)
 
 
 def rejected_folder(output: Path) -> Path:
@@ -186,23 +194,20 @@ def _judge(
 
 
 def _write_int8(
-    folder: Path, card: ModelCard, request: Int8Request, judge: Judge, watcher: Watcher
-) -> tuple[Int8Record, ScaleFile]:
+    folder: Path, card: ModelCard, request: Int8Request | TrainedInt8, judge: Judge, watcher: Watcher
+) -> _MadeInt8:
     fp32, fp16, int8 = (folder / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
-    record, scales = write_int8_graph(fp32, fp16, int8, card, request, judge, watcher)
-    (folder / INT8_FILE).write_text(record.model_dump_json(indent=2) + "\n")
-    scales.save(folder / SCALES_FILE)
-    return record, scales
+    if isinstance(request, TrainedInt8):
+        made = _MadeInt8(write_trained_int8_graph(fp32, fp16, int8, request.quantisation))
+    else:
+        made = _MadeInt8(*write_int8_graph(fp32, fp16, int8, card, request, judge, watcher))
+    (folder / INT8_FILE).write_text(made.record.model_dump_json(indent=2) + "\n")
+    if made.scales:
+        made.scales.save(folder / SCALES_FILE)
+    return made
 
 
-def _write_trained_int8(folder: Path, trained: TrainedInt8) -> TrainedInt8Record:
-    fp32, fp16, int8 = (folder / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
-    record = write_trained_int8_graph(fp32, fp16, int8, trained.quantisation)
-    (folder / INT8_FILE).write_text(record.model_dump_json(indent=2) + "\n")
-    return record
-
-
-def _rejection(verification: Verification, output: Path, int8: tuple[Int8Record, ScaleFile] | None) -> GateError:
+def _rejection(verification: Verification, output: Path, int8: _MadeInt8 | None) -> GateError:
     """Leave the report beside the bundle that is not written, and give the error that says so."""
     folder = rejected_folder(output)
     with atomic_directory(folder, replaces=VERIFICATION_FILE) as partial:
@@ -213,9 +218,10 @@ def _rejection(verification: Verification, output: Path, int8: tuple[Int8Record,
     return GateError(f"{failures[0]}{more}; no bundle was written{former}, see {folder / REPORT_FILE}")
 
 
-def _write_verification(folder: Path, verification: Verification, int8: tuple[Int8Record, ScaleFile] | None) -> None:
+def _write_verification(folder: Path, verification: Verification, int8: _MadeInt8 | None) -> None:
     (folder / VERIFICATION_FILE).write_text(verification.model_dump_json(indent=2) + "\n")
-    write_verification_report(folder / REPORT_FILE, verification, title="Verification", int8=int8)
+    searched = int8.searched if int8 else None
+    write_verification_report(folder / REPORT_FILE, verification, title="Verification", int8=searched)
 
 
 def _write_reference(folder: Path, checkpoint: Checkpoint, embeddings: NDArray[np.float32]) -> None:

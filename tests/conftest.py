@@ -13,6 +13,9 @@ from headless_browser import NAMES, Browser
 
 # Read by OpenMP when PyTorch loads: spinning threads would fight with the loader's processes for few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 from reid.runtime.gpu import find_device
 from reid.runtime.synthesis.veri import synthesize
