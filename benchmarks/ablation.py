@@ -1,7 +1,7 @@
 """What each ingredient of the recipe `strong` is worth: strong whole, without each, with what was left out, and poster.
 
     python benchmarks/ablation.py VeRi
-    python benchmarks/ablation.py data --backbone resnet18 --weights none --image-size 96 --epochs 15 --batch 8x4
+    python benchmarks/ablation.py data --backbone resnet18 --weights none --image-size 64 --epochs 8 --batch 8x4
 
 Runs as benchmarks/poster_table.py does. In the table of differences, a number below 0 beside "without" says that the
 ingredient helps, and one above 0 beside "with" that it should be taken in.
@@ -19,17 +19,21 @@ WHOLE = "strong"
 
 # Every setting in which strong differs from poster, set back to poster's.
 SET_BACK: dict[str, tuple[str, ...]] = {
-    "without last stride 1": ("last_stride=2",),
-    "without cameras in sampling": ("sampling=random",),
-    "with colour jitter": ("colour_jitter=0.5",),
+    "without BNNeck": ("bnneck=false",),
+    "without clipping": ("clip_norm=0",),
     "with poster's learning rate": ("learning_rate=3.5e-4",),
 }
 
 # What strong does without, and what it shares with poster.
 OTHERS: dict[str, tuple[str, ...]] = {
-    "with BNNeck": ("bnneck=true",),
+    "with last stride 1": ("last_stride=1",),
     "with GeM beside max": ("pooling=max+gem",),
     "with label smoothing": ("label_smoothing=0.1",),
+    "with circle loss": ("identity_loss=circle",),
+    "with cameras in sampling": ("sampling=cameras",),
+    "with a memory": ("memory_size=256",),
+    "with averaged weights": ("average_decay=0.99",),
+    "without colour jitter": ("colour_jitter=0",),
     "without random erasing": ("erasing=0",),
 }
 

@@ -38,7 +38,8 @@ def compare(
     options = _parser(script.stem, help_text).parse_args()
     bench = Bench(options.data, options.work, _budget(options))
     try:
-        surroundings = _surroundings(script.name, bench, options.seeds)
+        methods = _without(methods, options.leave_out)
+        surroundings = _surroundings(script.name, bench, options)
 
         def page(trials: Trials) -> str:
             return f"{_caption(surroundings['command'], trials, options.seeds)}\n{as_markdown(trials)}"
@@ -60,6 +61,7 @@ def _parser(name: str, help_text: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), help="comma-separated [default: 0,1,2]")
     parser.add_argument("--output", type=Path, default=Path(output), help=f"without .md and .json [default: {output}]")
     parser.add_argument("--work", type=Path, default=Path(work), help=f"folder of the trials [default: {work}]")
+    parser.add_argument("--leave-out", action="append", default=[], metavar="METHOD", help="may be given again")
     given = parser.add_argument_group("budget, given to every reid-train; its own defaults where left out")
     for option in BUDGET:
         given.add_argument(f"--{option}")
@@ -78,9 +80,18 @@ def _budget(options: argparse.Namespace) -> tuple[str, ...]:
     return tuple(word for option, value in given.items() if value is not None for word in (f"--{option}", value))
 
 
-def _surroundings(script: str, bench: Bench, seeds: Sequence[int]) -> dict[str, Any]:
+def _without(methods: Sequence[Method], left_out: Sequence[str]) -> list[Method]:
+    """Leave out what a backbone has not, such as the last stride of a network that is no ResNet."""
+    names = [method.name for method in methods]
+    if unknown := [name for name in left_out if name not in names]:
+        raise ReidError(f"--leave-out {unknown[0]!r}: there are {', '.join(names)}")
+    return [method for method in methods if method.name not in left_out]
+
+
+def _surroundings(script: str, bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     """Give what a result depends on besides the methods, and the command that repeats it."""
-    words = [bench.data.resolve().name, "--seeds", ",".join(map(str, seeds)), *bench.budget]
+    left_out = [word for name in options.leave_out for word in ("--leave-out", name)]
+    words = [bench.data.resolve().name, "--seeds", ",".join(map(str, options.seeds)), *left_out, *bench.budget]
     return {
         "command": shlex.join(["python", f"benchmarks/{script}", *words]),
         "data": data_digest(bench.data),

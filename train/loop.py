@@ -219,6 +219,7 @@ class _Loop:
 
 
 def _advance(progress: Progress, epoch: int, held_out_map: float) -> Progress:
-    if held_out_map > progress.best_map:
+    # Of equals the later one: it has learned more, and at a lower rate.
+    if held_out_map >= progress.best_map:
         return Progress(epoch, epoch, held_out_map)
     return Progress(epoch, progress.best_epoch, progress.best_map)

@@ -98,7 +98,7 @@ class Recipe:
 
 RECIPES = {
     "poster": Recipe(),
-    "strong": Recipe(last_stride=1, colour_jitter=0.0, sampling="cameras", learning_rate=1e-3),
+    "strong": Recipe(bnneck=True, clip_norm=5.0, learning_rate=3e-3),
 }
 
 

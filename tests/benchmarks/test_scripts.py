@@ -37,6 +37,22 @@ def test_poster_table_from_the_command_line(
     assert stored["methods"]["SSL"]["trials"]["2"]["protocols"]["t2t"]["mAP"] == 14
 
 
+def test_what_a_backbone_has_not_can_be_left_out(
+    fake: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "Bench", functools.partial(comparison.Bench, commands=fake.commands))
+    words = ["poster_table.py", str(fake.data), "--seeds", "0", "--leave-out", "SSL"]
+    places = ["--output", str(tmp_path / "table"), "--work", str(tmp_path / "work")]
+    monkeypatch.setattr(sys, "argv", [*words, *places])
+    poster_table.main()
+    stored = json.loads((tmp_path / "table.json").read_text())
+    assert list(stored["methods"]) == ["Triplet", "RLL", "Multi-level RLL"]
+    assert stored["command"] == "python benchmarks/poster_table.py data --seeds 0 --leave-out SSL"
+    monkeypatch.setattr(sys, "argv", [*words, "--leave-out", "SLS", *places])
+    with pytest.raises(SystemExit, match=r"error: --leave-out 'SLS': there are Triplet, SSL, RLL, Multi-level RLL"):
+        poster_table.main()
+
+
 def test_poster_table_counts_the_trials_in_which_tracklets_help() -> None:
     def trial(i2i: float, i2t: float, t2t: float) -> dict[str, object]:
         return {"protocols": {"i2i": {"mAP": i2i}, "i2t": {"mAP": i2t}, "t2t": {"mAP": t2t}}}
@@ -66,4 +82,4 @@ def test_the_ablation_has_settings_that_exist_and_every_method_once() -> None:
     names = [method.name for method in ablation.methods()]
     assert (names[0], names[-1]) == ("strong", "poster")
     assert len(set(names)) == len(ablation.SET_BACK) + len(ablation.OTHERS) + 2
-    assert ablation.methods()[1].options == ("--recipe", "strong", "--set", "last_stride=2")
+    assert ablation.methods()[1].options == ("--recipe", "strong", "--set", "bnneck=false")

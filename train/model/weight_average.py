@@ -32,10 +32,10 @@ def weight_average(model: nn.Module, decay: float) -> AveragedModel:
     if not 0 <= decay < 1:
         raise ValueError(f"decay is {decay}: it must be 0 or more, and less than 1")
 
-    def advance(average: _Tensors, current: _Tensors, updates: Tensor | int) -> None:
-        done = int(updates)
+    def advance(averages: _Tensors, current: _Tensors, updates: Tensor | int) -> None:
+        done = int(average.n_averaged)  # which is on the CPU; `updates` is its copy on a GPU, and reading that waits
         blend = get_ema_multi_avg_fn(min(decay, (1 + done) / (10 + done)))  # type: ignore[no-untyped-call]
-        blend(average, current, updates)
+        blend(averages, current, updates)
 
     average = AveragedModel(model, multi_avg_fn=advance, use_buffers=True)
     average.requires_grad_(False)
