@@ -21,6 +21,7 @@ WHOLE = "strong"
 SET_BACK: dict[str, tuple[str, ...]] = {
     "without BNNeck": ("bnneck=false",),
     "without clipping": ("clip_norm=0",),
+    "with poster's metric weight": ("metric_weight=1",),
     "with poster's learning rate": ("learning_rate=3.5e-4",),
 }
 

@@ -1,8 +1,8 @@
 """Trials: `reid-train`, then `reid-eval`, as a user runs them, one after another; what is finished is kept.
 
-A trial has a folder of its own under the work folder, `METHOD-seedN-KEY`, where KEY stands for its options and its
-data. Run again, a finished trial is read from there, an interrupted one continues with `reid-train --resume`, and other
-options or other data make another trial beside it. In its folder:
+A trial has a folder of its own under the work folder, `METHOD-seedN-KEY`, where KEY stands for its options, for what
+the recipes are that these name, and for its data. Run again, a finished trial is read from there, an interrupted one
+continues with `reid-train --resume`, and other options or other data make another trial beside it. In its folder:
 
 - `run/`: what `reid-train` leaves;
 - `log.txt`: what both commands said on standard error;
@@ -22,12 +22,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from reid.runtime.errors import ReidError
 from reid.runtime.storage import atomic_write
+from reid.train.recipe import RECIPES
 
 __all__ = ["Bench", "Method", "Trials", "data_digest", "run_trials"]
 
@@ -116,7 +117,9 @@ class _Trial:
     @classmethod
     def of(cls, method: Method, seed: int, bench: Bench, digest: str) -> _Trial:
         options = (*method.options, *bench.budget, "--seed", str(seed))
-        key = hashlib.sha256(json.dumps([options, digest]).encode()).hexdigest()[:8]
+        # With the recipes that the options name: their settings change.
+        recipes = {name: asdict(recipe) for name, recipe in RECIPES.items()}
+        key = hashlib.sha256(json.dumps([options, digest, recipes]).encode()).hexdigest()[:8]
         name = re.sub(r"[^a-z0-9]+", "-", method.name.lower()).strip("-")
         return cls(method.name, seed, options, bench.work / f"{name}-seed{seed}-{key}")
 

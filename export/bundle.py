@@ -31,9 +31,9 @@ from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from reid.runtime.sessions.session import Session
 from reid.runtime.storage import atomic_directory, sha256_of
+from reid.train.device import best_device as best_torch_device
 from reid.train.model.checkpoint import Checkpoint
 from reid.train.session import TorchSession
-from reid.train.session import best_device as best_torch_device
 
 __all__ = ["FP32_TOLERANCE", "REPORT_FILE", "Export", "rejected_folder", "write_bundle"]
 

@@ -54,9 +54,14 @@ def check_switches(recipe: Recipe) -> None:
     Raises:
         ReidError: naming the first that is outside its range.
     """
+    shares = ("held_out", "label_smoothing", "auto_augment", "colour_jitter", "erasing", "average_decay")
+    rates = ("learning_rate", "weight_decay", "head_rate", "classifier_rate", "metric_weight", "identity_weight")
+    others = ("seed", "warmup_epochs", "clip_norm", "micro_batch", "memory_size", "frozen_epochs")
+    sizes = ("epochs", "vehicles_per_batch", "images_per_vehicle", "embedding_size", "image_size")
     ranges = {
-        **dict.fromkeys(("label_smoothing", "auto_augment", "colour_jitter", "erasing", "average_decay"), (0, 1)),
-        **dict.fromkeys(("memory_size", "frozen_epochs", "head_rate", "classifier_rate"), (0, math.inf)),
+        **dict.fromkeys(shares, (0, 1)),
+        **dict.fromkeys((*rates, *others), (0, math.inf)),
+        **dict.fromkeys(sizes, (1, math.inf)),
     }
     values = [(name, getattr(recipe, name), *limits) for name, limits in ranges.items()]
     values += [("level_weights", weight, 0, math.inf) for weight in recipe.level_weights]

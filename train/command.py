@@ -58,7 +58,7 @@ def train(
     backbone: Annotated[str | None, typer.Option(help="Name of a timm model.")] = None,
     weights: Annotated[str | None, typer.Option(help="default (timm's pretrained), none, or a file.")] = None,
     image_size: Annotated[int | None, typer.Option(min=32, help="Side of the square crops, in pixels.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training vehicles.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
     batch: Annotated[str | None, typer.Option(help="Vehicles x images of each, such as 16x4.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, held-out part, sampling, augmentation.")] = None,
     assignments: Annotated[

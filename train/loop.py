@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from reid.runtime.datasets.dataset import Dataset
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import ModelCard
+from reid.train.builders import check_switches
 from reid.train.data.images import OwnDraws, TrainingBatch, loader_workers, training_batches
 from reid.train.epoch import Epoch, NotFiniteError
 from reid.train.failures import full_disk_explained, not_finite
@@ -87,8 +88,10 @@ def train(
 
     Raises:
         DataError: too few vehicles for the held-out part or for a batch.
-        ReidError: the loss is not finite, memory or disk do not suffice, or the run to resume is another one.
+        ReidError: a setting is outside its range, the loss is not finite, memory or disk do not suffice, or the run to
+            resume is another one.
     """
+    check_switches(recipe)
     processes = processes or Processes()
     processes.check_batch(recipe.vehicles_per_batch * recipe.images_per_vehicle)
     resume = resume and run.has_state
@@ -103,7 +106,7 @@ def train(
         if processes.leads:
             run.create()
             run.forget_after(progress.epochs_done)
-            origin = keep_origin(run.path, origin, dataset.root, processes, note=watcher.on_note)
+            origin = keep_origin(run.path, origin, dataset.root, processes, resume=resume, note=watcher.on_note)
         card = card.model_copy(update={"training": origin})
         progress = _Loop(learner, card, data, recipe, run, facts, watcher, save_every).go_on(progress)
     if processes.leads:

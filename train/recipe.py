@@ -24,7 +24,7 @@ class Recipe:
         identity_weight: w2.
         vehicles_per_batch: P.
         images_per_vehicle: K.
-        epochs: over the training vehicles.
+        epochs: passes over the training images.
         warmup_epochs: over which the learning rate rises linearly.
         learning_rate: of the optimizer, at its peak.
         weight_decay: of the optimizer.
@@ -98,7 +98,7 @@ class Recipe:
 
 RECIPES = {
     "poster": Recipe(),
-    "strong": Recipe(bnneck=True, clip_norm=5.0, learning_rate=3e-3),
+    "strong": Recipe(bnneck=True, metric_weight=4.0, clip_norm=5.0, learning_rate=3e-3),
 }
 
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import SessionError
 from reid.runtime.model_card import ModelCard
+from reid.train.device import best_device
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
-__all__ = ["TorchSession", "best_device", "open"]
+__all__ = ["TorchSession", "open"]
 
 
 def open(model: Path, device: str | None, precision: str) -> TorchSession:  # noqa: A001 - named by its entry point
@@ -40,11 +41,6 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def best_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 class TorchSession:
     """A model in PyTorch, which is moved to the device, and in evaluation mode while it runs.
 
@@ -66,7 +62,7 @@ class TorchSession:
         training = self._fused.model.training
         self._fused.eval()
         try:
-            with torch.backends.cudnn.flags(allow_tf32=False):  # the reference is float32, and says so
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the reference is float32
                 frame_embedding, pooled = (output.cpu().numpy() for output in self._fused(*inputs))
         finally:
             self._fused.train(training)

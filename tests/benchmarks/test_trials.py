@@ -9,6 +9,7 @@ import pytest
 from trials import Bench, Method, run_trials
 
 from reid.runtime.errors import ReidError
+from reid.train.recipe import RECIPES
 
 ONE = Method("Single level", ("--levels", "4"))
 MANY = Method("Many levels", ("--levels", "2,3,4"))
@@ -65,6 +66,16 @@ def test_other_options_another_seed_and_other_data_are_other_trials(bench: Bench
     (fake.data / "image.jpg").write_bytes(b"123")
     assert run(bench, ONE) == first, "what was there before is kept"
     assert len(trained(fake)) == 4
+
+
+def test_a_recipe_that_changed_makes_another_trial(
+    bench: Bench, fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(bench, ONE)
+    changed = {**RECIPES, "strong": dataclasses.replace(RECIPES["strong"], clip_norm=123.0)}
+    monkeypatch.setattr("trials.RECIPES", changed)
+    run(bench, ONE)
+    assert len(trained(fake)) == 2
 
 
 def test_data_that_moved_is_the_same_data(bench: Bench, fake: SimpleNamespace) -> None:

@@ -76,6 +76,29 @@ def test_options_win_over_the_recipe_where_they_are_given(veri: Path, tmp_path: 
     )
 
 
+@pytest.mark.parametrize("setting", ["clip_norm=-1", "average_decay=1", "memory_size=-1", "colour_jitter=2"])
+def test_a_number_out_of_range_is_named_before_anything_is_written(
+    veri: Path, tmp_path: Path, run_main: Callable[..., tuple[int, str, str]], setting: str
+) -> None:
+    code, _, errors = run_main(main, "reid-train", veri, *SMALL, "--set", setting, "--output", tmp_path / "run")
+    name, _, value = setting.partition("=")
+    assert code == 1
+    assert f"error: {name} is {value}" in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_stopped_before_its_first_state_is_started_with_new_settings(veri: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = [str(veri), *SMALL, "--set", "weight_decay=0.1", "--output", str(run)]
+    assert CliRunner().invoke(app, first).exit_code == 0
+    for path in run.iterdir():  # what is left by a stop in the first epoch
+        if path.name != "run.json":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    second = [word.replace("0.1", "0.2") for word in first]
+    assert CliRunner().invoke(app, second).exit_code == 0
+    assert json.loads((run / "run.json").read_text())["recipe"]["weight_decay"] == 0.2
+
+
 def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 

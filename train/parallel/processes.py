@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from reid.runtime.errors import ReidError, SessionError
-from reid.train.session import best_device
+from reid.train.device import best_device
 
 __all__ = ["Processes", "joined_processes"]
 

@@ -84,7 +84,13 @@ def read_origin(run: Path) -> Origin:
 
 
 def keep_origin(
-    run: Path, facts: dict[str, Any], data: Path, processes: Processes, *, note: Callable[[str], None]
+    run: Path,
+    facts: dict[str, Any],
+    data: Path,
+    processes: Processes,
+    *,
+    resume: bool,
+    note: Callable[[str], None],
 ) -> dict[str, Any]:
     """Write `run.json` if the run starts; if it goes on, say what has changed since.
 
@@ -93,13 +99,15 @@ def keep_origin(
         facts: of `run_facts`, that go into the checkpoint.
         data: folder of the data set.
         processes: that train.
+        resume: the run goes on from a state. One that was stopped before its first state starts anew, perhaps with
+            other settings than are in the `run.json` that it left.
         note: is told of changes.
 
     Returns:
         The facts, with the command that the run was started with.
     """
     file = run / ORIGIN_FILE
-    if file.exists():
+    if resume:
         started = read_origin(run)
         for change in started.changes(processes):
             note(f"note: {change}; the run may not end with exactly the weights of one that was not stopped")

@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import HISTOGRAMS, E
 from reid.runtime.datasets.dataset import Dataset
 from reid.runtime.evaluation import PROTOCOLS, embed_data, evaluate_protocol
 from reid.runtime.tracklet import Tracklet
+from reid.train.device import best_device
 from reid.train.loop import Watcher, train
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.recipe import Recipe
@@ -26,7 +27,7 @@ from reid.train.report import write
 from reid.train.report.observation import observe
 from reid.train.report.page import Run, draw_page
 from reid.train.run.folder import RunFolder
-from reid.train.session import TorchSession, best_device
+from reid.train.session import TorchSession
 from reid.train.training_data import TrainingData, prepare_data
 
 LEVELS = ("level3", "level4")
