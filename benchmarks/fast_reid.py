@@ -12,9 +12,11 @@ outside this repository::
 
 `--config bagtricks` is its `configs/Base-bagtricks.yml`, `--config sbs` its `configs/VeRi/sbs_R50-ibn.yml`, each with
 its square size, batch and classes set, and its schedule scaled to the budget: epochs in proportion to epochs, and
-iterations in proportion to iterations. Learning rates, losses and augmentation, of which padding by 10 pixels is one,
-stay as published. `sbs` is made for pretrained weights, and they have to be those of a network with instance-batch
-normalisation; non-local blocks are new in any case, and fast-reid gives ResNet18 none.
+iterations in proportion to iterations. Losses and augmentation, of which padding by 10 pixels is one, stay as
+published, and so does the learning rate unless `--learning-rate` says otherwise: what suits 120 epochs of Market-1501
+may be slow for a short run, which `strong` was tuned for. `sbs` is made for pretrained weights, and they have to be
+those of a network with instance-batch normalisation; non-local blocks are new in any case, and fast-reid gives
+ResNet18 none.
 
 What differs from fast-reid as its authors run it is in `settings` and `import_fast_reid`. Its ResNets have timm's
 names and shapes, but pool behind the stem without padding. It trains on all training vehicles, and its last weights
@@ -99,6 +101,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image-size", type=at_least(32), default=256, help="[default: 256]")
     parser.add_argument("--epochs", type=at_least(2), default=60, help="[default: 60]")
     parser.add_argument("--batch", type=vehicles_by_images, default=(16, 4), help="[default: 16x4]")
+    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="[default: as published]")
     parser.add_argument("--seed", type=at_least(0), default=0, help="[default: 0]")
     parser.add_argument("--output", type=Path, required=True, help="folder for what fast-reid leaves")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
@@ -210,6 +213,8 @@ def build_trainer(engine: Any, options: argparse.Namespace) -> Any:  # noqa: ANN
     config = CONFIGS[options.config]
     cfg = import_module("fastreid.config").get_cfg()
     cfg.merge_from_file(str(options.fast_reid / "configs" / config.file))
+    if options.learning_rate:
+        cfg.SOLVER.BASE_LR = options.learning_rate
     changes = settings(options) | scaled_schedule(cfg.SOLVER, config.images, options.epochs, iterations)
     cfg.merge_from_list([word for change in changes.items() for word in change])
     import_module("fastreid.utils.env").seed_all_rng(options.seed)
@@ -345,6 +350,8 @@ def command(options: argparse.Namespace) -> str:
         "batch": "x".join(map(str, options.batch)),
         "seed": options.seed,
     }
+    if options.learning_rate:
+        words["learning-rate"] = options.learning_rate
     given = [word for name, value in words.items() for word in (f"--{name}", str(value))]
     data = options.data.resolve().name
     return shlex.join(["python", "benchmarks/fast_reid.py", data, "--fast-reid", "fast-reid", *given])

@@ -62,11 +62,12 @@ def test_the_budget_reaches_the_settings(tmp_path: Path) -> None:
 
 
 def test_the_command_to_repeat_a_run_names_no_folder_of_this_machine(tmp_path: Path) -> None:
-    parsed = fast_reid.parse(options(tmp_path, "--weights", str(tmp_path / "start.pth"), "--batch", "8x4"))
-    command = fast_reid.command(parsed)
+    words = ["--weights", str(tmp_path / "start.pth"), "--batch", "8x4", "--learning-rate", "1e-3"]
+    command = fast_reid.command(fast_reid.parse(options(tmp_path, *words)))
     assert str(tmp_path) not in command
     assert "--weights start.pth" in command
     assert "--batch 8x4" in command
+    assert "--learning-rate 0.001" in command
 
 
 def test_a_session_gives_the_model_0_to_255_and_normalises_what_it_returns() -> None:
