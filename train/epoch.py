@@ -11,7 +11,7 @@ import numpy as np
 
 from reid.runtime.errors import ReidError
 from reid.train.data.images import TrainingBatch
-from reid.train.failures import out_of_memory
+from reid.train.failures import too_little_memory
 from reid.train.learner import Learner
 from reid.train.out_of_memory import is_out_of_memory
 from reid.train.recipe import Recipe, learning_rate
@@ -101,7 +101,7 @@ class Epoch:
             for _ in range(2):  # the optimizer's memory is there from the first step on
                 self._learner.step(batch, rate, seed=seed, micro_batch=micro_batch)
 
-        raise out_of_memory(min(frames, len(batch.frames)), attempt if alone else None)
+        raise too_little_memory(min(frames, len(batch.frames)), attempt if alone else None)
 
     def _seed(self, step: int) -> int:
         """Draw a number from run, epoch, step and process, so that a step repeats on resume."""

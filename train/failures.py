@@ -13,7 +13,7 @@ from reid.runtime.errors import ReidError
 from reid.runtime.storage import atomic_write
 from reid.train.out_of_memory import fitting_micro_batch
 
-__all__ = ["NOT_FINITE_FILE", "full_disk_explained", "not_finite", "out_of_memory"]
+__all__ = ["NOT_FINITE_FILE", "full_disk_explained", "not_finite", "too_little_memory"]
 
 NOT_FINITE_FILE = "not-finite.json"
 _NAMED = 3
@@ -45,7 +45,7 @@ def not_finite(
     )
 
 
-def out_of_memory(frames: int, attempt: Callable[[int], object] | None) -> ReidError:
+def too_little_memory(frames: int, attempt: Callable[[int], object] | None) -> ReidError:
     """Describe a step that the memory does not suffice for, by what would fit.
 
     Args:

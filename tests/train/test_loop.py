@@ -25,6 +25,7 @@ from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import MultiLevelReID
 from reid.train.parallel.processes import Processes
 from reid.train.recipe import Recipe
+from reid.train.report.observation import Observation
 from reid.train.run.folder import RunFolder
 from reid.train.run.state import RunState
 from reid.train.training_data import prepare_data
@@ -287,6 +288,23 @@ def test_a_damaged_state_is_refused(dataset: Dataset, whole: tuple[Path, Outcome
 def test_every_loss_trains(dataset: Dataset, tmp_path: Path, loss: str) -> None:
     outcome = train(dataset, replace(RECIPE, loss=loss, epochs=1), RunFolder(tmp_path / loss), resume=False)
     assert outcome.progress.best_epoch == 1
+
+
+def test_of_equally_good_epochs_the_last_is_kept(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([40.0, 50.0, 50.0, 30.0])
+    summary = Observation.summary
+
+    def scored(seen: Observation) -> dict[str, Any]:
+        found = summary(seen)
+        found["held_out"]["i2i"]["mAP"] = next(scores)
+        return found
+
+    monkeypatch.setattr(Observation, "summary", scored)
+    outcome = train(dataset, replace(RECIPE, epochs=4), RunFolder(tmp_path / "run"), resume=False)
+    assert outcome.progress.best_epoch == 3
+    assert outcome.card.training["held_out"]["i2i"]["mAP"] == 50
 
 
 def test_damaged_images_are_named_and_trained_around(veri: Path, tmp_path: Path) -> None:
