@@ -19,7 +19,7 @@ from trials import Bench, Method, Trials, data_digest, run_trials
 from reid.runtime.errors import ReidError
 from reid.runtime.storage import atomic_write
 
-__all__ = ["compare"]
+__all__ = ["compare", "versions"]
 
 BUDGET = ("backbone", "weights", "image-size", "epochs", "batch")
 
@@ -96,9 +96,13 @@ def _surroundings(script: str, bench: Bench, options: argparse.Namespace) -> dic
         "command": shlex.join(["python", f"benchmarks/{script}", *words]),
         "data": data_digest(bench.data),
         "cores": os.cpu_count(),
-        "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in ("reid", "torch", "timm")},
+        "versions": versions("reid", "torch", "timm"),
     }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return Python's version and those of packages that a result depends on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
 def _caption(command: str, trials: Trials, seeds: Sequence[int]) -> str:

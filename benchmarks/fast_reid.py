@@ -29,12 +29,10 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
-import importlib.metadata
 import json
 import logging
 import math
 import os
-import platform
 import shlex
 import sys
 import time
@@ -48,6 +46,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from comparison import versions
 from numpy.typing import NDArray
 from score_tables import score_table, summary
 from torch import nn
@@ -151,7 +150,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "command": command(options),
         "data": data_digest(options.data),
         "cores": os.cpu_count(),
-        "versions": versions(),
+        "versions": versions("reid", "torch", "torchvision", "pillow")
+        | {"fast-reid": import_module("fastreid").__version__},
         "methods": {name: {"summary": summary(trials), "trials": trials}},
     }
 
@@ -355,16 +355,6 @@ def command(options: argparse.Namespace) -> str:
     given = [word for name, value in words.items() for word in (f"--{name}", str(value))]
     data = options.data.resolve().name
     return shlex.join(["python", "benchmarks/fast_reid.py", data, "--fast-reid", "fast-reid", *given])
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    packages = ("reid", "torch", "torchvision", "pillow")
-    return {
-        "python": platform.python_version(),
-        "fast-reid": import_module("fastreid").__version__,
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
 
 
 if __name__ == "__main__":
