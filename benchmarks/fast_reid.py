@@ -54,9 +54,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from trials import data_digest
 
-from reid.runtime.datasets.layout import open_dataset
+from reid.data.layout import open_dataset
+from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol
 from reid.runtime.errors import DataError, ReidError
-from reid.runtime.evaluation import PROTOCOLS, embed_data, evaluate_protocol
 from reid.runtime.model_card import FORMAT_VERSION, Level, ModelCard, Preprocessing
 from reid.runtime.storage import atomic_write
 

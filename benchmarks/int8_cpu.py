@@ -126,8 +126,8 @@ def prepare(folder: Path, run: Path | None, image_size: int) -> dict[str, object
     import numpy as np
 
     from reid.calibration.selection import select_frames
-    from reid.runtime.datasets.layout import open_dataset
-    from reid.runtime.synthesis.veri import synthesize
+    from reid.data.layout import open_dataset
+    from reid.data.synthesis.veri import synthesize
     from reid.train.model.checkpoint import load_checkpoint
 
     synthesize(folder / "data", vehicles=20, cameras=4)
@@ -247,7 +247,7 @@ def open_session(name: str, checkpoint: Path, folder: Path) -> Session:
     if name == PEER:
         import reid.train.session
 
-        return reid.train.session.open(checkpoint, "cpu", "fp32")
+        return reid.train.session.open_torch(checkpoint, "cpu", "fp32")
     library, precision = name.split()
     graph = folder / f"{precision}.onnx"
     if library == "openvino":

@@ -1,4 +1,4 @@
-"""Time `reid.runtime.metrics.evaluate` beside fast-reid's Cython ranker.
+"""Time `reid.evaluation.metrics.evaluate` beside fast-reid's Cython ranker.
 
 Two things are timed, in one process, in turns (A B A B), with the same number of BLAS threads:
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # numpy reads the number of threads when it is imported, so `
     import numpy as np
     from numpy.typing import NDArray
 
-    from reid.runtime.metrics import Labels
+    from reid.evaluation.metrics import Labels
 
 VEHICLES, CAMERAS = 200, 20
 CAMERA_SHARE, NOISE = 0.8, 2.2
@@ -62,7 +62,7 @@ class Images:
 
     def labels(self) -> Labels:
         """Return the labels as our evaluator wants them."""
-        from reid.runtime.metrics import Labels
+        from reid.evaluation.metrics import Labels
 
         return Labels([f"{n:04}" for n in self.vehicles], [f"c{n:03}" for n in self.cameras])
 
@@ -131,7 +131,7 @@ def tasks(query: Images, gallery: Images, ranker: Ranker) -> dict[str, tuple[Tas
     """Return, for each thing that is timed, our way to do it and the peer's."""
     import numpy as np
 
-    from reid.runtime.ranking import distance_rows
+    from reid.runtime.galleries.ranking import distance_rows
 
     labels = query.labels(), gallery.labels()
     ids = query.vehicles, gallery.vehicles, query.cameras, gallery.cameras
@@ -148,7 +148,7 @@ def tasks(query: Images, gallery: Images, ranker: Ranker) -> dict[str, tuple[Tas
 
 def our_score(rows: Iterable[NDArray[np.float32]], query: Labels, gallery: Labels) -> Score:
     """Evaluate blocks of distances with this project."""
-    from reid.runtime.metrics import evaluate
+    from reid.evaluation.metrics import evaluate
 
     metrics = evaluate(rows, query, gallery)
     return float(metrics.average_precision.mean()), float((metrics.first_hit == 0).mean())

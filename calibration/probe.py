@@ -13,12 +13,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from reid.evaluation.metrics import Labels, evaluate
 from reid.runtime.batching import batches
 from reid.runtime.embedding import normalise
 from reid.runtime.errors import DataError
-from reid.runtime.metrics import Labels, evaluate
+from reid.runtime.galleries.ranking import distance_rows
 from reid.runtime.model_card import Preprocessing
-from reid.runtime.ranking import distance_rows
 from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession, best_device
 from reid.runtime.tracklet import Tracklet
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from reid.data.dataset import Dataset, Split
+from reid.data.layout import read_dataset
+from reid.data.readers.folders import SPLIT_FOLDERS
 from reid.runtime.batching import batches
-from reid.runtime.datasets.dataset import Dataset, Split
-from reid.runtime.datasets.folders import SPLIT_FOLDERS
-from reid.runtime.datasets.layout import read_dataset
-from reid.runtime.datasets.plain import read_plain_folder
 from reid.runtime.errors import DataError
+from reid.runtime.folders import read_plain_folder
 from reid.runtime.imaging import read_frame
 from reid.runtime.model_card import Preprocessing
 from reid.runtime.tracklet import Tracklet

@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from reid.calibration.scales import ScaleFile
+from reid.data.dataset import Dataset
+from reid.evaluation.verification.gate import embed_reference
+from reid.evaluation.verification.records import VERIFICATION_FILE, Tolerance, Verification
 from reid.export.graph import OPSET, export_graph
 from reid.export.half import write_half_graph
 from reid.export.int8 import INT8_FILE, SCALES_FILE, Int8Record, Int8Request, held_out_data, write_int8_graph
 from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record, write_trained_int8_graph
-from reid.export.verification.gate import embed_reference
 from reid.export.verification.judge import Judge
-from reid.export.verification.records import VERIFICATION_FILE, Tolerance, Verification
 from reid.export.verification.report import write_verification_report
 from reid.export.verification.verify import verify_graphs
 from reid.export.watcher import SILENT, Watcher
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, graph_file
-from reid.runtime.datasets.dataset import Dataset
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.imaging import decode, resize
 from reid.runtime.model_card import ModelCard

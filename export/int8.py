@@ -24,11 +24,11 @@ from reid.calibration.scales import ScaleFile, measure_scales
 from reid.calibration.search import Evaluation, order_of_return, search
 from reid.calibration.selection import CalibrationSet, select_frames
 from reid.calibration.sensitivity import Sensitivity, measure_sensitivity
+from reid.data.dataset import Dataset, Split
+from reid.data.splitting import hold_out_vehicles
+from reid.evaluation.verification.records import PrecisionVerification
 from reid.export.verification.judge import Judge
-from reid.export.verification.records import PrecisionVerification
 from reid.export.watcher import SILENT, Watcher
-from reid.runtime.datasets.dataset import Dataset, Split
-from reid.runtime.datasets.splitting import hold_out_vehicles
 from reid.runtime.errors import DataError, GateError, ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.tracklet import Tracklet

@@ -15,8 +15,8 @@ from reid.calibration.search import Evaluation
 from reid.calibration.selection import CalibrationFacts
 from reid.calibration.sensitivity import LayerEffect, Sensitivity
 from reid.export.verification.sensitivity_plot import draw_sensitivity
-from reid.runtime.markup import number, scrolling, section, signed
-from reid.runtime.page import SECTIONS, head, mark, terms
+from reid.pages.base import SECTIONS, head, mark, terms
+from reid.pages.markup import number, scrolling, section, signed
 
 if TYPE_CHECKING:
     from reid.export.int8 import Int8Record

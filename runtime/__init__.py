@@ -1,1 +1,1 @@
-"""What a deployed system needs: data, preprocessing, sessions, ranking, metrics. Never imports torch."""
+"""What a deployed device runs: crops in, embeddings and ranked galleries out. Never imports torch."""

@@ -1,4 +1,4 @@
-"""From folders of crops to ranked lists on disk: what `reid-infer` does."""
+"""From folders of crops to ranked lists: what `reid-infer` does."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from reid.runtime.datasets.plain import read_plain_folder
 from reid.runtime.embedding import DEFAULT_BATCH_SIZE, Embedded, embed, watched
 from reid.runtime.errors import DataError
-from reid.runtime.gallery import Gallery
-from reid.runtime.ranked_lists import Ranking, write_csv, write_json
-from reid.runtime.report import write_report
+from reid.runtime.folders import read_plain_folder
+from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.galleries.ranked_lists import Ranking
 from reid.runtime.sessions.session import Session
 
-__all__ = ["RANKINGS_FILE", "Inference", "infer", "write_results"]
-
-RANKINGS_FILE = "rankings.json"
-"""By this file a folder is known as one of results."""
+__all__ = ["Inference", "infer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +76,3 @@ def _noting_unreadable(entries: Iterable[Embedded], unreadable: list[str]) -> It
     for entry in entries:
         unreadable.extend(failure.reason for failure in entry.unreadable)
         yield entry
-
-
-def write_results(folder: Path, inference: Inference, session: Session) -> None:
-    """Write rankings.json, rankings.csv, report.html and gallery.npz into a folder that exists."""
-    facts = {
-        "model": inference.gallery.fingerprint[:12],
-        "session": session.device,
-        "queries": f"{len(inference.rankings):,}",
-        "gallery": f"{len(inference.gallery.tracklets):,} tracklets",
-        "frames": f"{inference.frames:,}",
-    }
-    write_json(
-        folder / RANKINGS_FILE,
-        inference.rankings,
-        fingerprint=inference.gallery.fingerprint,
-        unreadable=inference.unreadable,
-    )
-    write_csv(folder / "rankings.csv", inference.rankings)
-    inference.gallery.save(folder / "gallery.npz")
-    write_report(
-        folder / "report.html",
-        inference.rankings,
-        title="Ranked gallery",
-        facts=facts,
-        unreadable=inference.unreadable,
-    )

@@ -17,8 +17,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
+from reid.data.synthesis.veri import synthesize
 from reid.runtime.gpu import find_device
-from reid.runtime.synthesis.veri import synthesize
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,7 +81,7 @@ def checkpoint(veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with an untrained model of two levels, 16 dimensions each, at 64 x 64 pixels."""
     import torch
 
-    from reid.runtime.datasets.layout import open_dataset
+    from reid.data.layout import open_dataset
     from reid.runtime.model_card import FORMAT_VERSION, ModelCard
     from reid.train.model.backbone import create_backbone
     from reid.train.model.checkpoint import describe, save_checkpoint

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from reid.runtime.datasets.dataset import Dataset
+from reid.data.dataset import Dataset
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import ModelCard
 from reid.train.builders import check_switches

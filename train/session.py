@@ -15,10 +15,10 @@ from reid.train.device import best_device
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
-__all__ = ["TorchSession", "open"]
+__all__ = ["TorchSession", "open_torch"]
 
 
-def open(model: Path, device: str | None, precision: str) -> TorchSession:  # noqa: A001 - named by its entry point
+def open_torch(model: Path, device: str | None, precision: str) -> TorchSession:
     """Open a checkpoint in float32, on CUDA where there is a GPU unless `device` says otherwise.
 
     Raises:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from reid.runtime.datasets.dataset import Dataset, Split
-from reid.runtime.datasets.splitting import hold_out_vehicles
+from reid.data.dataset import Dataset, Split
+from reid.data.splitting import hold_out_vehicles
 from reid.train.builders import build_augmentation, build_sampler
 from reid.train.data.images import Images, without_dead_vehicles
 from reid.train.data.sampler import PKSampler

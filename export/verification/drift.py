@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from reid.calibration.intermediates import float_tensors, run_with_intermediates
-from reid.export.verification.records import LayerDrift
+from reid.evaluation.verification.records import LayerDrift
 from reid.runtime.errors import ModelError
 
 __all__ = ["DRIFT_THRESHOLD", "drifted_layers", "first_drift"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from reid.export.verification.records import PrecisionVerification, Similarity, Tolerance
-from reid.export.verification.similarity import required_similarity
+from reid.evaluation.verification.records import PrecisionVerification, Similarity, Tolerance
+from reid.evaluation.verification.similarity import required_similarity
 
 __all__ = ["draw_histograms"]
 

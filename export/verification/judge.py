@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.export.verification.gate import Reference, compare_retrieval, verify_embeddings
-from reid.export.verification.records import PrecisionVerification, Tolerance
-from reid.runtime.datasets.dataset import Dataset
+from reid.data.dataset import Dataset
+from reid.evaluation.verification.gate import Reference, compare_retrieval, verify_embeddings
+from reid.evaluation.verification.records import PrecisionVerification, Tolerance
 from reid.runtime.model_card import Level
 from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession, best_device
 

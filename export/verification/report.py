@@ -7,9 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid.export.int8_report import INT8_STYLE, int8_section
-from reid.export.verification.histogram import draw_histograms
-from reid.export.verification.records import (
+from reid.evaluation.verification.records import (
     LayerDrift,
     LevelSimilarity,
     PrecisionVerification,
@@ -18,9 +16,11 @@ from reid.export.verification.records import (
     Verification,
     WorstQuery,
 )
-from reid.export.verification.similarity import furthest_level, required_similarity
-from reid.runtime.markup import number, scrolling, section, signed
-from reid.runtime.page import SECTIONS, Pictures, head, mark, terms
+from reid.evaluation.verification.similarity import furthest_level, required_similarity
+from reid.export.int8_report import INT8_STYLE, int8_section
+from reid.export.verification.histogram import draw_histograms
+from reid.pages.base import SECTIONS, Pictures, head, mark, terms
+from reid.pages.markup import number, scrolling, section, signed
 
 if TYPE_CHECKING:
     from reid.calibration.scales import ScaleFile

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from reid.evaluation.verification.records import PrecisionVerification, Verification
 from reid.export.verification.drift import drifted_layers
 from reid.export.verification.judge import Judge
-from reid.export.verification.records import PrecisionVerification, Verification
 from reid.export.watcher import Watcher
 from reid.runtime.bundle import graph_file
 from reid.runtime.model_card import ModelCard

@@ -17,7 +17,7 @@ from reid.runtime.gpu import find_device
 from reid.runtime.sessions.graph import CARD_KEY, open_graph, parse_card
 from reid.runtime.sessions.threads import thread_limit
 
-__all__ = ["OnnxRuntimeSession", "best_device", "open"]
+__all__ = ["OnnxRuntimeSession", "best_device", "open_onnxruntime"]
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -35,7 +35,7 @@ _REMEDIES = {
 }
 
 
-def open(model: Path, device: str | None, precision: str) -> OnnxRuntimeSession:  # noqa: A001 - named by its entry point
+def open_onnxruntime(model: Path, device: str | None, precision: str) -> OnnxRuntimeSession:
     """Open a bundle's graph, or an .onnx file, on a device; None takes CUDA where there is a GPU, else the CPU.
 
     Raises:

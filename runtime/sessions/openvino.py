@@ -18,13 +18,13 @@ from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.graph import CARD_KEY, open_graph, parse_card
 from reid.runtime.sessions.threads import thread_limit
 
-__all__ = ["OpenVINOSession", "import_openvino", "open"]
+__all__ = ["OpenVINOSession", "import_openvino", "open_openvino"]
 
 _INSTALL = "pip install 'reid[cpu]'"
 _TELEMETRY = "openvino_telemetry"
 
 
-def open(model: Path, device: str | None, precision: str) -> OpenVINOSession:  # noqa: A001 - named by its entry point
+def open_openvino(model: Path, device: str | None, precision: str) -> OpenVINOSession:
     """Open a bundle's graph, or an .onnx file, on the CPU.
 
     Raises:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 from reid.calibration.probe import IMAGES_PER_VEHICLE, VEHICLES, Probe, choose_probe
+from reid.data.layout import open_dataset
+from reid.evaluation.metrics import Labels
 from reid.runtime.bundle import Bundle
-from reid.runtime.datasets.layout import open_dataset
 from reid.runtime.errors import DataError
-from reid.runtime.metrics import Labels
 from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
 from reid.runtime.tracklet import Tracklet
 

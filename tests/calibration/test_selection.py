@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from reid.calibration.selection import CalibrationFacts, CalibrationSet, open_calibration_data, select_frames
-from reid.runtime.datasets.dataset import Dataset, Split
-from reid.runtime.datasets.layout import read_dataset
+from reid.data.dataset import Dataset, Split
+from reid.data.layout import read_dataset
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import read_frame, resize
 from reid.runtime.model_card import Preprocessing

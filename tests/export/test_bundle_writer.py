@@ -20,8 +20,8 @@ from reid.calibration.layers import Layers
 from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import open_calibration_data
 from reid.calibration.sensitivity import LayerEffect, Sensitivity
+from reid.evaluation.verification.records import Tolerance
 from reid.export.int8 import Int8Record, Int8Request
-from reid.export.verification.records import Tolerance
 from reid.export.watcher import Watcher
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError, ReidError

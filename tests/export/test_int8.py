@@ -20,14 +20,14 @@ from reid.calibration.layers import find_layers
 from reid.calibration.probe import Probe
 from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import open_calibration_data
+from reid.data.dataset import Split
+from reid.evaluation.verification.gate import embed_reference
+from reid.evaluation.verification.records import Tolerance
 from reid.export.half import write_half_graph
 from reid.export.int8 import Int8Record, Int8Request, choose_material, held_out_data, write_int8_graph
-from reid.export.verification.gate import embed_reference
 from reid.export.verification.judge import Judge
-from reid.export.verification.records import Tolerance
 from reid.export.watcher import Watcher
 from reid.runtime.bundle import Bundle
-from reid.runtime.datasets.dataset import Split
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.imaging import read_frame, resize
 from reid.runtime.model_card import ModelCard

@@ -16,12 +16,18 @@ from reid.calibration.scales import ScaleFile
 from reid.calibration.search import Evaluation
 from reid.calibration.selection import CalibrationFacts
 from reid.calibration.sensitivity import LayerEffect, Sensitivity
+from reid.evaluation.verification.records import (
+    LevelSimilarity,
+    PrecisionVerification,
+    Similarity,
+    Tolerance,
+    Verification,
+)
+from reid.evaluation.verification.similarity import EDGES
 from reid.export.int8 import Int8Record
 from reid.export.int8_report import int8_section, write_sensitivity_report
-from reid.export.verification.records import LevelSimilarity, PrecisionVerification, Similarity, Tolerance, Verification
 from reid.export.verification.report import write_verification_report
 from reid.export.verification.sensitivity_plot import draw_sensitivity
-from reid.export.verification.similarity import EDGES
 
 
 def effect(name: str, error: float, op: str = "Conv", share: float = 0.2) -> LayerEffect:

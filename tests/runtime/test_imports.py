@@ -72,7 +72,7 @@ def test_inference_works_from_folders_to_results_where_torch_cannot_be_imported(
     for image in images[:6]:
         shutil.copy(image, gallery)
     shutil.copy(images[3], query)
-    code = "from reid.runtime.commands.infer import main; main()"
+    code = "from reid.commands.infer import main; main()"
     done = python(code, "gallery", "query", "--model", str(bundle), "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["queries"] == 1

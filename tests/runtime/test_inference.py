@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from reid.runtime.errors import DataError, ModelError
-from reid.runtime.gallery import Gallery
+from reid.runtime.galleries.gallery import Gallery
 from reid.runtime.inference import infer, write_results
 from reid.runtime.sessions.session import Session, open_session
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 # Imported once; nothing is computed before the processes fork, so that no thread of PyTorch's is lost in them.
-from reid.runtime.datasets.layout import open_dataset
+from reid.data.layout import open_dataset
 from reid.train.loop import Watcher, train
 from reid.train.recipe import Recipe
 from reid.train.run.folder import RunFolder

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from reid.runtime.datasets.dataset import Dataset
-from reid.runtime.datasets.layout import open_dataset
-from reid.runtime.datasets.splitting import hold_out_vehicles
+from reid.data.dataset import Dataset
+from reid.data.layout import open_dataset
+from reid.data.splitting import hold_out_vehicles
 from reid.runtime.errors import DataError, ReidError
 from reid.train.data.images import TrainingBatch
 from reid.train.learner import build_learner

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
+from reid.evaluation.pairs import BINS_PER_UNIT
 from reid.train.report.observation import Observation
-from reid.train.report.pairs import BINS_PER_UNIT
 
 __all__ = ["show_histograms"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reid.train.report.chart import Area, chart, hover, legend, series, ticks
+from reid.pages.charts import Area, chart, hover, legend, series, ticks
 
 __all__ = ["draw_curves"]
 

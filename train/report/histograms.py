@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.train.report.chart import Area, chart, hover, legend, series, ticks
-from reid.train.report.pairs import ALL_LEVELS, BINS_PER_UNIT, PairDistances
+from reid.evaluation.pairs import ALL_LEVELS, BINS_PER_UNIT, PairDistances
+from reid.pages.charts import Area, chart, hover, legend, series, ticks
 
 __all__ = ["draw_norms", "draw_pairs"]
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reid.runtime.datasets.dataset import Split
-from reid.runtime.evaluation import PROTOCOLS, EmbeddedData, embed_data, evaluate_protocol
-from reid.runtime.metrics import Metrics
+from reid.data.dataset import Split
+from reid.evaluation.metrics import Metrics
+from reid.evaluation.pairs import PairDistances, pair_distances
+from reid.evaluation.protocols import PROTOCOLS, EmbeddedData, embed_data, evaluate_protocol
 from reid.runtime.model_card import ModelCard
 from reid.train.model.multi_level import MultiLevelReID
 from reid.train.report.norms import recorded_norms
-from reid.train.report.pairs import PairDistances, pair_distances
 from reid.train.session import TorchSession
 
 __all__ = ["Observation", "observe"]

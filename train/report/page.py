@@ -8,17 +8,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from reid.runtime.cards import match_card, query_card
-from reid.runtime.markup import number, scrolling, section
+from reid.evaluation.worst_queries import WorstQuery, worst_queries
+from reid.pages.base import SECTIONS, Pictures, head, mark, terms
+from reid.pages.markup import number, scrolling, section
+from reid.pages.tracklet_cards import match_card, query_card
+from reid.runtime.galleries.ranked_lists import Verdict, verdict
 from reid.runtime.model_card import ModelCard
-from reid.runtime.page import SECTIONS, Pictures, head, mark, terms
-from reid.runtime.ranked_lists import Verdict, verdict
 from reid.train.losses import METRIC_LOSSES, RankedListLoss, SSLLoss
 from reid.train.recipe import RECIPES, Recipe
 from reid.train.report.curves import draw_curves
 from reid.train.report.histograms import draw_norms, draw_pairs
 from reid.train.report.observation import Observation
-from reid.train.report.worst import WorstQuery, worst_queries
 
 __all__ = ["Run", "draw_page"]
 

@@ -18,7 +18,7 @@ import torch
 import torchvision
 
 import reid
-from reid.runtime.datasets.dataset import Dataset
+from reid.data.dataset import Dataset
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import decode
 from reid.runtime.tracklet import Tracklet

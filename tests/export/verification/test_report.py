@@ -12,7 +12,7 @@ from html_page import Page, assert_asks_nothing_of_the_network, assert_can_be_he
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.export.verification.records import (
+from reid.evaluation.verification.records import (
     LayerDrift,
     LevelSimilarity,
     PrecisionVerification,
@@ -22,8 +22,8 @@ from reid.export.verification.records import (
     Verification,
     WorstQuery,
 )
+from reid.evaluation.verification.similarity import EDGES
 from reid.export.verification.report import write_verification_report
-from reid.export.verification.similarity import EDGES
 
 METRICS = ("mAP", "R-1", "R-5", "R-10")
 

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+from reid.commands.train import app
 from reid.runtime.errors import ModelError
-from reid.train.command import app
 from reid.train.model.backbone import Backbone, create_backbone
 from reid.train.model.checkpoint import load_checkpoint
 

@@ -69,7 +69,7 @@ def test_torchrun_writes_one_run(veri: Path, tmp_path: Path) -> None:
     options = ["--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--levels", "3,4", "--json"]
     options += ["--epochs", "2", "--batch", "4x2"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "reid.train.command", str(veri), *options, "--output", str(run)]
+    command = [*launcher, "-m", "reid.commands.train", str(veri), *options, "--output", str(run)]
     result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["epochs"] == 2

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from reid.calibration.intermediates import run_with_intermediates
 from reid.calibration.layers import find_layers
 from reid.calibration.quantise import quantise
+from reid.commands.export import main as export_main
+from reid.commands.train import main as train_main
+from reid.data.layout import open_dataset
 from reid.export.bundle import write_bundle
-from reid.export.command import main as export_main
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
-from reid.runtime.datasets.layout import open_dataset
 from reid.runtime.errors import ModelError, ReidError
 from reid.runtime.model_card import FORMAT_VERSION, ModelCard
 from reid.runtime.storage import sha256_of
-from reid.train.command import main as train_main
 from reid.train.model.architecture import Architecture
 from reid.train.model.backbone import create_backbone
 from reid.train.model.checkpoint import describe, load_checkpoint, save_checkpoint

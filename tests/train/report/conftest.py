@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reid.runtime.datasets.dataset import Dataset
-from reid.runtime.datasets.layout import open_dataset
+from reid.data.dataset import Dataset
+from reid.data.layout import open_dataset
 from reid.train.loop import train
 from reid.train.recipe import Recipe
 from reid.train.run.folder import RunFolder

@@ -12,10 +12,10 @@ from html_page import Page
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid.train.report.chart import ticks
+from reid.evaluation.pairs import ALL_LEVELS, BINS_PER_UNIT, PairDistances
+from reid.pages.charts import ticks
 from reid.train.report.curves import draw_curves
 from reid.train.report.histograms import draw_norms, draw_pairs
-from reid.train.report.pairs import ALL_LEVELS, BINS_PER_UNIT, PairDistances
 
 LEFT, RIGHT, TOP, FLOOR = 56, 408, 32, 186
 

@@ -16,8 +16,8 @@ from headless_browser import Browser
 from html_page import Page, assert_asks_nothing_of_the_network, assert_can_be_heard
 from tensorboard.backend.event_processing.event_accumulator import HISTOGRAMS, EventAccumulator
 
-from reid.runtime.datasets.dataset import Dataset
-from reid.runtime.evaluation import PROTOCOLS, embed_data, evaluate_protocol
+from reid.data.dataset import Dataset
+from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol
 from reid.runtime.tracklet import Tracklet
 from reid.train.device import best_device
 from reid.train.loop import Watcher, train

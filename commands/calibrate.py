@@ -1,0 +1,214 @@
+"""`reid-calibrate`: ranges and sensitivity of a model, without exporting it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reid.commands.export import Ranges
+from reid.commands.shell import Layout, application, note, note_problems, print_json, run, stages
+
+if TYPE_CHECKING:
+    from reid.calibration.scales import ScaleFile
+    from reid.calibration.selection import CalibrationFacts
+    from reid.calibration.sensitivity import LayerEffect, Sensitivity
+    from reid.export.int8 import Int8Request
+
+app = application()
+
+SENSITIVITY_FILE = "sensitivity.json"
+REPORT_FILE = "report.html"
+
+_WIDTH = 120
+"""Of a table that goes into a file or a pipe, in characters."""
+
+
+@app.command(epilog="Example: reid-calibrate runs/latest VeRi --sensitivity")
+def calibrate(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="MODEL", help="A run, a checkpoint, a bundle or its FP32 graph.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Argument(metavar="DATA", help="Data set whose training split is measured on.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of scales.json, and of what --sensitivity writes.")] = Path(
+        "calibration"
+    ),
+    frames: Annotated[int, typer.Option(min=1, help="Frames to calibrate on.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the choice of frames.")] = 0,
+    layout: Annotated[Layout | None, typer.Option(help="Of DATA; recognised if left out.")] = None,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Also measure what INT8 in each layer does, with a page.")
+    ] = False,
+    ranges: Annotated[Ranges, typer.Option(help="For --sensitivity; auto measures which are best.")] = Ranges.AUTO,
+    calibrate_on_evaluation_data: Annotated[
+        bool, typer.Option("--calibrate-on-evaluation-data", help="Where there is no training split.")
+    ] = False,
+    inspect: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Print a scale file instead, and measure nothing.")
+    ] = None,
+    diff: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="A B", help="Print how two scale files differ instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Measure a model's ranges for INT8 on training frames; `reid-export --int8 --scales` uses them again.
+
+    A measurement with --sensitivity that was stopped goes on from OUTPUT.progress.json.
+    """
+    if sum(one is not None for one in (inspect, diff, model)) > 1:
+        raise typer.BadParameter("--inspect FILE and --diff A B stand alone, without MODEL and DATA")
+    if inspect is not None:
+        result = _inspect(inspect, as_json)
+    elif diff is not None:
+        result = _diff(*diff, as_json)
+    elif model is None or data is None:
+        raise typer.BadParameter("give MODEL and DATA, or --inspect FILE, or --diff A B")
+    elif ranges is not Ranges.AUTO and not sensitivity:
+        raise typer.BadParameter("--ranges is for --sensitivity: a scale file holds the ranges of every method")
+    else:
+        request = _request(data, layout, frames, seed, ranges, calibrate_on_evaluation_data)
+        result = _measure(model, output, request, sensitivity, as_json)
+    if as_json:
+        print_json(result)
+
+
+def _request(
+    data: Path, layout: Layout | None, frames: int, seed: int, ranges: Ranges, allow_evaluation_data: bool
+) -> Int8Request:
+    from reid.calibration.ranges import METHODS
+    from reid.calibration.selection import open_calibration_data
+    from reid.export.int8 import Int8Request
+
+    dataset = open_calibration_data(data, layout.value if layout else None, allow_evaluation_data=allow_evaluation_data)
+    note_problems(dataset)
+    return Int8Request(
+        data=dataset,
+        frames=frames,
+        seed=seed,
+        methods=METHODS if ranges is Ranges.AUTO else (ranges.value,),
+        allow_evaluation_data=allow_evaluation_data,
+    )
+
+
+def _measure(model: Path, output: Path, request: Int8Request, with_layers: bool, as_json: bool) -> dict[str, Any]:
+    from dataclasses import replace
+
+    from reid.export.int8 import SCALES_FILE
+    from reid.export.int8_report import write_sensitivity_report
+    from reid.export.measurement import measure
+    from reid.export.watcher import Watcher
+    from reid.runtime.storage import atomic_directory
+
+    journal = output.with_name(f"{output.name}.progress.json") if with_layers else None
+    with atomic_directory(output, replaces=SCALES_FILE) as folder:
+        with stages() as on_progress:
+            watcher = Watcher(on_progress, note)
+            scales, found = measure(model, replace(request, journal=journal), sensitivity=with_layers, watcher=watcher)
+        scales.save(folder / SCALES_FILE)
+        if found:
+            (folder / SENSITIVITY_FILE).write_text(found.model_dump_json(indent=2) + "\n")
+            write_sensitivity_report(folder / REPORT_FILE, scales, found)
+    if journal:
+        journal.unlink(missing_ok=True)
+    if found and not as_json:
+        _print_sensitivity(found)
+    if not as_json:
+        print(output)
+    result = {"output": str(output), **_facts(scales), "tensors": len(scales.tensors)}
+    return {**result, "sensitivity": found.model_dump(mode="json")} if found else result
+
+
+def _facts(scales: ScaleFile) -> dict[str, Any]:
+    return {
+        "fingerprint": scales.fingerprint,
+        "graph_sha256": scales.graph_sha256,
+        "calibration": scales.calibration.model_dump(mode="json"),
+    }
+
+
+def _inspect(file: Path, as_json: bool) -> dict[str, Any]:
+    from reid.calibration.ranges import METHODS
+    from reid.calibration.scales import ScaleFile, describe
+
+    scales = ScaleFile.load(file)
+    if not as_json:
+        print(f"graph {scales.graph_sha256[:12]} of model {scales.fingerprint[:12]}; {_sentence(scales.calibration)}")
+        print("of each method: the range, and its error in percent of the tensor's root mean square")
+        rows = [
+            (
+                name,
+                f"{found.peak:.3g}",
+                f"{100 * found.zeros:.0f} %",
+                *(f"{found.thresholds[one].value:.3g} {100 * found.thresholds[one].error:.2g}%" for one in METHODS),
+            )
+            for name, found in scales.tensors.items()
+        ]
+        _print_table(("tensor", "peak", "zeros", *METHODS), rows)
+    return {"file": str(file), **_facts(scales), "tensors": describe(scales)}
+
+
+def _sentence(facts: CalibrationFacts) -> str:
+    return (
+        f"{facts.count} frames ({facts.split}) of {facts.vehicles} vehicles and {len(facts.cameras)} cameras, "
+        f"seed {facts.seed}"
+    )
+
+
+def _diff(first: Path, second: Path, as_json: bool) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from reid.calibration.ranges import METHODS
+    from reid.calibration.scales import ScaleFile, compare
+
+    files = [ScaleFile.load(path) for path in (first, second)]
+    found = compare(*files)
+    if not as_json:
+        for path, scales in zip((first, second), files, strict=True):
+            print(f"{path}: graph {scales.graph_sha256[:12]}; {_sentence(scales.calibration)}")
+        print("of the same graph" if found.same_graph else "of DIFFERENT graphs: neither can stand in for the other")
+        rows = [
+            (tensor, *(f"{100 * changes[method] + 0.0:+.1f} %" for method in METHODS))
+            for tensor, changes in found.changes.items()
+        ]
+        _print_table(("tensor", *METHODS), rows)
+        for path, names in ((first, found.only_first), (second, found.only_second)):
+            if names:
+                print(f"only in {path}: {', '.join(names)}")
+    return {"first": str(first), "second": str(second), **asdict(found)}
+
+
+def _print_sensitivity(found: Sensitivity) -> None:
+    def row(one: LayerEffect) -> tuple[str, ...]:
+        change = "" if one.map_change is None else f"{one.map_change + 0.0:+.2f}"
+        share = f"{100 * one.share:.1f} %" if one.share else ""
+        return one.layer, one.op, share, f"{one.error:.2e}", f"{one.worst:.2e}", change, one.method
+
+    worst_first = sorted(found.layers, key=lambda one: -one.error)
+    _print_table(("layer", "op", "work", "error", "worst", "mAP", "range"), [row(one) for one in worst_first])
+    for method, error in sorted(found.method_errors.items(), key=lambda entry: entry[1]):
+        note(f"everything in INT8 with {method} ranges: error {error:.2e}")
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    import sys
+
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+
+
+def main() -> None:
+    """Entry point."""
+    run(app)

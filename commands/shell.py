@@ -1,0 +1,176 @@
+"""What every command shares: errors of one line, progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from reid.runtime.errors import ReidError
+
+if TYPE_CHECKING:
+    from reid.data.dataset import Dataset
+
+__all__ = ["Layout", "application", "note", "note_problems", "print_json", "progress", "run", "stages"]
+
+_EXTRAS = {
+    "torch": "train",
+    "torchvision": "train",
+    "timm": "train",
+    "safetensors": "train",
+    "tensorboard": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+}
+
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+class Layout(str, Enum):
+    """What --layout takes."""
+
+    VERI = "veri"
+    CITYFLOW = "cityflow"
+    TRACKLETS = "tracklets"
+    FLAT = "flat"
+
+
+def application() -> typer.Typer:
+    """Make a command without shell completion, and without traceback art."""
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command; a user's mistake ends in one line on standard error and a non-zero exit code."""
+    interrupted = _watch_for_interrupt()
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except Exception as error:
+        if interrupted.is_set():  # a library made an error of its own of Ctrl-C
+            sys.exit(_INTERRUPTED)
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}".replace("\n", " "), file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, ReidError) else 1)
+
+
+def _watch_for_interrupt() -> threading.Event:
+    interrupted = threading.Event()
+
+    def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
+    return interrupted
+
+
+def _sentence(error: Exception) -> str | None:
+    """Say in one line what a user can put right; None where the mistake is ours."""
+    if isinstance(error, ReidError):
+        return str(error)
+    if isinstance(error, OSError):
+        return _about_files(error)
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package in _EXTRAS:
+            return f"this needs {package}, which is not installed: pip install 'reid[{_EXTRAS[package]}]'"
+    return None
+
+
+def _about_files(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    remedies = {
+        errno.ENOSPC: "the disk is full; nothing was left half-written, free some space and run it again",
+        errno.EDQUOT: "the disk quota is used up; nothing was left half-written, free some space and run it again",
+        errno.EACCES: "permission denied; choose another folder or ask its owner",
+        errno.EROFS: "the file system is read-only; choose another --output",
+    }
+    return where + remedies.get(error.errno or 0, f"{error.strerror or error}; check the path")
+
+
+def note(message: str) -> None:
+    """Tell people something, on standard error."""
+    print(message, file=sys.stderr)
+
+
+def note_problems(dataset: Dataset) -> None:
+    """Say that a data set has problems, and where to read them."""
+    if dataset.problems:
+        first = dataset.problems[0]
+        more = f" and {len(dataset.problems) - 1} more" if len(dataset.problems) > 1 else ""
+        note(f"note: {first.kind}: {first.where}{more}; `reid-data inspect {dataset.root}` lists them all")
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Print a command's result for machines."""
+    print(json.dumps(result, indent=2))
+
+
+@contextlib.contextmanager
+def progress(what: str, unit: str = "frames") -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with rate and time left on standard error; yields a function of (done, total)."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:,.1f} {unit}/s" if speed else "", style="progress.data.speed")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(what, total=None)
+
+    def update(done: int, total: int) -> None:
+        bar.start()  # not before there is something to show: a failure before that is one line
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+@contextlib.contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one bar after another; yields a function of (what is done, done, total), which begins one for each name."""
+    with contextlib.ExitStack() as stack:
+        current: list[Any] = ["", None]
+
+        def update(what: str, done: int, total: int) -> None:
+            if what != current[0]:
+                stack.pop_all().close()
+                current[:] = what, stack.enter_context(progress(what, ""))
+            current[1](done, total)
+
+        yield update

@@ -1,0 +1,150 @@
+"""Opening every image of a data set, counting what is there, and finding what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from reid.data.dataset import Dataset, Problem, Split
+from reid.runtime.errors import DataError
+from reid.runtime.imaging import decode
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["Counts", "Inspection", "inspect"]
+
+_GALLERY_OF = {"query": "gallery", "challenge query": "challenge gallery"}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a split holds."""
+
+    identities: int
+    cameras: int
+    images: int
+    tracklets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A data set's counts per split and its problems, in the order in which they were met."""
+
+    layout: str
+    splits: dict[str, Counts]
+    problems: tuple[Problem, ...]
+
+
+def inspect(dataset: Dataset, on_image: Callable[[int, int], None] = lambda done, total: None) -> Inspection:
+    """Open every image once and report.
+
+    Args:
+        dataset: as read from its lists.
+        on_image: called with (images done, images in all) after each image.
+    """
+    splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
+    if dataset.challenge:
+        splits["challenge query"] = Split(dataset.challenge.query)
+        splits["challenge gallery"] = Split(dataset.challenge.gallery)
+    counts = {name: _count(split) for name, split in splits.items()}
+    problems = [
+        *dataset.problems,
+        *_shared_identities(dataset),
+        *_image_problems(dataset.root, splits, on_image),
+    ]
+    return Inspection(dataset.layout, counts, tuple(problems))
+
+
+def _count(split: Split) -> Counts:
+    return Counts(
+        identities=len({image.vehicle for image in split.images} - {None}),
+        cameras=len({image.camera for image in split.images} - {None}),
+        images=len(split.images),
+        tracklets=len({tracklet.frames for tracklet in split.tracklets}),
+    )
+
+
+def _shared_identities(dataset: Dataset) -> Iterator[Problem]:
+    train = {image.vehicle for image in dataset.train.images}
+    test = {image.vehicle for image in (*dataset.query.images, *dataset.gallery.images)}
+    for vehicle in sorted(str(vehicle) for vehicle in train & test):
+        yield Problem("identity in train and test", vehicle, "results on this vehicle say nothing about new ones")
+
+
+def _image_problems(root: Path, splits: dict[str, Split], on_image: Callable[[int, int], None]) -> Iterator[Problem]:
+    images = _images(splits)
+    outcomes: dict[Path, bytes | DataError] = {}
+    with ThreadPoolExecutor() as pool:
+        for done, (path, outcome) in enumerate(zip(images, pool.map(_open, images), strict=True), start=1):
+            outcomes[path] = outcome
+            on_image(done, len(images))
+    for path, outcome in outcomes.items():
+        if isinstance(outcome, DataError):
+            yield Problem("unreadable image", _relative(path, root), str(outcome).removeprefix(f"{path}: "))
+    yield from _duplicates(root, images, outcomes)
+
+
+def _images(splits: dict[str, Split]) -> dict[Path, tuple[str, Tracklet]]:
+    """List every image file with its split and its labels; what is both gallery and query counts as gallery."""
+    files: dict[Path, tuple[str, Tracklet]] = {}
+    for name in sorted(splits, key=lambda name: name in _GALLERY_OF):  # queries last
+        for image in splits[name].images:
+            files |= {path: (name, image) for path in _paths(image) if path not in files}
+    for name, split in splits.items():  # in tracklet folders, a query's other frames are images of no split
+        for tracklet in split.tracklets:
+            files |= {path: (name, tracklet) for path in _paths(tracklet) if path not in files}
+    return files
+
+
+def _paths(tracklet: Tracklet) -> Iterator[Path]:
+    return (frame for frame in tracklet.frames if isinstance(frame, Path))
+
+
+def _open(path: Path) -> bytes | DataError:
+    """Give the digest of an image's bytes, or why it cannot be decoded."""
+    try:
+        content = path.read_bytes()
+        decode(content, path)
+    except DataError as error:
+        return error
+    except OSError as error:
+        return DataError(error.strerror or str(error))
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _duplicates(
+    root: Path, images: Mapping[Path, tuple[str, Tracklet]], outcomes: Mapping[Path, bytes | DataError]
+) -> Iterator[Problem]:
+    """Find images of the same bytes, but for a query's copy in its gallery, which is how VeRi makes its queries.
+
+    Such a copy is of the query's vehicle and camera, so no protocol ranks it.
+    """
+    seen: dict[bytes, dict[_View, Path]] = defaultdict(dict)
+    for path, (split, image) in images.items():
+        digest = outcomes[path]
+        if isinstance(digest, DataError):
+            continue
+        view = _View(split, image.vehicle, image.camera)
+        others = (other for earlier, other in seen[digest].items() if not view.is_query_of(earlier))
+        for other in islice(others, 1):
+            yield Problem("duplicate", _relative(path, root), f"same content as {_relative(other, root)}")
+        seen[digest].setdefault(view, path)
+
+
+class _View(NamedTuple):
+    split: str
+    vehicle: str | None
+    camera: str | None
+
+    def is_query_of(self, other: _View) -> bool:
+        same_camera = self.camera == other.camera or None in (self.camera, other.camera)
+        return _GALLERY_OF.get(self.split) == other.split and self.vehicle == other.vehicle and same_camera
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -1,0 +1,203 @@
+"""The procedural data set on disk, in VeRi-776's layout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.data.synthesis.body import BODIES
+from reid.data.synthesis.scene import Track, draw_scene, film, plan_tracks
+from reid.data.synthesis.vehicle import PAINTS, build_mesh, fleet_vehicle
+from reid.runtime.errors import DataError
+
+__all__ = ["SplitSummary", "SynthesisSummary", "synthesize"]
+
+VEHICLES, CAMERAS = range(4, 10_000), range(2, 1000)
+TEST_REMAINDERS = (2, 4)
+"""Vehicles whose number leaves one of these modulo 5 are for testing, so every fleet is in both splits."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """How much one split holds."""
+
+    vehicles: int
+    images: int
+    tracks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisSummary:
+    """How much was written; every query is also one of the test images."""
+
+    train: SplitSummary
+    test: SplitSummary
+    queries: int
+
+
+def synthesize(
+    output: Path,
+    *,
+    vehicles: int = 60,
+    cameras: int = 6,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> SynthesisSummary:
+    """Write a data set of procedural vehicles in VeRi-776's layout; `output` is whole or absent afterwards.
+
+    The same arguments give the same bytes. A vehicle looks the same, and is in the same split, whatever
+    the number of vehicles; a camera whatever the number of cameras.
+
+    Args:
+        output: the folder to write; it must not exist, or be empty.
+        vehicles: identities in train and test together, 4 to 9999; about 60 % are for training.
+        cameras: 2 to 999.
+        seed: not negative.
+        progress: called after each image with the number of images done and in all.
+
+    Raises:
+        DataError: a number is out of range, or `output` is in use.
+    """
+    _check(output, vehicles, cameras, seed)
+    tracks = [track for number in range(1, vehicles + 1) for track in plan_tracks(seed, number, cameras)]
+    train = [track for track in tracks if not _is_test(track.vehicle)]
+    test = [track for track in tracks if _is_test(track.vehicle)]
+    queries = _draw_queries(test, seed)
+    with _whole_or_absent(output) as folder:
+        _write_images(folder, tracks, seed, progress)
+        for name in queries:
+            shutil.copyfile(folder / "image_test" / name, folder / "image_query" / name)
+        _write_lists(folder, train, test, queries, seed)
+    return SynthesisSummary(_summarize(train), _summarize(test), len(queries))
+
+
+def _check(output: Path, vehicles: int, cameras: int, seed: int) -> None:
+    if vehicles not in VEHICLES:
+        raise DataError(f"{vehicles} vehicles: VeRi-776's names and splits need 4 to 9999; choose such a number")
+    if cameras not in CAMERAS:
+        raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose such a number")
+    if seed < 0:
+        raise DataError(f"seed {seed} is negative; choose 0 or more")
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise DataError(f"{output} exists and is not an empty folder; remove it or choose another output")
+
+
+@contextmanager
+def _whole_or_absent(output: Path) -> Iterator[Path]:
+    """Give a temporary neighbour that becomes `output` at the end, or is removed on any exception."""
+    output = output.resolve()
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        os.rename(partial, output)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _is_test(vehicle: int) -> bool:
+    return vehicle % 5 in TEST_REMAINDERS
+
+
+def _names(tracks: Iterable[Track]) -> list[str]:
+    return sorted(name for track in tracks for name in track.names())
+
+
+def _draw_queries(test: Sequence[Track], seed: int) -> list[str]:
+    """Draw one image of each test vehicle and camera; return their names in order."""
+    views: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    for track in test:
+        views[track.vehicle, track.camera].extend(track.names())
+    return sorted(names[np.random.default_rng([seed, 8, *view]).integers(len(names))] for view, names in views.items())
+
+
+def _write_images(
+    folder: Path, tracks: Sequence[Track], seed: int, progress: Callable[[int, int], None] | None
+) -> None:
+    """Film camera by camera, so that only one empty road is held at a time."""
+    for name in ("image_train", "image_query", "image_test"):
+        (folder / name).mkdir()
+    done, total = 0, sum(len(track.times) for track in tracks)
+    for camera in sorted({track.camera for track in tracks}):
+        scene = draw_scene(seed, camera)
+        for track in (track for track in tracks if track.camera == camera):
+            split = folder / ("image_test" if _is_test(track.vehicle) else "image_train")
+            mesh = build_mesh(fleet_vehicle(seed, track.vehicle))
+            for name, image in zip(track.names(), film(scene, track, mesh, seed), strict=True):
+                (split / name).write_bytes(_encode(image, scene.camera.look.quality))
+                done += 1
+                if progress:
+                    progress(done, total)
+
+
+def _encode(image: NDArray[np.uint8], quality: int) -> bytes:
+    _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return encoded.tobytes()
+
+
+def _write_lists(
+    folder: Path, train: Sequence[Track], test: Sequence[Track], queries: Sequence[str], seed: int
+) -> None:
+    gallery = _names(test)
+    lists = {
+        "name_train.txt": _names(train),
+        "name_query.txt": queries,
+        "name_test.txt": gallery,
+        "test_track.txt": [" ".join(track.names()) for track in test],
+        "gt_index.txt": _index(queries, gallery, same_camera=False),
+        "jk_index.txt": _index(queries, gallery, same_camera=True),
+        "list_color.txt": [f"{k} {paint.name}" for k, paint in enumerate(PAINTS, start=1)],
+        "list_type.txt": [f"{k} {body.name}" for k, body in enumerate(BODIES, start=1)],
+    }
+    for name, lines in lists.items():
+        (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+    _write_labels(folder / "train_label.xml", "TrainingImages", lists["name_train.txt"], seed)
+    _write_labels(folder / "test_label.xml", "TestImages", gallery, seed)
+
+
+def _index(queries: Iterable[str], gallery: Iterable[str], *, same_camera: bool) -> list[str]:
+    """Return for each query the positions (from 1) of its vehicle's images, by its or by other cameras."""
+    shots: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    for position, name in enumerate(gallery, start=1):
+        vehicle, camera, *_ = name.split("_")
+        shots[vehicle].append((position, camera))
+    rows = []
+    for query in queries:
+        vehicle, camera, *_ = query.split("_")
+        rows.append(" ".join(str(k) for k, other in shots[vehicle] if (other == camera) is same_camera))
+    return rows
+
+
+def _write_labels(path: Path, root: str, names: Sequence[str], seed: int) -> None:
+    lines = [
+        '<?xml version="1.0" encoding="gb2312"?>',
+        f'<{root} Version="1.0">',
+        f'  <Items number="{len(names)}">',
+    ]
+    for name in names:
+        number, camera, *_ = name.split("_")
+        vehicle = fleet_vehicle(seed, int(number))
+        lines.append(
+            f'    <Item imageName="{name}" vehicleID="{number}" cameraID="{camera}"'
+            f' colorID="{vehicle.paint + 1}" typeID="{vehicle.body + 1}" />'
+        )
+    lines += ["  </Items>", f"</{root}>", ""]
+    path.write_text("\n".join(lines), encoding="gb2312")
+
+
+def _summarize(tracks: Sequence[Track]) -> SplitSummary:
+    return SplitSummary(
+        vehicles=len({track.vehicle for track in tracks}),
+        images=sum(len(track.times) for track in tracks),
+        tracks=len(tracks),
+    )

@@ -1,0 +1,1 @@
+"""Retrieval quality: protocols, metrics, re-ranking, and the comparison of a model with its reference."""

@@ -1,0 +1,97 @@
+"""How far apart pairs of held-out images are: of the same vehicle, and of different ones, in every level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.evaluation.protocols import EmbeddedData
+from reid.runtime.embedding import normalise
+from reid.runtime.model_card import Level
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["ALL_LEVELS", "BINS_PER_UNIT", "PairDistances", "pair_distances"]
+
+ALL_LEVELS = "all levels"
+BINS_PER_UNIT = 1000
+"""Finer than anything is drawn, so that what is computed from the counts is as good as from the distances."""
+
+_BINS = 2 * BINS_PER_UNIT  # no two unit vectors are farther apart than 2
+_BLOCK = 256
+_POSITIVE, _NEGATIVE, _JUNK = range(3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairDistances:
+    """Histogram of the Euclidean distances of unit-length embeddings, from 0 to 2.
+
+    Attributes:
+        level: whose embeddings.
+        positive: pairs of the same vehicle from two cameras, int64 [2000].
+        negative: pairs of different vehicles, int64 [2000].
+    """
+
+    level: str
+    positive: NDArray[np.int64]
+    negative: NDArray[np.int64]
+
+    @property
+    def auc(self) -> float:
+        """Share of all (positive, negative) couples of pairs whose positive pair is the nearer one; ties count half.
+
+        1 where there is no couple.
+        """
+        couples = self.positive.sum() * self.negative.sum()
+        nearer = np.cumsum(self.positive) - self.positive / 2
+        return float(nearer @ self.negative / couples) if couples else 1.0
+
+
+def pair_distances(data: EmbeddedData, levels: Sequence[Level]) -> tuple[PairDistances, ...]:
+    """Count the distances between query images and gallery images in every level and, if there are two, in all.
+
+    As in evaluation, pairs of the same vehicle from the same camera are left out. Memory does not grow with the number
+    of pairs.
+
+    Args:
+        data: of embed_data.
+        levels: whose concatenation the embeddings are.
+    """
+    query, gallery = data.query.images, data.gallery.images
+    queries, galleries = (_of_levels(data.matrix(entries), levels) for entries in (query, gallery))
+    counts = {name: np.zeros((3, _BINS), np.int64) for name in queries}
+    for start in range(0, len(query), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        kinds = _kinds(query[block], gallery)
+        for name, of_level in counts.items():
+            of_level += _count(queries[name][block], galleries[name], kinds)
+    return tuple(PairDistances(name, found[_POSITIVE], found[_NEGATIVE]) for name, found in counts.items())
+
+
+def _of_levels(embeddings: NDArray[np.float32], levels: Sequence[Level]) -> dict[str, NDArray[np.float32]]:
+    """Take each level's own embeddings out of those of all, by its name."""
+    ends = np.cumsum([level.size for level in levels])
+    parts = np.split(embeddings, ends[:-1], axis=1)
+    own = {level.name: normalise(part) for level, part in zip(levels, parts, strict=True)}
+    return own if len(levels) == 1 else {**own, ALL_LEVELS: embeddings}
+
+
+def _kinds(query: Sequence[Tracklet], gallery: Sequence[Tracklet]) -> NDArray[np.int32]:
+    """Say of every pair what it is, int32 [Q, G]."""
+    same_vehicle = _equal([str(entry.vehicle) for entry in query], [str(entry.vehicle) for entry in gallery])
+    same_camera = _equal([str(entry.camera) for entry in query], [str(entry.camera) for entry in gallery])
+    return np.where(same_vehicle, np.where(same_camera, _JUNK, _POSITIVE), _NEGATIVE).astype(np.int32)
+
+
+def _equal(rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.bool_]:
+    _, numbers = np.unique([*rows, *columns], return_inverse=True)
+    return np.asarray(numbers[: len(rows), None] == numbers[None, len(rows) :])
+
+
+def _count(query: NDArray[np.float32], gallery: NDArray[np.float32], kinds: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Count distances by kind and bin, int64 [3, 2000]."""
+    distances = np.sqrt(np.clip(2 - 2 * (query @ gallery.T), 0, 4))
+    bins = np.minimum((distances * BINS_PER_UNIT).astype(np.int32), _BINS - 1)
+    return np.bincount((bins + kinds * _BINS).ravel(), minlength=3 * _BINS).reshape(3, _BINS)

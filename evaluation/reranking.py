@@ -1,0 +1,184 @@
+"""Re-ranking by k-reciprocal neighbours, without a distance matrix of everything to everything.
+
+Zhong, Zheng, Cao, Li: *Re-ranking Person Re-identification with k-reciprocal Encoding*, CVPR 2017. Each image
+is described by a sparse vector V: how strongly it is tied to the images that are its mutual neighbours. Two
+images are alike when their vectors overlap (the Jaccard distance).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.galleries.ranking import distance_rows, nearest
+
+__all__ = ["reranked_rows"]
+
+
+def reranked_rows(
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    chunk: int = 256,
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the re-ranked distances in blocks of consecutive queries, as `distance_rows` yields plain ones.
+
+    The original distance in the mix is the squared Euclidean one, divided by the query's largest to anything
+    in the query set or gallery. Memory grows with (Q + G) x neighbours, not with (Q + G) squared.
+    The neighbours are found at the call, the blocks as they are asked for.
+
+    Args:
+        query: float32 [Q, D], L2-normalised.
+        gallery: float32 [G, D], L2-normalised.
+        k1: neighbours that may be reciprocal.
+        k2: neighbours that an image's vector is averaged over; 1 leaves it as it is.
+        lambda_value: share of the original distance, from 0 (Jaccard alone) to 1.
+        chunk: queries per block.
+
+    Returns:
+        Blocks, float32 [c, G], that the caller may overwrite.
+
+    Raises:
+        DataError: as for `distance_rows`.
+    """
+    if min(k1, k2, chunk) < 1 or not 0 <= lambda_value <= 1:
+        raise ValueError(
+            f"k1={k1}, k2={k2}, chunk={chunk}, lambda_value={lambda_value}: "
+            "expected at least 1 for the first three, and 0 to 1 for the last"
+        )
+    originals = distance_rows(query, gallery, chunk=chunk)
+    vectors, farthest = _vectors(np.concatenate([query, gallery]), k1, k2, chunk)
+    return _mixed(originals, vectors, farthest, len(query), lambda_value)
+
+
+def _vectors(embeddings: NDArray[np.float32], k1: int, k2: int, chunk: int) -> tuple[_SparseRows, NDArray[np.float32]]:
+    """Return every row's vector V, and its largest original distance, float32 [N]."""
+    neighbours, farthest = _neighbours(embeddings, max(k1 + 1, k2), chunk)
+    vectors = _SparseRows.stack(_encoded(embeddings, farthest, _expansions(neighbours[:, : k1 + 1], k1)))
+    if k2 > 1:
+        vectors = _SparseRows.stack(_averaged(vectors, neighbours[:, :k2]))
+    return vectors, farthest
+
+
+def _mixed(
+    originals: Iterator[NDArray[np.float32]],
+    vectors: _SparseRows,
+    farthest: NDArray[np.float32],
+    queries: int,
+    lambda_value: float,
+) -> Iterator[NDArray[np.float32]]:
+    """Mix each block of original distances, [c, G], with the Jaccard distances of the same queries."""
+    inverted = vectors.transposed()
+    start = 0
+    for block in originals:
+        block *= lambda_value / farthest[start : start + len(block), None]
+        for row, mixed in enumerate(block, start):
+            mixed += (1 - lambda_value) * _jaccard(vectors, inverted, row)[queries:]
+        yield block
+        start += len(block)
+
+
+def _neighbours(embeddings: NDArray[np.float32], k: int, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return each row's `min(k, N)` nearest rows, int64 [N, k], and its largest distance, float32 [N]."""
+    neighbours, farthest = [], []
+    for distances in distance_rows(embeddings, embeddings, chunk=chunk):
+        neighbours.append(nearest(distances, k))
+        farthest.append(distances.max(axis=1))
+    # Where all images are the same, the largest distance is rounding noise around 0.
+    return np.concatenate(neighbours), np.maximum(np.concatenate(farthest), np.finfo(np.float32).eps)
+
+
+def _reciprocal(neighbours: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell, bool [N, k], which of the neighbours, int64 [N, k], have the row among theirs as well."""
+    itself = np.arange(len(neighbours))[:, None]
+    return np.stack([(neighbours[column] == itself).any(axis=1) for column in neighbours.T], axis=1)
+
+
+def _expansions(neighbours: NDArray[np.int64], k1: int) -> Iterator[NDArray[np.int64]]:
+    """Yield each row's set R*: its k1-reciprocal neighbours, and theirs where the overlap is large.
+
+    A neighbour's own set, with half of k1, joins when more than two thirds of it are in the row's already.
+    """
+    reciprocal = _reciprocal(neighbours)
+    half = neighbours[:, : round(k1 / 2) + 1]
+    half = np.where(_reciprocal(half), half, -1)
+    sizes = np.count_nonzero(half >= 0, axis=1)
+    member = np.zeros(len(neighbours) + 1, np.bool_)  # one more, never set: where -1 points to
+    for row, mutual in zip(neighbours, reciprocal, strict=True):
+        own = row[mutual]
+        member[own] = True
+        overlap = np.count_nonzero(member[half[own]], axis=1)
+        member[own] = False
+        joining = half[own[3 * overlap > 2 * sizes[own]]]
+        yield np.unique(np.concatenate([own, joining[joining >= 0]]))
+
+
+def _encoded(
+    embeddings: NDArray[np.float32], farthest: NDArray[np.float32], expansions: Iterable[NDArray[np.int64]]
+) -> Iterator[_SparseRow]:
+    """Yield each row's vector V: Gaussian weights of the distances to its set, with sum 1."""
+    for row, members in enumerate(expansions):
+        weights = np.exp((embeddings[members] @ embeddings[row] - 1) / farthest[row])
+        yield members, weights / weights.sum()
+
+
+def _averaged(vectors: _SparseRows, neighbours: NDArray[np.int64]) -> Iterator[_SparseRow]:
+    """Yield the mean of the vectors of each row's neighbours, int64 [N, k2]: local query expansion."""
+    for nearby in neighbours:
+        columns, values, _ = vectors.take(nearby)
+        present, entry = np.unique(columns, return_inverse=True)
+        yield present, (np.bincount(entry, values) / len(nearby)).astype(np.float32)
+
+
+def _jaccard(vectors: _SparseRows, inverted: _SparseRows, row: int) -> NDArray[np.float64]:
+    """Return the Jaccard distance of one row's vector to everything's, float64 [N].
+
+    All vectors sum to 1, so the sum of maxima is 2 minus the sum of minima, and only the latter is counted.
+    """
+    columns, values, _ = vectors.take(np.array([row]))
+    others, other_values, lengths = inverted.take(columns)
+    minima = np.minimum(np.repeat(values, lengths), other_values)
+    shared = np.bincount(others, minima, minlength=len(inverted.starts) - 1)
+    return 1 - shared / (2 - shared)
+
+
+_SparseRow: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""The columns, ascending, and the values of the entries of one row."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SparseRows:
+    """A square sparse matrix whose row i has its entries at `starts[i]` to `starts[i + 1]`."""
+
+    starts: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+    @classmethod
+    def stack(cls, rows: Iterable[_SparseRow]) -> _SparseRows:
+        """Return the matrix of the given rows."""
+        columns, values = zip(*rows, strict=True)
+        starts = np.cumsum([0, *map(len, columns)])
+        return cls(starts, np.concatenate(columns), np.concatenate(values))
+
+    def take(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+        """Return columns and values of the rows' entries, one row after the other, and each row's length."""
+        lengths = self.starts[rows + 1] - self.starts[rows]
+        before = np.cumsum(lengths) - lengths
+        entries = np.arange(lengths.sum()) + np.repeat(self.starts[rows] - before, lengths)
+        return self.columns[entries], self.values[entries], lengths
+
+    def transposed(self) -> _SparseRows:
+        """Return the matrix with rows and columns exchanged."""
+        lengths = np.diff(self.starts)
+        order = np.argsort(self.columns, kind="stable")
+        starts = np.cumsum([0, *np.bincount(self.columns, minlength=len(lengths))])
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        return _SparseRows(starts, rows[order], self.values[order])

@@ -1,0 +1,141 @@
+"""The same queries ranked by two models: metrics with their noise, and the queries that lost most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.evaluation.metrics import Metrics
+from reid.evaluation.protocols import EmbeddedData, Protocol, evaluate_protocol
+from reid.evaluation.verification.bootstrap import paired_interval
+from reid.evaluation.verification.records import ProtocolComparison, Tolerance, WorstQuery
+from reid.runtime.errors import DataError
+from reid.runtime.galleries.ranking import distance_rows, nearest
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["METRICS", "Ranked", "compare_rankings", "rank", "worst_queries"]
+
+METRICS = ("mAP", "R-1", "R-5", "R-10")
+
+SHOWN_MATCHES = 5
+
+_WORTH_SHOWING = 0.05
+"""Points of average precision: a query that lost less is not shown."""
+_ROUNDING = 1e-9
+"""Points: a fall by exactly the tolerance is within it, whatever float64 makes of the difference."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """What one model found by one protocol.
+
+    Attributes:
+        protocol: its name.
+        queries: the Q counted ones, those that have a right answer.
+        gallery: the G entries.
+        metrics: of these queries.
+        matches: int64 [Q, SHOWN_MATCHES], the first entries of the gallery, best first, junk left out; -1 where
+            there are no more.
+    """
+
+    protocol: str
+    queries: tuple[Tracklet, ...]
+    gallery: tuple[Tracklet, ...]
+    metrics: Metrics
+    matches: NDArray[np.int64]
+
+    def points(self) -> NDArray[np.float64]:
+        """Give what each query adds to each of METRICS, in percent, float64 [Q, 4]: their means are the metrics."""
+        hits = self.metrics.first_hit[:, None] < np.array((1, 5, 10))
+        return 100 * np.column_stack([self.metrics.average_precision, hits])
+
+    def summary(self) -> dict[str, float]:
+        """Give METRICS, in percent."""
+        summary = self.metrics.summary()
+        return {name: float(summary[name]) for name in METRICS}
+
+
+def rank(data: EmbeddedData, protocol: Protocol) -> Ranked:
+    """Rank and score by one protocol. Raises DataError as `evaluate_protocol` does."""
+    metrics = evaluate_protocol(data, protocol)
+    asked: tuple[Tracklet, ...] = getattr(data.query, protocol.query)
+    queries = tuple(asked[position] for position in metrics.counted)
+    gallery: tuple[Tracklet, ...] = getattr(data.gallery, protocol.gallery)
+    return Ranked(protocol.name, queries, gallery, metrics, _first_matches(data, queries, gallery))
+
+
+def _first_matches(data: EmbeddedData, queries: Sequence[Tracklet], gallery: Sequence[Tracklet]) -> NDArray[np.int64]:
+    matches = np.full((len(queries), SHOWN_MATCHES), -1, np.int64)
+    shown = min(SHOWN_MATCHES, len(gallery))
+    codes: dict[tuple[str | None, str | None], int] = {}
+    # Junk has the query's vehicle and camera: both in one number, so that a block is one comparison.
+    asked, found = (
+        np.array([codes.setdefault((entry.vehicle, entry.camera), len(codes)) for entry in entries])
+        for entries in (queries, gallery)
+    )
+    start = 0
+    for distances in distance_rows(data.matrix(queries), data.matrix(gallery)):
+        rows = slice(start, start := start + len(distances))
+        distances[asked[rows, None] == found] = np.inf
+        best = nearest(distances, shown)
+        left_out = np.isinf(np.take_along_axis(distances, best, axis=1))
+        matches[rows, :shown] = np.where(left_out, -1, best)
+    return matches
+
+
+def compare_rankings(reference: Ranked, candidate: Ranked, tolerance: Tolerance) -> ProtocolComparison:
+    """Compare two models' rankings of the same queries in the same gallery; a rise is no failure.
+
+    Raises:
+        DataError: the queries or the galleries are not the same, so that nothing is paired.
+    """
+    if (reference.queries, reference.gallery) != (candidate.queries, candidate.gallery):
+        raise DataError(
+            f"{reference.protocol}: the models were given different queries or galleries "
+            f"({len(reference.queries)} and {len(candidate.queries)} queries are counted, of {len(reference.gallery)} "
+            f"and {len(candidate.gallery)} gallery entries); give both the same data"
+        )
+    differences = candidate.points() - reference.points()
+    mean = dict(zip(METRICS, differences.mean(axis=0).tolist(), strict=True))
+    bounds = paired_interval(differences).tolist()
+    room = {name: tolerance.map if name == "mAP" else tolerance.rank for name in METRICS}
+    return ProtocolComparison(
+        protocol=reference.protocol,
+        reference=reference.summary(),
+        candidate=candidate.summary(),
+        difference=mean,
+        interval={name: (low, high) for name, (low, high) in zip(METRICS, bounds, strict=True)},
+        exceeded=tuple(name for name in METRICS if -mean[name] > room[name] + _ROUNDING),
+        first_match_changed=100 * float(np.mean(reference.matches[:, 0] != candidate.matches[:, 0])),
+        queries=len(reference.queries),
+    )
+
+
+def worst_queries(reference: Ranked, candidate: Ranked, most: int) -> list[WorstQuery]:
+    """Give the queries that lost average precision, most lost first, at most `most`."""
+    before, after = (100 * ranked.metrics.average_precision for ranked in (reference, candidate))
+    order = np.argsort(after - before, kind="stable")[:most]
+    return [
+        WorstQuery(
+            protocol=reference.protocol,
+            query=_picture(reference.queries[position]),
+            average_precision=(float(before[position]), float(after[position])),
+            before=_shown(reference, position),
+            after=_shown(candidate, position),
+        )
+        for position in order.tolist()
+        if after[position] < before[position] - _WORTH_SHOWING
+    ]
+
+
+def _shown(ranked: Ranked, position: int) -> tuple[tuple[str, bool], ...]:
+    vehicle = ranked.queries[position].vehicle
+    found = [ranked.gallery[index] for index in ranked.matches[position].tolist() if index >= 0]
+    return tuple((_picture(entry), entry.vehicle == vehicle) for entry in found)
+
+
+def _picture(entry: Tracklet) -> str:
+    return str(entry.frames[len(entry.frames) // 2])

@@ -1,0 +1,129 @@
+"""How similar embeddings are to the reference's, over all levels and per level, and how similar they must be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.evaluation.verification.records import LevelSimilarity, Similarity, Tolerance
+from reid.runtime.embedding import normalise
+from reid.runtime.errors import ModelError
+from reid.runtime.galleries.ranking import LENGTH_TOLERANCE
+from reid.runtime.model_card import Level
+
+__all__ = [
+    "EDGES",
+    "compare_embeddings",
+    "first_level",
+    "furthest_level",
+    "half_squared_distance",
+    "required_similarity",
+    "unusable",
+]
+
+EDGES = tuple(float(edge) for edge in np.logspace(-7, 0, 15))
+"""Of the histogram of `1 - similarity`: two a decade."""
+
+_OPPOSITE = 2.0
+"""`1 - similarity` of opposite vectors, and of what is no vector at all: NaN or infinity."""
+
+_SMALLEST_SPREAD = 1e-4
+"""A model whose frames are more alike than this, or a single frame repeated, is allowed float32's rounding."""
+
+
+def compare_embeddings(
+    reference: NDArray[np.float32], candidate: NDArray[np.float32], levels: Sequence[Level]
+) -> Similarity:
+    """Compare the same frames' embeddings; one that is not finite counts as the opposite, similarity -1.
+
+    Args:
+        reference: float32 [n, D], L2-normalised; n at least 1.
+        candidate: float32 [n, D].
+        levels: in the order of their concatenation.
+
+    Raises:
+        ModelError: the two have different shapes, or D is not the sum of the levels' sizes.
+    """
+    sizes = [level.size for level in levels]
+    if reference.shape != candidate.shape or reference.shape[1] != sum(sizes):
+        raise ModelError(
+            f"embeddings {list(candidate.shape)} cannot be compared with {list(reference.shape)} of levels {sizes}: "
+            "they are not of one model"
+        )
+    ends = np.cumsum(sizes)
+    parts = {"all": slice(None)}
+    parts |= {level.name: slice(end - level.size, end) for level, end in zip(levels, ends, strict=True)}
+    distances = {name: _cosine_distance(reference[:, part], candidate[:, part]) for name, part in parts.items()}
+    bins = np.searchsorted(EDGES, distances["all"], side="right")
+    return Similarity(
+        frames=len(reference),
+        levels=tuple(_summary(name, values) for name, values in distances.items()),
+        counts=tuple(np.bincount(bins, minlength=len(EDGES) + 1).tolist()),
+        edges=EDGES,
+        spread=_spread(reference),
+    )
+
+
+def half_squared_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Half the squared Euclidean distance of rows [n, d]: `1 - cosine` for unit vectors; 2 where not finite.
+
+    Unlike `1 - a.b` it tells differences apart that are far below float32's rounding of 1.
+    """
+    finite = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+    distances = np.full(len(a), _OPPOSITE)
+    difference = (a[finite] - b[finite]).astype(np.float64)
+    distances[finite] = np.einsum("nd,nd->n", difference, difference) / 2
+    return distances
+
+
+def required_similarity(similarity: Similarity, tolerance: Tolerance) -> float:
+    """Give the smallest similarity that is within tolerance for this model and these frames.
+
+    Models differ in how far apart they put frames: where any two are 0.98 similar, 0.99 to PyTorch's is half way to
+    another vehicle. So the room that the tolerance leaves is a share of the spread.
+    """
+    return 1 - (1 - tolerance.similarity) * max(similarity.spread, _SMALLEST_SPREAD)
+
+
+def furthest_level(similarity: Similarity) -> LevelSimilarity:
+    """Give the level with the smallest similarity."""
+    return min(similarity.levels[1:], key=lambda level: level.minimum)
+
+
+def first_level(similarity: Similarity, tolerance: Tolerance) -> LevelSimilarity | None:
+    """Give the first level, in the card's order, that is less similar than required; None where none is."""
+    required = required_similarity(similarity, tolerance)
+    return next((level for level in similarity.levels[1:] if level.minimum < required), None)
+
+
+def unusable(embeddings: NDArray[np.float32]) -> str:
+    """Say what makes embeddings, float32 [n, D], unfit for ranking; empty where nothing does."""
+    broken = np.count_nonzero(~np.isfinite(embeddings).all(axis=1))
+    if broken:
+        return f"{broken} of {len(embeddings)} embeddings are NaN or infinite: something in the model overflows"
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    off = np.abs(lengths - 1)
+    if (wrong := np.count_nonzero(off > LENGTH_TOLERANCE)) == 0:
+        return ""
+    return f"{wrong} of {len(embeddings)} embeddings do not have length 1: the worst has {lengths[off.argmax()]:.4g}"
+
+
+def _cosine_distance(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is dealt with behind this
+        return half_squared_distance(normalise(reference), normalise(candidate))
+
+
+def _summary(level: str, distances: NDArray[np.float64]) -> LevelSimilarity:
+    median, first_percentile, minimum = 1 - np.quantile(distances, (0.5, 0.99, 1))
+    return LevelSimilarity(level=level, minimum=minimum, first_percentile=first_percentile, median=median)
+
+
+def _spread(embeddings: NDArray[np.float32]) -> float:
+    """Mean of `1 - similarity` over all pairs of different rows, which the length of their mean tells."""
+    count = len(embeddings)
+    if count < 2:
+        return 1.0
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    return max(0.0, float(1 - mean @ mean) * count / (count - 1))

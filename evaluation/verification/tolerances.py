@@ -1,0 +1,31 @@
+"""Tolerances from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from reid.evaluation.verification.records import Tolerance
+from reid.runtime.errors import DataError
+
+__all__ = ["read_tolerance"]
+
+_EXAMPLE = '{"map": 0.5, "rank": 0.5, "similarity": 0.99}'
+
+
+def read_tolerance(path: Path) -> Tolerance:
+    """Read a tolerance from a JSON object with the fields of `Tolerance`; what is left out keeps its default.
+
+    Raises:
+        DataError: the file cannot be read, is no such JSON, or a value is out of its range.
+    """
+    try:
+        return Tolerance.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); give a file such as {_EXAMPLE}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise DataError(f"{path} holds no tolerance ({reason}); expected such as {_EXAMPLE}") from None

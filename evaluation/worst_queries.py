@@ -1,0 +1,58 @@
+"""The queries that a model answers worst, with what it found for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from reid.evaluation.metrics import Metrics
+from reid.evaluation.protocols import EmbeddedData
+from reid.runtime.galleries.ranked_lists import Match, Ranking, Verdict, verdict
+from reid.runtime.galleries.ranking import distance_rows
+
+__all__ = ["WorstQuery", "worst_queries"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorstQuery:
+    """A query image and the gallery images that it found, without those of its own vehicle in its own camera.
+
+    Attributes:
+        ranking: the query and its first matches.
+        average_precision: in percent.
+        first_right: the nearest right answer.
+        first_right_rank: of that, from 1.
+    """
+
+    ranking: Ranking
+    average_precision: float
+    first_right: Match
+    first_right_rank: int
+
+
+def worst_queries(data: EmbeddedData, metrics: Metrics, *, count: int, matches: int) -> Iterator[WorstQuery]:
+    """Yield the queries with the lowest average precision, the worst first.
+
+    Args:
+        data: of embed_data.
+        metrics: of image-to-image on it.
+        count: of queries.
+        matches: to give of each.
+    """
+    gallery = data.gallery.images
+    embeddings = data.matrix(gallery)
+    for place in np.argsort(metrics.average_precision, kind="stable")[:count]:
+        query = data.query.images[metrics.counted[place]]
+        (distances,) = next(distance_rows(data.matrix([query]), embeddings))
+        order = np.argsort(distances, kind="stable")
+        ranked = [Match(gallery[index], float(1 - distances[index])) for index in order]
+        ranked = [match for match in ranked if verdict(query, match.tracklet) is not Verdict.SAME_CAMERA]
+        rank, first = next(
+            (rank, match)
+            for rank, match in enumerate(ranked, start=1)
+            if verdict(query, match.tracklet) is Verdict.RIGHT
+        )
+        score = 100 * float(metrics.average_precision[place])
+        yield WorstQuery(Ranking(query, tuple(ranked[:matches])), score, first, rank)

@@ -1,0 +1,1 @@
+"""Everything that is looked at: single-file HTML pages with their charts and pictures."""

@@ -1,0 +1,87 @@
+"""What the pages of the toolkit share: one HTML file each, no script, no outside request, light, dark and on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from html import escape
+from pathlib import Path
+
+from reid.pages.thumbnail import thumbnail
+from reid.runtime.errors import DataError
+from reid.runtime.tracklet import Frame
+
+__all__ = ["SECTIONS", "Pictures", "head", "mark", "terms"]
+
+SECTIONS = Path(__file__).with_name("sections.css")
+"""Style sheet of pages with sections, tables and charts."""
+
+_STYLE = Path(__file__).with_name("page.css")
+
+# Drawn once and referred to by <use>: the marks look the same whatever fonts a reader has.
+_SYMBOLS = """
+<svg class="symbols" aria-hidden="true">
+<symbol id="right" viewBox="0 0 16 16"><path d="M3.5 8.5l3 3 6-7"/></symbol>
+<symbol id="wrong" viewBox="0 0 16 16"><path d="M4.5 4.5l7 7m0-7l-7 7"/></symbol>
+<symbol id="no-picture" viewBox="0 0 96 96"><rect x="31" y="26" width="34" height="26" rx="3"/>
+<path d="M26 58l44-38"/><text x="48" y="73">no picture</text></symbol>
+</svg>
+"""
+
+
+class Pictures:
+    """Draws frames; the bytes of each go into the page once, and later uses refer back to them."""
+
+    def __init__(self) -> None:
+        self._names: dict[Hashable, str] = {}
+
+    def draw(self, key: Hashable, frame: Frame, label: str) -> str:
+        """Return an <svg> of a frame.
+
+        Args:
+            key: what the frame is of; a second frame of the same key is not looked at.
+            frame: a placeholder is drawn where it cannot be read.
+            label: for those who cannot see it.
+        """
+        symbol = "" if key in self._names else self._define(key, frame)
+        use = f'<use href="#{self._names[key]}"/>'
+        return f'<svg class="picture" role="img" aria-label="{escape(label)}">{symbol}{use}</svg>'
+
+    def _define(self, key: Hashable, frame: Frame) -> str:
+        try:
+            small = thumbnail(frame)
+        except DataError:
+            self._names[key] = "no-picture"
+            return ""
+        self._names[key] = name = f"picture-{len(self._names)}"
+        size = f'width="{small.width}" height="{small.height}"'
+        view = f"0 0 {small.width} {small.height}"
+        return f'<symbol id="{name}" viewBox="{view}"><image {size} href="{small.uri}"/></symbol>'
+
+
+def head(title: str, *styles: Path) -> str:
+    """Return the page up to and with <body>, with the style sheet of all pages and then the page's own."""
+    # The policy holds the browser to what the page promises: no script, and no request to anywhere.
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
+<style>
+{"".join(style.read_text(encoding="utf-8") for style in (_STYLE, *styles))}</style>
+</head>
+<body>{_SYMBOLS}"""
+
+
+def terms(facts: Mapping[str, str]) -> str:
+    """Return a list of names and values."""
+    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>\n" for k, v in facts.items())
+    return f"<dl>\n{items}</dl>"
+
+
+def mark(name: str, label: str | None = None) -> str:
+    """Return the mark "right" or "wrong"; its colour is that of an element around it with the same class."""
+    return f'<svg class="mark" role="img" aria-label="{escape(label or name)}"><use href="#{name}"/></svg>'

@@ -1,0 +1,118 @@
+"""The page that shows every query beside its ranked matches: one HTML file, no script, no outside request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from reid.pages.base import Pictures, head, terms
+from reid.pages.tracklet_cards import match_card, query_card, verdict_mark
+from reid.runtime.galleries.ranked_lists import Ranking, Verdict, verdict
+
+__all__ = ["write_report"]
+
+_STYLE = Path(__file__).with_name("ranked_lists.css")
+
+
+def write_report(
+    path: Path,
+    rankings: Sequence[Ranking],
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    unreadable: Sequence[str],
+    limit: int = 200,
+) -> None:
+    """Write a page with the first `limit` rankings; right and wrong are marked where identities are known.
+
+    Args:
+        path: the .html file; its folder exists.
+        rankings: all of them, since the share of right first matches counts those beyond `limit` too.
+        title: the page's heading.
+        facts: shown under the heading, such as the model, the session and the number of queries.
+        unreadable: names of the images that could not be read.
+        limit: how many queries to show.
+    """
+    shown = rankings[:limit]
+    pictures = Pictures()
+    # A file name that is no valid UTF-8 is shown with escapes, and does not fail the page.
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(head(title, _STYLE))
+        file.write(_bar(title, rankings, shown))
+        file.write(_introduction(facts, unreadable, len(shown), len(rankings), _is_judged(rankings)))
+        file.write("<main>\n")
+        for number, ranking in enumerate(shown, start=1):
+            file.write(_row(number, ranking, pictures))
+        file.write("</main>\n</body>\n</html>\n")
+
+
+def _bar(title: str, rankings: Sequence[Ranking], shown: Sequence[Ranking]) -> str:
+    """Return the strip that stays on top: the title and, where identities are known, score and filter."""
+    content = f"<h1>{escape(title)}</h1>\n"
+    if _is_judged(rankings):
+        missed = sum(ranking.first_verdict is Verdict.WRONG for ranking in shown)
+        content += f"{_share(rankings)}\n{_filter(len(shown), missed)}\n"
+    return f"<header>\n{content}</header>\n"
+
+
+def _is_judged(rankings: Sequence[Ranking]) -> bool:
+    return any(ranking.first_verdict is not Verdict.UNKNOWN for ranking in rankings)
+
+
+def _share(rankings: Sequence[Ranking]) -> str:
+    verdicts = [ranking.first_verdict for ranking in rankings]
+    right = verdicts.count(Verdict.RIGHT)
+    judged = right + verdicts.count(Verdict.WRONG)
+    rest = len(rankings) - judged  # what they would have found further down, the page does not know
+    undecided = f", {rest} undecided: no match of another camera is shown" if rest else ""
+    return f'<p class="share"><b>{right / judged:.1%}</b> first match right <i>{right} of {judged}{undecided}</i></p>'
+
+
+def _filter(queries: int, missed: int) -> str:
+    radio = '<input type="radio" name="show" autocomplete="off"'
+    disabled = "" if missed else " disabled"
+    return f"""<fieldset>
+<legend>Show</legend>
+<label>{radio} checked>all <i>{queries}</i></label>
+<label>{radio} id="show-missed"{disabled}>first match wrong <i>{missed}</i></label>
+</fieldset>"""
+
+
+def _introduction(facts: Mapping[str, str], unreadable: Sequence[str], shown: int, total: int, judged: bool) -> str:
+    limit = f'<p class="note">Showing the first {shown} of {total} queries.</p>\n' if shown < total else ""
+    return f"""<section class="introduction">
+{terms(facts)}
+<p class="guide">Each row is a query and, from left to right, what was found for it, the most similar first.
+The number beside the rank is the cosine similarity.{_legend() if judged else ""}</p>
+{limit}{_unreadable(unreadable)}</section>
+"""
+
+
+def _legend() -> str:
+    explained = {
+        Verdict.RIGHT: "the same vehicle",
+        Verdict.WRONG: "another vehicle",
+        Verdict.SAME_CAMERA: "the same vehicle in the query's own camera, which evaluation leaves out",
+    }
+    entries = (f'<span class="{v.value}">{verdict_mark(v)}</span> {text}' for v, text in explained.items())
+    return f"<br>{', '.join(entries)}."
+
+
+def _unreadable(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    heading = f"{len(names)} image{'s' * (len(names) > 1)} could not be read"
+    items = "".join(f"<li>{escape(name)}</li>\n" for name in names)
+    return f'<details class="note">\n<summary>{heading}</summary>\n<ul>\n{items}</ul>\n</details>\n'
+
+
+def _row(number: int, ranking: Ranking, pictures: Pictures) -> str:
+    missed = " missed" if ranking.first_verdict is Verdict.WRONG else ""
+    subject = query_card(f"query {number}", ranking.query, pictures)
+    cards = "".join(
+        match_card(rank, match, verdict(ranking.query, match.tracklet), pictures)
+        for rank, match in enumerate(ranking.matches, start=1)
+    )
+    matches = f"<ol>\n{cards}</ol>" if cards else '<p class="none">no matches</p>'
+    return f'<article class="query{missed}" aria-label="query {number}">\n{subject}{matches}\n</article>\n'

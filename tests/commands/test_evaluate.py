@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from reid.commands.evaluate import main
+
+Run: TypeAlias = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(run_main: Run) -> Run:
+    """Run the command in this process: (exit code, standard output, standard error)."""
+    return partial(run_main, main, "reid-eval")
+
+
+def assert_one_line_of_error(code: int, out: str, err: str) -> str:
+    """Check that a command failed as the design says; give the sentence."""
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 1
+    assert out == ""
+    assert len(lines) == 1, err
+    assert err.endswith(lines[0] + "\n")
+    assert "Traceback" not in err
+    return lines[0]
+
+
+@pytest.fixture
+def cityflow(veri: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "cityflow"
+    for part in ("train", "query", "test"):
+        (root / f"image_{part}").mkdir(parents=True)
+    items = []
+    for number, image in enumerate(sorted((veri / "image_train").iterdir()), start=1):
+        shutil.copy(image, root / "image_train" / f"{number:06d}.jpg")
+        vehicle, camera, *_ = image.name.split("_")
+        items.append(f'<Item imageName="{number:06d}.jpg" vehicleID="{vehicle}" cameraID="{camera}" />')
+    (root / "train_label.xml").write_text(
+        '<?xml version="1.0" encoding="gb2312"?>\n<TrainingImages Version="1.0"><Items number="1">\n'
+        + "\n".join(items)
+        + "\n</Items></TrainingImages>\n"
+    )
+    for part, count in (("query", 3), ("test", 9)):
+        for number, image in enumerate(sorted((veri / "image_test").iterdir())[:count], start=1):
+            shutil.copy(image, root / f"image_{part}" / f"{number:06d}.jpg")
+    return root
+
+
+def test_json_has_the_shape_of_the_design_and_is_alone_on_standard_output(veri: Path, bundle: Path, run: Run) -> None:
+    code, out, _ = run(bundle, veri, "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert list(result["protocols"]) == ["i2i", "i2t", "t2t"]
+    for name, scores in result["protocols"].items():
+        assert {"mAP", "R-1", "R-5", "R-10", "queries", "gallery"} <= scores.keys()
+        assert 0 < scores["mAP"] <= 100
+        assert scores["R-1"] <= scores["R-5"] <= scores["R-10"] <= 100
+        kind = "image_test" if name == "i2i" else "test_track.txt"
+        entries = os.listdir(veri / kind) if name == "i2i" else (veri / kind).read_text().splitlines()
+        assert scores["gallery"] == len(entries)
+        assert scores["queries"] + scores["unanswerable"] == len(os.listdir(veri / "image_query"))
+    assert result["model"]["fingerprint"] == json.loads((bundle / "model.json").read_text())["fingerprint"]
+    assert result["data"]["layout"] == "veri"
+
+
+def test_checkpoint_bundle_and_graph_score_alike(veri: Path, checkpoint: Path, bundle: Path, run: Run) -> None:
+    scores = [
+        json.loads(run(model, veri, "--json")[1])["protocols"]
+        for model in (checkpoint, bundle, bundle / "model.fp32.onnx")
+    ]
+    for name, expected in scores[0].items():
+        assert scores[1][name] == pytest.approx(expected, abs=1e-6)
+        assert scores[2][name] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_table_shows_the_chosen_protocols_with_the_figures_of_the_json(veri: Path, bundle: Path, run: Run) -> None:
+    scores = json.loads(run(bundle, veri, "--json", "--protocols", "i2t")[1])["protocols"]
+    assert list(scores) == ["i2t"]
+    _, out, _ = run(bundle, veri, "--protocols", "i2t")
+    assert "I2T" in out
+    assert "I2I" not in out
+    assert f"{scores['i2t']['mAP']:.2f}" in out
+
+
+def test_reranking_changes_the_figures_and_is_told(veri: Path, bundle: Path, run: Run) -> None:
+    plain, reranked = (
+        json.loads(run(bundle, veri, "--json", "--protocols", "i2i", *option)[1]) for option in ([], ["--rerank"])
+    )
+    assert (plain["rerank"], reranked["rerank"]) == (False, True)
+    assert plain["protocols"]["i2i"]["mAP"] != reranked["protocols"]["i2i"]["mAP"]
+
+
+def test_unreadable_frames_are_named_in_the_json_and_counted_for_people(
+    veri: Path, bundle: Path, tmp_path: Path, run: Run
+) -> None:
+    root = Path(shutil.copytree(veri, tmp_path / "veri"))
+    bad = [min((root / part).iterdir()) for part in ("image_query", "image_test")]
+    for path in bad:
+        path.write_bytes(b"no picture")
+    result = json.loads(run(bundle, root, "--json")[1])
+    assert sorted(result["data"]["unreadable"]) == sorted(map(str, bad))
+    _, _, err = run(bundle, root)
+    assert "2 frames could not be read" in err
+    assert all(path.name in err.replace("\n", "") for path in bad)
+
+
+def test_a_submission_is_written_beside_the_evaluation(cityflow: Path, bundle: Path, tmp_path: Path, run: Run) -> None:
+    (cityflow / "image_test" / "000004.jpg").write_bytes(b"")
+    path = tmp_path / "track2.txt"
+    code, out, err = run(bundle, cityflow, "--submission", path, "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert [sorted(map(int, line.split())) for line in path.read_text().splitlines()] == [[1, 2, 3, 5, 6, 7, 8, 9]] * 3
+    assert result["protocols"]["i2i"]["queries"] > 0
+    assert result["data"]["split"]["seed"] == 0
+    assert "000004.jpg" in json.dumps(result["submission"])
+
+
+def test_a_submission_for_data_that_has_no_challenge_is_told_before_the_work(
+    veri: Path, bundle: Path, tmp_path: Path, run: Run
+) -> None:
+    code, out, err = run(bundle, veri, "--submission", tmp_path / "track2.txt")
+    assert "CityFlow" in assert_one_line_of_error(code, out, err)
+    assert "embedding" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_is_one_line_that_names_the_cause(veri: Path, bundle: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cut.onnx").write_bytes((bundle / "model.fp32.onnx").read_bytes()[:10_000])
+    damaged = Path(shutil.copytree(bundle, tmp_path / "damaged"))
+    (damaged / "verification.json").write_text("{}")
+    for arguments, named in (
+        ((bundle, tmp_path / "absent"), "absent"),
+        ((tmp_path / "absent", veri), "absent"),
+        ((bundle, tmp_path / "empty"), "empty"),
+        ((tmp_path / "cut.onnx", veri), "cut.onnx"),
+        ((damaged, veri), "verification.json"),
+        ((bundle, veri, "--session", "abacus"), "abacus"),
+        ((bundle, veri, "--precision", "fp16"), "fp16"),
+    ):
+        assert named in assert_one_line_of_error(*run(*arguments, "--json"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["model"], ["--protocols", "i2i,x2y"], ["--protocols", ""]])
+def test_wrong_usage_ends_with_2(veri: Path, bundle: Path, run: Run, arguments: list[str]) -> None:
+    whole = [bundle, veri, *arguments] if arguments[:1] == ["--protocols"] else arguments
+    code, out, err = run(*whole)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err

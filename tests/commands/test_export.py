@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import onnx
+import pytest
+
+import reid.export.bundle as writer
+from reid.commands.export import main
+from reid.runtime.bundle import Bundle
+from reid.runtime.engine_card import EngineCard
+from reid.runtime.errors import ModelError
+from reid.runtime.model_card import ModelCard
+from reid.runtime.sessions.session import open_session
+from reid.runtime.storage import sha256_of
+from reid.train.model.multi_level import MultiLevelReID
+
+Run: TypeAlias = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(run_main: Run, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command in this process, with a graph that was exported before: (exit code, output, errors)."""
+
+    def copy(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
+        shutil.copy(bundle / "model.fp32.onnx", path)
+
+    monkeypatch.setattr(writer, "export_graph", copy)
+    monkeypatch.chdir(tmp_path)
+    return partial(run_main, main, "reid-export")
+
+
+def assert_one_line_of_error(code: int, out: str, err: str, *, expected: int = 1) -> str:
+    assert (code, out) == (expected, "")
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_without_arguments_it_exports_the_latest_run_to_bundle(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "latest").symlink_to(checkpoint)
+    code, out, err = run()
+    assert (code, out) == (0, "bundle\n")
+    assert "fp32: smallest cosine similarity to PyTorch 1.000000" in err
+    assert "not verified" in err
+    Bundle.open(tmp_path / "bundle")
+
+
+def test_json_is_alone_on_standard_output(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    code, out, _ = run(checkpoint, "--output", "deep/bundle", "--json")
+    assert code == 0
+    result = json.loads(out)
+    card = Bundle.open(tmp_path / "deep" / "bundle").card
+    assert (result["bundle"], result["fingerprint"]) == ("deep/bundle", card.fingerprint)
+    assert 0 <= result["fp32"]["largest_difference"] < 1e-4
+    assert result["verification"]["retrieval"] is False
+    assert result["engines"] == []
+
+
+def test_a_failed_gate_ends_with_3_and_leaves_no_bundle(
+    run: Run, checkpoint: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export_without_pooling(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
+        graph = onnx.load(bundle / "model.fp32.onnx")
+        (last,) = (node for node in graph.graph.node if node.output[0] == "pooled")
+        node = onnx.helper.make_node("MatMul", list(last.input), ["sum"])
+        graph.graph.node.remove(last)
+        graph.graph.node.extend([node, onnx.helper.make_node("Sin", ["sum"], ["pooled"])])
+        onnx.save(graph, path)
+
+    monkeypatch.setattr(writer, "export_graph", export_without_pooling)
+    assert "differs from PyTorch" in assert_one_line_of_error(*run(checkpoint), expected=3)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failure_is_one_line_that_names_the_cause(run: Run, checkpoint: Path, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    damaged = Path(shutil.copytree(checkpoint, tmp_path / "damaged"))
+    content = (damaged / "checkpoint.safetensors").read_bytes()
+    (damaged / "checkpoint.safetensors").write_bytes(content[: len(content) // 2])
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "work.txt").touch()
+    before = sorted(os.listdir(tmp_path))
+    for arguments, named in (
+        ((), "runs/latest"),
+        (("absent",), "absent"),
+        ((damaged,), "checkpoint.safetensors"),
+        ((checkpoint, "--output", "/proc/bundle"), "/proc"),
+        ((checkpoint, "--output", "file"), "file"),
+        ((checkpoint, "--output", "file/bundle"), "file"),
+        ((checkpoint, "--output", "other"), "other"),
+    ):
+        assert named in assert_one_line_of_error(*run(*arguments, "--json"))
+        assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_wrong_usage_ends_with_2(run: Run) -> None:
+    code, out, err = run("one", "two")
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+def test_a_bundle_alone_is_wrong_usage_that_says_what_it_is_good_for(run: Run, bundle: Path) -> None:
+    code, out, err = run(bundle)
+    assert (code, out) == (2, "")
+    assert "--engine" in err
+    assert "--triton" in err
+
+
+@pytest.mark.parametrize("wrong", ["1,2", "1,2,3:4", "1,2,3:3,2,1", "4,2,1:1,1,1", "1,2,3:1,2,4"])
+def test_a_profile_that_cannot_be_is_wrong_usage(run: Run, checkpoint: Path, wrong: str) -> None:
+    code, out, _ = run(checkpoint, "--profile", wrong)
+    assert (code, out) == (2, "")
+
+
+def test_fp16_is_verified_on_retrieval_and_built_for_tensorrt_rtx(
+    run: Run, checkpoint: Path, veri: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(
+        checkpoint, "--fp16", "--verify", veri, "--engine", "tensorrt-rtx", "--triton", "repo", "--json"
+    )
+    assert code == 0, err
+    result = json.loads(out)
+    assert [one["precision"] for one in result["verification"]["precisions"]] == ["fp32", "fp16"]
+    assert {c["protocol"] for one in result["verification"]["precisions"] for c in one["protocols"]} == {
+        "i2i",
+        "i2t",
+        "t2t",
+    }
+    engines = sorted(path.suffix for path in (tmp_path / "bundle" / "engines").iterdir())
+    assert engines == [".engine", ".engine", ".json", ".json"]
+    assert Bundle.open(tmp_path / "bundle").precisions == ("fp16", "fp32")
+    assert result["triton"]
+    assert "fp16 i2i: mAP" in err
+
+
+def test_an_engine_is_added_to_a_bundle_without_pytorch(run: Run, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    code = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "timm", "safetensors"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Blocker())
+from reid.commands.export import main
+sys.argv = ["reid-export", *sys.argv[1:]]
+main()
+"""
+    arguments = [str(copy), "--engine", "tensorrt-rtx", "--compute-capability", "8.9"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.suffix for path in (copy / "engines").iterdir()) == [".engine", ".json"]
+    Bundle.open(copy)
+
+
+def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
+    run: Run, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perturbed(graph: Path, output: Path, frames: object) -> dict[str, float]:
+        model = onnx.load(graph)
+        (weight,) = (t for t in model.graph.initializer if t.name == "model.heads.1.weight")
+        values = onnx.numpy_helper.to_array(weight)
+        weight.CopyFrom(onnx.numpy_helper.from_array(values[::-1].copy(), weight.name))
+        onnx.save(model, output)
+        return {}
+
+    monkeypatch.setattr(writer, "write_half_graph", perturbed)
+    line = assert_one_line_of_error(*run(checkpoint, "--fp16"), expected=3)
+    assert "fp16" in line
+    assert "bundle.rejected" in line
+    assert sorted(os.listdir(tmp_path)) == ["bundle.rejected"]
+    found = json.loads((tmp_path / "bundle.rejected" / "verification.json").read_text())
+    first = min((d for d in found["precisions"][1]["drift"] if d["relative_error"] > 0.01), key=lambda d: d["position"])
+    assert first["weight"] == "model.heads.1.weight"
+    assert "level4" in found["precisions"][1]["failures"][0]
+
+
+def dimmed(bundle: Path, output: Path) -> Path:
+    """A copy of a bundle whose graph normalises with another mean, and whose hashes say that it should."""
+    copy = Path(shutil.copytree(bundle, output))
+    model = onnx.load(copy / "model.fp32.onnx")
+    (mean,) = (tensor for tensor in model.graph.initializer if tensor.name == "model.mean")
+    mean.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(mean) * 1.5, mean.name))
+    onnx.save(model, copy / "model.fp32.onnx")
+    card = json.loads((copy / "model.json").read_text())
+    card["files"]["model.fp32.onnx"] = sha256_of(copy / "model.fp32.onnx")
+    (copy / "model.json").write_text(json.dumps(card))
+    return copy
+
+
+@pytest.mark.parametrize("options", [("--engine", "tensorrt-rtx"), ("--triton", "repo")])
+def test_nothing_is_made_from_a_graph_that_is_not_what_was_verified(
+    run: Run, bundle: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    copy = dimmed(bundle, tmp_path / "copy")
+    assert "unlike PyTorch" in assert_one_line_of_error(*run(copy, *options))
+    assert not (copy / "engines").exists()
+    assert not (tmp_path / "repo").exists()
+
+
+def test_a_graph_inside_a_bundle_is_held_to_what_the_bundle_says(bundle: Path, tmp_path: Path) -> None:
+    copy = dimmed(bundle, tmp_path / "copy")
+    with pytest.raises(ModelError, match="unlike PyTorch"):
+        open_session(copy / "model.fp32.onnx")
+    with open_session(bundle / "model.fp32.onnx") as session:
+        assert session.card.fingerprint == Bundle.open(bundle).card.fingerprint
+
+
+def test_the_command_in_a_sidecar_builds_the_same_engine_again(run: Run, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "a copy"))
+    options = (
+        "--profile",
+        "1,2,4:1,1,4",
+        "--profile",
+        "1,8,8:1,2,8",
+        "--compute-capability",
+        "8.9",
+        "--workspace",
+        "99",
+    )
+    assert run(copy, "--engine", "tensorrt-rtx", *options)[0] == 0
+    (sidecar,) = (copy / "engines").glob("*.json")
+    first = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    command = shlex.split(first.rebuild(sidecar.with_suffix(".engine")))
+    shutil.rmtree(copy / "engines")
+    assert command[:2] == ["reid-export", str(copy)]
+    assert run(*command[1:])[0] == 0
+    again = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    assert (again.profiles, again.compute_capabilities) == (first.profiles, first.compute_capabilities)
+    assert again.build_command == first.build_command
+
+
+def test_frames_that_cannot_be_read_are_counted_and_named(
+    run: Run, checkpoint: Path, veri: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(veri, tmp_path / "veri"))
+    lost = sorted((data / "image_test").iterdir())[:2]
+    for path in lost:
+        path.write_bytes(b"")
+    code, _, err = run(checkpoint, "--verify", data)
+    assert code == 0
+    assert "2 frames could not be read" in err
+    found = json.loads((tmp_path / "bundle" / "verification.json").read_text())
+    assert sorted(found["precisions"][0]["unreadable"]) == list(map(str, lost))
+    assert found["data"]["unreadable frames, left out"] == 2
+
+
+@pytest.mark.parametrize("wrong", ["inf", "nan", "-1"])
+def test_a_tolerance_that_cannot_be_is_wrong_usage(run: Run, checkpoint: Path, wrong: str) -> None:
+    code, out, err = run(checkpoint, "--tolerance-map", wrong)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+def test_a_rejection_says_that_a_former_bundle_is_still_there_and_a_success_clears_the_report(
+    run: Run, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "strict.json").write_text('{"similarity": 1.0}')
+    assert run(checkpoint)[0] == 0
+    line = assert_one_line_of_error(*run(checkpoint, "--fp16", "--tolerances", "strict.json"), expected=3)
+    assert "bundle is a former one" in line
+    assert (tmp_path / "bundle.rejected").is_dir()
+    Bundle.open(tmp_path / "bundle")
+    assert run(checkpoint)[0] == 0
+    assert not (tmp_path / "bundle.rejected").exists()
+
+
+def test_int8_ends_in_an_engine_and_says_what_is_in_it(run: Run, checkpoint: Path, veri: Path, tmp_path: Path) -> None:
+    (tmp_path / "lenient.json").write_text('{"map": 100, "rank": 100, "int8_similarity": -1}')
+    options = ("--calibration", veri, "--calibration-frames", 6, "--ranges", "max", "--tolerances", "lenient.json")
+    code, out, err = run(checkpoint, "--int8", *options, "--engine", "tensorrt-rtx", "--json")
+    assert code == 0, err
+    result = json.loads(out)["int8"]
+    assert result["kept_in_fp16"] == []
+    assert [one["passed"] for one in result["evaluations"]] == [True]
+    assert 99 < result["int8_share"] < 100
+    assert list(result["ranges"]) == ["max"]
+    assert "held-out training vehicles" in result["judged_on"]
+    assert "judged on" in err
+    assert "int8: all layers in INT8" in err
+    (sidecar,) = (tmp_path / "bundle" / "engines").glob("*-int8.json")
+    assert set(EngineCard.parse(sidecar.read_bytes(), sidecar).layers.convolutions) == {"int8"}
+    assert not (tmp_path / "bundle.search.json").exists()
+
+
+def test_int8_needs_data_to_calibrate_on_and_what_is_for_it_needs_int8(
+    run: Run, checkpoint: Path, veri: Path, tmp_path: Path
+) -> None:
+    for options, named in (
+        (("--int8",), "--calibration DATA"),
+        (("--calibration", veri), "--int8"),
+        (("--scales", "scales.json"), "--int8"),
+        (("--int8", "--calibration", veri, "--ranges", "guess"), "guess"),
+        (("--int8", "--calibration", veri, "--calibration-frames", "0"), "--calibration-frames"),
+    ):
+        code, out, err = run(checkpoint, *options)
+        assert (code, out) == (2, "")
+        assert named in err
+    gallery = veri / "image_test"
+    assert "training split" in assert_one_line_of_error(*run(checkpoint, "--int8", "--calibration", gallery))
+    (tmp_path / "scales.json").write_text("{}")
+    line = assert_one_line_of_error(*run(checkpoint, "--int8", "--calibration", veri, "--scales", "scales.json"))
+    assert "scales.json" in line
+    assert os.listdir(tmp_path) == ["scales.json"]
+
+
+def test_options_that_would_be_ignored_are_wrong_usage(
+    run: Run, checkpoint: Path, bundle: Path, tmp_path: Path
+) -> None:
+    assert run(bundle, "--engine", "tensorrt-rtx", "--output", "elsewhere")[0] == 2
+    (tmp_path / "tolerances.json").write_text("{}")
+    assert run(checkpoint, "--tolerances", "tolerances.json", "--tolerance-map", "0")[0] == 2
+    assert sorted(os.listdir(tmp_path)) == ["tolerances.json"]

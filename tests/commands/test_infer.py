@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+
+import reid.runtime.inference
+import reid.runtime.sessions.session
+from reid.commands.infer import main
+
+Run: TypeAlias = Callable[..., tuple[int, str, str]]
+
+PRODUCTS = ["gallery.npz", "rankings.csv", "rankings.json", "report.html"]
+
+
+@pytest.fixture
+def run(run_main: Run) -> Run:
+    """Run the command in this process: (exit code, standard output, standard error)."""
+    return partial(run_main, main, "reid-infer")
+
+
+@pytest.fixture
+def work(veri: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with `gallery`, `query` and a link `bundle`."""
+    images = sorted((veri / "image_test").iterdir())
+    for target, chosen in (("gallery/track", images[:4]), ("gallery", images[10:16]), ("query", images[30:33])):
+        (tmp_path / target).mkdir(parents=True, exist_ok=True)
+        for image in chosen:
+            shutil.copy(image, tmp_path / target)
+    (tmp_path / "bundle").symlink_to(bundle)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def assert_one_line_of_error(code: int, out: str, err: str) -> str:
+    """Check that a command failed as the design says; give the sentence."""
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 1
+    assert out == ""
+    assert len(lines) == 1, err
+    assert err.endswith(lines[0] + "\n")
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_it_works_as_it_stands_in_the_readme(work: Path, run: Run) -> None:
+    code, out, _ = run("gallery/", "query/")
+    assert (code, out) == (0, "results/report.html\n")
+    assert names(work / "results") == PRODUCTS
+    assert names(work) == ["bundle", "gallery", "query", "results"]
+
+
+def test_json_alone_is_on_standard_output(work: Path, run: Run) -> None:
+    (work / "query" / "bad.jpg").write_bytes(b"no picture")
+    (work / "gallery" / "track" / "cut.jpg").write_bytes(next((work / "query").glob("0*.jpg")).read_bytes()[:500])
+    code, out, err = run("gallery", "query", "--json", "--output", "deep/er/results")
+    summary = json.loads(out)
+    assert code == 0
+    assert (summary["queries"], summary["gallery"], summary["frames"]) == (3, 7, 15)
+    assert [reason.partition(": ")[0] for reason in summary["unreadable"]] == [
+        "gallery/track/cut.jpg",
+        "query/bad.jpg",
+    ]
+    assert "2 of 15 frames could not be read" in err
+    assert "query/bad.jpg" in err
+    assert json.loads((work / "deep/er/results/rankings.json").read_text())["unreadable"] == summary["unreadable"]
+
+
+def test_a_second_run_replaces_the_first(work: Path, run: Run) -> None:
+    run("gallery", "query", "--top-k", 2)
+    (work / "results" / "left over").touch()
+    assert run("gallery", "query", "--top-k", 3)[0] == 0
+    assert names(work / "results") == PRODUCTS
+    rankings = json.loads((work / "results" / "rankings.json").read_text())
+    assert {len(query["matches"]) for query in rankings["queries"]} == {3}
+
+
+def test_the_saved_gallery_gives_the_same_rankings_even_from_the_folder_that_is_replaced(work: Path, run: Run) -> None:
+    run("gallery", "query")
+    first = (work / "results" / "rankings.json").read_bytes()
+    code, _, err = run("results/gallery.npz", "query")
+    assert code == 0, err
+    assert (work / "results" / "rankings.json").read_bytes() == first
+    assert names(work / "results") == PRODUCTS
+
+
+def test_a_checkpoint_and_an_onnx_file_give_the_rankings_of_the_bundle(work: Path, run: Run, checkpoint: Path) -> None:
+    found = []
+    for number, model in enumerate(("bundle", "bundle/model.fp32.onnx", checkpoint)):
+        assert run("gallery", "query", "--model", model, "--output", f"r{number}")[0] == 0
+        result = json.loads((work / f"r{number}" / "rankings.json").read_text())
+        found.append([[match["tracklet"] for match in query["matches"]] for query in result["queries"]])
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_folder_with_other_things_is_not_touched(work: Path, run: Run) -> None:
+    (work / "results").mkdir()
+    (work / "results" / "thesis.tex").write_text("all my work")
+    sentence = assert_one_line_of_error(*run("gallery", "query"))
+    assert "results" in sentence
+    assert "--output" in sentence
+    assert names(work / "results") == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["gallery", "nowhere"], "nowhere"),
+        (["nowhere", "query"], "nowhere"),
+        (["gallery", "query", "--model", "nowhere"], "nowhere"),
+        (["gallery", "query", "--model", "gallery"], "gallery"),
+        (["gallery", "query", "--session", "quantum"], "quantum"),
+        (["gallery", "query", "--session", "onnxruntime:tpu"], "tpu"),
+        (["gallery", "query", "--precision", "int8"], "int8"),
+        (["gallery", "query", "--output", "/proc/results"], "/proc"),
+        (["gallery", "query", "--output", "file/results"], "file"),
+        (["gallery", "query", "--output", "file"], "file"),
+        (["file", "query"], "file"),
+        (["gallery", "empty"], "empty"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_failure_is_one_line_that_names_the_cause(work: Path, run: Run, arguments: list[str], named: str) -> None:
+    (work / "file").write_text("a file, no folder")
+    (work / "empty").mkdir()
+    before = names(work)
+    assert named in assert_one_line_of_error(*run(*arguments, "--json"))
+    assert names(work) == before
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(work: Path, run: Run) -> None:
+    _, _, err = run("gallery", "query", "--output", "/proc/results")
+    assert "frames" not in err
+
+
+def test_images_that_are_all_bad_are_one_line_that_names_one(work: Path, run: Run) -> None:
+    for image in (work / "query").iterdir():
+        image.write_bytes(b"\xff\xd8 cut")
+    sentence = assert_one_line_of_error(*run("gallery", "query"))
+    assert "query/" in sentence
+    assert names(work) == ["bundle", "gallery", "query"]
+
+
+def test_a_gallery_of_another_model_is_one_line(work: Path, run: Run) -> None:
+    run("gallery", "query")
+    with np.load(work / "results" / "gallery.npz") as stored:
+        fields = {name: stored[name] for name in stored.files}
+    np.savez(work / "other.npz", **{**fields, "fingerprint": np.array("0" * 64)})
+    before = (work / "results" / "rankings.json").read_bytes()
+    assert "other.npz" in assert_one_line_of_error(*run("other.npz", "query"))
+    assert (work / "results" / "rankings.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["gallery"], [], ["gallery", "query", "--top-k", "0"], ["gallery", "query", "--top-k", "x"]]
+)
+def test_wrong_usage_ends_with_2(work: Path, run: Run, arguments: list[str]) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(work: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("gallery", "query")
+    before = (work / "results" / "rankings.json").read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "disk is full" in assert_one_line_of_error(*run("gallery", "query", "--top-k", 1))
+    assert (work / "results" / "rankings.json").read_bytes() == before
+    assert names(work) == ["bundle", "gallery", "query", "results"]
+
+
+def script() -> str:
+    return str(Path(sys.executable).with_name("reid-infer"))
+
+
+def test_a_write_that_the_system_stops_half_way_leaves_nothing(work: Path) -> None:
+    def limit_files_to_a_few_bytes() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+    done = subprocess.run(
+        [script(), "gallery", "query"],
+        capture_output=True,
+        text=True,
+        preexec_fn=limit_files_to_a_few_bytes,
+        timeout=60,
+        check=False,
+    )
+    assert "File too large" in assert_one_line_of_error(done.returncode, done.stdout, done.stderr)
+    assert names(work) == ["bundle", "gallery", "query"]
+
+
+def interrupt_this_process(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+
+
+def test_ctrl_c_leaves_no_results_and_no_traceback(work: Path) -> None:
+    picture = next((work / "query").iterdir())
+    for number in range(3000):  # some seconds of work
+        (work / "gallery" / f"link{number}.jpg").symlink_to(picture)
+    process = subprocess.Popen(
+        [script(), "gallery", "query"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 20
+    while not list(work.glob(".results.*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert names(work) == ["bundle", "gallery", "query"]
+
+
+def test_ctrl_c_while_results_are_written_keeps_the_former_ones(
+    work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("gallery", "query")
+    before = (work / "results" / "rankings.json").read_bytes()
+    monkeypatch.setattr(reid.runtime.inference, "write_report", interrupt_this_process)
+    code, out, err = run("gallery", "query", "--top-k", 1)
+    assert (code, out) == (130, "")
+    assert "Traceback" not in err
+    assert (work / "results" / "rankings.json").read_bytes() == before
+    assert names(work) == ["bundle", "gallery", "query", "results"]
+
+
+def test_ctrl_c_that_a_library_takes_for_a_failure_of_its_own_is_still_ctrl_c(
+    work: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def import_of_a_binary_module(*_: object) -> None:
+        try:
+            interrupt_this_process()
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    monkeypatch.setattr(reid.runtime.sessions.session, "open_session", import_of_a_binary_module)
+    assert run("gallery", "query") == (130, "", "")

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reid.runtime.batching import Arrival, Unreadable
+from reid.runtime.embedding import Embedded
+from reid.runtime.errors import DataError, ModelError, ReidError
+from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.tracklet import Frame, Tracklet
+
+FINGERPRINT = "f" * 64
+CROP = np.zeros((2, 2, 3), np.uint8)
+
+
+def unit(rows: int, seed: int = 0, dimensions: int = 6) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(rows, dimensions)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def entry(identity: str, embedding: np.ndarray | None, frames: tuple[Frame, ...] = (CROP,)) -> Embedded:
+    tracklet = Tracklet(identity, frames)
+    lost = () if embedding is not None else (Unreadable(Arrival(tracklet), 0, f"{identity}.jpg: the file is empty"),)
+    return Embedded(tracklet, embedding, {}, lost)
+
+
+def gallery_of(vectors: np.ndarray) -> Gallery:
+    return Gallery.collect([entry(f"g{i}", vector) for i, vector in enumerate(vectors)], FINGERPRINT)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    tracklets = (
+        Tracklet("a/b", (Path("/x/1.jpg"), Path("/x/2.jpg"), Path("/x/3.jpg")), "c001", "0007"),
+        Tracklet("größe \udcff.jpg", (CROP,)),
+        Tracklet("c", (Path("relative.jpg"),), None, "9"),
+    )
+    path = tmp_path / "gallery.npz"
+    Gallery(tracklets, unit(3), FINGERPRINT).save(path)
+    return path
+
+
+def test_matches_are_those_of_a_sort_by_similarity_for_every_query_in_order() -> None:
+    members, queries = unit(37), unit(11, seed=1)
+    rankings = list(gallery_of(members).rank((entry(f"q{i}", q) for i, q in enumerate(queries)), 5, block=4))
+    assert [ranking.query.id for ranking in rankings] == [f"q{i}" for i in range(11)]
+    for ranking, query in zip(rankings, queries, strict=True):
+        scores = [(float(np.dot(query.astype(float), g)), f"g{i}") for i, g in enumerate(members)]
+        expected = sorted(scores, key=lambda pair: -pair[0])[:5]
+        assert [match.tracklet.id for match in ranking.matches] == [name for _, name in expected]
+        assert [match.score for match in ranking.matches] == pytest.approx([score for score, _ in expected], abs=1e-6)
+
+
+def test_equal_matches_keep_the_order_of_the_gallery() -> None:
+    same = np.repeat(unit(1), 6, axis=0)
+    (ranking,) = gallery_of(same).rank([entry("q", same[0])], 4)
+    assert [match.tracklet.id for match in ranking.matches] == ["g0", "g1", "g2", "g3"]
+
+
+def test_more_matches_than_there_are_entries_are_all_of_them() -> None:
+    (ranking,) = gallery_of(unit(3)).rank([entry("q", unit(1)[0])], 100)
+    assert len(ranking.matches) == 3
+
+
+def test_entries_without_an_embedding_are_neither_members_nor_queries() -> None:
+    gallery = Gallery.collect([entry("lost", None), entry("kept", unit(1)[0])], FINGERPRINT)
+    assert [tracklet.id for tracklet in gallery.tracklets] == ["kept"]
+    rankings = list(gallery.rank([entry("lost", None), entry("q", unit(1)[0])], 1))
+    assert [ranking.query.id for ranking in rankings] == ["q"]
+
+
+def test_a_gallery_of_which_nothing_can_be_read_names_a_file() -> None:
+    with pytest.raises(DataError, match=r"first\.jpg: the file is empty"):
+        Gallery.collect([entry("first", None), entry("second", None)], FINGERPRINT)
+
+
+def test_an_empty_gallery_is_refused() -> None:
+    with pytest.raises(DataError, match="no image of the gallery"):
+        Gallery.collect([], FINGERPRINT)
+
+
+def test_queries_are_taken_a_block_at_a_time() -> None:
+    drawn = 0
+
+    def endless() -> Iterator[Embedded]:
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield entry(str(drawn), unit(1, seed=drawn)[0])
+
+    stream = gallery_of(unit(5)).rank(endless(), 2, block=3)
+    assert [next(stream).query.id for _ in range(7)] == [str(i) for i in range(1, 8)]
+    assert drawn == 9
+
+
+def test_a_saved_gallery_comes_back_with_its_middle_pictures(saved: Path) -> None:
+    loaded = Gallery.load(saved, FINGERPRINT)
+    facts = [(t.id, t.camera, t.vehicle) for t in loaded.tracklets]
+    assert facts == [("a/b", "c001", "0007"), ("größe \udcff.jpg", None, None), ("c", None, "9")]
+    assert loaded.tracklets[0].frames == (Path("/x/2.jpg"),)
+    assert loaded.tracklets[2].frames == (Path("relative.jpg").absolute(),)
+    assert loaded.fingerprint == FINGERPRINT
+    assert np.array_equal(loaded.embeddings, unit(3))
+
+
+def test_a_gallery_of_another_model_is_refused_with_both_fingerprints(saved: Path) -> None:
+    with pytest.raises(ModelError, match=rf"{'f' * 12}.*{'e' * 12}"):
+        Gallery.load(saved, "e" * 64)
+
+
+def rewrite(path: Path, **changes: np.ndarray | None) -> None:
+    with np.load(path) as stored:
+        fields = {name: stored[name] for name in stored.files} | changes
+    np.savez(path, **{name: value for name, value in fields.items() if value is not None})
+
+
+def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
+    rewrite(saved, format_version=np.array(2))
+    with pytest.raises(DataError, match=r"format version 2.*update reid"):
+        Gallery.load(saved, FINGERPRINT)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ids": None},
+        {"ids": np.array(["only one"])},
+        {"embeddings": unit(2)},
+        {"embeddings": np.array("text")},
+        {"format_version": np.array([1, 2])},
+        {"ids": np.array([{"pickled": 1}] * 3, dtype=object)},
+    ],
+    ids=["field missing", "too few ids", "too few embeddings", "text for numbers", "two versions", "pickle"],
+)
+def test_a_gallery_that_contradicts_itself_is_refused(saved: Path, changes: dict[str, np.ndarray | None]) -> None:
+    rewrite(saved, **changes)
+    with pytest.raises(DataError, match="not a readable gallery"):
+        Gallery.load(saved, FINGERPRINT)
+
+
+def test_other_files_are_no_galleries(tmp_path: Path) -> None:
+    picture, array, archive, empty = (tmp_path / name for name in ("a.jpg", "a.npy", "a.zip", "empty.npz"))
+    picture.write_bytes(b"\xff\xd8 not much of a picture")
+    np.save(array, unit(3))
+    zipfile.ZipFile(archive, "w").close()
+    empty.touch()
+    for path in (picture, array, archive, empty):
+        with pytest.raises(DataError, match=f"{path.name} is not a readable gallery"):
+            Gallery.load(path, FINGERPRINT)
+
+
+def test_a_damaged_gallery_is_refused_or_gives_what_was_stored(saved: Path) -> None:
+    content, whole = saved.read_bytes(), Gallery.load(saved, FINGERPRINT)
+    random = np.random.default_rng(0)
+    refused = 0
+    for position in random.choice(len(content), 250, replace=False):
+        damaged = bytearray(content)
+        damaged[position] ^= int(random.integers(1, 256))
+        saved.write_bytes(damaged)
+        try:
+            loaded = Gallery.load(saved, FINGERPRINT)
+        except ReidError:
+            refused += 1
+        else:  # time stamps and the like, which nothing reads
+            assert np.array_equal(loaded.embeddings, whole.embeddings)
+            assert [t.id for t in loaded.tracklets] == [t.id for t in whole.tracklets]
+    assert refused > 100
+    for end in (0, 10, len(content) // 2, len(content) - 1):
+        saved.write_bytes(content[:end])
+        with pytest.raises(DataError, match="not a readable gallery"):
+            Gallery.load(saved, FINGERPRINT)

@@ -1,0 +1,145 @@
+"""Rankings: the verdict on a match, and files that give back what went in."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reid.runtime.galleries.ranked_lists import Match, Ranking, Verdict, verdict, write_csv, write_json
+from reid.runtime.tracklet import Tracklet
+
+FRAME = np.zeros((1, 1, 3), np.uint8)
+
+
+def tracklet(name: str, camera: str | None = None, vehicle: str | None = None) -> Tracklet:
+    return Tracklet(name, (FRAME,), camera, vehicle)
+
+
+def ranking(query: Tracklet, *matches: Tracklet) -> Ranking:
+    return Ranking(query, tuple(Match(match, 0.5) for match in matches))
+
+
+# NUL is in no file name, and Python 3.10 cannot read it back from a CSV file.
+names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+scores = st.floats(-1, 1, width=32)
+tracklets = st.builds(tracklet, names)
+lists_of_rankings = st.lists(
+    st.builds(Ranking, tracklets, st.lists(st.builds(Match, tracklets, scores), max_size=3).map(tuple)),
+    max_size=4,
+)
+
+
+@given(rankings=lists_of_rankings, fingerprint=names, unreadable=st.lists(names, max_size=3))
+def test_json_gives_back_what_went_in(
+    tmp_path_factory: pytest.TempPathFactory,
+    rankings: list[Ranking],
+    fingerprint: str,
+    unreadable: list[str],
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "rankings.json"
+    write_json(path, iter(rankings), fingerprint=fingerprint, unreadable=unreadable)
+    assert json.loads(path.read_text(encoding="utf-8")) == {
+        "model": fingerprint,
+        "queries": [
+            {
+                "tracklet": r.query.id,
+                "matches": [{"tracklet": m.tracklet.id, "score": round(m.score, 6)} for m in r.matches],
+            }
+            for r in rankings
+        ],
+        "unreadable": unreadable,
+    }
+
+
+@given(rankings=lists_of_rankings)
+def test_csv_gives_back_what_went_in(tmp_path_factory: pytest.TempPathFactory, rankings: list[Ranking]) -> None:
+    path = tmp_path_factory.getbasetemp() / "rankings.csv"
+    write_csv(path, iter(rankings))
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["query", "rank", "match", "score"]
+    assert [(query, int(rank), match, float(score)) for query, rank, match, score in rows[1:]] == [
+        (r.query.id, rank, m.tracklet.id, round(m.score, 6))
+        for r in rankings
+        for rank, m in enumerate(r.matches, start=1)
+    ]
+
+
+def test_json_puts_a_query_on_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "rankings.json"
+    rankings = [ranking(tracklet(name), tracklet("g")) for name in ("a\nb", "c")]
+    write_json(path, rankings, fingerprint="f", unreadable=[])
+    first, *queries, last = path.read_text(encoding="utf-8").splitlines()
+    assert first == '{"model": "f", "queries": ['
+    assert [json.loads(line.rstrip(","))["tracklet"] for line in queries] == ["a\nb", "c"]
+    assert last == '], "unreadable": []}'
+
+
+def test_json_reads_the_unreadable_after_the_rankings(tmp_path: Path) -> None:
+    unreadable: list[str] = []
+
+    def found_on_the_way() -> list[Ranking]:
+        unreadable.append("broken.jpg")
+        return [ranking(tracklet("q"))]
+
+    path = tmp_path / "rankings.json"
+    write_json(path, (r for r in found_on_the_way()), fingerprint="f", unreadable=unreadable)
+    assert json.loads(path.read_text())["unreadable"] == ["broken.jpg"]
+
+
+def test_scores_of_numpy_are_rounded_to_six_decimals(tmp_path: Path) -> None:
+    # A NumPy scalar is what `embeddings @ gallery.T` gives; type checkers see a float.
+    found = Ranking(tracklet("q"), (Match(tracklet("g"), np.float32(0.123456789)),))  # type: ignore[arg-type]
+    write_json(tmp_path / "r.json", [found], fingerprint="f", unreadable=[])
+    write_csv(tmp_path / "r.csv", [found])
+    assert '"score": 0.123457}' in (tmp_path / "r.json").read_text()
+    assert (tmp_path / "r.csv").read_text().splitlines()[1] == "q,1,g,0.123457"
+
+
+def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    found = Ranking(tracklet("q"), (Match(tracklet("g"), float("nan")),))
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "r.json", [found], fingerprint="f", unreadable=[])
+
+
+def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    found = [ranking(tracklet(name), tracklet("g"))]
+    write_json(tmp_path / "r.json", found, fingerprint="f", unreadable=[name])
+    write_csv(tmp_path / "r.csv", found)
+    assert json.loads((tmp_path / "r.json").read_text())["queries"][0]["tracklet"] == name
+    assert b"caf\xe9,1,g,0.5" in (tmp_path / "r.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("query", "match", "expected"),
+    [
+        (("1", "a"), ("1", "b"), Verdict.RIGHT),
+        (("1", "a"), ("2", "b"), Verdict.WRONG),
+        (("1", "a"), ("2", "a"), Verdict.WRONG),
+        (("1", "a"), ("1", "a"), Verdict.SAME_CAMERA),
+        (("1", None), ("1", None), Verdict.RIGHT),
+        (("1", "a"), ("1", None), Verdict.RIGHT),
+        ((None, "a"), ("1", "a"), Verdict.UNKNOWN),
+        (("1", "a"), (None, "b"), Verdict.UNKNOWN),
+        ((None, None), (None, None), Verdict.UNKNOWN),
+    ],
+)
+def test_verdict(query: tuple[str | None, str | None], match: tuple[str | None, str | None], expected: Verdict) -> None:
+    def of(vehicle: str | None, camera: str | None) -> Tracklet:
+        return tracklet("t", camera, vehicle)
+
+    assert verdict(of(*query), of(*match)) is expected
+
+
+def test_first_verdict_leaves_out_the_same_camera() -> None:
+    query = tracklet("q", "a", "1")
+    same, right, wrong = tracklet("s", "a", "1"), tracklet("r", "b", "1"), tracklet("w", "a", "2")
+    assert ranking(query, same, right, wrong).first_verdict is Verdict.RIGHT
+    assert ranking(query, same, same, wrong, right).first_verdict is Verdict.WRONG
+    assert ranking(query, same).first_verdict is Verdict.UNKNOWN
+    assert ranking(query).first_verdict is Verdict.UNKNOWN
