@@ -34,7 +34,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "with cameras in sampling": ("sampling=cameras",),
     "with a memory": ("memory_size=256",),
     "with averaged weights": ("average_decay=0.99",),
-    "without colour jitter": ("colour_jitter=0",),
+    "without color jitter": ("color_jitter=0",),
     "without random erasing": ("erasing=0",),
 }
 

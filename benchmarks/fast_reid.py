@@ -15,12 +15,12 @@ its square size, batch and classes set, and its schedule scaled to the budget: e
 iterations in proportion to iterations. Losses and augmentation, of which padding by 10 pixels is one, stay as
 published, and so does the learning rate unless `--learning-rate` says otherwise: what suits 120 epochs of Market-1501
 may be slow for a short run, which `strong` was tuned for. `sbs` is made for pretrained weights, and they have to be
-those of a network with instance-batch normalisation; non-local blocks are new in any case, and fast-reid gives
+those of a network with instance-batch normalization; non-local blocks are new in any case, and fast-reid gives
 ResNet18 none.
 
 What differs from fast-reid as its authors run it is in `settings` and `import_fast_reid`. Its ResNets have timm's
 names and shapes, but pool behind the stem without padding. It trains on all training vehicles, and its last weights
-are measured: L2-normalised features behind the BNNeck, no flipped images, no re-ranking. Images are resized as for any
+are measured: L2-normalized features behind the BNNeck, no flipped images, no re-ranking. Images are resized as for any
 session of ours, bilinearly, where its own test transform is bicubic. OUTPUT keeps its configuration, log and weights.
 """
 
@@ -172,7 +172,7 @@ def import_fast_reid(clone: Path) -> Any:  # noqa: ANN401 - fast-reid has no typ
     except ModuleNotFoundError as error:
         raise ReidError(f"fast-reid needs {error.name}, which is not installed: pip install {NEEDED}") from None
     defaults: Any = import_module("fastreid.engine.defaults")
-    # Its flat buffers lose their gradients to PyTorch 2's zero_grad, and nothing would be learnt.
+    # Its flat buffers lose their gradients to PyTorch 2's zero_grad, and nothing would be learned.
     defaults.build_optimizer = functools.partial(defaults.build_optimizer, contiguous=False)
     if not torch.cuda.is_available():
         # Its own loader copies batches on a CUDA stream.
@@ -323,7 +323,7 @@ class FastReIDSession:
         self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See Session.run."""
-        images = torch.from_numpy(frames).to(self._device, torch.float32)  # 0 to 255: the model normalises
+        images = torch.from_numpy(frames).to(self._device, torch.float32)  # 0 to 255: the model normalizes
         frame_embedding: NDArray[np.float32] = functional.normalize(self._model(images)).cpu().numpy()
         return frame_embedding, pooling @ frame_embedding
 

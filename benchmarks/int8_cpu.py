@@ -19,14 +19,14 @@ A ratio between two runtimes is easily wrong, so:
   graph that is fast because it is wrong; how accurate INT8 is can only be said of a trained model, by `reid-export`.
 
 Speed does not hang on the weights' values, so without --run the model is a ResNet50 of three levels with random ones.
-Its batch normalisation is set by rendered vehicles, so that its values are as large as a trained model's. The INT8
+Its batch normalization is set by rendered vehicles, so that its values are as large as a trained model's. The INT8
 graph is made as `reid-export --int8` makes it, FP16 around it, with every layer in INT8 and no search::
 
     python benchmarks/int8_cpu.py --threads 1 2 --json benchmarks/results/int8_cpu.json
 
 How to read it: INT8 gains from VNNI, which multiplies and adds four INT8 pairs per lane at once; `vnni` in the
 result says whether the CPU has it. OpenVINO runs the whole Q/DQ graph in INT8. ONNX Runtime's CPU provider fuses a
-layer to INT8 only where its output is quantised as well, and in FP32; the graph that TensorRT fuses is not like that:
+layer to INT8 only where its output is quantized as well, and in FP32; the graph that TensorRT fuses is not like that:
 its pairs are computed one by one, slower than the FP32 graph. Neither computes in FP16 here: they widen it, and
 only the file is smaller.
 """
@@ -146,7 +146,7 @@ def prepare(folder: Path, run: Path | None, image_size: int) -> dict[str, object
 
 
 def random_checkpoint(run: Path, image_size: int, frames: CalibrationSet) -> Checkpoint:
-    """Return the poster's ResNet50 with seeded random weights, its batch normalisation fitted to frames."""
+    """Return the poster's ResNet50 with seeded random weights, its batch normalization fitted to frames."""
     import numpy as np
     import torch
 
@@ -175,7 +175,7 @@ def write_graphs(folder: Path, checkpoint: Checkpoint, frames: CalibrationSet) -
     import onnx
 
     from reid.calibration.layers import find_layers
-    from reid.calibration.quantise import quantise
+    from reid.calibration.quantize import quantize
     from reid.calibration.scales import measure_scales
     from reid.export.graph import export_graph
     from reid.export.half import write_half_graph
@@ -187,7 +187,7 @@ def write_graphs(folder: Path, checkpoint: Checkpoint, frames: CalibrationSet) -
     scales = measure_scales(fp32, checkpoint.card, frames, set(layers.tensors))
     names = [layer.name for layer in layers.layers]
     thresholds = {name: found.thresholds[METHOD].value for name, found in scales.tensors.items()}
-    onnx.save(quantise(onnx.load(fp16), layers, names, thresholds), int8)
+    onnx.save(quantize(onnx.load(fp16), layers, names, thresholds), int8)
     return layers.share(names)
 
 

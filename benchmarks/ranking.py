@@ -4,7 +4,7 @@ Two things are timed, in one process, in turns (A B A B), with the same number o
 
 - *ranking*: from a distance matrix that is there already to mAP and Rank-k;
 - *distances + ranking*: from the embeddings. Ours are `distance_rows`, which never holds the whole matrix; the
-  peer's are what fast-reid's evaluator computes with PyTorch: normalise, multiply, 1 minus.
+  peer's are what fast-reid's evaluator computes with PyTorch: normalize, multiply, 1 minus.
 
 The data is seeded and has VeRi-776's size: 1,678 queries, 11,579 gallery images, 200 vehicles, 20 cameras,
 1,536 dimensions. An embedding is its vehicle's direction plus its camera's plus noise, which gives an mAP like

@@ -27,7 +27,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise at least one value."""
+        """Summarize at least one value."""
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
     def text(self, sign: str = "") -> str:
@@ -55,14 +55,14 @@ def difference(
 
 def summary(trials: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
     """Give a method's mean and spread: protocol -> column -> {"mean", "spread"}."""
-    summarised: dict[str, dict[str, dict[str, float | None]]] = {}
+    summarized: dict[str, dict[str, dict[str, float | None]]] = {}
     for protocol in PROTOCOLS:
         for column in COLUMNS:
             if values := list(scores(trials, protocol, column).values()):
                 spread = Spread.of(values)
                 row = {"mean": round(spread.mean, 4), "spread": spread.deviation and round(spread.deviation, 4)}
-                summarised.setdefault(protocol, {})[column] = row
-    return summarised
+                summarized.setdefault(protocol, {})[column] = row
+    return summarized
 
 
 def score_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]], columns: Sequence[str] = COLUMNS) -> str:

@@ -137,7 +137,7 @@ def take_bare(learner: Learner, recipe: Recipe, batches: list[TrainingBatch]) ->
 
 
 def check_agreement(ours: Learner, bare: Learner) -> None:
-    """End if the two sides have not learnt the same."""
+    """End if the two sides have not learned the same."""
     import torch
 
     for name, value in ours.model.state_dict().items():

@@ -81,7 +81,7 @@ class Histogram:
     def squared_errors(self, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean squared error of rounding to INT8 and clipping, relative to the mean square, float64 [k].
 
-        Values count as the centres of their bins. Per level, the error is the sum of x^2 - 2 level x + level^2 over the
+        Values count as the centers of their bins. Per level, the error is the sum of x^2 - 2 level x + level^2 over the
         values that are rounded to it, which cumulative sums give without a loop over bins.
 
         Args:
@@ -91,8 +91,8 @@ class Histogram:
         levels = steps * np.arange(LEVELS + 1)
         first = np.ceil(np.minimum(steps * (np.arange(LEVELS + 2) - 0.5), BINS) - 0.5).astype(np.intp)
         first[:, 0], first[:, -1] = 0, BINS
-        centres = np.arange(BINS) + 0.5
-        below = [np.concatenate(([0.0], np.cumsum(self.counts * centres**power))) for power in (0, 1, 2)]
+        centers = np.arange(BINS) + 0.5
+        below = [np.concatenate(([0.0], np.cumsum(self.counts * centers**power))) for power in (0, 1, 2)]
         number, total = np.diff(below[0][first]), np.diff(below[1][first])
         errors = below[2][-1] - 2 * (levels * total).sum(axis=1) + (levels**2 * number).sum(axis=1)
         return np.asarray(np.maximum(errors, 0) / below[2][-1])

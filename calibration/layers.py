@@ -45,7 +45,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """What can be quantised in a graph.
+    """What can be quantized in a graph.
 
     Attributes:
         layers: in the order of execution.
@@ -57,7 +57,7 @@ class Layers:
 
     @property
     def tensors(self) -> tuple[str, ...]:
-        """Every activation that may have to be quantised, without repetition: what ranges are needed for."""
+        """Every activation that may have to be quantized, without repetition: what ranges are needed for."""
         return tuple(dict.fromkeys(layer.reads for layer in self.layers))
 
     def share(self, names: Collection[str]) -> float:
@@ -66,7 +66,7 @@ class Layers:
 
 
 def find_layers(model: ModelProto) -> Layers:
-    """Find what can be quantised.
+    """Find what can be quantized.
 
     Left out are the heads and whatever works on one position (squeeze-and-excitation): they are a thousandth of the
     work, and the embedding is as fine as they are.

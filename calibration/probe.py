@@ -15,7 +15,7 @@ from onnx import ModelProto
 
 from reid.evaluation.metrics import Labels, evaluate
 from reid.runtime.batching import batches
-from reid.runtime.embedding import normalise
+from reid.runtime.embedding import normalize
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows
 from reid.runtime.model_card import Preprocessing
@@ -120,7 +120,7 @@ class Probe:
     def _mean_average_precision(self, embeddings: NDArray[np.float32]) -> float | None:
         if self._labels is None:
             return None
-        unit = normalise(embeddings)
+        unit = normalize(embeddings)
         return float(evaluate(distance_rows(unit, unit), self._labels, self._labels).summary()["mAP"])
 
 

@@ -32,7 +32,7 @@ _ENTROPY_BINS = 2048
 _ENTROPY_LEVELS = 128
 
 _MSE_CANDIDATES = 2.0 ** -np.linspace(0, 10, 1281)
-"""Of the peak: neighbours differ by 0.5 %, and the error is flat around its least."""
+"""Of the peak: neighbors differ by 0.5 %, and the error is flat around its least."""
 
 _LEAST_SCALE = float(np.finfo(np.float32).tiny)
 
@@ -153,7 +153,7 @@ def _entropy(histogram: Histogram) -> float:
 
 
 def _divergence(counts: NDArray[np.float64], kept: int) -> float:
-    """Give KL(P || Q): P has what lies beyond the bins kept in the last of them, Q has it not and is quantised.
+    """Give KL(P || Q): P has what lies beyond the bins kept in the last of them, Q has it not and is quantized.
 
     Where only P has something, Q is given half a value: a far outlier would else forbid every range but its own.
     """
@@ -165,6 +165,6 @@ def _divergence(counts: NDArray[np.float64], kept: int) -> float:
     if not sums.any():
         return np.inf
     shared_by = np.add.reduceat(filled.astype(float), starts)
-    quantised = np.repeat(sums / np.maximum(shared_by, 1), np.diff(starts, append=kept))
-    p, q = reference[filled], np.maximum(quantised[filled], 0.5)
+    quantized = np.repeat(sums / np.maximum(shared_by, 1), np.diff(starts, append=kept))
+    p, q = reference[filled], np.maximum(quantized[filled], 0.5)
     return float((p * np.log((p / p.sum()) / (q / q.sum()))).sum() / p.sum())

@@ -1,6 +1,6 @@
 """Which layers go back to FP16, so that retrieval is within tolerance and as much work as possible stays in INT8.
 
-Quantisation errors of different layers are nearly independent, so their effects on the embeddings add up. To leave out
+Quantization errors of different layers are nearly independent, so their effects on the embeddings add up. To leave out
 a given error at the smallest loss of speed is then a fractional knapsack: layers are given back in the order of error
 per work. Along that order retrieval recovers steadily, so the number of layers to give back is found by going on to
 where half the error that is left is gone, and at least twice as far as before, and then by bisection, and not one by
@@ -72,7 +72,7 @@ def order_of_return(layers: Sequence[Layer], errors: Mapping[str, float], macs: 
 
     Args:
         layers: that are in INT8.
-        errors: layer -> what quantising only it does to the embeddings.
+        errors: layer -> what quantizing only it does to the embeddings.
         macs: of the whole graph.
     """
     worth = {layer.name: errors[layer.name] / (layer.macs / macs + OVERHEAD) for layer in layers}
@@ -92,7 +92,7 @@ def search(
 
     Args:
         order: all layers in INT8, of order_of_return.
-        errors: layer -> what quantising only it does to the embeddings.
+        errors: layer -> what quantizing only it does to the embeddings.
         work: layer -> its share of all multiply-accumulates.
         evaluate: measures a mix; called once a mix, with the layers to keep.
     """

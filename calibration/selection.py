@@ -85,11 +85,11 @@ class CalibrationSet:
 def open_calibration_data(root: Path, layout: str | None = None, *, allow_evaluation_data: bool = False) -> Dataset:
     """Read the data set that a graph is to be calibrated on.
 
-    Ranges fitted to the images that the model is judged by make the judgement too good, so these are refused.
+    Ranges fitted to the images that the model is judged by make the judgment too good, so these are refused.
 
     Args:
         root: the data set's folder.
-        layout: one of READERS; None to recognise it.
+        layout: one of READERS; None to recognize it.
         allow_evaluation_data: take a folder of queries or of gallery images, one without labels, and a data set without
             training images. Such images are in the `gallery` of the result.
 
@@ -129,7 +129,7 @@ def select_frames(
         allow_evaluation_data: as in open_calibration_data.
 
     Raises:
-        DataError: nothing to choose from, nothing readable, or an image of a single colour.
+        DataError: nothing to choose from, nothing readable, or an image of a single color.
     """
     _check_split(dataset, allow_evaluation_data)
     images = [i for i in _images(dataset, allow_evaluation_data) if i.vehicle not in exclude_vehicles]
@@ -220,7 +220,7 @@ def _is_usable(image: Tracklet, unreadable: list[str]) -> bool:
         unreadable.append(str(error))
         return False
     if (pixels == pixels[0, 0]).all():
-        raise DataError(f"{image.frames[0]} is of a single colour, which says nothing about ranges; remove the file")
+        raise DataError(f"{image.frames[0]} is of a single color, which says nothing about ranges; remove the file")
     return True
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from reid.calibration.journal import Journal
 from reid.calibration.layers import Layers
 from reid.calibration.probe import Effect, Probe
-from reid.calibration.quantise import quantise
+from reid.calibration.quantize import quantize
 from reid.calibration.ranges import METHODS, Method, TensorRange
 
 __all__ = ["LayerEffect", "Sensitivity", "measure_sensitivity"]
@@ -23,7 +23,7 @@ _WORTH_CHANGING = 0.9
 
 
 class LayerEffect(BaseModel):
-    """What it does to quantise one layer alone.
+    """What it does to quantize one layer alone.
 
     Attributes:
         layer: PyTorch's name of the module, or the node's.
@@ -79,7 +79,7 @@ def measure_sensitivity(
     methods: Sequence[Method] = METHODS,
     on_measured: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sensitivity:
-    """Choose ranges, and quantise one layer after the other.
+    """Choose ranges, and quantize one layer after the other.
 
     The method that does least with everything in INT8 gives all ranges; the layers that are most sensitive with it get
     another where that helps them.
@@ -140,13 +140,13 @@ class _Measurer:
     journal: Journal
 
     def effect(self, names: Sequence[str], methods: Mapping[str, Method]) -> Effect:
-        """Quantise the named layers, with each tensor's range by its method."""
+        """Quantize the named layers, with each tensor's range by its method."""
         needed = {layer.reads: methods[layer.reads] for layer in self.layers.layers if layer.name in names}
         key = f"{' '.join(names)} with {' '.join(f'{tensor}={method}' for tensor, method in sorted(needed.items()))}"
         return Effect(**self.journal.remember(key, lambda: asdict(self._measure(names, needed))))
 
     def _measure(self, names: Sequence[str], methods: Mapping[str, Method]) -> Effect:
-        return self.probe.measure(quantise(self.model, self.layers, names, _thresholds(self.ranges, methods)))
+        return self.probe.measure(quantize(self.model, self.layers, names, _thresholds(self.ranges, methods)))
 
 
 def _improve(

@@ -39,7 +39,7 @@ def calibrate(
     ),
     frames: Annotated[int, typer.Option(min=1, help="Frames to calibrate on.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the choice of frames.")] = 0,
-    layout: Annotated[Layout | None, typer.Option(help="Of DATA; recognised if left out.")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Of DATA; recognized if left out.")] = None,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Also measure what INT8 in each layer does, with a page.")
     ] = False,

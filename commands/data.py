@@ -44,7 +44,7 @@ def synthesize(
 @app.command(epilog="Example: reid-data inspect VeRi")
 def inspect(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
-    layout: Annotated[Layout | None, typer.Option(help="Recognised if left out.")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Recognized if left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Count identities, cameras, images and tracklets per split, and list every problem."""

@@ -29,7 +29,7 @@ def evaluate(
     submission: Annotated[
         Path | None, typer.Option(help="CityFlow: also write the challenge's file, 100 ranks a query.")
     ] = None,
-    layout: Annotated[Layout | None, typer.Option(help="Recognised if left out.")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Recognized if left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Evaluate a model: I2I, I2T and T2T, in percent.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reid.export.int8 import Int8Record, Int8Request
     from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record
     from reid.runtime.model_card import ModelCard
-    from reid.runtime.tensorrt_api import Flavour
+    from reid.runtime.tensorrt_api import Flavor
 
 app = application()
 
@@ -64,7 +64,7 @@ def export(
     verify: Annotated[
         Path | None, typer.Option(metavar="DATA", help="Data set to compare mAP and Rank-k with PyTorch's on.")
     ] = None,
-    layout: Annotated[Layout | None, typer.Option(help="Of DATA; recognised if left out.")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Of DATA; recognized if left out.")] = None,
     tolerance_map: Annotated[float, typer.Option(min=0, help="How far mAP may fall, in points.")] = 0.5,
     tolerance_rank: Annotated[float, typer.Option(min=0, help="How far R-k may fall, in points.")] = 0.5,
     tolerances: Annotated[
@@ -104,9 +104,9 @@ def export(
         tolerance = _tolerance(tolerances, tolerance_map, tolerance_rank)
     except ValueError as error:  # pydantic's are of several lines
         raise typer.BadParameter(" ".join(str(error).split())) from None
-    flavour: Any = None if engine is Engine.NONE else engine.value
+    flavor: Any = None if engine is Engine.NONE else engine.value
     if (model / CARD_FILE).is_file():
-        if verify or (flavour is None and triton is None):
+        if verify or (flavor is None and triton is None):
             raise typer.BadParameter(
                 f"{model} is a bundle: --engine adds an engine to it, --triton writes a repository"
             )
@@ -114,7 +114,7 @@ def export(
             raise typer.BadParameter(f"{model} is a bundle, and its graphs stay as they are: calibrate its checkpoint")
         if output != _OUTPUT:
             raise typer.BadParameter(f"{model} is a bundle, and gets its engines itself: leave out --output")
-        result = _extend(model, fp16, int8, flavour, options)
+        result = _extend(model, fp16, int8, flavor, options)
         output = model
     else:
         request = None
@@ -124,7 +124,7 @@ def export(
             request = _trained_int8(model, given=bool(calibration or scales)) or _int8_request(
                 calibration, layout, calibration_frames, ranges, scales, calibrate_on_evaluation_data, output
             )
-        result = _write(model, output, fp16, request, verify, layout, tolerance, flavour, options)
+        result = _write(model, output, fp16, request, verify, layout, tolerance, flavor, options)
     if triton is not None:
         result["triton"] = _write_triton(output, triton)
     if as_json:
@@ -160,10 +160,10 @@ def _trained_int8(model: Path, *, given: bool) -> TrainedInt8 | None:
     from reid.export.trained_int8 import TrainedInt8
     from reid.train.model.checkpoint import load_checkpoint
 
-    quantisation = load_checkpoint(model).model.quantisation
-    if quantisation and given:
+    quantization = load_checkpoint(model).model.quantization
+    if quantization and given:
         raise typer.BadParameter(f"{model} was trained with INT8 scales: leave out --calibration and --scales")
-    return TrainedInt8(quantisation) if quantisation else None
+    return TrainedInt8(quantization) if quantization else None
 
 
 def _int8_request(
@@ -204,7 +204,7 @@ def _write(
     verify: Path | None,
     layout: Layout | None,
     tolerance: Tolerance,
-    flavour: Flavour | None,
+    flavor: Flavor | None,
     options: EngineOptions,
 ) -> dict[str, Any]:
     from reid.data.layout import open_dataset
@@ -219,7 +219,7 @@ def _write(
 
     def add(folder: Path, card: ModelCard, verification: Verification) -> tuple[str, ...]:
         kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
-        return _build(folder, card, kept, flavour, options)
+        return _build(folder, card, kept, flavor, options)
 
     with stages() as on_progress:
         export = write_bundle(
@@ -275,7 +275,7 @@ def _int8_summary(record: Int8Record | TrainedInt8Record) -> dict[str, Any]:
     }
 
 
-def _extend(folder: Path, fp16: bool, int8: bool, flavour: Flavour | None, options: EngineOptions) -> dict[str, Any]:
+def _extend(folder: Path, fp16: bool, int8: bool, flavor: Flavor | None, options: EngineOptions) -> dict[str, Any]:
     """Add engines to a bundle, on the device that they are for; needs no PyTorch."""
     from reid.evaluation.verification.records import VERIFICATION_FILE, Verification
     from reid.runtime.bundle import Bundle
@@ -285,7 +285,7 @@ def _extend(folder: Path, fp16: bool, int8: bool, flavour: Flavour | None, optio
     kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
     precisions = ("fp32", *(["fp16"] if fp16 else []), *(["int8"] if int8 else []))
     _check_graphs(folder, precisions)
-    engines = _build(folder, bundle.card, {precision: kept[precision] for precision in precisions}, flavour, options)
+    engines = _build(folder, bundle.card, {precision: kept[precision] for precision in precisions}, flavor, options)
     return {"fingerprint": bundle.card.fingerprint, "engines": list(engines)}
 
 
@@ -301,14 +301,14 @@ def _build(
     folder: Path,
     card: ModelCard,
     kept_in_fp32: Mapping[str, Mapping[str, float]],
-    flavour: Flavour | None,
+    flavor: Flavor | None,
     options: EngineOptions,
 ) -> tuple[str, ...]:
     """Build an engine of each precision into a bundle's folder, and say of each what it is."""
     from reid.export.engines.build import build_engine
     from reid.runtime.bundle import ENGINES_FOLDER, graph_file
 
-    if flavour is None:
+    if flavor is None:
         return ()
     sentences = []
     for precision, kept in kept_in_fp32.items():
@@ -318,23 +318,23 @@ def _build(
                 folder / ENGINES_FOLDER,
                 card,
                 precision,
-                flavour,
+                flavor,
                 options,
-                build_command=_build_command(precision, flavour, options),
+                build_command=_build_command(precision, flavor, options),
                 on_progress=on_progress,
                 kept_in_fp32=kept,
             )
         layers = ", ".join(f"{count} in {name}" for name, count in engine.layers.layers.items())
         run_here = "the session checks it when it opens" if engine.layers.source == "engine" else "not run: no GPU here"
-        what = f"{precision} for {engine.device} by {flavour} {engine.version}"
+        what = f"{precision} for {engine.device} by {flavor} {engine.version}"
         sentences.append(f"{what}; layers {layers}, by the {engine.layers.source}; {run_here}")
         note(f"engine: {sentences[-1]}")
     return tuple(sentences)
 
 
-def _build_command(precision: str, flavour: Flavour, options: EngineOptions) -> str:
+def _build_command(precision: str, flavor: Flavor, options: EngineOptions) -> str:
     """Give the command line that builds an engine again, with BUNDLE where the bundle's path goes."""
-    words = ["reid-export", "BUNDLE", "--engine", flavour, *([f"--{precision}"] if precision != "fp32" else [])]
+    words = ["reid-export", "BUNDLE", "--engine", flavor, *([f"--{precision}"] if precision != "fp32" else [])]
     for one in options.profiles:
         words += ["--profile", ":".join(",".join(map(str, sizes)) for sizes in (one.frames, one.tracklets))]
     words += ["--workspace", str(options.workspace_mib), "--optimization-level", str(options.optimization_level)]
@@ -357,7 +357,7 @@ def _write_triton(bundle_folder: Path, repository: Path) -> list[str]:
     sidecars = sorted((bundle_folder / ENGINES_FOLDER).glob("*.json"))
     cards = {path: EngineCard.parse(path.read_bytes(), path) for path in sidecars}
     # Triton has no backend for TensorRT-RTX.
-    engines = [path.with_suffix(".engine") for path, card in cards.items() if card.flavour == "tensorrt"]
+    engines = [path.with_suffix(".engine") for path, card in cards.items() if card.flavor == "tensorrt"]
     written = write_triton_repository(bundle, repository, precisions=bundle.precisions, engines=engines)
     return [str(path) for path in written]
 

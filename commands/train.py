@@ -71,7 +71,7 @@ def train(
     save_every: Annotated[
         float | None, typer.Option(min=0, help="Seconds between states to resume from. [default: 300]")
     ] = None,
-    layout: Annotated[Layout | None, typer.Option(help="Recognised if left out.")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Recognized if left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a multi-level model; a part of the training vehicles is held out to choose the best epoch."""

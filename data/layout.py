@@ -1,4 +1,4 @@
-"""Recognising a data set's layout and opening it."""
+"""Recognizing a data set's layout and opening it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reid.runtime.errors import DataError
 from reid.runtime.file_names import parse_name
 from reid.runtime.imaging import is_image
 
-__all__ = ["READERS", "open_dataset", "read_dataset", "recognise"]
+__all__ = ["READERS", "open_dataset", "read_dataset", "recognize"]
 
 Reader: TypeAlias = Callable[[Path], Dataset]
 
@@ -46,7 +46,7 @@ def read_dataset(root: Path, layout: str | None = None) -> Dataset:
 
     Args:
         root: the data set's folder.
-        layout: one of READERS; None to recognise it.
+        layout: one of READERS; None to recognize it.
 
     Raises:
         DataError: no such folder, or nothing in it that looks like a data set.
@@ -55,7 +55,7 @@ def read_dataset(root: Path, layout: str | None = None) -> Dataset:
         raise DataError(f"{root} is not a folder" if root.exists() else f"{root}: no such folder")
     if layout is not None and layout not in READERS:
         raise DataError(f"no layout {layout!r}; there are {', '.join(READERS)}")
-    return READERS[layout or recognise(root)](root)
+    return READERS[layout or recognize(root)](root)
 
 
 def open_dataset(root: Path, layout: str | None = None, *, needs: Literal["train", "query"]) -> Dataset:
@@ -73,7 +73,7 @@ def open_dataset(root: Path, layout: str | None = None, *, needs: Literal["train
     return dataset
 
 
-def recognise(root: Path) -> str:
+def recognize(root: Path) -> str:
     """Tell which layout a folder has. Raises DataError where it is none that we know."""
     if any((root / name).exists() for name in _LISTS) or any((root / name).is_dir() for name in _IMAGE_FOLDERS):
         return _numbered_or_named(root)

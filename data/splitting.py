@@ -1,4 +1,4 @@
-"""A seeded split of labelled vehicles into training and evaluation, where the data set itself has none."""
+"""A seeded split of labeled vehicles into training and evaluation, where the data set itself has none."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ EVALUATION_SHARE = 0.25
 
 
 def hold_out_for_evaluation(
-    labelled: Split, where: str, problems: list[Problem]
+    labeled: Split, where: str, problems: list[Problem]
 ) -> tuple[Split, Split, Split, dict[str, Any]]:
     """Split a data set that has no queries of its own: (train, query, gallery, facts).
 
     Where that is not possible, all of it is for training, and `problems` says so of `where`.
     """
     try:
-        return hold_out_vehicles(labelled, share=EVALUATION_SHARE, seed=0)
+        return hold_out_vehicles(labeled, share=EVALUATION_SHARE, seed=0)
     except DataError as error:
         problems.append(Problem("empty split", where, str(error)))
-        return labelled, Split(), Split(), {}
+        return labeled, Split(), Split(), {}
 
 
-def hold_out_vehicles(labelled: Split, *, share: float, seed: int) -> tuple[Split, Split, Split, dict[str, Any]]:
+def hold_out_vehicles(labeled: Split, *, share: float, seed: int) -> tuple[Split, Split, Split, dict[str, Any]]:
     """Split by vehicle: (train, query, gallery, facts).
 
     Vehicles seen by two cameras or more are drawn until they are `share` of all vehicles. Of each that was drawn, one
@@ -41,7 +41,7 @@ def hold_out_vehicles(labelled: Split, *, share: float, seed: int) -> tuple[Spli
         DataError: fewer than two vehicles can be held out while two remain.
     """
     cameras: dict[str | None, set[str | None]] = defaultdict(set)
-    for image in labelled.images:
+    for image in labeled.images:
         cameras[image.vehicle].add(image.camera)
     eligible = sorted(str(vehicle) for vehicle, seen_by in cameras.items() if len(seen_by) > 1)
     wanted = min(max(2, round(share * len(cameras))), len(eligible), len(cameras) - 2)
@@ -52,8 +52,8 @@ def hold_out_vehicles(labelled: Split, *, share: float, seed: int) -> tuple[Spli
         )
     random = np.random.default_rng(seed)
     held_out = frozenset(random.permutation(eligible)[:wanted].tolist())
-    train = _choose(labelled, held_out, inside=False)
-    gallery = _choose(labelled, held_out, inside=True)
+    train = _choose(labeled, held_out, inside=False)
+    gallery = _choose(labeled, held_out, inside=True)
     queries = _one_a_camera(gallery.images, random)
     facts = {
         "seed": seed,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.evaluation.protocols import EmbeddedData
-from reid.runtime.embedding import normalise
+from reid.runtime.embedding import normalize
 from reid.runtime.model_card import Level
 from reid.runtime.tracklet import Tracklet
 
@@ -74,7 +74,7 @@ def _of_levels(embeddings: NDArray[np.float32], levels: Sequence[Level]) -> dict
     """Take each level's own embeddings out of those of all, by its name."""
     ends = np.cumsum([level.size for level in levels])
     parts = np.split(embeddings, ends[:-1], axis=1)
-    own = {level.name: normalise(part) for level, part in zip(levels, parts, strict=True)}
+    own = {level.name: normalize(part) for level, part in zip(levels, parts, strict=True)}
     return own if len(levels) == 1 else {**own, ALL_LEVELS: embeddings}
 
 

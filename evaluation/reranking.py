@@ -1,7 +1,7 @@
-"""Re-ranking by k-reciprocal neighbours, without a distance matrix of everything to everything.
+"""Re-ranking by k-reciprocal neighbors, without a distance matrix of everything to everything.
 
 Zhong, Zheng, Cao, Li: *Re-ranking Person Re-identification with k-reciprocal Encoding*, CVPR 2017. Each image
-is described by a sparse vector V: how strongly it is tied to the images that are its mutual neighbours. Two
+is described by a sparse vector V: how strongly it is tied to the images that are its mutual neighbors. Two
 images are alike when their vectors overlap (the Jaccard distance).
 """
 
@@ -31,14 +31,14 @@ def reranked_rows(
     """Yield the re-ranked distances in blocks of consecutive queries, as `distance_rows` yields plain ones.
 
     The original distance in the mix is the squared Euclidean one, divided by the query's largest to anything
-    in the query set or gallery. Memory grows with (Q + G) x neighbours, not with (Q + G) squared.
-    The neighbours are found at the call, the blocks as they are asked for.
+    in the query set or gallery. Memory grows with (Q + G) x neighbors, not with (Q + G) squared.
+    The neighbors are found at the call, the blocks as they are asked for.
 
     Args:
-        query: float32 [Q, D], L2-normalised.
-        gallery: float32 [G, D], L2-normalised.
-        k1: neighbours that may be reciprocal.
-        k2: neighbours that an image's vector is averaged over; 1 leaves it as it is.
+        query: float32 [Q, D], L2-normalized.
+        gallery: float32 [G, D], L2-normalized.
+        k1: neighbors that may be reciprocal.
+        k2: neighbors that an image's vector is averaged over; 1 leaves it as it is.
         lambda_value: share of the original distance, from 0 (Jaccard alone) to 1.
         chunk: queries per block.
 
@@ -60,10 +60,10 @@ def reranked_rows(
 
 def _vectors(embeddings: NDArray[np.float32], k1: int, k2: int, chunk: int) -> tuple[_SparseRows, NDArray[np.float32]]:
     """Return every row's vector V, and its largest original distance, float32 [N]."""
-    neighbours, farthest = _neighbours(embeddings, max(k1 + 1, k2), chunk)
-    vectors = _SparseRows.stack(_encoded(embeddings, farthest, _expansions(neighbours[:, : k1 + 1], k1)))
+    neighbors, farthest = _neighbors(embeddings, max(k1 + 1, k2), chunk)
+    vectors = _SparseRows.stack(_encoded(embeddings, farthest, _expansions(neighbors[:, : k1 + 1], k1)))
     if k2 > 1:
-        vectors = _SparseRows.stack(_averaged(vectors, neighbours[:, :k2]))
+        vectors = _SparseRows.stack(_averaged(vectors, neighbors[:, :k2]))
     return vectors, farthest
 
 
@@ -85,33 +85,33 @@ def _mixed(
         start += len(block)
 
 
-def _neighbours(embeddings: NDArray[np.float32], k: int, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _neighbors(embeddings: NDArray[np.float32], k: int, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return each row's `min(k, N)` nearest rows, int64 [N, k], and its largest distance, float32 [N]."""
-    neighbours, farthest = [], []
+    neighbors, farthest = [], []
     for distances in distance_rows(embeddings, embeddings, chunk=chunk):
-        neighbours.append(nearest(distances, k))
+        neighbors.append(nearest(distances, k))
         farthest.append(distances.max(axis=1))
     # Where all images are the same, the largest distance is rounding noise around 0.
-    return np.concatenate(neighbours), np.maximum(np.concatenate(farthest), np.finfo(np.float32).eps)
+    return np.concatenate(neighbors), np.maximum(np.concatenate(farthest), np.finfo(np.float32).eps)
 
 
-def _reciprocal(neighbours: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell, bool [N, k], which of the neighbours, int64 [N, k], have the row among theirs as well."""
-    itself = np.arange(len(neighbours))[:, None]
-    return np.stack([(neighbours[column] == itself).any(axis=1) for column in neighbours.T], axis=1)
+def _reciprocal(neighbors: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell, bool [N, k], which of the neighbors, int64 [N, k], have the row among theirs as well."""
+    itself = np.arange(len(neighbors))[:, None]
+    return np.stack([(neighbors[column] == itself).any(axis=1) for column in neighbors.T], axis=1)
 
 
-def _expansions(neighbours: NDArray[np.int64], k1: int) -> Iterator[NDArray[np.int64]]:
-    """Yield each row's set R*: its k1-reciprocal neighbours, and theirs where the overlap is large.
+def _expansions(neighbors: NDArray[np.int64], k1: int) -> Iterator[NDArray[np.int64]]:
+    """Yield each row's set R*: its k1-reciprocal neighbors, and theirs where the overlap is large.
 
-    A neighbour's own set, with half of k1, joins when more than two thirds of it are in the row's already.
+    A neighbor's own set, with half of k1, joins when more than two thirds of it are in the row's already.
     """
-    reciprocal = _reciprocal(neighbours)
-    half = neighbours[:, : round(k1 / 2) + 1]
+    reciprocal = _reciprocal(neighbors)
+    half = neighbors[:, : round(k1 / 2) + 1]
     half = np.where(_reciprocal(half), half, -1)
     sizes = np.count_nonzero(half >= 0, axis=1)
-    member = np.zeros(len(neighbours) + 1, np.bool_)  # one more, never set: where -1 points to
-    for row, mutual in zip(neighbours, reciprocal, strict=True):
+    member = np.zeros(len(neighbors) + 1, np.bool_)  # one more, never set: where -1 points to
+    for row, mutual in zip(neighbors, reciprocal, strict=True):
         own = row[mutual]
         member[own] = True
         overlap = np.count_nonzero(member[half[own]], axis=1)
@@ -129,9 +129,9 @@ def _encoded(
         yield members, weights / weights.sum()
 
 
-def _averaged(vectors: _SparseRows, neighbours: NDArray[np.int64]) -> Iterator[_SparseRow]:
-    """Yield the mean of the vectors of each row's neighbours, int64 [N, k2]: local query expansion."""
-    for nearby in neighbours:
+def _averaged(vectors: _SparseRows, neighbors: NDArray[np.int64]) -> Iterator[_SparseRow]:
+    """Yield the mean of the vectors of each row's neighbors, int64 [N, k2]: local query expansion."""
+    for nearby in neighbors:
         columns, values, _ = vectors.take(nearby)
         present, entry = np.unique(columns, return_inverse=True)
         yield present, (np.bincount(entry, values) / len(nearby)).astype(np.float32)

@@ -198,7 +198,7 @@ def _write_int8(
 ) -> _MadeInt8:
     fp32, fp16, int8 = (folder / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
     if isinstance(request, TrainedInt8):
-        made = _MadeInt8(write_trained_int8_graph(fp32, fp16, int8, request.quantisation))
+        made = _MadeInt8(write_trained_int8_graph(fp32, fp16, int8, request.quantization))
     else:
         made = _MadeInt8(*write_int8_graph(fp32, fp16, int8, card, request, judge, watcher))
     (folder / INT8_FILE).write_text(made.record.model_dump_json(indent=2) + "\n")

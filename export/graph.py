@@ -1,4 +1,4 @@
-"""The fused ONNX graph: normalisation, backbone, levels, aggregation and pooling in one."""
+"""The fused ONNX graph: normalization, backbone, levels, aggregation and pooling in one."""
 
 from __future__ import annotations
 

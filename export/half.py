@@ -1,6 +1,6 @@
 """The FP16 graph: precision is in its types and casts, so that every runtime builds the same.
 
-Backbone and heads run in FP16. Normalisation of the input, L2 and pooling over frames stay in FP32, as do layers whose
+Backbone and heads run in FP16. Normalization of the input, L2 and pooling over frames stay in FP32, as do layers whose
 values would leave FP16's range, which is found by measuring. Inputs and outputs are those of the FP32 graph.
 
 The converters of onnxruntime and onnxconverter-common send every tensor between two FP32 nodes through FP16, where just
@@ -66,7 +66,7 @@ def write_half_graph(graph: Path, output: Path, frames: NDArray[np.uint8]) -> di
 
 
 def _backbone_and_heads(graph: GraphProto) -> Iterator[NodeProto]:
-    """Give the nodes between the input's normalisation and L2, by where the weights of backbone and heads come in."""
+    """Give the nodes between the input's normalization and L2, by where the weights of backbone and heads come in."""
     behind: set[str] = set()
     for node in graph.node:
         if any(name.startswith("model.backbone.") or name in behind for name in node.input):

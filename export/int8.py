@@ -18,7 +18,7 @@ from reid import __version__
 from reid.calibration.journal import Journal
 from reid.calibration.layers import Layers, find_layers
 from reid.calibration.probe import Probe, choose_probe
-from reid.calibration.quantise import quantise
+from reid.calibration.quantize import quantize
 from reid.calibration.ranges import METHODS, Method
 from reid.calibration.scales import ScaleFile, measure_scales
 from reid.calibration.search import Evaluation, order_of_return, search
@@ -174,7 +174,7 @@ def choose_material(card: ModelCard, request: Int8Request) -> Material:
 def measure_ranges(
     fp32: Path, card: ModelCard, layers: Layers, material: Material, watcher: Watcher = SILENT
 ) -> ScaleFile:
-    """Measure the range of every tensor that may have to be quantised; see measure_scales."""
+    """Measure the range of every tensor that may have to be quantized; see measure_scales."""
     frames = material.frames(material.request.frames)
     if frames.facts.count < frames.facts.requested:
         watcher.on_note(f"note: calibrating on all {frames.facts.count} frames that there are")
@@ -309,7 +309,7 @@ def _search(
 
 def _mix(half: ModelProto, layers: Layers, kept: Collection[str], thresholds: Mapping[str, float]) -> ModelProto:
     int8 = [layer.name for layer in layers.layers if layer.name not in kept]
-    return quantise(half, layers, int8, thresholds)
+    return quantize(half, layers, int8, thresholds)
 
 
 def _evaluation(kept: frozenset[str], verified: PrecisionVerification) -> Evaluation:

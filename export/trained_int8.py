@@ -10,10 +10,10 @@ import onnx
 from pydantic import BaseModel, ConfigDict
 
 from reid.calibration.layers import Layers, find_layers
-from reid.calibration.quantise import quantise
+from reid.calibration.quantize import quantize
 from reid.export.int8 import predicted_speedup
 from reid.runtime.errors import ModelError
-from reid.train.model.quantisation import Quantisation
+from reid.train.model.quantization import Quantization
 
 __all__ = ["TrainedInt8", "TrainedInt8Record", "write_trained_int8_graph"]
 
@@ -25,10 +25,10 @@ class TrainedInt8:
     """Asks for the INT8 graph that a model was trained for: nothing is calibrated, and nothing searched.
 
     Attributes:
-        quantisation: of the checkpoint.
+        quantization: of the checkpoint.
     """
 
-    quantisation: Quantisation
+    quantization: Quantization
 
 
 class TrainedInt8Record(BaseModel):
@@ -51,28 +51,28 @@ class TrainedInt8Record(BaseModel):
     predicted_speedup: float
 
 
-def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantisation: Quantisation) -> TrainedInt8Record:
+def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantization: Quantization) -> TrainedInt8Record:
     """Put the Q/DQ pairs that a model was trained with into its FP16 graph.
 
     Args:
         fp32: the FP32 graph.
         fp16: the FP16 graph made from it, which gives all that is not in INT8.
         output: where the INT8 graph goes.
-        quantisation: by the names in the graph.
+        quantization: by the names in the graph.
 
     Raises:
         ModelError: the model was trained with another graph.
     """
     layers = find_layers(onnx.load(fp32))
-    _check(layers, quantisation)
-    int8 = [layer.name for layer in layers.layers if layer.node in quantisation.reads]
-    thresholds = {tensor: _STEPS * step for tensor, step in quantisation.steps.items()}
+    _check(layers, quantization)
+    int8 = [layer.name for layer in layers.layers if layer.node in quantization.reads]
+    thresholds = {tensor: _STEPS * step for tensor, step in quantization.steps.items()}
     scales = {
-        layer.name: quantisation.weights[layer.node].numpy()
+        layer.name: quantization.weights[layer.node].numpy()
         for layer in layers.layers
-        if layer.node in quantisation.weights
+        if layer.node in quantization.weights
     }
-    onnx.save(quantise(onnx.load(fp16), layers, int8, thresholds, scales=scales), output)
+    onnx.save(quantize(onnx.load(fp16), layers, int8, thresholds, scales=scales), output)
     share = layers.share(int8)
     return TrainedInt8Record(
         kept_in_fp16=tuple(layer.name for layer in layers.layers if layer.name not in int8),
@@ -81,10 +81,10 @@ def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantisation:
     )
 
 
-def _check(layers: Layers, quantisation: Quantisation) -> None:
+def _check(layers: Layers, quantization: Quantization) -> None:
     """Compare by names, which the exporter gives: another version of it may give others."""
     reads = {layer.node: layer.reads for layer in layers.layers}
-    for node, tensor in quantisation.reads.items():
+    for node, tensor in quantization.reads.items():
         if reads.get(node) != tensor:
             raise ModelError(
                 f"the model was trained with {tensor} in INT8 for {node}, which its graph does not have; "

@@ -135,13 +135,13 @@ def _engine_model(bundle: Bundle, path: Path) -> _Model:
     if not sidecar.is_file():
         raise ModelError(f"{path} has no {sidecar.name} beside it; give an engine that `reid-export` wrote")
     card = EngineCard.parse(sidecar.read_bytes(), sidecar)
-    if card.flavour != "tensorrt":
-        raise ModelError(f"{path}: Triton runs no engine of {card.flavour}; build one with --engine tensorrt")
+    if card.flavor != "tensorrt":
+        raise ModelError(f"{path}: Triton runs no engine of {card.flavor}; build one with --engine tensorrt")
     bundle.graph(card.precision)  # refuses a precision that the bundle does not have
     check_engine(
         path,
         card,
-        flavour=card.flavour,  # where it is to run is not known here
+        flavor=card.flavor,  # where it is to run is not known here
         version=card.version,
         compute_capability=card.compute_capabilities[0],
         graph_sha256=bundle.card.files[graph_file(card.precision)],

@@ -83,5 +83,5 @@ def terms(facts: Mapping[str, str]) -> str:
 
 
 def mark(name: str, label: str | None = None) -> str:
-    """Return the mark "right" or "wrong"; its colour is that of an element around it with the same class."""
+    """Return the mark "right" or "wrong"; its color is that of an element around it with the same class."""
     return f'<svg class="mark" role="img" aria-label="{escape(label or name)}"><use href="#{name}"/></svg>'

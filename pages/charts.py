@@ -12,7 +12,7 @@ __all__ = ["Area", "chart", "hover", "legend", "ticks"]
 _WIDTH, _HEIGHT = 420, 226
 _LEFT, _RIGHT, _TOP, _FLOOR = 56, 408, 32, 186
 _CHARACTER = 6.3  # widest that one is on average, in the unit of the drawing
-_SERIES = 4  # colours of the style sheet
+_SERIES = 4  # colors of the style sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def legend(names: Sequence[str]) -> str:
 
 
 def series(number: int) -> str:
-    """Return the class of a series, which gives it a colour and a kind of line."""
+    """Return the class of a series, which gives it a color and a kind of line."""
     return f"series-{number % _SERIES} line-{number % (_SERIES + 1)}"
 
 

@@ -41,7 +41,7 @@ def match_card(rank: int, match: Match, judged: Verdict, pictures: Pictures) -> 
 
 
 def verdict_mark(judged: Verdict) -> str:
-    """Return the mark of a verdict; its colour is that of an element around it with the verdict's class."""
+    """Return the mark of a verdict; its color is that of an element around it with the verdict's class."""
     if judged is Verdict.UNKNOWN:
         return ""
     if judged is Verdict.SAME_CAMERA:

@@ -13,7 +13,7 @@ from reid.runtime.batching import Arrival, Unreadable, batches
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["DEFAULT_BATCH_SIZE", "Embedded", "embed", "normalise", "watched"]
+__all__ = ["DEFAULT_BATCH_SIZE", "Embedded", "embed", "normalize", "watched"]
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -24,7 +24,7 @@ class Embedded:
 
     Attributes:
         tracklet: as it came in.
-        embedding: float32 [D], L2-normalised; None where no frame could be read.
+        embedding: float32 [D], L2-normalized; None where no frame could be read.
         frames: index of a frame -> its embedding, float32 [D]; empty unless asked for.
         unreadable: the frames that were left out.
     """
@@ -74,7 +74,7 @@ def embed(
             unfinished.setdefault(failure.arrival, _Open()).unreadable.append(failure)
         for arrival in batch.complete:
             state = unfinished.pop(arrival)
-            embedding = None if state.pooled is None else normalise(state.pooled)
+            embedding = None if state.pooled is None else normalize(state.pooled)
             yield Embedded(arrival.tracklet, embedding, state.frames, tuple(state.unreadable))
 
 
@@ -87,7 +87,7 @@ def watched(entries: Iterable[Embedded], total: int, on_frames: Callable[[int, i
         yield entry
 
 
-def normalise(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-    """L2-normalise along the last axis; a zero vector stays zero."""
+def normalize(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    """L2-normalize along the last axis; a zero vector stays zero."""
     norm = np.linalg.norm(embedding, axis=-1, keepdims=True)
     return np.asarray(embedding / np.maximum(norm, 1e-12), np.float32)

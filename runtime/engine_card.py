@@ -1,4 +1,4 @@
-"""What an engine is and where it runs: the sidecar beside it, and the check before it is deserialised.
+"""What an engine is and where it runs: the sidecar beside it, and the check before it is deserialized.
 
 What runs where, as NVIDIA documents it:
 
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.storage import sha256_of
-from reid.runtime.tensorrt_api import TITLES, Flavour, release
+from reid.runtime.tensorrt_api import TITLES, Flavor, release
 
 __all__ = ["ENGINE_FORMAT_VERSION", "EngineCard", "LayerSummary", "Profile", "check_engine"]
 
@@ -30,7 +30,7 @@ ENGINE_FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Sizes that an engine is optimised for.
+    """Sizes that an engine is optimized for.
 
     Attributes:
         frames: N as (least, best, most).
@@ -81,7 +81,7 @@ class EngineCard(BaseModel):
 
     Attributes:
         format_version: of this card.
-        flavour: whose engine it is.
+        flavor: whose engine it is.
         version: of the TensorRT that built it.
         cuda: newest CUDA of the driver that built it; None where it was built without a GPU.
         device: name of the GPU that built it, or the targets where it was built without one.
@@ -102,7 +102,7 @@ class EngineCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: int
-    flavour: Flavour
+    flavor: Flavor = Field(validation_alias=AliasChoices("flavor", "flavour"))  # the latter in 0.1
     version: str
     cuda: str | None
     device: str
@@ -164,30 +164,30 @@ def check_engine(
     path: Path,
     card: EngineCard,
     *,
-    flavour: Flavour,
+    flavor: Flavor,
     version: str,
     compute_capability: str,
     graph_sha256: str,
     fingerprint: str,
 ) -> None:
-    """Compare an engine with where it is to run, and with its own file, before anything of it is deserialised.
+    """Compare an engine with where it is to run, and with its own file, before anything of it is deserialized.
 
     Args:
         path: of the engine.
         card: its sidecar.
-        flavour: of the runtime at hand.
+        flavor: of the runtime at hand.
         version: of the runtime at hand.
         compute_capability: of the GPU at hand: "8.9".
         graph_sha256: of the bundle's graph in the engine's precision.
         fingerprint: of the bundle's model.
 
     Raises:
-        SessionError: sound, but not for here: another flavour, version or device.
+        SessionError: sound, but not for here: another flavor, version or device.
         ModelError: of another graph or model, or the file is not the one that was built.
     """
-    here = f"this is {TITLES[flavour]} {version}"
-    built = f"{path} was built by {TITLES[card.flavour]} {card.version}"
-    if card.flavour != flavour or not _runs_version(card, version):
+    here = f"this is {TITLES[flavor]} {version}"
+    built = f"{path} was built by {TITLES[card.flavor]} {card.version}"
+    if card.flavor != flavor or not _runs_version(card, version):
         raise SessionError(f"{built}, and {here}; rebuild it: {card.rebuild(path)}")
     if not _runs_on(card, compute_capability):
         targets = ", ".join(card.compute_capabilities) + (" and later" if card.hardware_compatible else "")
@@ -219,7 +219,7 @@ def _check_file(path: Path, card: EngineCard) -> None:
 
 def _runs_version(card: EngineCard, version: str) -> bool:
     built, here = release(card.version), release(version)
-    if card.flavour == "tensorrt" and card.version_compatible:
+    if card.flavor == "tensorrt" and card.version_compatible:
         # TensorRT 11 also takes engines of 10, with known issues listed in its release notes: rebuilding is safer.
         return built[:1] == here[:1] and built <= here
     return built == here
@@ -227,5 +227,5 @@ def _runs_version(card: EngineCard, version: str) -> bool:
 
 def _runs_on(card: EngineCard, compute_capability: str) -> bool:
     ampere = (8, 0)
-    later = card.flavour == "tensorrt" and card.hardware_compatible and release(compute_capability) >= ampere
+    later = card.flavor == "tensorrt" and card.hardware_compatible and release(compute_capability) >= ampere
     return later or compute_capability in card.compute_capabilities

@@ -43,7 +43,7 @@ def decode(content: bytes, name: object) -> NDArray[np.uint8]:
     """Decode an image file's bytes to uint8 RGB [H, W, 3], upright.
 
     Raises:
-        DataError: empty, not an image, or cut short. Decoders fill what is missing of a cut file with grey and
+        DataError: empty, not an image, or cut short. Decoders fill what is missing of a cut file with gray and
             only print a warning, so the end of the file is looked for here.
     """
     if not content:
@@ -80,7 +80,7 @@ def _has_jpeg_end(content: bytes) -> bool:
 
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize uint8 [H, W, 3] to [height, width, 3]: bilinear, half-pixel centres, no antialiasing."""
+    """Resize uint8 [H, W, 3] to [height, width, 3]: bilinear, half-pixel centers, no antialiasing."""
     return _as_uint8(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
 
 

@@ -15,13 +15,13 @@ FORMAT_VERSION = 1
 
 
 class Preprocessing(BaseModel):
-    """How a crop becomes the model's input: decoded, resized; normalisation happens inside the graph.
+    """How a crop becomes the model's input: decoded, resized; normalization happens inside the graph.
 
     Attributes:
         height: rows of the resized crop, in pixels.
         width: columns of the resized crop, in pixels.
         color: order of the channels.
-        resize: bilinear, half-pixel centres, no antialiasing, the aspect ratio is not kept.
+        resize: bilinear, half-pixel centers, no antialiasing, the aspect ratio is not kept.
         mean: per channel, of values scaled to [0, 1].
         std: per channel, of values scaled to [0, 1].
     """

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from reid import __version__
 from reid.runtime.bundle import Bundle
-from reid.runtime.embedding import Embedded, embed, normalise
+from reid.runtime.embedding import Embedded, embed, normalize
 from reid.runtime.errors import ModelError, ReidError
 from reid.runtime.sessions.session import Session
 from reid.runtime.storage import atomic_write
@@ -48,7 +48,7 @@ def check_session(
     session: Session,
     bundle: Bundle,
     *,
-    artefact_sha256: str,
+    artifact_sha256: str,
     precision: str,
     backend: str,
     batch_size: int = _BATCH_SIZE,
@@ -60,7 +60,7 @@ def check_session(
     Args:
         session: stays the caller's to close, also where the check fails.
         bundle: the session's, with its hashes checked.
-        artefact_sha256: of the graph or engine that the session runs.
+        artifact_sha256: of the graph or engine that the session runs.
         precision: that the bundle gives it.
         backend: name and version of what runs it, and of the device where `session.device` does not name that; a
             check that was passed with one of them does not count for another.
@@ -72,7 +72,7 @@ def check_session(
     Raises:
         ModelError: an embedding is too far from PyTorch's, or the session cannot embed the crops at all.
     """
-    facts = _facts(session, bundle, artefact_sha256, precision, backend)
+    facts = _facts(session, bundle, artifact_sha256, precision, backend)
     folder = memory or _default_memory()
     entry = folder / f"{hashlib.sha256(facts).hexdigest()}.json" if folder else None
     if entry and _holds(entry, facts):
@@ -93,10 +93,10 @@ def _least(precision: str) -> float:
     return SIMILARITY.get(precision, max(SIMILARITY.values()))
 
 
-def _facts(session: Session, bundle: Bundle, artefact_sha256: str, precision: str, backend: str) -> bytes:
+def _facts(session: Session, bundle: Bundle, artifact_sha256: str, precision: str, backend: str) -> bytes:
     """Everything that the check's result depends on."""
     facts = {
-        "artefact": artefact_sha256,
+        "artifact": artifact_sha256,
         "reference": {name: digest for name, digest in bundle.card.files.items() if name.startswith("reference/")},
         "preprocessing": session.card.preprocessing.model_dump(mode="json"),
         "similarity": _least(precision),
@@ -120,7 +120,7 @@ def _similarities(session: Session, bundle: Bundle, batch_size: int) -> dict[str
         for frame, index in enumerate(group):
             similarities[names[index]] = _similarity(entry.frames[frame], reference[index])
         if entry.embedding is not None:
-            similarities[entry.tracklet.id] = _similarity(entry.embedding, normalise(reference[group].sum(axis=0)))
+            similarities[entry.tracklet.id] = _similarity(entry.embedding, normalize(reference[group].sum(axis=0)))
     return similarities
 
 

@@ -22,7 +22,7 @@ _SUFFIX = ".partial"
 
 @contextlib.contextmanager
 def atomic_directory(target: Path, *, replaces: str) -> Iterator[Path]:
-    """Yield a temporary neighbour of `target` that takes its place when the block ends without an error.
+    """Yield a temporary neighbor of `target` that takes its place when the block ends without an error.
 
     Args:
         target: the folder to write; it may exist if it is empty or of the same kind.

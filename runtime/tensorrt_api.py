@@ -13,33 +13,33 @@ from reid.runtime.errors import SessionError
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
 
-__all__ = ["TITLES", "Flavour", "import_tensorrt", "logger_for", "release"]
+__all__ = ["TITLES", "Flavor", "import_tensorrt", "logger_for", "release"]
 
-Flavour: TypeAlias = Literal["tensorrt", "tensorrt-rtx"]
+Flavor: TypeAlias = Literal["tensorrt", "tensorrt-rtx"]
 
-TITLES: dict[Flavour, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
-_MODULES: dict[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-_EXTRAS: dict[Flavour, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
-_OLDEST: dict[Flavour, tuple[int, ...]] = {"tensorrt": (10,), "tensorrt-rtx": (1, 2)}
+TITLES: dict[Flavor, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+_MODULES: dict[Flavor, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+_EXTRAS: dict[Flavor, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
+_OLDEST: dict[Flavor, tuple[int, ...]] = {"tensorrt": (10,), "tensorrt-rtx": (1, 2)}
 
 
-def import_tensorrt(flavour: Flavour) -> ModuleType:
-    """Import a flavour's package; both have the same API.
+def import_tensorrt(flavor: Flavor) -> ModuleType:
+    """Import a flavor's package; both have the same API.
 
     Raises:
         SessionError: it is not installed, does not load, or is older than what this code is written for.
     """
-    install = f"pip install 'reid[{_EXTRAS[flavour]}]'"
+    install = f"pip install 'reid[{_EXTRAS[flavor]}]'"
     try:
-        api = importlib.import_module(_MODULES[flavour])
+        api = importlib.import_module(_MODULES[flavor])
     except ModuleNotFoundError:
-        raise SessionError(f"{flavour} is not installed: {install}") from None
+        raise SessionError(f"{flavor} is not installed: {install}") from None
     except (ImportError, OSError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SessionError(f"{flavour} does not load ({first}); install it again: {install}") from None
-    if release(api.__version__) < _OLDEST[flavour]:
-        oldest = ".".join(map(str, _OLDEST[flavour]))
-        raise SessionError(f"{flavour} {api.__version__} is older than {oldest}; update it: {install}")
+        raise SessionError(f"{flavor} does not load ({first}); install it again: {install}") from None
+    if release(api.__version__) < _OLDEST[flavor]:
+        oldest = ".".join(map(str, _OLDEST[flavor]))
+        raise SessionError(f"{flavor} {api.__version__} is older than {oldest}; update it: {install}")
     return api
 
 

@@ -54,7 +54,7 @@ def check_switches(recipe: Recipe) -> None:
     Raises:
         ReidError: naming the first that is outside its range.
     """
-    shares = ("held_out", "label_smoothing", "auto_augment", "colour_jitter", "erasing", "average_decay")
+    shares = ("held_out", "label_smoothing", "auto_augment", "color_jitter", "erasing", "average_decay")
     rates = ("learning_rate", "weight_decay", "head_rate", "classifier_rate", "metric_weight", "identity_weight")
     others = ("seed", "warmup_epochs", "clip_norm", "micro_batch", "memory_size", "frozen_epochs")
     sizes = ("epochs", "vehicles_per_batch", "images_per_vehicle", "embedding_size", "image_size")
@@ -85,9 +85,9 @@ def build_model(recipe: Recipe, *, weights: str) -> tuple[MultiLevelReID, ModelC
         ReidError: a switch has a value that there is not, or pretrained weights cannot be had.
     """
     if recipe.qat:
-        from reid.train.qat.start import build_fake_quantised  # needs onnx, which a machine that only trains may lack
+        from reid.train.qat.start import build_fake_quantized  # needs onnx, which a machine that only trains may lack
 
-        return *build_fake_quantised(Path(recipe.qat)), None
+        return *build_fake_quantized(Path(recipe.qat)), None
     _choose(POOLINGS, "pooling", recipe.pooling)
     _choose({1: 1, 2: 2}, "last_stride", recipe.last_stride)
     parts = Architecture(recipe.pooling, recipe.bnneck, recipe.last_stride, recipe.ibn)
@@ -190,7 +190,7 @@ def build_augmentation(recipe: Recipe) -> Augmentation:
     return Augmentation(
         recipe.image_size,
         auto_augment=recipe.auto_augment,
-        colour_jitter=recipe.colour_jitter,
+        color_jitter=recipe.color_jitter,
         erasing=recipe.erasing,
     )
 

@@ -20,7 +20,7 @@ from reid.train.model.backbone import freeze
 from reid.train.model.multi_level import IdentityClassifiers, MultiLevelReID
 from reid.train.parallel.global_batch import GlobalBatch
 from reid.train.parallel.processes import Processes
-from reid.train.parallel.synced_batch_norm import synchronise_batch_norm
+from reid.train.parallel.synced_batch_norm import synchronize_batch_norm
 from reid.train.precision import Precision
 from reid.train.recipe import Recipe
 from reid.train.step_values import StepValues
@@ -172,7 +172,7 @@ def build_learner(
     if origin:
         note(str(origin))
     if processes.count > 1:
-        synchronise_batch_norm(model.backbone, device)
+        synchronize_batch_norm(model.backbone, device)
     # channels_last is the faster layout on GPUs and on CPUs alike.
     model = model.to(device).to(memory_format=torch.channels_last)
     classifiers = build_classifiers(recipe, card.levels, identities).to(device)

@@ -35,17 +35,17 @@ class Recipe:
         micro_batch: frames that a process computes at a time, to save memory; 0 for all. Losses see the whole batch.
         compile: use torch.compile.
         pooling: a name of reid.train.model.pooling.POOLINGS.
-        bnneck: batch normalisation between what metric losses see and what is classified and compared.
+        bnneck: batch normalization between what metric losses see and what is classified and compared.
         last_stride: of a ResNet's last stage, 1 or 2.
-        ibn: instance normalisation of half the channels in a ResNet's first three stages.
+        ibn: instance normalization of half the channels in a ResNet's first three stages.
         soft_margin: of the triplet loss, in place of its margin.
         memory_size: embeddings of past batches that RLL compares with, per level; 0 for none.
         level_weights: of each level's losses; empty for 1 each.
         identity_loss: a name of reid.train.losses.IDENTITY_LOSSES.
         label_smoothing: of the identity loss's target, 0 to 1.
         auto_augment: probability of a distortion of AutoAugment's ImageNet policy.
-        colour_jitter: probability of other colours.
-        erasing: probability of a grey rectangle.
+        color_jitter: probability of other colors.
+        erasing: probability of a gray rectangle.
         sampling: of a vehicle's images; "cameras" brings as many cameras into a batch as can be.
         optimizer: SGD has Nesterov momentum 0.9.
         head_rate: factor of the learning rate outside the backbone.
@@ -85,7 +85,7 @@ class Recipe:
     identity_loss: str = "softmax"
     label_smoothing: float = 0.0
     auto_augment: float = 0.0
-    colour_jitter: float = 0.5
+    color_jitter: float = 0.5
     erasing: float = 0.5
     sampling: Literal["random", "cameras"] = "random"
     optimizer: Literal["adamw", "sgd"] = "adamw"

@@ -22,7 +22,7 @@ class TrainingData:
     """What a run learns from, and what it is evaluated on.
 
     Attributes:
-        images: of the vehicles that are learnt.
+        images: of the vehicles that are learned.
         sampler: of their batches.
         query: of the held-out vehicles.
         gallery: of the held-out vehicles.

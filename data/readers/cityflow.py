@@ -22,19 +22,19 @@ def read(root: Path) -> Dataset:
     """Read a CityFlow-ReID folder as far as it can be read; whatever is wrong with it is listed in `problems`."""
     problems: list[Problem] = []
     labels = read_labels(root / "train_label.xml", problems)
-    images = _read_labelled(root, labels, problems)
+    images = _read_labeled(root, labels, problems)
     tracks = read_tracks(root / "train_track.txt", problems)
     if tracks is None:
         tracklets = group_into_tracklets(images)
     else:
         tracklets = tracklets_from_list(tracks, images, root / "image_train", "train_track.txt", problems)
-    labelled = Split(images, tracklets)
-    train, query, gallery, facts = hold_out_for_evaluation(labelled, "image_train", problems)
+    labeled = Split(images, tracklets)
+    train, query, gallery, facts = hold_out_for_evaluation(labeled, "image_train", problems)
     challenge = _read_challenge(root, problems)
     return Dataset("cityflow", root, train, query, gallery, tuple(problems), challenge, facts)
 
 
-def _read_labelled(root: Path, labels: Mapping[str, Label] | None, problems: list[Problem]) -> tuple[Tracklet, ...]:
+def _read_labeled(root: Path, labels: Mapping[str, Label] | None, problems: list[Problem]) -> tuple[Tracklet, ...]:
     on_disk = _read_part(root, "train", labels or {}, problems)
     if labels is None:
         return ()

@@ -1,4 +1,4 @@
-"""Data sets without lists: tracklet folders (`vehicle/camera_track/*.jpg`) and flat folders of labelled names.
+"""Data sets without lists: tracklet folders (`vehicle/camera_track/*.jpg`) and flat folders of labeled names.
 
 Either may be split by folder: `train`, `query` and `gallery`, or as Market-1501 and VeRi name these.
 """
@@ -49,8 +49,8 @@ def _read(
             if not split.images:
                 problems.append(Problem("empty split", part, "the folder is missing or holds no usable images"))
         return Dataset(layout, root, train, as_queries(query, gallery), gallery, tuple(problems))
-    labelled = splits["train"] if "train" in splits else read_split(root, root, problems)
-    train, query, gallery, facts = hold_out_for_evaluation(labelled, ".", problems)
+    labeled = splits["train"] if "train" in splits else read_split(root, root, problems)
+    train, query, gallery, facts = hold_out_for_evaluation(labeled, ".", problems)
     return Dataset(layout, root, train, query, gallery, tuple(problems), None, facts)
 
 

@@ -45,7 +45,7 @@ def read_labels(path: Path, problems: list[Problem]) -> dict[str, Label] | None:
             problems.append(Problem("damaged list", path.name, f"an entry without imageName: {attributes}"))
             return
         if name in labels:
-            problems.append(Problem("duplicate", path.name, f"{name} is labelled twice"))
+            problems.append(Problem("duplicate", path.name, f"{name} is labeled twice"))
         vehicle, camera = (attributes.get(key, "").strip() or None for key in ("vehicleID", "cameraID"))
         labels[name] = Label(vehicle, camera)
 

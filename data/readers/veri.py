@@ -89,5 +89,5 @@ def _identify(path: Path, label: Label | None, problems: list[Problem]) -> Track
         problems.append(Problem("unknown identity", where, "neither its label nor its name gives vehicle and camera"))
         return None
     if name and (name.vehicle, name.camera) != (vehicle, camera):
-        problems.append(Problem("label and name disagree", where, f"labelled {vehicle} at {camera}; the label is used"))
+        problems.append(Problem("label and name disagree", where, f"labeled {vehicle} at {camera}; the label is used"))
     return Tracklet(path.stem, (path,), camera, vehicle)

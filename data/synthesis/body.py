@@ -1,4 +1,4 @@
-"""The body types: side view and plan of each as a few rings, in metres."""
+"""The body types: side view and plan of each as a few rings, in meters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDES = ("front", "front_left", "left", "rear_left", "rear", "rear_right", "righ
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """A rectangle with cut corners around the vehicle, level or sloping; lengths in metres.
+    """A rectangle with cut corners around the vehicle, level or sloping; lengths in meters.
 
     Attributes:
         rear: x of its hind edge.
@@ -86,7 +86,7 @@ class Body:
         panes: side windows, as ranges of u from the nose.
         glass: range of v that the windows cover.
         axles: x of each axle.
-        wheel_radius: metres.
+        wheel_radius: meters.
         cargo: the box of a truck, else None.
         bed: whether the deck behind the cabin is an open bed.
     """

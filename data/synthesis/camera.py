@@ -24,12 +24,12 @@ class Look:
     """What a camera makes of light.
 
     Attributes:
-        sun: unit vector towards the sun, float64 [3].
+        sun: unit vector toward the sun, float64 [3].
         sunlight: strength of direct light; ambient light has the rest.
         sky: RGB that glass and paint mirror, 0 to 255, float64 [3].
-        gains: factor of each of R, G, B: exposure and colour temperature, float64 [3].
+        gains: factor of each of R, G, B: exposure and color temperature, float64 [3].
         gamma: exponent of the tone curve.
-        saturation: 0 is grey, 1 leaves colours as they are.
+        saturation: 0 is gray, 1 leaves colors as they are.
         blur: standard deviation of the lens blur, pixels.
         noise: standard deviation of the sensor noise, 0 to 255.
         quality: of the JPEG, 0 to 100.
@@ -48,7 +48,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """A pinhole camera over a road: the lane runs along x through the origin, z is up, metres.
+    """A pinhole camera over a road: the lane runs along x through the origin, z is up, meters.
 
     Attributes:
         eye: position, float64 [3].
@@ -73,14 +73,14 @@ class Camera:
     def project(self, points: Points) -> NDArray[np.float64]:
         """Project world points [n, 3] to pixels, float64 [n, 2].
 
-        Points less than `NEAREST` metres deep, or behind, land far outside the frame, on their own side of it.
+        Points less than `NEAREST` meters deep, or behind, land far outside the frame, on their own side of it.
         """
         x, y, depth = self.rotation @ (points - self.eye).T
         depth = np.maximum(depth, NEAREST)
         return np.stack([FRAME_WIDTH / 2 + self.focal * x / depth, FRAME_HEIGHT / 2 + self.focal * y / depth], axis=1)
 
     def rays(self) -> NDArray[np.float32]:
-        """Return the direction in the world of each pixel's ray, not normalised, float32 [H, W, 3]."""
+        """Return the direction in the world of each pixel's ray, not normalized, float32 [H, W, 3]."""
         x = (np.arange(FRAME_WIDTH, dtype=np.float32) - FRAME_WIDTH / 2) / self.focal
         y = (np.arange(FRAME_HEIGHT, dtype=np.float32) - FRAME_HEIGHT / 2) / self.focal
         local = np.stack([*np.meshgrid(x, y), np.ones((FRAME_HEIGHT, FRAME_WIDTH), np.float32)], axis=-1)
@@ -110,6 +110,6 @@ def draw_camera(seed: int, number: int) -> Camera:
     azimuth = np.radians(AZIMUTHS[(number - 1) % len(AZIMUTHS)] + rng.uniform(-10, 10))
     distance, height = rng.uniform(11, 19), rng.uniform(4.5, 8.0)
     eye = np.array([distance * np.cos(azimuth), distance * np.sin(azimuth), height])
-    pixels_per_metre = rng.uniform(46, 60)
-    focal = pixels_per_metre * float(np.linalg.norm(eye))
+    pixels_per_meter = rng.uniform(46, 60)
+    focal = pixels_per_meter * float(np.linalg.norm(eye))
     return Camera.aimed(eye, np.array([0.0, 0.0, 0.8]), focal, _draw_look(rng))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid.data.synthesis.mesh import Colour
+from reid.data.synthesis.mesh import Color
 
 __all__ = ["FIXTURES", "SHAPES", "TAIL_LIGHTS", "Emblem", "Marks", "Patch", "Sticker", "Stripe", "draw_marks"]
 
@@ -14,13 +14,13 @@ SHAPES = ("disc", "diamond", "triangle", "cross", "bars", "chevron", "halves")
 FIXTURES = ("bare", "sunroof", "rack", "ladder", "sign", "beacon", "case", "hatch")
 TAIL_LIGHTS = ("blocks", "columns", "bar", "rounds")
 
-SIGN_COLOURS: tuple[Colour, ...] = (
+SIGN_COLORS: tuple[Color, ...] = (
     (235, 235, 230), (30, 30, 35), (200, 40, 35), (35, 75, 170), (240, 200, 40), (40, 130, 70), (235, 120, 30),
 )  # fmt: skip
-BUMPER_COLOURS: tuple[Colour, ...] = ((35, 36, 38), (120, 122, 125), (200, 202, 204))
-RIM_COLOURS: tuple[Colour, ...] = ((190, 192, 195), (120, 122, 126), (60, 62, 65), (205, 180, 110))
-PLATE_COLOURS: tuple[Colour, ...] = ((235, 235, 235), (240, 205, 60), (40, 80, 180), (60, 140, 80))
-STAIN_COLOURS: tuple[Colour, ...] = ((110, 88, 66), (120, 62, 36), (70, 70, 72), (150, 140, 125))
+BUMPER_COLORS: tuple[Color, ...] = ((35, 36, 38), (120, 122, 125), (200, 202, 204))
+RIM_COLORS: tuple[Color, ...] = ((190, 192, 195), (120, 122, 126), (60, 62, 65), (205, 180, 110))
+PLATE_COLORS: tuple[Color, ...] = ((235, 235, 235), (240, 205, 60), (40, 80, 180), (60, 140, 80))
+STAIN_COLORS: tuple[Color, ...] = ((110, 88, 66), (120, 62, 36), (70, 70, 72), (150, 140, 125))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +28,17 @@ class Emblem:
     """A unit's sign on doors, bonnet, roof and tail: a figure on a ground."""
 
     shape: str
-    ground: Colour
-    figure: Colour
+    ground: Color
+    figure: Color
     size: float
-    """Metres."""
+    """Meters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stripe:
     """One or two stripes along the flanks, or over bonnet, roof and deck."""
 
-    colour: Colour
+    color: Color
     lengthwise: bool
     """Over the top rather than along the flanks."""
     position: float
@@ -50,21 +50,21 @@ class Stripe:
 
 @dataclass(frozen=True, slots=True)
 class Sticker:
-    """A rectangle on a window: which window, where on it (u, v) and of which colour."""
+    """A rectangle on a window: which window, where on it (u, v) and of which color."""
 
     window: str
     place: tuple[float, float]
-    colour: Colour
+    color: Color
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Dirt, rust or a dent: a blot of `radius` metres at (u, v) on a panel."""
+    """Dirt, rust or a dent: a blot of `radius` meters at (u, v) on a panel."""
 
     panel: str
     place: tuple[float, float]
     radius: float
-    colour: Colour
+    color: Color
     outline: tuple[float, ...]
     """Radius of the blot in equal turns, as parts of `radius`."""
 
@@ -76,37 +76,37 @@ class Marks:
     emblem: Emblem | None
     stripe: Stripe | None
     fixture: str
-    fixture_colour: Colour
+    fixture_color: Color
     fixture_place: float
     """Along the roof, 0 (front) to 1."""
-    bumper: Colour | None
+    bumper: Color | None
     """None: in the vehicle's paint."""
-    rim: Colour
+    rim: Color
     spokes: int
     tail_light: str
-    plate: Colour
+    plate: Color
     plate_shift: float
-    """Metres to the left."""
+    """Meters to the left."""
     stickers: tuple[Sticker, ...]
     patches: tuple[Patch, ...]
-    freight: tuple[Colour, ...]
-    """Colours of the boxes in an open bed."""
+    freight: tuple[Color, ...]
+    """Colors of the boxes in an open bed."""
 
 
-def _pick(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
-    return colours[rng.integers(len(colours))]
+def _pick(rng: np.random.Generator, colors: tuple[Color, ...]) -> Color:
+    return colors[rng.integers(len(colors))]
 
 
 def _draw_emblem(rng: np.random.Generator) -> Emblem:
-    ground, figure = rng.choice(len(SIGN_COLOURS), size=2, replace=False)
+    ground, figure = rng.choice(len(SIGN_COLORS), size=2, replace=False)
     shape = SHAPES[rng.integers(len(SHAPES))]
-    return Emblem(shape, SIGN_COLOURS[ground], SIGN_COLOURS[figure], rng.uniform(0.55, 0.80))
+    return Emblem(shape, SIGN_COLORS[ground], SIGN_COLORS[figure], rng.uniform(0.55, 0.80))
 
 
 def _draw_stripe(rng: np.random.Generator) -> Stripe:
     lengthwise = bool(rng.random() < 0.5)
     return Stripe(
-        colour=_pick(rng, SIGN_COLOURS),
+        color=_pick(rng, SIGN_COLORS),
         lengthwise=lengthwise,
         position=rng.uniform(0.15, 0.65),
         width=rng.uniform(0.07, 0.16) if lengthwise else rng.uniform(0.10, 0.20),
@@ -115,7 +115,7 @@ def _draw_stripe(rng: np.random.Generator) -> Stripe:
 
 
 def _draw_sticker(rng: np.random.Generator, window: str) -> Sticker:
-    return Sticker(window, (rng.uniform(0.15, 0.75), rng.uniform(0.15, 0.7)), _pick(rng, SIGN_COLOURS))
+    return Sticker(window, (rng.uniform(0.15, 0.75), rng.uniform(0.15, 0.7)), _pick(rng, SIGN_COLORS))
 
 
 def _draw_patch(rng: np.random.Generator, panel: str) -> Patch:
@@ -123,7 +123,7 @@ def _draw_patch(rng: np.random.Generator, panel: str) -> Patch:
         panel=panel,
         place=(rng.uniform(0.15, 0.85), rng.uniform(0.2, 0.8)),
         radius=rng.uniform(0.12, 0.28),
-        colour=_pick(rng, STAIN_COLOURS),
+        color=_pick(rng, STAIN_COLORS),
         outline=tuple(rng.uniform(0.75, 1.0, size=9).tolist()),
     )
 
@@ -138,15 +138,15 @@ def draw_marks(rng: np.random.Generator) -> Marks:
         emblem=emblem,
         stripe=stripe,
         fixture=FIXTURES[rng.integers(len(FIXTURES))],
-        fixture_colour=_pick(rng, SIGN_COLOURS),
+        fixture_color=_pick(rng, SIGN_COLORS),
         fixture_place=rng.uniform(0.25, 0.75),
-        bumper=_pick(rng, BUMPER_COLOURS) if rng.random() < 0.6 else None,
-        rim=_pick(rng, RIM_COLOURS),
+        bumper=_pick(rng, BUMPER_COLORS) if rng.random() < 0.6 else None,
+        rim=_pick(rng, RIM_COLORS),
         spokes=int(rng.integers(3, 8)),
         tail_light=TAIL_LIGHTS[rng.integers(len(TAIL_LIGHTS))],
-        plate=_pick(rng, PLATE_COLOURS),
+        plate=_pick(rng, PLATE_COLORS),
         plate_shift=rng.uniform(-0.35, 0.35),
         stickers=tuple(_draw_sticker(rng, window) for window in windows if rng.random() < 0.5),
         patches=tuple(_draw_patch(rng, panel) for panel in panels if rng.random() < 0.4),
-        freight=tuple(_pick(rng, SIGN_COLOURS) for _ in range(rng.integers(1, 4))),
+        freight=tuple(_pick(rng, SIGN_COLORS) for _ in range(rng.integers(1, 4))),
     )

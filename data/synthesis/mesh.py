@@ -1,4 +1,4 @@
-"""Coloured polygons in metres: the surfaces that decals lie on, and the mesh that the renderer paints."""
+"""Colored polygons in meters: the surfaces that decals lie on, and the mesh that the renderer paints."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "CHROME", "GLASS", "LAMP", "MATTE", "PAINT",
-    "Colour", "Face", "Level", "Material", "Mesh", "Part", "Points", "Surface", "box", "disc",
+    "Color", "Face", "Level", "Material", "Mesh", "Part", "Points", "Surface", "box", "disc",
 ]  # fmt: skip
 
 Points: TypeAlias = NDArray[np.float64]
-"""Points in the vehicle's frame, float64 [n, 3], metres: x to the nose, y to the left, z up, ground at 0."""
+"""Points in the vehicle's frame, float64 [n, 3], meters: x to the nose, y to the left, z up, ground at 0."""
 
-Colour: TypeAlias = tuple[float, float, float]
+Color: TypeAlias = tuple[float, float, float]
 """RGB, 0 to 255."""
 
 
@@ -39,16 +39,16 @@ CHROME = Material(0.60, 0.25)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
-    """A flat convex polygon: points [n, 3], outward unit normal [3], RGB colour, material."""
+    """A flat convex polygon: points [n, 3], outward unit normal [3], RGB color, material."""
 
     points: Points
     normal: Points
-    colour: Colour
+    color: Color
     material: Material = MATTE
 
 
 class Level(IntEnum):
-    """Storeys of a vehicle. Every camera is above the roof, so painting them in this order is exact."""
+    """Stories of a vehicle. Every camera is above the roof, so painting them in this order is exact."""
 
     WHEELS = 0
     LOWER = 1
@@ -89,30 +89,30 @@ class Surface:
 
     @property
     def width(self) -> float:
-        """Length of the edge v = 0, metres."""
+        """Length of the edge v = 0, meters."""
         return float(np.linalg.norm(self.corners[1] - self.corners[0]))
 
     @property
     def height(self) -> float:
-        """Length of the edge u = 0, metres."""
+        """Length of the edge u = 0, meters."""
         return float(np.linalg.norm(self.corners[3] - self.corners[0]))
 
-    def face(self, colour: Colour, material: Material = MATTE) -> Face:
+    def face(self, color: Color, material: Material = MATTE) -> Face:
         """Return the whole surface as one face."""
-        return Face(self.corners, self.normal, colour, material)
+        return Face(self.corners, self.normal, color, material)
 
-    def decal(self, uv: ArrayLike, colour: Colour, material: Material = MATTE) -> Face:
+    def decal(self, uv: ArrayLike, color: Color, material: Material = MATTE) -> Face:
         """Return the face whose corners are at `uv`, [n, 2]; outside [0, 1] it hangs over the edge."""
         u, v = np.asarray(uv, dtype=np.float64).T[:, :, None]
         a, b, c, d = self.corners
         points = (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * d + u * c)
-        return Face(points, self.normal, colour, material)
+        return Face(points, self.normal, color, material)
 
     def rectangle(
-        self, u: tuple[float, float], v: tuple[float, float], colour: Colour, material: Material = MATTE
+        self, u: tuple[float, float], v: tuple[float, float], color: Color, material: Material = MATTE
     ) -> Face:
         """Return the decal that covers the ranges `u` and `v`."""
-        return self.decal([(u[0], v[0]), (u[1], v[0]), (u[1], v[1]), (u[0], v[1])], colour, material)
+        return self.decal([(u[0], v[0]), (u[1], v[0]), (u[1], v[1]), (u[0], v[1])], color, material)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,11 +120,11 @@ class Mesh:
     """A vehicle's faces, flattened for one projection per frame.
 
     Attributes:
-        vertices: float64 [V, 3], metres, vehicle frame.
+        vertices: float64 [V, 3], meters, vehicle frame.
         starts: int64 [F + 1], face f has the vertices starts[f] to starts[f + 1].
-        centres: float64 [F, 3].
+        centers: float64 [F, 3].
         normals: float64 [F, 3].
-        colours: float64 [F, 3], RGB 0 to 255.
+        colors: float64 [F, 3], RGB 0 to 255.
         materials: float64 [F, 2], highlight and mirror.
         part_starts: int64 [P + 1], part p has the faces part_starts[p] to part_starts[p + 1].
         levels: int64 [P].
@@ -133,9 +133,9 @@ class Mesh:
 
     vertices: Points
     starts: NDArray[np.int64]
-    centres: Points
+    centers: Points
     normals: Points
-    colours: NDArray[np.float64]
+    colors: NDArray[np.float64]
     materials: NDArray[np.float64]
     part_starts: NDArray[np.int64]
     levels: NDArray[np.int64]
@@ -150,9 +150,9 @@ class Mesh:
         return cls(
             vertices=np.concatenate(corners),
             starts=np.cumsum([0, *(len(face.points) for face in faces)]),
-            centres=np.array([face.points.mean(axis=0) for face in faces]),
+            centers=np.array([face.points.mean(axis=0) for face in faces]),
             normals=np.array([face.normal for face in faces]),
-            colours=np.array([face.colour for face in faces], dtype=np.float64),
+            colors=np.array([face.color for face in faces], dtype=np.float64),
             materials=np.array([(face.material.highlight, face.material.mirror) for face in faces]),
             part_starts=np.cumsum([0, *(len(part.faces) for part in parts)]),
             levels=np.array([part.level for part in parts], dtype=np.int64),
@@ -169,22 +169,22 @@ class Mesh:
         lengthwise = np.maximum(low[:, 0] - eye[0], eye[0] - high[:, 0])
         parts = np.lexsort((-lengthwise, side, self.levels))
         order = np.concatenate([np.arange(self.part_starts[p], self.part_starts[p + 1]) for p in parts])
-        facing = ((eye - self.centres) * self.normals).sum(axis=1) > 0
+        facing = ((eye - self.centers) * self.normals).sum(axis=1) > 0
         return np.asarray(order[facing[order]])
 
 
-def box(low: ArrayLike, high: ArrayLike, colour: Colour, material: Material = MATTE) -> list[Face]:
+def box(low: ArrayLike, high: ArrayLike, color: Color, material: Material = MATTE) -> list[Face]:
     """Return the five faces of an upright box between two corners, [3] each; nobody sees it from below."""
     (x0, y0, z0), (x1, y1, z1) = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
     foot = [(x1, y0), (x1, y1), (x0, y1), (x0, y0)]
     sides = [[(*p, z0), (*q, z0), (*q, z1), (*p, z1)] for p, q in zip(foot, foot[1:] + foot[:1], strict=True)]
     top = [(x, y, z1) for x, y in foot]
-    return [Surface.spanned(quad).face(colour, material) for quad in (*sides, top)]
+    return [Surface.spanned(quad).face(color, material) for quad in (*sides, top)]
 
 
-def disc(centre: ArrayLike, radius: float, side: int, colour: Colour, material: Material = MATTE) -> Face:
-    """Return an upright disc that faces left (`side` 1) or right (-1) around `centre`, [3]."""
+def disc(center: ArrayLike, radius: float, side: int, color: Color, material: Material = MATTE) -> Face:
+    """Return an upright disc that faces left (`side` 1) or right (-1) around `center`, [3]."""
     turn = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     ring = np.stack([np.cos(turn), np.zeros_like(turn), np.sin(turn)], axis=1)
     normal = np.array([0.0, side, 0.0])
-    return Face(np.asarray(centre, dtype=np.float64) + radius * ring, normal, colour, material)
+    return Face(np.asarray(center, dtype=np.float64) + radius * ring, normal, color, material)

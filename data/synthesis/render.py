@@ -23,7 +23,7 @@ HORIZON_SHARE = 0.55
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
-    """A mesh on the road: its origin at (x, y), metres, turned by `yaw`, radians, anticlockwise."""
+    """A mesh on the road: its origin at (x, y), meters, turned by `yaw`, radians, anticlockwise."""
 
     mesh: Mesh
     x: float
@@ -97,25 +97,25 @@ def _paint(canvas: NDArray[np.uint8], camera: Camera, placed: Placed, affine: ND
     mesh, rotation = placed.mesh, placed.rotation()
     eye = (camera.eye - placed.origin()) @ rotation
     order = mesh.paint_order(eye)
-    colours = _shade(mesh, order, eye, camera.look.sun @ rotation, camera.look).tolist()
+    colors = _shade(mesh, order, eye, camera.look.sun @ rotation, camera.look).tolist()
     corners = _on_canvas(camera, placed.vertices(), affine)
-    for face, colour in zip(order.tolist(), colours, strict=True):
+    for face, color in zip(order.tolist(), colors, strict=True):
         polygon = corners[mesh.starts[face] : mesh.starts[face + 1]]
-        cv2.fillConvexPoly(canvas, polygon, colour, shift=SUBPIXEL_BITS)
+        cv2.fillConvexPoly(canvas, polygon, color, shift=SUBPIXEL_BITS)
 
 
 def _shade(mesh: Mesh, faces: NDArray[np.int64], eye: Points, sun: Points, look: Look) -> NDArray[np.float64]:
-    """Return the faces' colours, [n, 3]: diffuse sun and sky, the sky mirrored, the sun's highlight."""
-    normals, centres = mesh.normals[faces], mesh.centres[faces]
+    """Return the faces' colors, [n, 3]: diffuse sun and sky, the sky mirrored, the sun's highlight."""
+    normals, centers = mesh.normals[faces], mesh.centers[faces]
     highlight, mirror = mesh.materials[faces].T[:, :, None]
-    view = _normalized(eye - centres)
+    view = _normalized(eye - centers)
     facing = _dot(normals, view)
 
     sky_seen = HORIZON_SHARE + (1 - HORIZON_SHARE) * np.clip(normals[:, 2:], -0.5, 1)
-    near_ground = np.clip(0.7 + 0.4 * centres[:, 2:], 0, 1)
+    near_ground = np.clip(0.7 + 0.4 * centers[:, 2:], 0, 1)
     ambient = (1 - look.sunlight) * sky_seen * near_ground
     direct = SUN_STRENGTH * look.sunlight * np.clip(_dot(normals, sun), 0, None)
-    diffuse = mesh.colours[faces] * (ambient + direct) * (1 - 0.5 * mirror)
+    diffuse = mesh.colors[faces] * (ambient + direct) * (1 - 0.5 * mirror)
 
     mirrored_height = 2 * facing * normals[:, 2:] - view[:, 2:]
     fresnel = mirror * (1 + 0.8 * (1 - np.clip(facing, 0, 1)) ** 3)
@@ -136,8 +136,8 @@ def _dot(vectors: Points, others: Points) -> NDArray[np.float64]:
 def develop(image: NDArray[np.uint8], look: Look, brightness: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Pass RGB `image`, uint8 [H, W, 3], through lens and electronics; `brightness` is the moment's light."""
     blurred = cv2.GaussianBlur(image, (0, 0), look.blur)
-    grey = np.full((3, 3), (1 - look.saturation) / 3)
-    mixed = cv2.transform(blurred, np.diag(look.gains * brightness) @ (grey + look.saturation * np.eye(3)))
+    gray = np.full((3, 3), (1 - look.saturation) / 3)
+    mixed = cv2.transform(blurred, np.diag(look.gains * brightness) @ (gray + look.saturation * np.eye(3)))
     curve = 255 * (np.arange(256) / 255) ** look.gamma
     toned = cv2.LUT(mixed, curve.astype(np.float32))
     noise = look.noise * rng.standard_normal(image.shape, dtype=np.float32)

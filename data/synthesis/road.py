@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.data.synthesis.camera import FRAME_HEIGHT, FRAME_WIDTH, Camera
-from reid.data.synthesis.mesh import Colour
+from reid.data.synthesis.mesh import Color
 
 __all__ = ["LANE_WIDTH", "draw_road"]
 
 LANE_WIDTH = 3.5
 TEXTURE_SIZE = 512
 FARTHEST = 300.0
-"""Metres along a ray, in units of its depth; beyond is sky."""
+"""Meters along a ray, in units of its depth; beyond is sky."""
 
-ASPHALTS: tuple[Colour, ...] = ((98, 98, 100), (122, 120, 116), (80, 82, 86), (138, 132, 124))
-VERGES: tuple[Colour, ...] = ((84, 100, 60), (150, 144, 132), (120, 110, 88), (128, 128, 126))
-WALLS: tuple[Colour, ...] = ((150, 128, 110), (120, 124, 128), (170, 162, 148), (96, 104, 92), (112, 82, 70))
-LINE: Colour = (205, 203, 190)
-YELLOW_LINE: Colour = (200, 170, 70)
+ASPHALTS: tuple[Color, ...] = ((98, 98, 100), (122, 120, 116), (80, 82, 86), (138, 132, 124))
+VERGES: tuple[Color, ...] = ((84, 100, 60), (150, 144, 132), (120, 110, 88), (128, 128, 126))
+WALLS: tuple[Color, ...] = ((150, 128, 110), (120, 124, 128), (170, 162, 148), (96, 104, 92), (112, 82, 70))
+LINE: Color = (205, 203, 190)
+YELLOW_LINE: Color = (200, 170, 70)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ def draw_road(camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
     wall = _paint_wall(hits, rng)
     picture = np.where(hits.on_wall[..., None], wall, ground)
     u, v = np.where(hits.on_wall, hits.x + hits.y, hits.x), np.where(hits.on_wall, hits.z, hits.y)
-    coarse, fine = _sample(grain, u, v, metres=24.0), _sample(grain, u, v, metres=5.0)
+    coarse, fine = _sample(grain, u, v, meters=24.0), _sample(grain, u, v, meters=5.0)
     picture *= (1 + 0.10 * coarse + 0.07 * fine)[..., None]
     picture[hits.in_sky] = camera.look.sky
     return np.clip(picture, 0, 255).astype(np.uint8)
@@ -68,19 +68,19 @@ def _cast(camera: Camera, wall_distance: float) -> _Hits:
 def _paint_ground(hits: _Hits, rng: np.random.Generator) -> NDArray[np.float32]:
     """Paint three lanes: the middle one is the vehicles'."""
     asphalt, verge = ASPHALTS[rng.integers(len(ASPHALTS))], VERGES[rng.integers(len(VERGES))]
-    edge_colour = LINE if rng.random() < 0.6 else YELLOW_LINE
+    edge_color = LINE if rng.random() < 0.6 else YELLOW_LINE
     dash, phase = rng.uniform(4, 8), rng.uniform(0, 8)
-    kerb = 1.5 * LANE_WIDTH + rng.uniform(0.3, 1.2)
-    off_centre = np.abs(hits.y)
+    curb = 1.5 * LANE_WIDTH + rng.uniform(0.3, 1.2)
+    off_center = np.abs(hits.y)
     picture = np.empty((FRAME_HEIGHT, FRAME_WIDTH, 3), np.float32)
     picture[:] = asphalt
-    wheel_track = np.abs(off_centre % LANE_WIDTH - 0.8) < 0.35
+    wheel_track = np.abs(off_center % LANE_WIDTH - 0.8) < 0.35
     picture[wheel_track] *= 0.93
     dashed = (hits.x + phase) % dash < 0.4 * dash
-    picture[(np.abs(off_centre - 0.5 * LANE_WIDTH) < 0.08) & dashed] = LINE
-    picture[np.abs(off_centre - 1.5 * LANE_WIDTH) < 0.09] = edge_colour
-    picture[off_centre > kerb] = (158, 156, 150)
-    picture[off_centre > kerb + 0.3] = verge
+    picture[(np.abs(off_center - 0.5 * LANE_WIDTH) < 0.08) & dashed] = LINE
+    picture[np.abs(off_center - 1.5 * LANE_WIDTH) < 0.09] = edge_color
+    picture[off_center > curb] = (158, 156, 150)
+    picture[off_center > curb + 0.3] = verge
     return picture
 
 
@@ -110,9 +110,9 @@ def _grain(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _sample(
-    grain: NDArray[np.float32], u: NDArray[np.float32], v: NDArray[np.float32], metres: float
+    grain: NDArray[np.float32], u: NDArray[np.float32], v: NDArray[np.float32], meters: float
 ) -> NDArray[np.float32]:
-    """Look the texture up at (u, v), one tile covering `metres`."""
-    scale = TEXTURE_SIZE / metres
+    """Look the texture up at (u, v), one tile covering `meters`."""
+    scale = TEXTURE_SIZE / meters
     columns, rows = (u * scale).astype(np.int32) % TEXTURE_SIZE, (v * scale).astype(np.int32) % TEXTURE_SIZE
     return grain[rows, columns]

@@ -16,7 +16,7 @@ from reid.data.synthesis.mesh import (
     LAMP,
     MATTE,
     PAINT,
-    Colour,
+    Color,
     Face,
     Level,
     Part,
@@ -30,15 +30,15 @@ __all__ = ["Block", "Panel", "Shell", "build_shell"]
 Block: TypeAlias = Literal["lower", "cabin", "cargo", "roof"]
 """A solid of the vehicle; its decals are painted right after it."""
 
-GAP: Colour = (22, 22, 24)
-PANE: Colour = (38, 46, 54)
-HEADLIGHT: Colour = (225, 228, 230)
-TAIL_LIGHT: Colour = (190, 24, 28)
-BLINKER: Colour = (225, 130, 40)
-CHASSIS: Colour = (52, 54, 58)
-BED: Colour = (60, 60, 62)
+GAP: Color = (22, 22, 24)
+PANE: Color = (38, 46, 54)
+HEADLIGHT: Color = (225, 228, 230)
+TAIL_LIGHT: Color = (190, 24, 28)
+BLINKER: Color = (225, 130, 40)
+CHASSIS: Color = (52, 54, 58)
+BED: Color = (60, 60, 62)
 SHORTEST_LID = 0.3
-"""A bonnet or boot lid shorter than this, metres, is too small for marks."""
+"""A bonnet or boot lid shorter than this, meters, is too small for marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Shell:
     panels: dict[str, Panel]
 
 
-def build_shell(body: Body, paint: Colour, marks: Marks) -> Shell:
+def build_shell(body: Body, paint: Color, marks: Marks) -> Shell:
     """Build `body` in `paint`; bumpers, rims, lamps and plates as `marks` say."""
     panels = _panels(body)
     lower = [*_lower(body, paint, marks), *_doors(body, panels, paint), *wheel_faces(body, marks)]
@@ -118,16 +118,16 @@ def _flank(body: Body, side: int) -> Surface:
     return Surface(np.array(corners), np.array([0.0, side, 0.0]))
 
 
-def _lower(body: Body, paint: Colour, marks: Marks) -> Iterator[Face]:
+def _lower(body: Body, paint: Color, marks: Marks) -> Iterator[Face]:
     skirt, shoulder, _ = body.lofts()
     low, high = skirt.sides(), shoulder.sides()
-    colour = CHASSIS if body.cargo else paint
+    color = CHASSIS if body.cargo else paint
     for name, surface in low.items():
-        yield surface.face(colour, PAINT)
+        yield surface.face(color, PAINT)
         if name not in ("left", "right"):
-            yield surface.rectangle((0, 1), (0.0, 0.75), marks.bumper or colour, PAINT)
-    yield from (surface.face(colour, PAINT) for surface in high.values())
-    yield Face(shoulder.upper.points(), np.array([0.0, 0.0, 1.0]), colour, PAINT)
+            yield surface.rectangle((0, 1), (0.0, 0.75), marks.bumper or color, PAINT)
+    yield from (surface.face(color, PAINT) for surface in high.values())
+    yield Face(shoulder.upper.points(), np.array([0.0, 0.0, 1.0]), color, PAINT)
     if body.bed:
         yield shoulder.top(front=body.cabin[0]).rectangle((0.06, 0.94), (0.02, 0.96), BED)
     yield from _nose(low, high)
@@ -179,7 +179,7 @@ def _plate(surface: Surface, marks: Marks, sign: int) -> Face:
     return surface.rectangle((middle - half, middle + half), (0.50, 0.88), marks.plate)
 
 
-def _doors(body: Body, panels: dict[str, Panel], paint: Colour) -> Iterator[Face]:
+def _doors(body: Body, panels: dict[str, Panel], paint: Color) -> Iterator[Face]:
     if body.cargo:
         return
     seam = (0.45 * paint[0], 0.45 * paint[1], 0.45 * paint[2])
@@ -191,7 +191,7 @@ def _doors(body: Body, panels: dict[str, Panel], paint: Colour) -> Iterator[Face
             yield surface.rectangle((u, u + 0.14 / surface.width), (0.80, 0.86), seam)
 
 
-def _cabin(body: Body, paint: Colour, panels: dict[str, Panel]) -> Iterator[Face]:
+def _cabin(body: Body, paint: Color, panels: dict[str, Panel]) -> Iterator[Face]:
     *_, cabin = body.lofts()
     around = cabin.sides()
     yield from (surface.face(paint, PAINT) for surface in around.values())

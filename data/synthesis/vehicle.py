@@ -17,7 +17,7 @@ from reid.data.synthesis.livery import (
     stripe_faces,
 )
 from reid.data.synthesis.marks import Marks, draw_marks
-from reid.data.synthesis.mesh import Colour, Face, Level, Mesh, Part, Surface
+from reid.data.synthesis.mesh import Color, Face, Level, Mesh, Part, Surface
 from reid.data.synthesis.shell import Block, build_shell
 
 __all__ = ["FLEET_SIZE", "PAINTS", "Paint", "Vehicle", "build_mesh", "draw_vehicle", "fleet_vehicle"]
@@ -38,10 +38,10 @@ STRAY_SHARE = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """A colour of VeRi-776's list, how it looks and how often it is met (relative)."""
+    """A color of VeRi-776's list, how it looks and how often it is met (relative)."""
 
     name: str
-    colour: Colour
+    color: Color
     weight: float
 
 
@@ -57,7 +57,7 @@ PAINTS = (
     Paint("brown", (95, 70, 55), 1),
     Paint("black", (40, 41, 44), 4),
 )
-"""In the order of VeRi-776's list_color.txt: the colour's number is the position here plus 1."""
+"""In the order of VeRi-776's list_color.txt: the color's number is the position here plus 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Vehicle:
 
     body: int
     paint: int
-    shade: Colour
+    shade: Color
     marks: Marks
 
 
@@ -77,7 +77,7 @@ def draw_vehicle(rng: np.random.Generator, body: int | None = None, paint: int |
     drawn_paint = int(rng.choice(len(PAINTS), p=weights / weights.sum()))
     body = drawn_body if body is None else body
     paint = drawn_paint if paint is None else paint
-    red, green, blue = np.array(PAINTS[paint].colour) + rng.uniform(-2, 2, size=3)
+    red, green, blue = np.array(PAINTS[paint].color) + rng.uniform(-2, 2, size=3)
     return Vehicle(body, paint, (float(red), float(green), float(blue)), draw_marks(rng))
 
 

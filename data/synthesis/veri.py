@@ -93,7 +93,7 @@ def _check(output: Path, vehicles: int, cameras: int, seed: int) -> None:
 
 @contextmanager
 def _whole_or_absent(output: Path) -> Iterator[Path]:
-    """Give a temporary neighbour that becomes `output` at the end, or is removed on any exception."""
+    """Give a temporary neighbor that becomes `output` at the end, or is removed on any exception."""
     output = output.resolve()
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:

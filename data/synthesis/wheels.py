@@ -1,4 +1,4 @@
-"""The wheels: treads on the ground, and on the flanks arches, tyres and rims."""
+"""The wheels: treads on the ground, and on the flanks arches, tires and rims."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 
 from reid.data.synthesis.body import Body
 from reid.data.synthesis.marks import Marks
-from reid.data.synthesis.mesh import CHROME, Colour, Face, Level, Part, Points, Surface, disc
+from reid.data.synthesis.mesh import CHROME, Color, Face, Level, Part, Points, Surface, disc
 
 __all__ = ["tread", "wheel_faces"]
 
-TYRE: Colour = (32, 32, 34)
-GAP: Colour = (22, 22, 24)
+TIRE: Color = (32, 32, 34)
+GAP: Color = (22, 22, 24)
 TREAD_WIDTH = 0.22
 ARCH_LIFT = 0.05
-"""Metres that the arch's middle is above the hub."""
+"""Meters that the arch's middle is above the hub."""
 
 
 def wheel_faces(body: Body, marks: Marks) -> Iterator[Face]:
-    """Yield arch, tyre, rim and the gaps between the spokes of every wheel."""
+    """Yield arch, tire, rim and the gaps between the spokes of every wheel."""
     radius = body.wheel_radius
     for x in body.axles:
         for side in (-1, 1):
             hub = np.array([x, side * (body.waist.half_width + 0.01), radius])
             yield disc(hub + np.array([0.0, 0.0, ARCH_LIFT]), 1.16 * radius, side, GAP)
-            yield disc(hub, radius, side, TYRE)
+            yield disc(hub, radius, side, TIRE)
             yield disc(hub, 0.68 * radius, side, marks.rim, CHROME)
             for turn in 2 * np.pi * np.arange(marks.spokes) / marks.spokes:
                 yield _spoke_gap(hub, 0.60 * radius, side, turn, np.pi / marks.spokes)
@@ -48,5 +48,5 @@ def tread(body: Body, x: float, side: int) -> Part:
     faces = []
     for (xa, za), (xb, zb) in pairwise(rim):
         quad = [(xa, y0, za), (xa, y1, za), (xb, y1, zb), (xb, y0, zb)]
-        faces.append(Surface.spanned(quad).face(TYRE))
+        faces.append(Surface.spanned(quad).face(TIRE))
     return Part(Level.WHEELS, faces)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.evaluation.verification.records import LevelSimilarity, Similarity, Tolerance
-from reid.runtime.embedding import normalise
+from reid.runtime.embedding import normalize
 from reid.runtime.errors import ModelError
 from reid.runtime.galleries.ranking import LENGTH_TOLERANCE
 from reid.runtime.model_card import Level
@@ -39,7 +39,7 @@ def compare_embeddings(
     """Compare the same frames' embeddings; one that is not finite counts as the opposite, similarity -1.
 
     Args:
-        reference: float32 [n, D], L2-normalised; n at least 1.
+        reference: float32 [n, D], L2-normalized; n at least 1.
         candidate: float32 [n, D].
         levels: in the order of their concatenation.
 
@@ -112,7 +112,7 @@ def unusable(embeddings: NDArray[np.float32]) -> str:
 
 def _cosine_distance(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is dealt with behind this
-        return half_squared_distance(normalise(reference), normalise(candidate))
+        return half_squared_distance(normalize(reference), normalize(candidate))
 
 
 def _summary(level: str, distances: NDArray[np.float64]) -> LevelSimilarity:

@@ -21,7 +21,7 @@ from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, Profile
 from reid.runtime.gpu import find_device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.storage import atomic_write, sha256_of
-from reid.runtime.tensorrt_api import Flavour, import_tensorrt
+from reid.runtime.tensorrt_api import Flavor, import_tensorrt
 
 __all__ = ["EngineOptions", "Profile", "build_engine"]
 
@@ -31,7 +31,7 @@ def build_engine(
     output_folder: Path,
     card: ModelCard,
     precision: str,
-    flavour: Flavour,
+    flavor: Flavor,
     options: EngineOptions,
     *,
     build_command: str,
@@ -45,23 +45,23 @@ def build_engine(
         output_folder: gets <device>-<version>-<precision>.engine and .json; a bundle's `engines`.
         card: of the model.
         precision: of the graph: fp32, fp16 or int8.
-        flavour: which package builds.
+        flavor: which package builds.
         options: how.
         build_command: command line that builds this engine again, with BUNDLE for the bundle's path.
         on_progress: gets (done, all), ascending; what it raises stops the build.
         kept_in_fp32: names of nodes that the graph keeps in FP32 on purpose.
 
     Raises:
-        SessionError: the package is missing, there is no GPU where one is needed, or an option is not this flavour's.
+        SessionError: the package is missing, there is no GPU where one is needed, or an option is not this flavor's.
         ModelError: the graph cannot be parsed or built; the message names the node or the builder's last error.
         GateError: convolutions of an FP16 or INT8 engine run in FP32, or in FP16 where the graph has them in INT8.
     """
-    build = Build(import_tensorrt(flavour), flavour, options, find_device(), BuildWatch(on_progress))
+    build = Build(import_tensorrt(flavor), flavor, options, find_device(), BuildWatch(on_progress))
     plan, layers = build.run(graph, card, precision, frozenset(kept_in_fp32))
     engine = output_folder / f"{_slug(build.target)}-{build.api.__version__}-{precision}.engine"
     sidecar = EngineCard(
         format_version=ENGINE_FORMAT_VERSION,
-        flavour=flavour,
+        flavor=flavor,
         version=build.api.__version__,
         cuda=build.device.cuda if build.device else None,
         device=build.target,

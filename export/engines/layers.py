@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = [
     "check_precision",
     "convolutions_of",
-    "quantised_convolutions_of",
-    "summarise_layers",
-    "summarise_log",
-    "summarise_network",
+    "quantized_convolutions_of",
+    "summarize_layers",
+    "summarize_log",
+    "summarize_network",
 ]
 
 # The first that matches: "UInt8" holds "Int8", and "BFloat16" holds "Float".
@@ -71,8 +71,8 @@ class _Layer:
         return _precision(types[0]) if types else "none"
 
 
-def summarise_layers(inspector_json: str, convolutions: Collection[str] = ()) -> LayerSummary:
-    """Summarise what `EngineInspector.get_engine_information(JSON)` gives, of TensorRT 10 and 11.
+def summarize_layers(inspector_json: str, convolutions: Collection[str] = ()) -> LayerSummary:
+    """Summarize what `EngineInspector.get_engine_information(JSON)` gives, of TensorRT 10 and 11.
 
     10 has one field "Format/Datatype" for a tensor, in words ("Row major linear FP16 format") or as a type ("Half");
     11 has "Format" and "Datatype". Layers that are names alone (an engine without detailed verbosity) are counted as
@@ -94,10 +94,10 @@ def _type(tensor: dict[str, Any]) -> str:
     return str(next(words, "?"))
 
 
-def summarise_log(messages: Iterable[str], convolutions: Collection[str] = ()) -> LayerSummary | None:
-    """Summarise the layers that the builder logs after a build with detailed verbosity; None where it did not.
+def summarize_log(messages: Iterable[str], convolutions: Collection[str] = ()) -> LayerSummary | None:
+    """Summarize the layers that the builder logs after a build with detailed verbosity; None where it did not.
 
-    It is the inspector's text of the same engine, and needs no GPU. `convolutions` as in summarise_layers.
+    It is the inspector's text of the same engine, and needs no GPU. `convolutions` as in summarize_layers.
     """
     for message in messages:
         if message.startswith("Layers:") and (found := list(_LOGGED.finditer(message))):
@@ -115,15 +115,15 @@ def convolutions_of(network: trt.INetworkDefinition, api: ModuleType) -> frozens
     return frozenset(layer.name for layer in _layers_of(network) if layer.type == api.LayerType.CONVOLUTION)
 
 
-def quantised_convolutions_of(network: trt.INetworkDefinition, api: ModuleType) -> frozenset[str]:
-    """Names of the convolutions that the graph has in INT8: both what they read and their weights are dequantised."""
-    dequantised = _dequantised(network, api)
+def quantized_convolutions_of(network: trt.INetworkDefinition, api: ModuleType) -> frozenset[str]:
+    """Names of the convolutions that the graph has in INT8: both what they read and their weights are dequantized."""
+    dequantized = _dequantized(network, api)
     return frozenset(
         layer.name
         for layer in _layers_of(network)
         if layer.type == api.LayerType.CONVOLUTION
         and layer.num_inputs > 1
-        and all(layer.get_input(index).name in dequantised for index in (0, 1))
+        and all(layer.get_input(index).name in dequantized for index in (0, 1))
     )
 
 
@@ -131,19 +131,19 @@ def _layers_of(network: trt.INetworkDefinition) -> Iterator[trt.ILayer]:
     return (network.get_layer(index) for index in range(network.num_layers))
 
 
-def _dequantised(network: trt.INetworkDefinition, api: ModuleType) -> frozenset[str]:
+def _dequantized(network: trt.INetworkDefinition, api: ModuleType) -> frozenset[str]:
     pairs = (layer for layer in _layers_of(network) if layer.type == api.LayerType.DEQUANTIZE)
     return frozenset(layer.get_output(0).name for layer in pairs)
 
 
-def summarise_network(network: trt.INetworkDefinition, api: ModuleType) -> LayerSummary:
-    """Summarise a parsed network. A convolution between Q/DQ pairs counts as INT8: TensorRT fuses the pairs into it."""
+def summarize_network(network: trt.INetworkDefinition, api: ModuleType) -> LayerSummary:
+    """Summarize a parsed network. A convolution between Q/DQ pairs counts as INT8: TensorRT fuses the pairs into it."""
     layers: list[_Layer] = []
-    dequantised = _dequantised(network, api)
+    dequantized = _dequantized(network, api)
     for layer in _layers_of(network):
         inputs = [tensor for index in range(layer.num_inputs) if (tensor := layer.get_input(index)) is not None]
         outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
-        types = tuple("int8" if tensor.name in dequantised else tensor.dtype.name for tensor in inputs)
+        types = tuple("int8" if tensor.name in dequantized else tensor.dtype.name for tensor in inputs)
         layers.append(_Layer(layer.name, layer.type.name, types, tuple(t.dtype.name for t in outputs), (layer.name,)))
     return _summary("network", layers, ())
 
@@ -173,7 +173,7 @@ def _summary(
 
 
 def check_precision(
-    summary: LayerSummary, precision: str, kept_in_fp32: frozenset[str], quantised: frozenset[str] = frozenset()
+    summary: LayerSummary, precision: str, kept_in_fp32: frozenset[str], quantized: frozenset[str] = frozenset()
 ) -> None:
     """Raise GateError where an engine runs convolutions otherwise than its graph says.
 
@@ -181,9 +181,9 @@ def check_precision(
         summary: of the engine's layers.
         precision: of the graph.
         kept_in_fp32: convolutions that may run in FP32 in an engine below it.
-        quantised: convolutions that must read INT8.
+        quantized: convolutions that must read INT8.
     """
-    _check_int8(summary, quantised)
+    _check_int8(summary, quantized)
     unexpected = [name for name in summary.fp32_convolutions if kept_in_fp32.isdisjoint(name.split(" + "))]
     if precision == "fp32" or not unexpected:
         return
@@ -195,11 +195,11 @@ def check_precision(
     )
 
 
-def _check_int8(summary: LayerSummary, quantised: frozenset[str]) -> None:
+def _check_int8(summary: LayerSummary, quantized: frozenset[str]) -> None:
     reading_int8 = {node for names in summary.int8_convolutions for node in names.split(" + ")}
-    if missed := sorted(quantised - reading_int8):
+    if missed := sorted(quantized - reading_int8):
         shown = ", ".join(missed[:3]) + (", ..." if len(missed) > 3 else "")
         raise GateError(
-            f"{len(missed)} of {len(quantised)} convolutions that are INT8 in the graph do not read INT8 ({shown}), by "
+            f"{len(missed)} of {len(quantized)} convolutions that are INT8 in the graph do not read INT8 ({shown}), by "
             f"the {summary.source}: build with a higher --optimization-level, or another version of the builder"
         )

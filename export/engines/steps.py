@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from reid.export.engines.layers import (
     check_precision,
     convolutions_of,
-    quantised_convolutions_of,
-    summarise_layers,
-    summarise_log,
-    summarise_network,
+    quantized_convolutions_of,
+    summarize_layers,
+    summarize_log,
+    summarize_network,
 )
 from reid.export.engines.watch import BuildWatch, monitor_for
 from reid.runtime.engine_card import LayerSummary, Profile
@@ -22,7 +22,7 @@ from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import Device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.storage import atomic_write
-from reid.runtime.tensorrt_api import TITLES, Flavour, logger_for
+from reid.runtime.tensorrt_api import TITLES, Flavor, logger_for
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
@@ -38,7 +38,7 @@ class EngineOptions:
     """How to build an engine.
 
     Attributes:
-        profiles: sizes to optimise for; a batch runs with the first that it fits.
+        profiles: sizes to optimize for; a batch runs with the first that it fits.
         workspace_mib: GPU memory that a layer may use as scratch.
         optimization_level: 0 builds fastest, 5 runs fastest.
         timing_cache: file that remembers measured kernels from build to build. TensorRT-RTX measures nothing when it
@@ -71,49 +71,49 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One flavour on one machine; steps in the order in which TensorRT wants them."""
+    """One flavor on one machine; steps in the order in which TensorRT wants them."""
 
     api: ModuleType
-    flavour: Flavour
+    flavor: Flavor
     options: EngineOptions
     device: Device | None
     watch: BuildWatch
 
     def __post_init__(self) -> None:
-        """Raise SessionError where the machine or the flavour cannot do what is asked."""
-        if self.flavour == "tensorrt-rtx" and (self.options.hardware_compatible or self.options.version_compatible):
+        """Raise SessionError where the machine or the flavor cannot do what is asked."""
+        if self.flavor == "tensorrt-rtx" and (self.options.hardware_compatible or self.options.version_compatible):
             raise SessionError(
                 "hardware and version compatibility are TensorRT's: a TensorRT-RTX engine runs on the compute "
                 "capabilities that it is built for, with the release that built it; leave these options out"
             )
-        if self.flavour == "tensorrt" and self.options.compute_capabilities:
+        if self.flavor == "tensorrt" and self.options.compute_capabilities:
             raise SessionError("TensorRT builds for the GPU at hand; compute capabilities are chosen for tensorrt-rtx")
-        if self.flavour == "tensorrt" and self.device is None:
+        if self.flavor == "tensorrt" and self.device is None:
             raise SessionError(
                 "TensorRT builds on the GPU that the engine is for, and there is none here; build there, or use "
                 "--engine tensorrt-rtx, which needs none"
             )
-        if unknown := [c for c in self.capabilities if self.flavour == "tensorrt-rtx" and c not in self._known()]:
+        if unknown := [c for c in self.capabilities if self.flavor == "tensorrt-rtx" and c not in self._known()]:
             raise SessionError(
                 f"{self.title} knows no compute capability {unknown[0]}; there are {', '.join(self._known())}"
             )
 
     @property
     def title(self) -> str:
-        """Flavour and version, for people."""
-        return f"{TITLES[self.flavour]} {self.api.__version__}"
+        """Flavor and version, for people."""
+        return f"{TITLES[self.flavor]} {self.api.__version__}"
 
     @property
     def capabilities(self) -> tuple[str, ...]:
         """Compute capabilities that the engine is for."""
-        if self.flavour == "tensorrt":
+        if self.flavor == "tensorrt":
             return (self.device.compute_capability,) if self.device else ()
         return self.options.compute_capabilities or tuple(c for c in self._known() if c not in _ONLY_IF_ASKED)
 
     @property
     def target(self) -> str:
         """What the engine is for, to name it after: the GPU, or compute capabilities as "sm80-sm86"."""
-        if self.flavour == "tensorrt" and self.device:
+        if self.flavor == "tensorrt" and self.device:
             return self.device.name
         return "-".join(f"sm{capability.replace('.', '')}" for capability in self.capabilities)
 
@@ -125,15 +125,15 @@ class Build:
     def run(
         self, graph: Path, card: ModelCard, precision: str, kept_in_fp32: frozenset[str]
     ) -> tuple[bytes, LayerSummary]:
-        """Give the serialised engine and what its layers are."""
+        """Give the serialized engine and what its layers are."""
         logger, monitor = logger_for(self.api, self.watch.log), monitor_for(self.api, self.watch)
         builder: trt.Builder = self.api.Builder(logger)
         network: trt.INetworkDefinition = builder.create_network(self._strongly_typed())
         parser: trt.OnnxParser = self.api.OnnxParser(network, logger)  # owns weights: must outlive the build
         self._parse(parser, network, graph)
-        planned = summarise_network(network, self.api)
-        quantised = quantised_convolutions_of(network, self.api)
-        check_precision(planned, precision, kept_in_fp32, quantised)  # before the minutes that a build can take
+        planned = summarize_network(network, self.api)
+        quantized = quantized_convolutions_of(network, self.api)
+        check_precision(planned, precision, kept_in_fp32, quantized)  # before the minutes that a build can take
         config = self._configure(builder, card)
         config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
@@ -143,7 +143,7 @@ class Build:
         self._save_timing_cache(config)
         content = bytes(plan)
         layers = self._inspect(content, logger, planned, convolutions_of(network, self.api))
-        check_precision(layers, precision, kept_in_fp32, quantised)
+        check_precision(layers, precision, kept_in_fp32, quantized)
         return content, layers
 
     def _strongly_typed(self) -> int:
@@ -175,7 +175,7 @@ class Build:
             config.hardware_compatibility_level = api.HardwareCompatibilityLevel.AMPERE_PLUS
         if options.version_compatible:
             config.set_flag(api.BuilderFlag.VERSION_COMPATIBLE)
-        if self.flavour == "tensorrt-rtx":
+        if self.flavor == "tensorrt-rtx":
             self._set_capabilities(config)
         self._load_timing_cache(config)
         for profile in options.profiles:
@@ -197,7 +197,7 @@ class Build:
 
     def _load_timing_cache(self, config: trt.IBuilderConfig) -> None:
         path = self.options.timing_cache
-        if path is None or self.flavour == "tensorrt-rtx":
+        if path is None or self.flavor == "tensorrt-rtx":
             return
         cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
         # One of another device or version is not accepted: measure anew.
@@ -206,13 +206,13 @@ class Build:
 
     def _save_timing_cache(self, config: trt.IBuilderConfig) -> None:
         path = self.options.timing_cache
-        if path is not None and self.flavour == "tensorrt":
+        if path is not None and self.flavor == "tensorrt":
             atomic_write(path, bytes(config.get_timing_cache().serialize()))
 
     def _inspect(
         self, plan: bytes, logger: trt.ILogger, planned: LayerSummary, convolutions: frozenset[str]
     ) -> LayerSummary:
-        """Read the engine's layers where it can be deserialised, else its log, else what was planned."""
+        """Read the engine's layers where it can be deserialized, else its log, else what was planned."""
         reason = "no GPU here"
         if self.device is not None:
             runtime: trt.Runtime = self.api.Runtime(logger)
@@ -220,9 +220,9 @@ class Build:
             engine = runtime.deserialize_cuda_engine(plan)
             if engine is not None:
                 information = engine.create_engine_inspector().get_engine_information
-                return summarise_layers(information(self.api.LayerInformationFormat.JSON), convolutions)
+                return summarize_layers(information(self.api.LayerInformationFormat.JSON), convolutions)
             reason = f"{self.device.name} cannot load it: {self._last_error()}"
-        return (summarise_log(self.watch.layers, convolutions) or planned).model_copy(update={"reason": reason})
+        return (summarize_log(self.watch.layers, convolutions) or planned).model_copy(update={"reason": reason})
 
     def _last_error(self) -> str:
         return _one_line(self.watch.errors[-1]) if self.watch.errors else "no reason was given"

@@ -90,8 +90,8 @@ def _ticks(axis: _Axis, bottom: int) -> str:
         for n in decades
     )
     middle = _LABEL + (bottom - _LABEL) / 2
-    centre = (_LEFT + _RIGHT) / 2
-    return f"""{marks}<text class="tick" x="{centre}" y="{bottom + 38}">1 \N{MINUS SIGN} cosine similarity</text>
+    center = (_LEFT + _RIGHT) / 2
+    return f"""{marks}<text class="tick" x="{center}" y="{bottom + 38}">1 \N{MINUS SIGN} cosine similarity</text>
 <text class="tick" transform="translate(11 {middle}) rotate(-90)">frames</text>
 """
 

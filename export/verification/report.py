@@ -70,13 +70,13 @@ def _bar(title: str, verification: Verification) -> str:
 
 def _verdict(verification: Verification) -> str:
     judged = "".join(
-        _judgement(precision, verification.tolerance.of(precision.precision)) for precision in verification.precisions
+        _judgment(precision, verification.tolerance.of(precision.precision)) for precision in verification.precisions
     )
     verdicts = f"<ul>\n{judged}</ul>\n" if judged else "<p>No precision was verified.</p>\n"
     return f'<section class="verdict">\n{verdicts}{_unverified(verification)}</section>\n'
 
 
-def _judgement(precision: PrecisionVerification, tolerance: Tolerance) -> str:
+def _judgment(precision: PrecisionVerification, tolerance: Tolerance) -> str:
     name, words, reasons = "right", f"is within tolerance on {_extent(precision)}", _margins(precision, tolerance)
     if precision.failures:
         name, words, reasons = "wrong", f"is OUTSIDE tolerance{_worst_fall(precision, tolerance)}", _reasons(precision)

@@ -27,7 +27,7 @@ _LEGEND = {"weighted": "convolution, matrix product", "addition": "residual addi
 def draw_sensitivity(layers: Sequence[LayerEffect], kept_in_fp16: Collection[str] = ()) -> str:
     """Draw each layer's error in the order of execution.
 
-    Kinds differ in width and outline as well as in colour, so that they can be told apart on any paper.
+    Kinds differ in width and outline as well as in color, so that they can be told apart on any paper.
 
     Args:
         layers: in the order of execution.
@@ -108,7 +108,7 @@ def _power(exponent: int) -> str:
 
 
 def _parts(layers: Sequence[LayerEffect], slot: float) -> str:
-    """Name the parts of the backbone that neighbours belong to, where there is room."""
+    """Name the parts of the backbone that neighbors belong to, where there is room."""
     drawn, first, bottom = "", 0, _TOP + _PANEL
     for part, members in groupby(_parts_of(layers)):
         count = len(list(members))

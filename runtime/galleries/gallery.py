@@ -27,7 +27,7 @@ class Gallery:
 
     Attributes:
         tracklets: [T]; of a loaded gallery, each holds the path of its middle frame only.
-        embeddings: float32 [T, D], L2-normalised.
+        embeddings: float32 [T, D], L2-normalized.
         fingerprint: of the model.
     """
 

@@ -12,7 +12,7 @@ from reid.runtime.errors import DataError
 __all__ = ["distance_rows", "nearest", "top_k"]
 
 LENGTH_TOLERANCE = 0.01
-"""How far the length of an embedding may be from 1: room for FP16, none for a forgotten normalisation."""
+"""How far the length of an embedding may be from 1: room for FP16, none for a forgotten normalization."""
 
 
 def distance_rows(
@@ -24,8 +24,8 @@ def distance_rows(
     a time: memory does not grow with queries x gallery.
 
     Args:
-        query: float32 [Q, D], L2-normalised.
-        gallery: float32 [G, D], L2-normalised.
+        query: float32 [Q, D], L2-normalized.
+        gallery: float32 [G, D], L2-normalized.
         chunk: queries per block; the last block may be smaller.
 
     Returns:
@@ -46,8 +46,8 @@ def top_k(
     """Return the best `k' = min(k, G)` gallery rows of each query, best first, ties in gallery order.
 
     Args:
-        query: float32 [Q, D], L2-normalised.
-        gallery: float32 [G, D], L2-normalised.
+        query: float32 [Q, D], L2-normalized.
+        gallery: float32 [G, D], L2-normalized.
         k: matches per query, at least 1.
 
     Returns:
@@ -109,5 +109,5 @@ def _check_embeddings(query: NDArray[np.float32], gallery: NDArray[np.float32]) 
         if wrong.size:
             raise DataError(
                 f"{name} embedding {wrong[0]} has length {lengths[wrong[0]]:.4g}, expected 1 "
-                f"({wrong.size} of {len(lengths)} are wrong): L2-normalise them; nan comes from the model"
+                f"({wrong.size} of {len(lengths)} are wrong): L2-normalize them; nan comes from the model"
             )

@@ -65,7 +65,7 @@ def _open_in_bundle(bundle: Bundle, precision: str, load: Callable[[Path], AnySe
         if session.card != bundle.card.model_copy(update={"files": {}}):
             raise ModelError(f"{bundle.root / CARD_FILE} is not the card of its graph; export it again")
         digest = bundle.card.files[graph_file(precision)]
-        check_session(session, bundle, artefact_sha256=digest, precision=precision, backend=backend)
+        check_session(session, bundle, artifact_sha256=digest, precision=precision, backend=backend)
     except BaseException:
         session.close()
         raise

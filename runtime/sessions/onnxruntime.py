@@ -27,7 +27,7 @@ _PROVIDERS = {
 # TF32 would make an FP32 graph something else than what was verified.
 _OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}, "tensorrt": {}}
 # It gives biases beside Q/DQ pairs a scale that is a product of two: in FP16 that underflows, and the bias is gone.
-_HARMFUL_OPTIMISERS = ["WeightBiasQuantization"]
+_HARMFUL_OPTIMIZERS = ["WeightBiasQuantization"]
 _REMEDIES = {
     "cpu": "reinstall onnxruntime",
     "cuda": "install onnxruntime-gpu and the CUDA and cuDNN libraries that it was built for, or use onnxruntime:cpu",
@@ -113,7 +113,7 @@ def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has n
                 options,
                 providers=[(provider, _OPTIONS[device])],
                 enable_fallback=0,
-                disabled_optimizers=_HARMFUL_OPTIMISERS,
+                disabled_optimizers=_HARMFUL_OPTIMIZERS,
             )
         except (RuntimeError, ValueError) as error:
             raise SessionError(f"{provider} did not start ({_first_line(error)}): {_REMEDIES[device]}") from None

@@ -36,11 +36,11 @@ class Session(Protocol):
         """Embed one batch.
 
         Args:
-            frames: uint8 [N, 3, H, W], RGB, resized to the card's size, not normalised.
+            frames: uint8 [N, 3, H, W], RGB, resized to the card's size, not normalized.
             pooling: float32 [T, N], row t holds the weights of the frames of tracklet t.
 
         Returns:
-            frame_embedding float32 [N, D], L2-normalised, and pooled float32 [T, D] = pooling @ frame_embedding.
+            frame_embedding float32 [N, D], L2-normalized, and pooled float32 [T, D] = pooling @ frame_embedding.
             Both belong to the caller.
         """
         ...

@@ -18,7 +18,7 @@ from reid.runtime.errors import ModelError, ReidError, SessionError
 from reid.runtime.gpu import Device, find_device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.self_check import check_session
-from reid.runtime.tensorrt_api import TITLES, Flavour, import_tensorrt, logger_for
+from reid.runtime.tensorrt_api import TITLES, Flavor, import_tensorrt, logger_for
 
 __all__ = ["TensorRTSession", "find_engine", "open_tensorrt", "open_tensorrt_rtx"]
 
@@ -39,29 +39,29 @@ def open_tensorrt_rtx(model: Path, device: str | None, precision: str) -> Tensor
     return _open("tensorrt-rtx", model, device, precision)
 
 
-def _open(flavour: Flavour, model: Path, device: str | None, precision: str) -> TensorRTSession:
+def _open(flavor: Flavor, model: Path, device: str | None, precision: str) -> TensorRTSession:
     if not model.is_dir():
         raise SessionError(f"{model} has no engine; give its bundle, or use onnxruntime")
     bundle = Bundle.open(model)
     bundle.graph(precision)  # refuses a precision that the bundle does not have
     if device is not None and not device.isdecimal():
-        raise SessionError(f"{TITLES[flavour]} has no device {device!r}; give a GPU's number, as in {flavour}:0")
+        raise SessionError(f"{TITLES[flavor]} has no device {device!r}; give a GPU's number, as in {flavor}:0")
     ordinal = int(device or 0)
     gpu = find_device(ordinal)
     if gpu is None:
         raise SessionError(f"there is no NVIDIA GPU {ordinal} with a driver here; use onnxruntime:cpu")
-    api = import_tensorrt(flavour)
+    api = import_tensorrt(flavor)
     path, engine = find_engine(
-        bundle, precision, flavour=flavour, version=api.__version__, compute_capability=gpu.compute_capability
+        bundle, precision, flavor=flavor, version=api.__version__, compute_capability=gpu.compute_capability
     )
     session = TensorRTSession(path, engine, bundle.card, api, gpu, ordinal)
     try:
         check_session(
             session,
             bundle,
-            artefact_sha256=engine.engine_sha256,
+            artifact_sha256=engine.engine_sha256,
             precision=precision,
-            backend=f"{flavour} {api.__version__}, {gpu.name}",
+            backend=f"{flavor} {api.__version__}, {gpu.name}",
             batch_size=min(6, *(profile.frames[2] for profile in engine.profiles)),
             remedy=f"rebuild it: {engine.rebuild(path)}",
         )
@@ -72,9 +72,9 @@ def _open(flavour: Flavour, model: Path, device: str | None, precision: str) -> 
 
 
 def find_engine(
-    bundle: Bundle, precision: str, *, flavour: Flavour, version: str, compute_capability: str
+    bundle: Bundle, precision: str, *, flavor: Flavor, version: str, compute_capability: str
 ) -> tuple[Path, EngineCard]:
-    """Find the engine of a bundle that is for here, by the sidecars; nothing is deserialised.
+    """Find the engine of a bundle that is for here, by the sidecars; nothing is deserialized.
 
     Raises:
         ModelError: a sidecar is damaged, or the engine for here is, or it was built from another graph.
@@ -85,12 +85,12 @@ def find_engine(
         path = sidecar.with_suffix(".engine")
         try:
             card = EngineCard.parse(sidecar.read_bytes(), sidecar)
-            if (card.flavour, card.precision) != (flavour, precision):
+            if (card.flavor, card.precision) != (flavor, precision):
                 continue
             check_engine(
                 path,
                 card,
-                flavour=flavour,
+                flavor=flavor,
                 version=version,
                 compute_capability=compute_capability,
                 graph_sha256=bundle.card.files[graph_file(precision)],
@@ -105,8 +105,8 @@ def find_engine(
         raise refusal
     option = "" if precision == "fp32" else f" --{precision}"
     raise SessionError(
-        f"{bundle.root} has no {precision} engine of {TITLES[flavour]}; build one: "
-        f"reid-export {bundle.root}{option} --engine {flavour}"
+        f"{bundle.root} has no {precision} engine of {TITLES[flavor]}; build one: "
+        f"reid-export {bundle.root}{option} --engine {flavor}"
     )
 
 
@@ -116,9 +116,9 @@ class TensorRTSession:
     def __init__(
         self, path: Path, engine: EngineCard, card: ModelCard, api: ModuleType, gpu: Device, ordinal: int
     ) -> None:
-        """Deserialise an engine that `check_engine` has passed, in the GPU's primary context, shared with PyTorch."""
+        """Deserialize an engine that `check_engine` has passed, in the GPU's primary context, shared with PyTorch."""
         self.card = card
-        self.device = f"{TITLES[engine.flavour]} {api.__version__} on {gpu.name}"
+        self.device = f"{TITLES[engine.flavor]} {api.__version__} on {gpu.name}"
         self._profiles = engine.profiles
         self._errors: deque[str] = deque(maxlen=8)  # what TensorRT said
         self._cuda = _import_pycuda()

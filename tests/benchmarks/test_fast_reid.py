@@ -70,7 +70,7 @@ def test_the_command_to_repeat_a_run_names_no_folder_of_this_machine(tmp_path: P
     assert "--learning-rate 0.001" in command
 
 
-def test_a_session_gives_the_model_0_to_255_and_normalises_what_it_returns() -> None:
+def test_a_session_gives_the_model_0_to_255_and_normalizes_what_it_returns() -> None:
     class Means(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -122,13 +122,13 @@ def test_a_value_that_is_not_finite_is_not_counted() -> None:
     np.testing.assert_array_equal(histogram.counts, before)
 
 
-def quantised(values: NDArray[Any], threshold: float) -> NDArray[np.float64]:
+def quantized(values: NDArray[Any], threshold: float) -> NDArray[np.float64]:
     step = threshold / 127
     return np.clip(np.round(values.astype(np.float64) / step), -127, 127) * step
 
 
 def relative_error(values: Samples, threshold: float) -> float:
-    difference = quantised(values, threshold) - values
+    difference = quantized(values, threshold) - values
     return math.sqrt((difference**2).sum() / (values.astype(np.float64) ** 2).sum())
 
 
@@ -154,13 +154,13 @@ def ranges_of(tmp_path: Path, samples: Samples) -> TensorRange:
     return collect_ranges(path, [np.zeros((1, 3, 4, 4), np.uint8)], {"sum"})["sum"]
 
 
-def test_errors_are_exactly_those_of_the_bins_centres(samples: Samples) -> None:
+def test_errors_are_exactly_those_of_the_bins_centers(samples: Samples) -> None:
     histogram = gathered(samples)
     filled = np.flatnonzero(histogram.counts)
-    centres, weights = (filled + 0.5) * histogram.width, histogram.counts[filled]
+    centers, weights = (filled + 0.5) * histogram.width, histogram.counts[filled]
     thresholds = histogram.peak * np.geomspace(1, 1e-4, 30)
-    expected = [np.average((quantised(centres, t) - centres) ** 2, weights=weights) for t in thresholds]
-    square = np.average(centres**2, weights=weights)
+    expected = [np.average((quantized(centers, t) - centers) ** 2, weights=weights) for t in thresholds]
+    square = np.average(centers**2, weights=weights)
     np.testing.assert_allclose(histogram.squared_errors(thresholds), expected / square, rtol=1e-6, atol=1e-11)
 
 
@@ -186,7 +186,7 @@ def test_percentile_is_numpys_of_the_values_other_than_zero(samples: Samples, tm
 
 
 def divergence_by_loops(counts: list[int], kept: int) -> float:
-    """Follow the slides: P with the outliers in its last bin, Q quantised to 128 levels and spread again."""
+    """Follow the slides: P with the outliers in its last bin, Q quantized to 128 levels and spread again."""
     p = counts[:kept]
     p[-1] += sum(counts[kept:])
     q = [0.0] * kept

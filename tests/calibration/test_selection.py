@@ -126,11 +126,11 @@ def test_unreadable_frames_are_named_and_others_take_their_place(tmp_path: Path)
     assert all(any(str(path) in reason for reason in frames.unreadable) for path in broken)
 
 
-def test_an_image_of_one_colour_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_image_of_one_color_is_refused_by_name(tmp_path: Path) -> None:
     data = dataset(tmp_path, {("c1", "001"): 2})
     path = Path(str(data.train.images[1].frames[0]))
     cv2.imwrite(str(path), np.full((9, 7, 3), (9, 80, 200), np.uint8))
-    with pytest.raises(DataError, match=f"{path.name} is of a single colour"):
+    with pytest.raises(DataError, match=f"{path.name} is of a single color"):
         select_frames(data, 2, 0)
 
 
@@ -192,7 +192,7 @@ def test_a_data_set_without_training_images_is_refused_unless_told(veri: Path, t
     assert {Path(str(image.frames[0])).parent.name for image in frames.images} == {"image_test"}
 
 
-def test_unlabelled_images_are_refused_unless_told(veri: Path, tmp_path: Path) -> None:
+def test_unlabeled_images_are_refused_unless_told(veri: Path, tmp_path: Path) -> None:
     for number, path in enumerate(sorted((veri / "image_train").glob("*.jpg"))[:5]):
         shutil.copyfile(path, tmp_path / f"crop{number}.jpg")
     with pytest.raises(DataError, match="needs the training split"):

@@ -15,7 +15,7 @@ from reid.calibration.intermediates import run_with_intermediates
 from reid.calibration.journal import Journal
 from reid.calibration.layers import Layers
 from reid.calibration.probe import Effect, Probe
-from reid.calibration.quantise import quantise
+from reid.calibration.quantize import quantize
 from reid.calibration.ranges import METHODS, TensorRange, collect_ranges
 from reid.calibration.sensitivity import Sensitivity, measure_sensitivity
 
@@ -27,7 +27,7 @@ METHOD_ERRORS = {"max": 1.0, "percentile": 0.8, "entropy": 2.0, "mse": 0.7}
 
 @dataclass
 class Arithmetic:
-    """A probe to which the error of a graph is the sum of those of the tensors that are quantised in it."""
+    """A probe to which the error of a graph is the sum of those of the tensors that are quantized in it."""
 
     ranges: dict[str, TensorRange]
     own: dict[str, float]
@@ -113,7 +113,7 @@ def test_a_range_is_changed_only_where_that_helps_all_who_read_the_tensor(
         effect = measure_plainly(graph)
         (threshold,) = [value for name, value in arithmetic.seen[-1].items() if name == shared] or [0.0]
         (node,) = (node for node in graph.graph.node if node.name == harmed)
-        hurt = any("dequantised" in name for name in node.input) and abs(threshold - 4.0) > 0.1 and threshold
+        hurt = any("dequantized" in name for name in node.input) and abs(threshold - 4.0) > 0.1 and threshold
         return Effect(effect.error + 10 * bool(hurt), effect.worst, effect.map_change)
 
     arithmetic.measure = contrary  # type: ignore[method-assign]
@@ -199,5 +199,5 @@ def test_a_layer_that_is_hostile_to_int8_stands_out(
         changed = found.thresholds[tensor] != plain.thresholds[tensor]
         assert better < 0.9 * before if changed else better == before
     assert found.thresholds != plain.thresholds
-    chosen = quantise(hostile, layers, list(found.errors), found.thresholds)
+    chosen = quantize(hostile, layers, list(found.errors), found.thresholds)
     assert probe.measure(chosen).error < 1.1 * found.method_errors[first]

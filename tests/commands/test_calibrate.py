@@ -196,8 +196,8 @@ def test_what_cannot_be_measured_is_one_line(run: Run, bundle: Path, veri: Path,
     (tmp_path / "damaged.onnx").write_bytes((bundle / "model.fp32.onnx").read_bytes()[:1000])
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "work.txt").touch()
-    one_colour = Path(shutil.copytree(veri, tmp_path / "one-colour"))
-    for path in (one_colour / "image_train").iterdir():
+    one_color = Path(shutil.copytree(veri, tmp_path / "one-color"))
+    for path in (one_color / "image_train").iterdir():
         cv2.imwrite(str(path), np.full((32, 32, 3), 127, np.uint8))
     graph = bundle / "model.fp32.onnx"
     for words, named in (
@@ -207,7 +207,7 @@ def test_what_cannot_be_measured_is_one_line(run: Run, bundle: Path, veri: Path,
         ((changed(bundle, tmp_path / "pair.onnx", with_a_pair), veri), "is in INT8"),
         ((changed(bundle, tmp_path / "bare.onnx", without_card), veri), "no model card"),
         ((graph, veri / "image_query"), "--calibrate-on-evaluation-data"),
-        ((graph, one_colour), "single colour"),
+        ((graph, one_color), "single color"),
         ((graph, veri, "--output", "other"), "other"),
         (("--inspect", "absent.json"), "absent.json"),
     ):

@@ -56,7 +56,7 @@ def test_inspect_prints_counts_and_every_problem_as_json(damaged: Path) -> None:
     for part, split in (("train", "train"), ("test", "gallery")):
         counts = printed["splits"][split]
         assert set(counts) == {"identities", "cameras", "images", "tracklets"}
-        strays = 2 if part == "test" else 0  # neither named nor labelled
+        strays = 2 if part == "test" else 0  # neither named nor labeled
         assert counts["images"] == len(list((damaged / f"image_{part}").iterdir())) - strays
     assert all(set(problem) == {"kind", "where", "detail"} for problem in printed["problems"])
     assert {problem["kind"] for problem in printed["problems"]} == {

@@ -188,7 +188,7 @@ def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
 
 
 def dimmed(bundle: Path, output: Path) -> Path:
-    """A copy of a bundle whose graph normalises with another mean, and whose hashes say that it should."""
+    """A copy of a bundle whose graph normalizes with another mean, and whose hashes say that it should."""
     copy = Path(shutil.copytree(bundle, output))
     model = onnx.load(copy / "model.fp32.onnx")
     (mean,) = (tensor for tensor in model.graph.initializer if tensor.name == "model.mean")

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-import reid.runtime.inference
+import reid.pages.results
 import reid.runtime.sessions.session
 from reid.commands.infer import main
 
@@ -237,7 +237,7 @@ def test_ctrl_c_while_results_are_written_keeps_the_former_ones(
 ) -> None:
     run("gallery", "query")
     before = (work / "results" / "rankings.json").read_bytes()
-    monkeypatch.setattr(reid.runtime.inference, "write_report", interrupt_this_process)
+    monkeypatch.setattr(reid.pages.results, "write_report", interrupt_this_process)
     code, out, err = run("gallery", "query", "--top-k", 1)
     assert (code, out) == (130, "")
     assert "Traceback" not in err

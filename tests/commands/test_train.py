@@ -76,7 +76,7 @@ def test_options_win_over_the_recipe_where_they_are_given(veri: Path, tmp_path: 
     )
 
 
-@pytest.mark.parametrize("setting", ["clip_norm=-1", "average_decay=1", "memory_size=-1", "colour_jitter=2"])
+@pytest.mark.parametrize("setting", ["clip_norm=-1", "average_decay=1", "memory_size=-1", "color_jitter=2"])
 def test_a_number_out_of_range_is_named_before_anything_is_written(
     veri: Path, tmp_path: Path, run_main: Callable[..., tuple[int, str, str]], setting: str
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reid.data.layout import READERS, open_dataset, read_dataset, recognise
+from reid.data.layout import READERS, open_dataset, read_dataset, recognize
 from reid.runtime.errors import DataError
 
 FOLDERS = ["image_train", "image_query", "image_test"]
@@ -36,13 +36,13 @@ HALVES = [
 
 
 @pytest.mark.parametrize(("layout", "kept"), HALVES, ids=["+".join([layout, *kept]) for layout, kept in HALVES])
-def test_a_half_copied_set_is_still_recognised(
+def test_a_half_copied_set_is_still_recognized(
     request: pytest.FixtureRequest, tmp_path: Path, layout: str, kept: list[str]
 ) -> None:
     source: Path = request.getfixturevalue(layout)
     for name in kept:
         (tmp_path / name).symlink_to(source / name)
-    assert recognise(tmp_path) == layout
+    assert recognize(tmp_path) == layout
     dataset = read_dataset(tmp_path)
     assert dataset.layout == layout
     absent = {name for name in LISTS[layout] if name not in kept} - {"query_label.xml"}
@@ -59,21 +59,21 @@ def test_a_few_strange_names_do_not_change_the_layout(
     for folder in FOLDERS:
         stray = ["1.jpg", "2.jpg"] if layout == "veri" else ["0001_c001_00000001_0.jpg", "copy of 1.jpg"]
         touch(root / folder, *stray)
-    assert recognise(root) == layout
+    assert recognize(root) == layout
 
 
 def test_veri_with_a_list_of_training_tracks_is_still_veri(veri: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(veri, tmp_path / "set"))
     (root / "train_track.txt").write_text("0001_c001_00000001_0.jpg\n")
-    assert recognise(root) == "veri"
+    assert recognize(root) == "veri"
 
 
 def test_empty_lists_tell_what_they_can(tmp_path: Path) -> None:
     touch(
         tmp_path, "cityflow/train_track.txt", "cityflow/train_label.xml", "veri/name_train.txt", "veri/test_label.xml"
     )
-    assert recognise(tmp_path / "cityflow") == "cityflow"
-    assert recognise(tmp_path / "veri") == "veri"
+    assert recognize(tmp_path / "cityflow") == "cityflow"
+    assert recognize(tmp_path / "veri") == "veri"
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ def test_empty_lists_tell_what_they_can(tmp_path: Path) -> None:
         (["train/car/c001_0/000.jpg"], "tracklets"),
         (["car/c001_0/000.jpg", "preview.jpg"], "tracklets"),
         (["car/c001_0/0001_c001_00000001_0.jpg"], "tracklets"),
-        (["unlabelled.jpg"], "flat"),
+        (["unlabeled.jpg"], "flat"),
     ],
 )
-def test_folders_without_lists_are_recognised_by_where_their_images_are(
+def test_folders_without_lists_are_recognized_by_where_their_images_are(
     tmp_path: Path, names: list[str], layout: str
 ) -> None:
     touch(tmp_path, *names)
-    assert recognise(tmp_path) == layout
+    assert recognize(tmp_path) == layout
 
 
 @pytest.mark.parametrize("names", [[], ["notes.txt"], ["car/000.jpg"], ["a/b/c/d/000.jpg"], [".hidden.jpg"]])

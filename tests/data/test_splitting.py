@@ -13,7 +13,7 @@ from reid.runtime.errors import DataError
 from reid.runtime.tracklet import Tracklet
 
 
-def labelled(cameras_of: dict[str, list[str]], frames: int = 2) -> Split:
+def labeled(cameras_of: dict[str, list[str]], frames: int = 2) -> Split:
     tracklets = [
         Tracklet(
             f"{vehicle}_{camera}",
@@ -37,7 +37,7 @@ fleets = st.dictionaries(
 def test_every_split_is_by_vehicle_and_every_query_has_an_answer(
     fleet: dict[str, list[str]], share: float, seed: int
 ) -> None:
-    data = labelled(fleet)
+    data = labeled(fleet)
     eligible = {vehicle for vehicle, cameras in fleet.items() if len(cameras) > 1}
     if len(eligible) < 2 or len(fleet) < 4:
         with pytest.raises(DataError):
@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_split_whatever_the_order_of_the_images(
     fleet: dict[str, list[str]], seed: int, shuffler: random.Random
 ) -> None:
     assume(len(fleet) >= 4 and sum(len(cameras) > 1 for cameras in fleet.values()) >= 2)
-    data = labelled(fleet, frames=5)
+    data = labeled(fleet, frames=5)
     images = list(data.images)
     shuffler.shuffle(images)
     *_, facts = hold_out_vehicles(data, share=0.5, seed=seed)
@@ -76,12 +76,12 @@ def test_the_same_seed_gives_the_same_split_whatever_the_order_of_the_images(
 
 
 def test_another_seed_gives_another_split() -> None:
-    data = labelled({f"{number:02d}": ["c1", "c2"] for number in range(40)})
+    data = labeled({f"{number:02d}": ["c1", "c2"] for number in range(40)})
     chosen = {tuple(hold_out_vehicles(data, share=0.25, seed=seed)[3]["vehicles"]) for seed in range(10)}
     assert len(chosen) == 10
 
 
 def test_the_share_is_of_all_vehicles() -> None:
-    data = labelled({f"{number:02d}": ["c1", "c2"] for number in range(40)})
+    data = labeled({f"{number:02d}": ["c1", "c2"] for number in range(40)})
     for share, expected in ((0.25, 10), (0.5, 20), (0.0, 2), (1.0, 38)):
         assert len(hold_out_vehicles(data, share=share, seed=0)[3]["vehicles"]) == expected

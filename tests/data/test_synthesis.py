@@ -100,13 +100,13 @@ class TestLayout:
     def test_labels_repeat_the_names(self, written: Written, part: str, file: str, root: str) -> None:
         items = written.labels(file, root)
         assert [item["imageName"] for item in items] == getattr(written, part)
-        colours, types = (
+        colors, types = (
             {line.split(" ")[0] for line in written.lines(f"list_{kind}.txt")} for kind in ("color", "type")
         )
         looks: dict[str, tuple[str, str]] = {}
         for item in items:
             assert item["imageName"].startswith(f"{item['vehicleID']}_{item['cameraID']}_")
-            assert item["colorID"] in colours
+            assert item["colorID"] in colors
             assert item["typeID"] in types
             look = item["colorID"], item["typeID"]
             assert looks.setdefault(item["vehicleID"], look) == look
@@ -202,7 +202,7 @@ class TestOutput:
         assert not list(tmp_path.iterdir())
 
 
-def colour_histogram(path: Path, conversion: int) -> NDArray[np.float64]:
+def color_histogram(path: Path, conversion: int) -> NDArray[np.float64]:
     stored = cv2.imread(str(path))
     assert stored is not None
     image = cv2.cvtColor(stored, conversion)
@@ -212,7 +212,7 @@ def colour_histogram(path: Path, conversion: int) -> NDArray[np.float64]:
 
 
 def naive_map(written: Written, embed: dict[str, NDArray[np.float64]]) -> float:
-    """Mean average precision in percent of L1 neighbours, by VeRi-776's rule."""
+    """Mean average precision in percent of L1 neighbors, by VeRi-776's rule."""
     precisions = []
     for query in written.query:
         rivals = [name for name in written.test if name[:9] != query[:9]]
@@ -228,9 +228,9 @@ def naive_map(written: Written, embed: dict[str, NDArray[np.float64]]) -> float:
 
 class TestHardness:
     @pytest.mark.parametrize("conversion", [cv2.COLOR_BGR2RGB, cv2.COLOR_BGR2HSV], ids=["rgb", "hsv"])
-    def test_colour_does_not_tell_vehicles_apart(self, written: Written, conversion: int) -> None:
+    def test_color_does_not_tell_vehicles_apart(self, written: Written, conversion: int) -> None:
         folder = written.folder / "image_test"
-        embed = {name: colour_histogram(folder / name, conversion) for name in written.test}
+        embed = {name: color_histogram(folder / name, conversion) for name in written.test}
         assert naive_map(written, embed) < 45
 
     def test_the_evaluator_would_see_a_perfect_embedding(self, written: Written) -> None:
@@ -319,21 +319,21 @@ class TestMesh:
         near, far = (Part(Level.UPPER, box((x, -1, 0), (x + 1, 1, 1), (k, k, k))) for x, k in ((3, 1), (0, 2)))
         mesh = Mesh.of([near, far])
         order = mesh.paint_order(np.array([10.0, 0.0, 5.0]))
-        assert mesh.colours[order, 0].tolist() == [2, 2, 1, 1]
+        assert mesh.colors[order, 0].tolist() == [2, 2, 1, 1]
         assert (mesh.normals[order][:, [0, 2]].sum(axis=1) == 1).all()
-        assert mesh.colours[mesh.paint_order(np.array([-10.0, 0.0, 5.0])), 0].tolist() == [1, 1, 2, 2]
+        assert mesh.colors[mesh.paint_order(np.array([-10.0, 0.0, 5.0])), 0].tolist() == [1, 1, 2, 2]
 
     def test_marks_are_seen_from_every_side(self) -> None:
         vehicle = next(v for number in range(1, 20) if (v := fleet_vehicle(0, number)).marks.emblem)
         mesh = build_mesh(vehicle)
         assert vehicle.marks.emblem
         for turn in np.linspace(0, 2 * np.pi, 12, endpoint=False):
-            visible = mesh.colours[mesh.paint_order(np.array([15 * np.cos(turn), 15 * np.sin(turn), 5.0]))]
+            visible = mesh.colors[mesh.paint_order(np.array([15 * np.cos(turn), 15 * np.sin(turn), 5.0]))]
             assert (visible == vehicle.marks.emblem.figure).all(axis=1).any()
 
 
 class TestFilm:
-    def test_neighbouring_frames_are_alike_and_others_are_not(self) -> None:
+    def test_neighboring_frames_are_alike_and_others_are_not(self) -> None:
         track = next(track for track in plan_tracks(0, 1, 2) if track.camera == 1)
         scene, mesh = draw_scene(0, 1), build_mesh(fleet_vehicle(0, 1))
         frames = [cv2.resize(image, (64, 64)).astype(float) for image in film(scene, track, mesh, seed=0)]

@@ -25,8 +25,8 @@ def embedded(queries: int, gallery: int, vehicles: int) -> EmbeddedData:
 
     def image(name: str) -> Tracklet:
         vehicle, camera = random.integers(vehicles), random.integers(3)
-        centre = np.random.default_rng(vehicle).normal(size=8)
-        parts = np.split(centre + 0.5 * random.normal(size=8), [LEVELS[0].size])
+        center = np.random.default_rng(vehicle).normal(size=8)
+        parts = np.split(center + 0.5 * random.normal(size=8), [LEVELS[0].size])
         own = np.concatenate([part / np.linalg.norm(part) for part in parts]) / np.sqrt(2)
         embeddings[Path(name),] = own.astype(np.float32)
         return Tracklet(name, (Path(name),), str(camera), str(vehicle))

@@ -15,10 +15,10 @@ from reid.runtime.galleries.ranking import distance_rows
 
 
 def clustered(count: int, seed: int, vehicles: int = 5, spread: float = 0.15) -> NDArray[np.float32]:
-    """Unit vectors around few centres, the same for every seed, so that neighbours are worth having."""
-    centres = np.random.default_rng(99).standard_normal((vehicles, 12))
+    """Unit vectors around few centers, the same for every seed, so that neighbors are worth having."""
+    centers = np.random.default_rng(99).standard_normal((vehicles, 12))
     rng = np.random.default_rng(seed)
-    vectors = centres[np.arange(count) % vehicles] + spread * 12**0.5 * rng.standard_normal((count, 12))
+    vectors = centers[np.arange(count) % vehicles] + spread * 12**0.5 * rng.standard_normal((count, 12))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors.astype(np.float32)
 
@@ -65,7 +65,7 @@ def naive(
         (8, 40, 20, 6, 0.3),
         (8, 40, 7, 3, 0.3),
         (10, 30, 5, 1, 0.0),
-        (10, 30, 4, 9, 0.5),  # more neighbours to average over than to be reciprocal with
+        (10, 30, 4, 9, 0.5),  # more neighbors to average over than to be reciprocal with
         (3, 9, 20, 6, 0.3),  # fewer images than k1
         (1, 3, 20, 6, 0.3),  # fewer images than k2
         (6, 20, 3, 2, 0.3),

@@ -39,7 +39,7 @@ def create(backbone_name: str, levels: tuple[int, ...], size: int) -> tuple[Mult
 
 
 def _settle_batch_statistics(model: MultiLevelReID, size: int) -> None:
-    """Give batch normalisation statistics other than 0 and 1, so that folding them wrongly would show."""
+    """Give batch normalization statistics other than 0 and 1, so that folding them wrongly would show."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.train()(torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8))

@@ -80,7 +80,7 @@ def test_the_graph_equals_torch(exported: tuple[Path, MultiLevelReID], frames: n
 
 
 def test_the_neck_is_folded_into_the_layer_before(exported: tuple[Path, MultiLevelReID]) -> None:
-    """So is every batch normalisation that follows a convolution; IBN's follow a split, and only they remain."""
+    """So is every batch normalization that follows a convolution; IBN's follow a split, and only they remain."""
     graph, model = exported
     kinds = Counter(node.op_type for node in onnx.load(graph).graph.node)
     assert kinds["Gemm"] == 2

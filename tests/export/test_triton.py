@@ -44,7 +44,7 @@ def engine(bundle: Bundle, folder: Path, **changes: Any) -> Path:  # noqa: ANN40
     path.write_bytes(b"plan")
     facts = {
         "format_version": ENGINE_FORMAT_VERSION,
-        "flavour": "tensorrt",
+        "flavor": "tensorrt",
         "version": "10.3.0",
         "cuda": "12.6",
         "device": "NVIDIA Orin",
@@ -202,7 +202,7 @@ def graph_config(bundle: Bundle, tmp_path: Path) -> Any:  # noqa: ANN401
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"flavour": "tensorrt-rtx"}, "no engine of tensorrt-rtx.*--engine tensorrt"),
+        ({"flavor": "tensorrt-rtx"}, "no engine of tensorrt-rtx.*--engine tensorrt"),
         ({"graph_sha256": "0" * 64}, "another graph"),
         ({"fingerprint": "0" * 64}, "another model"),
         ({"engine_bytes": 5}, "4 bytes, not the 5"),

@@ -21,8 +21,8 @@ FACTS = {"Model": "resnet50", "Session": "onnxruntime"}
 MAGENTA = (255, 0, 255)
 
 
-def picture(colour: tuple[int, int, int] = (90, 120, 200), size: tuple[int, int] = (30, 40)) -> Frame:
-    return np.full((*size, 3), colour, np.uint8)
+def picture(color: tuple[int, int, int] = (90, 120, 200), size: tuple[int, int] = (30, 40)) -> Frame:
+    return np.full((*size, 3), color, np.uint8)
 
 
 def tracklet(name: str, vehicle: str | None = None, camera: str | None = None, *frames: Frame) -> Tracklet:
@@ -85,7 +85,7 @@ def test_marks_are_those_of_a_naive_comparison(tmp_path: Path) -> None:
     page = page_of(tmp_path, rankings)
     assert marks(page) == expected
     assert {mark for row in expected for mark in row} == {"right", "wrong", "same-camera", "unknown"}
-    # Not by colour alone; the legend names each of them once more.
+    # Not by color alone; the legend names each of them once more.
     drawn = [use["href"] for use in page.all("use")]
     assert drawn.count("#right") == sum(row.count("right") for row in expected) + 1
     assert drawn.count("#wrong") == sum(row.count("wrong") for row in expected) + 1
@@ -165,7 +165,7 @@ def test_pictures_of_any_shape_are_drawn(tmp_path: Path, size: tuple[int, int]) 
     assert decoded(page.all("image")[0]["href"]).size > 0
 
 
-def test_the_middle_frame_stands_for_a_tracklet_in_its_own_colours(tmp_path: Path) -> None:
+def test_the_middle_frame_stands_for_a_tracklet_in_its_own_colors(tmp_path: Path) -> None:
     red = tmp_path / "red.png"
     cv2.imwrite(str(red), np.full((20, 20, 3), (0, 0, 255), np.uint8))
     path_frame = tracklet("file", None, None, picture(), red, picture())

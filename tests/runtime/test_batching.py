@@ -181,7 +181,7 @@ def test_an_error_of_the_source_reaches_the_caller_and_stops_the_threads() -> No
         np.zeros((4, 6, 4), np.uint8),
         np.zeros((4, 6, 3), np.float32),
     ],
-    ids=["empty", "grey", "alpha", "float"],
+    ids=["empty", "gray", "alpha", "float"],
 )
 def test_a_crop_of_another_shape_or_type_is_named_like_an_unreadable_file(frame: Frame) -> None:
     (batch,) = run([Tracklet("live", (crop(1), frame, crop(2)))], 8)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reid.runtime.embedding import embed, normalise, watched
+from reid.runtime.embedding import embed, normalize, watched
 from reid.runtime.model_card import Level, ModelCard, Preprocessing
 from reid.runtime.tracklet import Tracklet
 
@@ -82,7 +82,7 @@ def tracklets(draw: st.DrawFn) -> list[Tracklet]:
 
 @settings(max_examples=60, deadline=None)
 @given(tracklets(), st.integers(1, 6))
-def test_an_embedding_is_the_normalised_mean_of_the_readable_frames_whatever_the_batches(
+def test_an_embedding_is_the_normalized_mean_of_the_readable_frames_whatever_the_batches(
     given_tracklets: list[Tracklet], batch_size: int
 ) -> None:
     session = ProjectionSession()
@@ -191,6 +191,6 @@ def test_watched_counts_all_frames_up_to_the_total() -> None:
     assert seen == [(3, 5), (5, 5)]
 
 
-def test_normalise_leaves_a_zero_vector_zero() -> None:
-    result = normalise(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32))
+def test_normalize_leaves_a_zero_vector_zero() -> None:
+    result = normalize(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32))
     np.testing.assert_allclose(result, [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6)

@@ -13,10 +13,10 @@ from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import find_device
 from reid.runtime.tensorrt_api import import_tensorrt, release
 
-PLAN = b"a serialised engine" * 100
+PLAN = b"a serialized engine" * 100
 COMMAND = "reid-export bundle --engine tensorrt"
 HERE: dict[str, Any] = {
-    "flavour": "tensorrt",
+    "flavor": "tensorrt",
     "version": "10.13.0.35",
     "compute_capability": "8.9",
     "graph_sha256": "aa" * 32,
@@ -27,7 +27,7 @@ HERE: dict[str, Any] = {
 def card(**changes: Any) -> EngineCard:  # noqa: ANN401 - any field
     facts: dict[str, Any] = {
         "format_version": ENGINE_FORMAT_VERSION,
-        "flavour": "tensorrt",
+        "flavor": "tensorrt",
         "version": "10.13.0.35",
         "cuda": "13.0",
         "device": "NVIDIA L4",
@@ -76,7 +76,7 @@ def test_an_engine_where_it_was_built_for_passes(engine: Path) -> None:
 @pytest.mark.parametrize(
     ("built", "here", "values"),
     [
-        ({}, {"flavour": "tensorrt-rtx"}, ("TensorRT 10.13.0.35", "TensorRT-RTX 10.13.0.35")),
+        ({}, {"flavor": "tensorrt-rtx"}, ("TensorRT 10.13.0.35", "TensorRT-RTX 10.13.0.35")),
         ({}, {"version": "10.13.0.36"}, ("10.13.0.35", "10.13.0.36")),
         ({}, {"version": "10.3.0.26"}, ("10.13.0.35", "10.3.0.26")),
         ({"version_compatible": True}, {"version": "10.3.0.26"}, ("10.13.0.35", "10.3.0.26")),
@@ -108,8 +108,8 @@ def test_compatible_engines_run_where_they_are_documented_to(
 
 
 def test_an_rtx_engine_runs_on_what_it_was_built_for_with_its_own_release_only(engine: Path) -> None:
-    rtx = card(flavour="tensorrt-rtx", version="1.7.1.116", compute_capabilities=("8.6", "12.0"))
-    here = {**HERE, "flavour": "tensorrt-rtx", "version": "1.7.1.116"}
+    rtx = card(flavor="tensorrt-rtx", version="1.7.1.116", compute_capabilities=("8.6", "12.0"))
+    here = {**HERE, "flavor": "tensorrt-rtx", "version": "1.7.1.116"}
     for capability in ("8.6", "12.0"):
         check_engine(engine, rtx, **{**here, "compute_capability": capability})
     assert "9.0" in refusal(engine, rtx, SessionError, **{**here, "compute_capability": "9.0"})

@@ -41,7 +41,7 @@ def with_thumbnail(content: bytes) -> bytes:
     return content[:2] + b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload + content[2:]
 
 
-# ---- colour order and pixel formats ----
+# ---- color order and pixel formats ----
 
 
 @pytest.mark.parametrize("channel", [0, 1, 2])
@@ -58,7 +58,7 @@ def test_decoding_gives_red_green_blue_in_this_order(format_: str, channel: int)
 def test_decoding_agrees_with_pillow(format_: str) -> None:
     content = encoded(Image.fromarray(picture()), format_)
     expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
-    tolerance = 0 if format_ in ("PNG", "BMP") else 4  # two decoders may upsample colours in two ways
+    tolerance = 0 if format_ in ("PNG", "BMP") else 4  # two decoders may upsample colors in two ways
     assert np.abs(decode(content, "x") - expected).max() <= tolerance
 
 
@@ -79,10 +79,10 @@ def test_a_png_of_16_bits_is_scaled_to_8(channels: int) -> None:
     assert np.abs(image - np.broadcast_to(eight, image.shape).astype(int)).max() <= 1
 
 
-def test_a_grey_and_a_cmyk_jpeg_give_three_channels() -> None:
-    grey = decode(encoded(Image.fromarray(picture()).convert("L"), "JPEG"), "x")
-    assert grey.shape == (48, 64, 3)
-    assert np.array_equal(grey[..., 0], grey[..., 2])
+def test_a_gray_and_a_cmyk_jpeg_give_three_channels() -> None:
+    gray = decode(encoded(Image.fromarray(picture()).convert("L"), "JPEG"), "x")
+    assert gray.shape == (48, 64, 3)
+    assert np.array_equal(gray[..., 0], gray[..., 2])
     content = encoded(Image.fromarray(picture()).convert("CMYK"), "JPEG", quality=95)
     cmyk = decode(content, "x")
     assert (cmyk.shape, cmyk.dtype) == ((48, 64, 3), np.uint8)
@@ -209,12 +209,12 @@ def test_images_are_told_by_their_names(name: str, expected: bool) -> None:
 
 
 def bilinear(image: Pixels, height: int, width: int) -> NDArray[np.float64]:
-    """Bilinear with half-pixel centres, edges repeated, no antialiasing: written from the definition."""
+    """Bilinear with half-pixel centers, edges repeated, no antialiasing: written from the definition."""
 
     def taps(size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-        centre = (np.arange(target) + 0.5) * size / target - 0.5
-        low = np.floor(centre)
-        fraction = centre - low
+        center = (np.arange(target) + 0.5) * size / target - 0.5
+        low = np.floor(center)
+        fraction = center - low
         return (
             np.clip(low, 0, size - 1).astype(np.intp),
             np.clip(low + 1, 0, size - 1).astype(np.intp),
@@ -233,7 +233,7 @@ sizes = st.integers(1, 40)
 
 @settings(max_examples=150)
 @given(sizes, sizes, sizes, sizes, st.integers(0, 999))
-def test_resizing_is_bilinear_with_half_pixel_centres(
+def test_resizing_is_bilinear_with_half_pixel_centers(
     height: int, width: int, new_height: int, new_width: int, seed: int
 ) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
@@ -244,10 +244,10 @@ def test_resizing_is_bilinear_with_half_pixel_centres(
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_shrinking_does_not_average(factor: int) -> None:
-    """An antialiased resize would give grey: here most of the source is not looked at."""
+    """An antialiased resize would give gray: here most of the source is not looked at."""
     image = np.zeros((32 * factor, 32 * factor, 3), np.uint8)
-    centre = (factor - 1) / 2
-    for offset in {int(np.floor(centre)), int(np.ceil(centre))}:
+    center = (factor - 1) / 2
+    for offset in {int(np.floor(center)), int(np.ceil(center))}:
         image[offset::factor] = 255
     assert resize(image, 32, 32).min() == 255
 

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from reid.pages.results import write_results
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.galleries.gallery import Gallery
-from reid.runtime.inference import infer, write_results
+from reid.runtime.inference import infer
 from reid.runtime.sessions.session import Session, open_session
 
 

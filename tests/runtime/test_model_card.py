@@ -61,7 +61,7 @@ def test_a_card_without_a_field_is_refused_by_the_fields_name(field: str) -> Non
         {"preprocessing": {**facts()["preprocessing"], "mean": [0.1, 0.2]}},
         {"preprocessing": {**facts()["preprocessing"], "color": "BGR"}},
         {"preprocessing": {**facts()["preprocessing"], "resize": "area"}},
-        {"preprocessing": {**facts()["preprocessing"], "crop": "centre"}},
+        {"preprocessing": {**facts()["preprocessing"], "crop": "center"}},
     ],
     ids=["no levels", "size 0", "height 0", "two means", "BGR", "another resize", "an unknown step"],
 )

@@ -110,7 +110,7 @@ def perturbed_weights(model: ModelProto) -> None:
     )
 
 
-def unnormalised(model: ModelProto) -> None:
+def unnormalized(model: ModelProto) -> None:
     node_of(model, "frame_embedding").op_type = "Mul"
 
 
@@ -143,7 +143,7 @@ GRAPH_SABOTAGES = [
     swapped_colors,
     permuted_levels,
     perturbed_weights,
-    unnormalised,
+    unnormalized,
     not_a_number,
     wrong_pooling,
 ]
@@ -345,7 +345,7 @@ class Blurred:
 @pytest.mark.parametrize(("precision", "least"), SIMILARITY.items())
 def test_each_precision_has_its_own_tolerance(bundle: Path, tmp_path: Path, precision: str, least: float) -> None:
     opened = Bundle.open(bundle)
-    facts = {"artefact_sha256": "0", "precision": precision, "backend": "test 1"}
+    facts = {"artifact_sha256": "0", "precision": precision, "backend": "test 1"}
     with open_session(bundle) as session:
         just, not_quite = (Blurred(session, 1 - share * (1 - least)) for share in (0.5, 1.2))
         check_session(just, opened, **facts, memory=tmp_path / "just")  # type: ignore[arg-type]
@@ -363,7 +363,7 @@ def test_batches_are_as_small_as_asked_for(bundle: Path, tmp_path: Path) -> None
         check_session(
             wrapped,  # type: ignore[arg-type]
             Bundle.open(bundle),
-            artefact_sha256="0",
+            artifact_sha256="0",
             precision="fp32",
             backend="test 1",
             batch_size=3,

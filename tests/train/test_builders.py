@@ -49,10 +49,10 @@ def test_the_poster_is_drawn_and_computed_as_it_always_was(frames: torch.Tensor)
     assert list(state) == list(expected)
     assert all(torch.equal(state[key], expected[key]) for key in expected)
     assert all(torch.equal(a.weight, b.weight) for a, b in zip(classifiers.heads, classes, strict=True))
-    normalised = (frames - 255 * torch.tensor(card.preprocessing.mean)[:, None, None]) / (
+    normalized = (frames - 255 * torch.tensor(card.preprocessing.mean)[:, None, None]) / (
         255 * torch.tensor(card.preprocessing.std)[:, None, None]
     )
-    maps = backbone.forward_intermediates(normalised, indices=[3, 4], intermediates_only=True)
+    maps = backbone.forward_intermediates(normalized, indices=[3, 4], intermediates_only=True)
     for feature, head, level_map in zip(model.features(frames), heads, maps, strict=True):
         assert torch.equal(feature, head(level_map.amax(dim=(2, 3))))
     features = model.features(frames)
@@ -146,9 +146,9 @@ def test_switches_reach_their_parts() -> None:
     recipe = replace(POSTER, vehicles_per_batch=2, images_per_vehicle=4, sampling="cameras")
     for batch in build_sampler(recipe, vehicles, cameras):
         assert {cameras[draw.index] for draw in batch[:4]} == {"c0", "c1", "c2", "c3"}
-    grey = torch.full((3, 64, 64), 9, dtype=torch.uint8)
-    assert torch.equal(build_augmentation(replace(POSTER, erasing=0.0, colour_jitter=0.0))(grey, 1), grey)
-    assert (build_augmentation(replace(POSTER, erasing=1.0))(grey, 1) == 127).any()
+    gray = torch.full((3, 64, 64), 9, dtype=torch.uint8)
+    assert torch.equal(build_augmentation(replace(POSTER, erasing=0.0, color_jitter=0.0))(gray, 1), gray)
+    assert (build_augmentation(replace(POSTER, erasing=1.0))(gray, 1) == 127).any()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What training does to a crop: a policy of distortions, flip, shifted crop, colour, erasing."""
+"""What training does to a crop: a policy of distortions, flip, shifted crop, color, erasing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 __all__ = ["Augmentation"]
 
 # What erasing and distortions fill with, free of noise: the middle of the range, close to the mean of any data.
-_GREY = [127, 127, 127]
+_GRAY = [127, 127, 127]
 
 
 class Augmentation:
@@ -18,12 +18,12 @@ class Augmentation:
     Args:
         image_size: of the square crop, in pixels.
         auto_augment: probability of a distortion of the ImageNet policy of Cubuk et al., *AutoAugment*, CVPR 2019.
-        colour_jitter: probability of other brightness, contrast, saturation and hue.
-        erasing: probability of a grey rectangle, from Zhong et al., *Random Erasing Data Augmentation*, AAAI 2020.
+        color_jitter: probability of other brightness, contrast, saturation and hue.
+        erasing: probability of a gray rectangle, from Zhong et al., *Random Erasing Data Augmentation*, AAAI 2020.
     """
 
     def __init__(
-        self, image_size: int, *, auto_augment: float = 0.0, colour_jitter: float = 0.5, erasing: float = 0.5
+        self, image_size: int, *, auto_augment: float = 0.0, color_jitter: float = 0.5, erasing: float = 0.5
     ) -> None:
         jitter = v2.ColorJitter(brightness=0.2, contrast=0.15, saturation=0.1, hue=0.02)
         self._transform = v2.Compose(
@@ -31,8 +31,8 @@ class Augmentation:
                 *_distortion(auto_augment),
                 v2.RandomHorizontalFlip(0.5),
                 v2.RandomCrop(image_size, padding=max(1, image_size // 25), padding_mode="edge"),
-                v2.RandomApply([jitter], p=colour_jitter),
-                v2.RandomErasing(p=erasing, scale=(0.02, 0.3), value=_GREY),
+                v2.RandomApply([jitter], p=color_jitter),
+                v2.RandomErasing(p=erasing, scale=(0.02, 0.3), value=_GRAY),
             ]
         )
 
@@ -48,4 +48,4 @@ def _distortion(probability: float) -> list[v2.Transform]:
     """Give the policy; at probability 0 nothing, not even a drawn number."""
     if probability == 0:
         return []
-    return [v2.RandomApply([v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET, fill=_GREY)], p=probability)]
+    return [v2.RandomApply([v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET, fill=_GRAY)], p=probability)]

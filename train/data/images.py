@@ -1,4 +1,4 @@
-"""Training images as PyTorch loads them: decoded, resized, augmented, labelled."""
+"""Training images as PyTorch loads them: decoded, resized, augmented, labeled."""
 
 from __future__ import annotations
 

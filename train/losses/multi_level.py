@@ -72,7 +72,7 @@ class MultiLevelLoss(nn.Module):
             vehicle: int64 [B], in 0..C-1.
 
         Returns:
-            total: float32 scalar, to be minimised.
+            total: float32 scalar, to be minimized.
             parts: ``{"<level>/metric": .., "<level>/identity": ..}``, detached float32 scalars, unweighted.
 
         Raises:

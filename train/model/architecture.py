@@ -21,10 +21,10 @@ class Architecture:
 
     Attributes:
         pooling: over each level's map, a name of reid.train.model.pooling.POOLINGS.
-        bnneck: batch normalisation between the feature that metric losses see and the one that is classified and
+        bnneck: batch normalization between the feature that metric losses see and the one that is classified and
             compared.
         last_stride: of a ResNet's last stage; 1 keeps the resolution of the stage before.
-        ibn: instance normalisation of half the channels in a ResNet's first three stages.
+        ibn: instance normalization of half the channels in a ResNet's first three stages.
     """
 
     pooling: str = "max"

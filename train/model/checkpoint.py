@@ -21,13 +21,15 @@ from reid.runtime.storage import atomic_write
 from reid.train.model.architecture import Architecture
 from reid.train.model.backbone import Backbone, create_backbone
 from reid.train.model.multi_level import MultiLevelReID
-from reid.train.model.quantisation import Quantisation
+from reid.train.model.quantization import Quantization
 
 __all__ = ["CHECKPOINT_FILE", "Checkpoint", "describe", "load_checkpoint", "save_checkpoint"]
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
-_MODEL, _REFERENCE, _QUANTISATION = "model.", "reference.", "quantisation."
+_MODEL, _REFERENCE, _QUANTIZATION = "model.", "reference.", "quantization"
+_FORMER_QUANTIZATION = "quantisation"
+"""Its name in checkpoints of reid 0.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,9 @@ def save_checkpoint(run: Path, model: MultiLevelReID, card: ModelCard, reference
         for name, content in reference.items()
     }
     metadata = {"card": card.model_dump_json(), "architecture": model.architecture.to_json()}
-    if model.quantisation:
-        tensors |= {_QUANTISATION + node: steps.cpu() for node, steps in model.quantisation.weights.items()}
-        metadata["quantisation"] = model.quantisation.to_json()
+    if model.quantization:
+        tensors |= {f"{_QUANTIZATION}.{node}": steps.cpu() for node, steps in model.quantization.weights.items()}
+        metadata[_QUANTIZATION] = model.quantization.to_json()
     atomic_write(run / CHECKPOINT_FILE, save(tensors, metadata=metadata))
     atomic_write(run / "checkpoint.json", (card.model_dump_json(indent=2) + "\n").encode())
     return card
@@ -113,8 +115,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         model.load_state_dict(_part(tensors, _MODEL), strict=True)
     except RuntimeError as error:
         raise ModelError(f"{file} does not fit its own card ({str(error).splitlines()[-1].strip()})") from None
-    if "quantisation" in metadata:
-        model.quantisation = Quantisation.from_json(metadata["quantisation"], _part(tensors, _QUANTISATION), file)
+    for name in (_QUANTIZATION, _FORMER_QUANTIZATION):
+        if name in metadata:
+            model.quantization = Quantization.from_json(metadata[name], _part(tensors, f"{name}."), file)
     reference = {name: value.numpy().tobytes() for name, value in _part(tensors, _REFERENCE).items()}
     return Checkpoint(card, model.eval(), reference)
 

@@ -50,7 +50,7 @@ _TRAINERS = (
 # ResNets with parts that timm's do not have: without them the other weights compute something else.
 _OTHER_NETWORKS = {
     r"(^|\.)NL_\d+\.": "non-local blocks",
-    r"\.(IN|BN)\.": "instance-batch normalisation (IBN)",
+    r"\.(IN|BN)\.": "instance-batch normalization (IBN)",
     r"\.se\.": "other squeeze-and-excitation layers",
 }
 
@@ -60,7 +60,7 @@ class WeightsOrigin:
     """What was taken from a file of weights, and what was not.
 
     Attributes:
-        trainer: that the file was recognised as being of.
+        trainer: that the file was recognized as being of.
         prefix: what its names of the backbone's tensors begin with; taken off.
         loaded: how many tensors of the backbone it gave.
         left_out: names of everything else in it.
@@ -106,7 +106,7 @@ def load_weights(module: nn.Module, path: Path, *, unused: Set[str]) -> WeightsO
     _refuse_another_network(unexpected, path)
     _refuse_misfits(found, expected, unexpected, path)
     module.load_state_dict(found, strict=False)  # complete, as just checked, but for counters that old files lack
-    trainer = _recognise(prefix, {_part(key, prefix) for key in foreign} | set(beside))
+    trainer = _recognize(prefix, {_part(key, prefix) for key in foreign} | set(beside))
     return WeightsOrigin(trainer, prefix, len(found), (*others, *beside))
 
 
@@ -185,7 +185,7 @@ def _part(key: str, prefix: str) -> str:
     return key.removeprefix(prefix).removeprefix(beside).partition(".")[0]
 
 
-def _recognise(prefix: str, beside: Set[str]) -> str:
+def _recognize(prefix: str, beside: Set[str]) -> str:
     for holder, sign, trainer in _TRAINERS:
         if prefix in {wrapper + holder for wrapper in _WRAPPERS} and (not sign or sign in beside):
             return trainer
@@ -205,7 +205,7 @@ def _refuse_another_network(unexpected: Iterable[str], path: Path) -> None:
 def _refuse_misfits(
     found: Mapping[str, Tensor], expected: Mapping[str, Tensor], unexpected: Sequence[str], path: Path
 ) -> None:
-    # A count of batches is no weight: PyTorch before 0.4.1 and frozen normalisation do not store it.
+    # A count of batches is no weight: PyTorch before 0.4.1 and frozen normalization do not store it.
     missing = [name for name in expected if name not in found and not name.endswith(".num_batches_tracked")]
     misshapen = [name for name, value in found.items() if value.shape != expected[name].shape]
     if missing or unexpected or misshapen:

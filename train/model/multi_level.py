@@ -1,7 +1,7 @@
 """The multi-level model (Kamenou et al., poster "Multi-level Deep Learning Vehicle Re-identification").
 
 Every level of the backbone's features becomes an embedding of its own: global max-pooling, a fully connected layer,
-L2 normalisation. Each has its own losses in training; at test time they are concatenated. Other parts than the
+L2 normalization. Each has its own losses in training; at test time they are concatenated. Other parts than the
 poster's are chosen by the architecture.
 """
 
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from reid.runtime.model_card import Level, Preprocessing
 from reid.train.model.architecture import Architecture
 from reid.train.model.pooling import POOLINGS
-from reid.train.model.quantisation import Quantisation
+from reid.train.model.quantization import Quantization
 
 __all__ = ["FusedReID", "IdentityClassifiers", "MultiLevelReID"]
 
 
 class MultiLevelReID(nn.Module):
-    """Frames to one embedding per level. Normalisation is part of the model.
+    """Frames to one embedding per level. Normalization is part of the model.
 
     Args:
         backbone: a timm model cut to its levels (see reid.train.model.backbone).
@@ -33,7 +33,7 @@ class MultiLevelReID(nn.Module):
         architecture: pooling and neck; the backbone was made with the same.
 
     Attributes:
-        quantisation: where and how its weights were trained to be INT8; None where they were not.
+        quantization: where and how its weights were trained to be INT8; None where they were not.
     """
 
     mean: Tensor
@@ -52,7 +52,7 @@ class MultiLevelReID(nn.Module):
         self.backbone = backbone
         self.indices = list(indices)
         self.architecture = architecture
-        self.quantisation: Quantisation | None = None
+        self.quantization: Quantization | None = None
         self.heads = nn.ModuleList(nn.Linear(width, level.size) for width, level in zip(channels, levels, strict=True))
         self.pools = nn.ModuleList(POOLINGS[architecture.pooling]() for _ in levels)
         self.bnneck = nn.ModuleList(_neck(level.size) for level in levels if architecture.bnneck)
@@ -62,7 +62,7 @@ class MultiLevelReID(nn.Module):
             self.register_buffer(name, scaled, persistent=False)
 
     def features(self, frames: Tensor) -> list[Tensor]:
-        """Give each level's feature before neck and L2 normalisation, [N, size], for the metric losses.
+        """Give each level's feature before neck and L2 normalization, [N, size], for the metric losses.
 
         Args:
             frames: uint8 [N, 3, H, W], RGB.
@@ -71,16 +71,16 @@ class MultiLevelReID(nn.Module):
 
     def pooled(self, frames: Tensor) -> list[Tensor]:
         """Give what each level's fully connected layer reads, [N, channels]: its map after pooling."""
-        normalised = (frames.to(self.mean.dtype) - self.mean) / self.std
+        normalized = (frames.to(self.mean.dtype) - self.mean) / self.std
         maps = self.backbone.forward_intermediates(  # type: ignore[operator]
-            normalised, indices=self.indices, intermediates_only=True
+            normalized, indices=self.indices, intermediates_only=True
         )
         return [pool(feature) for pool, feature in zip(self.pools, maps, strict=True)]
 
     def behind_neck(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Give what is classified, and compared at test time: the features themselves if there is no neck.
 
-        In training a neck normalises by the frames it is given: give it those of the whole batch.
+        In training a neck normalizes by the frames it is given: give it those of the whole batch.
 
         Args:
             features: of `features`, [N, size] each.
@@ -90,13 +90,13 @@ class MultiLevelReID(nn.Module):
         return [neck(feature.float()) for neck, feature in zip(self.bnneck, features, strict=True)]
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Embed frames, uint8 [N, 3, H, W], as the L2-normalised concatenation of all levels, [N, D]."""
+        """Embed frames, uint8 [N, 3, H, W], as the L2-normalized concatenation of all levels, [N, D]."""
         levels = [F.normalize(feature, dim=1) for feature in self.behind_neck(self.features(frames))]
         return F.normalize(torch.cat(levels, dim=1), dim=1)
 
 
 def _neck(size: int) -> nn.BatchNorm1d:
-    """Batch normalisation without a shift, from Luo et al., *Bag of Tricks and a Strong Baseline* (BNNeck), 2019."""
+    """Batch normalization without a shift, from Luo et al., *Bag of Tricks and a Strong Baseline* (BNNeck), 2019."""
     neck = nn.BatchNorm1d(size)
     neck.bias.requires_grad_(False)
     return neck

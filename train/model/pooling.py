@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["POOLINGS", "AveragePooling", "GeneralisedMeanPooling", "MaxPooling", "SumOfPoolings"]
+__all__ = ["POOLINGS", "AveragePooling", "GeneralizedMeanPooling", "MaxPooling", "SumOfPoolings"]
 
 
 class MaxPooling(nn.Module):
@@ -26,7 +26,7 @@ class AveragePooling(nn.Module):
         return feature.mean(dim=(2, 3))
 
 
-class GeneralisedMeanPooling(nn.Module):
+class GeneralizedMeanPooling(nn.Module):
     """GeM, ``(mean_x max(x, floor)^p)^(1/p)``: p = 1 is the mean, a large p nearly the maximum; p is learned.
 
     From Radenovic, Tolias and Chum, *Fine-tuning CNN Image Retrieval with No Human Annotation*, TPAMI 2018.
@@ -66,8 +66,8 @@ class SumOfPoolings(nn.Module):
 POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "max": MaxPooling,
     "avg": AveragePooling,
-    "gem": GeneralisedMeanPooling,
+    "gem": GeneralizedMeanPooling,
     "max+avg": lambda: SumOfPoolings(MaxPooling(), AveragePooling()),
-    "max+gem": lambda: SumOfPoolings(MaxPooling(), GeneralisedMeanPooling()),
+    "max+gem": lambda: SumOfPoolings(MaxPooling(), GeneralizedMeanPooling()),
 }
 """The poolings by the name that `Recipe.pooling` takes."""

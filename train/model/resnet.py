@@ -43,7 +43,7 @@ def keep_last_resolution(model: nn.Module, name: str) -> None:
 
 
 class InstanceBatchNorm(nn.Module):
-    """IBN-a: instance normalisation of the first half of the channels, batch normalisation of the other.
+    """IBN-a: instance normalization of the first half of the channels, batch normalization of the other.
 
     From Pan, Luo, Shi and Tang, *Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net*, ECCV
     2018. Weights have the names that its authors and fast-reid give them.
@@ -63,24 +63,24 @@ class InstanceBatchNorm(nn.Module):
         self.BN.load_state_dict({key: value[half:] if value.dim() else value for key, value in state.items()})
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Normalise [N, C, H, W]."""
+        """Normalize [N, C, H, W]."""
         first, second = feature[:, : self.boundary], feature[:, self.boundary :]
         return torch.cat([self.IN(first), self.BN(second)], dim=1)
 
 
 def use_instance_batch_norm(model: nn.Module, name: str) -> None:
-    """Turn a ResNet into a ResNet-IBN-a: the first normalisation of every block of the first three stages.
+    """Turn a ResNet into a ResNet-IBN-a: the first normalization of every block of the first three stages.
 
     Args:
-        model: changed in place; what it learned with plain batch normalisation is where the two halves start from.
+        model: changed in place; what it learned with plain batch normalization is where the two halves start from.
         name: for the error.
 
     Raises:
-        ModelError: not a ResNet with batch normalisation.
+        ModelError: not a ResNet with batch normalization.
     """
     names = ("layer1", "layer2", "layer3") if isinstance(model, ResNet) else ()
     blocks: list[Any] = [block for stage in names for block in model.get_submodule(stage).children()]
     if not blocks or any(type(block.bn1) is not nn.BatchNorm2d for block in blocks):
-        raise ModelError(f"{name} is not a ResNet with batch normalisation, which could become IBN-a; use ibn false")
+        raise ModelError(f"{name} is not a ResNet with batch normalization, which could become IBN-a; use ibn false")
     for block in blocks:
         block.bn1 = InstanceBatchNorm(block.bn1)

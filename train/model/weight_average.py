@@ -13,7 +13,7 @@ _Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
 
 def weight_average(model: nn.Module, decay: float) -> AveragedModel:
-    """Start the exponential moving average of a model: weights, and statistics of batch normalisation.
+    """Start the exponential moving average of a model: weights, and statistics of batch normalization.
 
     ``average <- d * average + (1 - d) * model`` with ``d = min(decay, (1 + t) / (10 + t))`` after t updates, so that
     what a short run started from is forgotten, as in TensorFlow's ExponentialMovingAverage.

@@ -29,9 +29,9 @@ class GlobalBatch:
 
     Args:
         network: frames [n, 3, H, W] -> a feature [n, size] a level; enters autocast by itself.
-        model: whose batch normalisation `network` runs.
+        model: whose batch normalization `network` runs.
         frames: of this process, [N, 3, H, W].
-        micro_batch: frames in a part; 0 for all. Batch normalisation sees a part at a time, of all processes.
+        micro_batch: frames in a part; 0 for all. Batch normalization sees a part at a time, of all processes.
         seed: of what the network drops at random.
         processes: that share the batch.
 

@@ -1,4 +1,4 @@
-"""Batch normalisation's running statistics when a batch is computed in parts, and some parts twice."""
+"""Batch normalization's running statistics when a batch is computed in parts, and some parts twice."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Average:
 
 @contextlib.contextmanager
 def untouched_statistics(model: nn.Module) -> Iterator[None]:
-    """Normalise by the batch, as in training, without moving the running statistics."""
+    """Normalize by the batch, as in training, without moving the running statistics."""
     norms = _learning_norms(model)
     for norm in norms:
         norm.track_running_stats = False

@@ -1,4 +1,4 @@
-"""Batch normalisation over the batch of all processes."""
+"""Batch normalization over the batch of all processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["SyncedBatchNorm", "synchronise_batch_norm"]
+__all__ = ["SyncedBatchNorm", "synchronize_batch_norm"]
 
 
 class SyncedBatchNorm(_BatchNorm):
@@ -31,9 +31,9 @@ class SyncedBatchNorm(_BatchNorm):
         self.train(like.training)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise [N, C, ..]; N may differ between processes."""
-        normalised = self._by_batch(features) if self.training else self._by_running_statistics(features)
-        output: Tensor = self.act(self.drop(normalised))
+        """Normalize [N, C, ..]; N may differ between processes."""
+        normalized = self._by_batch(features) if self.training else self._by_running_statistics(features)
+        output: Tensor = self.act(self.drop(normalized))
         return output
 
     def _by_running_statistics(self, features: Tensor) -> Tensor:
@@ -47,15 +47,15 @@ class SyncedBatchNorm(_BatchNorm):
         sums: Tensor = _AllReduce.apply(torch.cat([values.sum(over), own_count]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
-        centred = values - mean.view(shape)
+        centered = values - mean.view(shape)
         # Not the mean of squares minus the square of the mean, which cancels.
-        variance: Tensor = _AllReduce.apply(centred.square().sum(over)) / count
+        variance: Tensor = _AllReduce.apply(centered.square().sum(over)) / count
         if self.track_running_stats:
             self._track(mean.detach(), variance.detach() * count / (count - 1))
-        normalised = centred * torch.rsqrt(variance + self.eps).view(shape)
+        normalized = centered * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
-            normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
-        return normalised.to(features.dtype)
+            normalized = normalized * self.weight.view(shape) + self.bias.view(shape)
+        return normalized.to(features.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:
@@ -86,8 +86,8 @@ def _summed(own: Tensor) -> Tensor:
     return total
 
 
-def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
-    """Let every batch normalisation below `model` use all processes' frames; names of the state dict stay."""
+def synchronize_batch_norm(model: nn.Module, device: torch.device) -> None:
+    """Let every batch normalization below `model` use all processes' frames; names of the state dict stay."""
     if device.type == "cuda":
         convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return
@@ -95,4 +95,4 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
         if isinstance(child, _BatchNorm):
             setattr(model, name, SyncedBatchNorm(child))
         else:
-            synchronise_batch_norm(child, device)
+            synchronize_batch_norm(child, device)

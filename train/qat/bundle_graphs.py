@@ -1,4 +1,4 @@
-"""What a bundle's ONNX graphs tell: weighted layers in order, values of initialisers, and where Q/DQ pairs are."""
+"""What a bundle's ONNX graphs tell: weighted layers in order, values of initializers, and where Q/DQ pairs are."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from reid.runtime.errors import ModelError
 from reid.train.model.architecture import ARCHITECTURE_KEY, Architecture
-from reid.train.model.quantisation import Quantisation
+from reid.train.model.quantization import Quantization
 
-__all__ = ["Graph", "architecture_of", "read_quantisation"]
+__all__ = ["Graph", "architecture_of", "read_quantization"]
 
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 _MAXIMA = ("ReduceMax", "GlobalMaxPool")
@@ -29,7 +29,7 @@ class Graph:
         products: convolutions and matrix products with constant weights, in the order of execution.
         maxima: the pools that take the largest value, in the order of execution.
         nodes: by name.
-        values: of initialisers by name.
+        values: of initializers by name.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -46,7 +46,7 @@ class Graph:
         return self._makers.get(tensor)
 
     def value(self, name: str) -> Tensor:
-        """Give an initialiser's value."""
+        """Give an initializer's value."""
         return torch.from_numpy(_array(self.values[name]))
 
     def weight(self, product: NodeProto) -> Tensor:
@@ -70,7 +70,7 @@ def architecture_of(model: ModelProto, source: Path) -> Architecture:
     return Architecture.from_json(text, source)
 
 
-def read_quantisation(path: Path) -> Quantisation:
+def read_quantization(path: Path) -> Quantization:
     """Find the Q/DQ pairs of an INT8 graph.
 
     Raises:
@@ -88,14 +88,14 @@ def read_quantisation(path: Path) -> Quantisation:
             if pair is None or pair.op_type != "DequantizeLinear":
                 continue
             scale = _scale(pair, values, path)
-            if (quantiser := makers.get(pair.input[0])) is None:
+            if (quantizer := makers.get(pair.input[0])) is None:
                 weights[node.name] = torch.from_numpy(scale.astype(np.float32))
             else:
-                reads[node.name] = quantiser.input[0]
-                steps[quantiser.input[0]] = float(scale)
+                reads[node.name] = quantizer.input[0]
+                steps[quantizer.input[0]] = float(scale)
     if not reads:
         raise ModelError(f"{path} has no layer in INT8: there is nothing to train for")
-    return Quantisation(reads, steps, weights)
+    return Quantization(reads, steps, weights)
 
 
 def _scale(pair: NodeProto, values: Mapping[str, NDArray[np.generic]], path: Path) -> NDArray[np.generic]:

@@ -1,6 +1,6 @@
 """The model in PyTorch, rebuilt from a bundle, which holds no weights but those of its graphs.
 
-Batch normalisation is part of the convolutions there. So it becomes the identity here, with what is left of it in its
+Batch normalization is part of the convolutions there. So it becomes the identity here, with what is left of it in its
 shift: the weights are other than those that were trained, and the model is the same.
 """
 
@@ -60,7 +60,7 @@ def _weights(state: Mapping[str, Tensor], graph: Graph, program: Program, bundle
     if missing := sorted(state.keys() - values.keys()):
         raise ModelError(
             f"{bundle.card.backbone} cannot be rebuilt from {bundle.root}, whose graph does not name {missing[0]} "
-            f"and {len(missing) - 1} more; quantisation-aware training is for convolutional networks such as ResNets"
+            f"and {len(missing) - 1} more; quantization-aware training is for convolutional networks such as ResNets"
         )
     return values
 
@@ -72,7 +72,7 @@ def _shape(graph: Graph, product: NodeProto) -> torch.Size:
 def _weights_of(
     product: Product, weight: Tensor, bias: Tensor | None, known: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Give the state of a product and of the normalisation behind it, unless the graph has that as it was."""
+    """Give the state of a product and of the normalization behind it, unless the graph has that as it was."""
     found = {product.weight: weight}
     shift = torch.zeros(len(weight)) if bias is None else bias
     if product.bias and (bias is not None or product.bias not in known):

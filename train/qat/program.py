@@ -24,7 +24,7 @@ _MAXIMA = (_ATEN.amax.default, _ATEN.adaptive_max_pool2d.default)
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """The batch normalisation right behind a product.
+    """The batch normalization right behind a product.
 
     Attributes:
         node: gives a tuple.

@@ -1,4 +1,4 @@
-"""Quantisation-aware training: a bundle's model goes on learning under the roundings of the bundle's INT8 graph."""
+"""Quantization-aware training: a bundle's model goes on learning under the roundings of the bundle's INT8 graph."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import onnx
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import ModelCard
-from reid.train.qat.bundle_graphs import Graph, architecture_of, read_quantisation
+from reid.train.qat.bundle_graphs import Graph, architecture_of, read_quantization
 from reid.train.qat.bundle_weights import rebuild
-from reid.train.qat.fake_quantisation import FakeQuantisedReID
+from reid.train.qat.fake_quantization import FakeQuantizedReID
 from reid.train.recipe import Recipe
 
-__all__ = ["EPOCHS", "OF_THE_BUNDLE", "SLOWER", "build_fake_quantised", "qat_recipe"]
+__all__ = ["EPOCHS", "OF_THE_BUNDLE", "SLOWER", "build_fake_quantized", "qat_recipe"]
 
 OF_THE_BUNDLE = frozenset(
     ("backbone", "weights", "levels", "embedding_size", "image_size", "pooling", "bnneck", "last_stride", "ibn", "qat")
@@ -84,14 +84,14 @@ def _recipe_of(card: ModelCard) -> Recipe:
     return replace(trained, learning_rate=trained.learning_rate * SLOWER) if trained.qat else trained
 
 
-def build_fake_quantised(root: Path) -> tuple[FakeQuantisedReID, ModelCard]:
+def build_fake_quantized(root: Path) -> tuple[FakeQuantizedReID, ModelCard]:
     """Make the model, on the CPU, that a bundle's INT8 graph is of, and its card without fingerprint.
 
     Raises:
         ModelError: it is not a bundle, it has no INT8 graph, or its model cannot be rebuilt.
     """
     bundle = Bundle.open(root)
-    quantisation = read_quantisation(bundle.graph("int8"))
+    quantization = read_quantization(bundle.graph("int8"))
     model = rebuild(bundle)
     card = bundle.card.model_copy(update={"fingerprint": "", "training": {}, "files": {}, "opset": None})
-    return FakeQuantisedReID(card, model, Graph(onnx.load(bundle.graph("fp32"))), quantisation), card
+    return FakeQuantizedReID(card, model, Graph(onnx.load(bundle.graph("fp32"))), quantization), card

@@ -25,15 +25,15 @@ def show_histograms(board: SummaryWriter, seen: Observation, epoch: int) -> None
 
 
 def _add_counts(board: SummaryWriter, tag: str, counts: NDArray[np.int64], epoch: int) -> None:
-    centres = (np.arange(len(counts)) + 0.5) / BINS_PER_UNIT
+    centers = (np.arange(len(counts)) + 0.5) / BINS_PER_UNIT
     found = np.flatnonzero(counts)
     board.add_histogram_raw(
         tag,
-        min=centres[found[0]],
-        max=centres[found[-1]],
+        min=centers[found[0]],
+        max=centers[found[-1]],
         num=counts.sum(),
-        sum=counts @ centres,
-        sum_squares=counts @ centres**2,
+        sum=counts @ centers,
+        sum_squares=counts @ centers**2,
         bucket_limits=(np.arange(_MERGED, len(counts) + 1, _MERGED) / BINS_PER_UNIT).tolist(),
         bucket_counts=counts.reshape(-1, _MERGED).sum(axis=1).tolist(),
         global_step=epoch,

@@ -1,4 +1,4 @@
-"""The lengths of the levels' features before they are normalised, read on their way through the model."""
+"""The lengths of the levels' features before they are normalized, read on their way through the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["recorded_norms"]
 
 @contextlib.contextmanager
 def recorded_norms(model: MultiLevelReID) -> Iterator[list[list[Tensor]]]:
-    """Record, while the block lasts, how long each level's feature is when it comes to its L2 normalisation.
+    """Record, while the block lasts, how long each level's feature is when it comes to its L2 normalization.
 
     Yields:
         Per level a list, to which every batch of N frames that the model embeds adds float32 [N], on its device.

@@ -31,7 +31,7 @@ class Observation:
         data: the embeddings.
         metrics: by protocol.
         pairs: distances, a level each, then of all levels if there are two.
-        norms: by level, of the frames' features before L2 normalisation, float32 [N].
+        norms: by level, of the frames' features before L2 normalization, float32 [N].
     """
 
     device: str

@@ -195,7 +195,7 @@ def _boundaries(recipe: Recipe) -> tuple[float, ...]:
 
 def _norms(run: Run) -> str:
     guide = (
-        "Lengths of the features just before L2 normalisation, mean and standard deviation over all held-out frames."
+        "Lengths of the features just before L2 normalization, mean and standard deviation over all held-out frames."
     )
     charts = "".join(draw_norms(level, lengths) for level, lengths in run.seen.norms.items())
     return section("Norms of held-out features", f'<p class="guide">{guide}</p>\n<div class="charts">\n{charts}</div>')

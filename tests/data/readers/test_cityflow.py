@@ -42,7 +42,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_bytes(text.replace(old, new).encode("gb2312"))
 
 
-def test_train_and_gallery_hold_every_labelled_image_once_as_the_label_file_says(cityflow: Path) -> None:
+def test_train_and_gallery_hold_every_labeled_image_once_as_the_label_file_says(cityflow: Path) -> None:
     dataset = read_dataset(cityflow)
     assert dataset.layout == "cityflow"
     images = (*dataset.train.images, *dataset.gallery.images)

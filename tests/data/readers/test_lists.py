@@ -75,7 +75,7 @@ def test_label_xml_cut_at_any_byte_keeps_the_whole_entries_and_says_that_it_is_d
         assert [(problem.kind, problem.where) for problem in problems] == [("damaged list", "l.xml")], length
 
 
-def test_an_image_labelled_twice_is_reported(tmp_path: Path) -> None:
+def test_an_image_labeled_twice_is_reported(tmp_path: Path) -> None:
     text = LABELS.format(color="x").replace("b.jpg", "a.jpg")
     problems: list[Problem] = []
     assert set(read_labels(write(tmp_path / "l.xml", text.encode()), problems) or ()) == {"a.jpg"}

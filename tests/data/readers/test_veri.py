@@ -98,15 +98,15 @@ def test_every_deleted_image_is_named_once(veri_copy: Path, part: str) -> None:
 
 
 def test_an_image_that_only_the_label_file_or_only_the_track_list_names_is_reported_missing(veri_copy: Path) -> None:
-    labelled = lines(veri_copy / "name_train.txt")[3]
+    labeled = lines(veri_copy / "name_train.txt")[3]
     tracked = lines(veri_copy / "name_test.txt")[3]
-    for part, name in (("train", labelled), ("test", tracked)):
+    for part, name in (("train", labeled), ("test", tracked)):
         (veri_copy / f"image_{part}" / name).unlink()
         names = veri_copy / f"name_{part}.txt"
         names.write_text(names.read_text().replace(f"{name}\n", ""))
     replace_in(veri_copy / "test_label.xml", f'imageName="{tracked}"', 'imageName="other.jpg"')
     missing = found(read(veri_copy).problems)["missing file"]
-    assert missing == {f"image_train/{labelled}", f"image_test/{tracked}", "image_test/other.jpg"}
+    assert missing == {f"image_train/{labeled}", f"image_test/{tracked}", "image_test/other.jpg"}
 
 
 @pytest.mark.parametrize("part", ["train", "test"])

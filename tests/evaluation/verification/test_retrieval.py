@@ -11,7 +11,7 @@ from reid.data.dataset import Split
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
 from reid.evaluation.verification.records import Tolerance
 from reid.evaluation.verification.retrieval import METRICS, Ranked, compare_rankings, rank, worst_queries
-from reid.runtime.embedding import normalise
+from reid.runtime.embedding import normalize
 from reid.runtime.errors import DataError
 from reid.runtime.tracklet import Tracklet
 
@@ -36,14 +36,14 @@ GALLERY = Split(entries("g", 70, 1, seed=3), entries("gt", 17, 3, seed=4))
 def embedded(noise: float, query: Split = QUERY, gallery: Split = GALLERY) -> EmbeddedData:
     """Embed each entry near its vehicle; two models differ in their noise only."""
     base, extra = np.random.default_rng(0), np.random.default_rng(9)
-    centres = {f"v{vehicle}": base.normal(size=12) for vehicle in range(6)}
+    centers = {f"v{vehicle}": base.normal(size=12) for vehicle in range(6)}
     everything = (*query.images, *query.tracklets, *gallery.images, *gallery.tracklets)
     vectors = {
-        entry.frames: centres[str(entry.vehicle)] + base.normal(size=12) + noise * extra.normal(size=12)
+        entry.frames: centers[str(entry.vehicle)] + base.normal(size=12) + noise * extra.normal(size=12)
         for entry in everything
     }
     return EmbeddedData(
-        query, gallery, {key: normalise(value.astype(np.float32)) for key, value in vectors.items()}, ()
+        query, gallery, {key: normalize(value.astype(np.float32)) for key, value in vectors.items()}, ()
     )
 
 

@@ -18,7 +18,7 @@ from reid.evaluation.verification.similarity import (
     required_similarity,
     unusable,
 )
-from reid.runtime.embedding import normalise
+from reid.runtime.embedding import normalize
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import Level
 
@@ -26,12 +26,12 @@ LEVELS = (Level(name="level2", size=3), Level(name="level3", size=8), Level(name
 
 
 def rows(count: int, seed: int = 0) -> NDArray[np.float32]:
-    return normalise(np.random.default_rng(seed).normal(size=(count, 16)).astype(np.float32))
+    return normalize(np.random.default_rng(seed).normal(size=(count, 16)).astype(np.float32))
 
 
 def noisy(embeddings: NDArray[np.float32], size: float) -> NDArray[np.float32]:
     noise = np.random.default_rng(1).normal(size=embeddings.shape).astype(np.float32)
-    return normalise(embeddings + np.float32(size) * noise)
+    return normalize(embeddings + np.float32(size) * noise)
 
 
 def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -73,7 +73,7 @@ def test_distances_far_below_the_rounding_of_one_are_told_apart() -> None:
 def test_the_required_similarity_follows_how_far_apart_the_model_puts_frames() -> None:
     tolerance = Tolerance(similarity=0.99)
     orthogonal = np.eye(16, dtype=np.float32)
-    alike = normalise(np.ones((16, 16), np.float32) + np.eye(16, dtype=np.float32))
+    alike = normalize(np.ones((16, 16), np.float32) + np.eye(16, dtype=np.float32))
     assert required_similarity(compare_embeddings(orthogonal, orthogonal, LEVELS), tolerance) == pytest.approx(0.99)
     spread = 1 - cosine(alike[0], alike[1])
     assert 0.01 < spread < 0.1

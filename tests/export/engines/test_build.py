@@ -95,7 +95,7 @@ def test_the_bundles_graph_becomes_an_engine_with_its_card(bundle: Path, card: M
     check_engine(
         engine,
         built,
-        flavour="tensorrt-rtx",
+        flavor="tensorrt-rtx",
         version=built.version,
         compute_capability="8.6",
         graph_sha256=sha256_of(graph),
@@ -255,7 +255,7 @@ def test_a_failure_between_engine_and_sidecar_leaves_no_pair_that_passes(
     assert [Path(name).suffix for name in os.listdir(tmp_path / "engines")] == [".engine"]
 
 
-def test_options_of_the_other_flavour_are_refused(card: ModelCard, tmp_path: Path) -> None:
+def test_options_of_the_other_flavor_are_refused(card: ModelCard, tmp_path: Path) -> None:
     graph = half_graph(tmp_path / "g.onnx")
     for options in (EngineOptions(hardware_compatible=True), EngineOptions(version_compatible=True)):
         with pytest.raises(SessionError, match="are TensorRT's"):

@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 import reid.export.engines.build as builder
 from reid.calibration.layers import Layers, find_layers
-from reid.calibration.quantise import quantise
+from reid.calibration.quantize import quantize
 from reid.export.engines.build import EngineOptions, Profile, build_engine
 from reid.export.engines.layers import check_precision
 from reid.export.engines.steps import Build
@@ -48,7 +48,7 @@ def halved(graph: Path, folder: Path, side: int) -> tuple[ModelProto, Layers]:
 def mixed(half: ModelProto, layers: Layers, kept: list[str]) -> tuple[ModelProto, set[str], set[str]]:
     """Give the graph, and the nodes of its convolutions in INT8 and in FP16; what ranges there are is no matter."""
     int8 = [layer.name for layer in layers.layers if layer.name not in kept]
-    graph = quantise(half, layers, int8, dict.fromkeys(layers.tensors, 4.0))
+    graph = quantize(half, layers, int8, dict.fromkeys(layers.tensors, 4.0))
     convolutions = {layer.node: layer.name in int8 for layer in layers.layers if layer.op == "Conv"}
     return (
         graph,

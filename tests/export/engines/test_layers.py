@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reid.export.engines.layers import check_precision, summarise_layers, summarise_log
+from reid.export.engines.layers import check_precision, summarize_layers, summarize_log
 from reid.runtime.engine_card import LayerSummary
 from reid.runtime.errors import GateError
 
@@ -94,7 +94,7 @@ LOG = "\n".join(
 
 
 def test_the_json_of_tensorrt_10() -> None:
-    summary = summarise_layers(json.dumps(TENSORRT_10))
+    summary = summarize_layers(json.dumps(TENSORRT_10))
     assert summary.source == "engine"
     assert summary.layers == {"fp16": 3, "fp32": 1, "int8": 1}
     assert summary.convolutions == {"fp16": 1, "fp32": 1, "int8": 1}
@@ -102,20 +102,20 @@ def test_the_json_of_tensorrt_10() -> None:
 
 
 def test_the_json_of_tensorrt_11() -> None:
-    summary = summarise_layers(json.dumps(TENSORRT_11))
+    summary = summarize_layers(json.dumps(TENSORRT_11))
     assert summary.layers == {"fp16": 3, "fp32": 2, "none": 1}
     assert summary.convolutions == {"fp16": 1, "fp32": 1}
     assert summary.fp32_convolutions == ("conv2",)
 
 
 def test_a_convolution_that_became_a_matrix_product_counts_and_a_fully_connected_layer_does_not() -> None:
-    summary = summarise_layers(json.dumps(TENSORRT_11), {"conv1", "conv2", "conv3"})
+    summary = summarize_layers(json.dumps(TENSORRT_11), {"conv1", "conv2", "conv3"})
     assert summary.convolutions == {"fp16": 1, "fp32": 2}
     assert summary.fp32_convolutions == ("conv2", "conv3")
 
 
 def test_names_alone_are_not_taken_for_a_precision() -> None:
-    summary = summarise_layers(json.dumps({"Layers": ["conv1 + relu1", "pool"], "Bindings": ["x"]}))
+    summary = summarize_layers(json.dumps({"Layers": ["conv1 + relu1", "pool"], "Bindings": ["x"]}))
     assert (summary.layers, summary.fp32_convolutions) == ({"unknown": 2}, ())
 
 
@@ -137,17 +137,17 @@ def test_names_alone_are_not_taken_for_a_precision() -> None:
 )
 def test_every_word_for_a_type_is_known(types: dict[str, str], expected: str) -> None:
     entry = layer("some", "ElementWise", split("Half"), types)
-    assert summarise_layers(json.dumps({"Layers": [entry]})).layers == {expected: 1}
+    assert summarize_layers(json.dumps({"Layers": [entry]})).layers == {expected: 1}
 
 
 def test_the_builders_log_says_the_same_without_a_gpu() -> None:
-    summary = summarise_log(["Parsing", LOG])
+    summary = summarize_log(["Parsing", LOG])
     assert summary is not None
     assert summary.source == "build log"
     assert summary.layers == {"none": 1, "fp16": 2, "fp32": 1}
     assert summary.convolutions == {"fp16": 1, "fp32": 1}
     assert summary.fp32_convolutions == ("conv_b",)
-    assert summarise_log(["nothing", "Layers:\nof another form"]) is None
+    assert summarize_log(["nothing", "Layers:\nof another form"]) is None
 
 
 def summary_of(*fp32: str) -> LayerSummary:

@@ -133,7 +133,7 @@ def test_a_layer_that_overflows_comes_first_and_with_finite_figures(
         assert LayerDrift.model_validate_json(layer.model_dump_json()) == layer
 
 
-def test_quantisation_shows_in_the_layers_behind_it(graph: Path, frames: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_quantization_shows_in_the_layers_behind_it(graph: Path, frames: NDArray[np.uint8], tmp_path: Path) -> None:
     model = onnx.load(graph)
     (consumer,) = (node for node in model.graph.node if BROKEN in node.input)
     position = list(model.graph.node).index(consumer)
@@ -145,13 +145,13 @@ def test_quantisation_shows_in_the_layers_behind_it(graph: Path, frames: NDArray
         ]
     )
     pair = [
-        helper.make_node("QuantizeLinear", [source, "scale", "zero"], ["quantised"], name="q"),
-        helper.make_node("DequantizeLinear", ["quantised", "scale", "zero"], ["dequantised"], name="dq"),
+        helper.make_node("QuantizeLinear", [source, "scale", "zero"], ["quantized"], name="q"),
+        helper.make_node("DequantizeLinear", ["quantized", "scale", "zero"], ["dequantized"], name="dq"),
     ]
-    consumer.input[0] = "dequantised"
+    consumer.input[0] = "dequantized"
     for node in reversed(pair):
         model.graph.node.insert(position, node)
-    drift = drifted_layers(graph, saved(model, tmp_path / "quantised.onnx"), frames, most=1000)
+    drift = drifted_layers(graph, saved(model, tmp_path / "quantized.onnx"), frames, most=1000)
     assert not {"q", "dq"} & {layer.layer for layer in drift}
     first = first_drift(drift)
     assert first is not None

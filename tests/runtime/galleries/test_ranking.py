@@ -102,7 +102,7 @@ def test_sizes_that_disagree_are_named(shape: tuple[int, ...]) -> None:
 def test_an_embedding_without_length_1_is_named(scale: float, length: str) -> None:
     gallery = unit(5, 4)
     gallery[3] *= scale
-    with pytest.raises(DataError, match=rf"gallery embedding 3 has length {length}, .*1 of 5.*L2-normalise"):
+    with pytest.raises(DataError, match=rf"gallery embedding 3 has length {length}, .*1 of 5.*L2-normalize"):
         distance_rows(unit(2, 4), gallery)
     with pytest.raises(DataError, match="query embedding 3 has length"):
         top_k(gallery, unit(2, 4), 1)

@@ -131,7 +131,7 @@ def test_fp32_is_computed_in_fp32_where_the_cpu_has_less_too(graph: Path) -> Non
 
 
 def test_int8_is_computed_in_int8_and_as_onnx_runtime_does(graph: Path, tmp_path: Path) -> None:
-    """Convolutions only: quantised, a head would be computed wrongly, see docs/sessions.md."""
+    """Convolutions only: quantized, a head would be computed wrongly, see docs/sessions.md."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Frames(CalibrationDataReader):  # type: ignore[misc]
@@ -140,10 +140,10 @@ def test_int8_is_computed_in_int8_and_as_onnx_runtime_does(graph: Path, tmp_path
         def get_next(self) -> dict[str, NDArray[Any]] | None:
             return next(self.batches, None)
 
-    quantised = tmp_path / "int8.onnx"
+    quantized = tmp_path / "int8.onnx"
     quantize_static(
         graph,
-        quantised,
+        quantized,
         Frames(),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["Conv"],
@@ -152,7 +152,7 @@ def test_int8_is_computed_in_int8_and_as_onnx_runtime_does(graph: Path, tmp_path
         weight_type=QuantType.QInt8,
         extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
     )
-    with OpenVINOSession(quantised) as session, open_session(quantised, "onnxruntime:cpu") as reference:
+    with OpenVINOSession(quantized) as session, open_session(quantized, "onnxruntime:cpu") as reference:
         nodes = [node.get_rt_info() for node in compiled(session).get_runtime_model().get_ops()]
         kernels = [n["primitiveType"].astype(str).lower() for n in nodes if n["layerType"].astype(str) == "Convolution"]
         assert len(kernels) > 10

@@ -28,13 +28,13 @@ def with_engine(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("engines") / "bundle"
     shutil.copytree(bundle, root)
     card = Bundle.open(root).card
-    flavour = "tensorrt-rtx"
+    flavor = "tensorrt-rtx"
     build_engine(
         root / "model.fp32.onnx",
         root / "engines",
         card,
         "fp32",
-        flavour,
+        flavor,
         OPTIONS,
         build_command=COMMAND,
         on_progress=lambda done, total: None,
@@ -57,7 +57,7 @@ def card_of(root: Path) -> EngineCard:
 
 
 def find(root: Path, precision: str = "fp32", **here: str) -> tuple[Path, EngineCard]:
-    facts: dict[str, Any] = {"flavour": "tensorrt-rtx", "version": card_of(root).version, "compute_capability": "8.6"}
+    facts: dict[str, Any] = {"flavor": "tensorrt-rtx", "version": card_of(root).version, "compute_capability": "8.6"}
     return find_engine(Bundle.open(root), precision, **{**facts, **here})
 
 
@@ -108,11 +108,11 @@ def test_where_no_engine_is_there_the_command_builds_one(bundle: Path, with_engi
     opened = Bundle.open(bundle)
     here: dict[str, Any] = {"version": "1.7", "compute_capability": "8.6"}
     with pytest.raises(SessionError, match=rf"no fp32 engine.*reid-export {bundle} --engine tensorrt-rtx$"):
-        find_engine(opened, "fp32", flavour="tensorrt-rtx", **here)
+        find_engine(opened, "fp32", flavor="tensorrt-rtx", **here)
     with pytest.raises(SessionError, match=rf"no fp16 engine.*reid-export {bundle} --fp16 --engine tensorrt$"):
-        find_engine(opened, "fp16", flavour="tensorrt", **here)
+        find_engine(opened, "fp16", flavor="tensorrt", **here)
     with pytest.raises(SessionError, match=r"no fp32 engine of TensorRT;"):
-        find(with_engine, flavour="tensorrt")
+        find(with_engine, flavor="tensorrt")
 
 
 def test_an_engine_without_a_sidecar_or_with_anothers_is_never_taken(copy: Path) -> None:
@@ -120,7 +120,7 @@ def test_an_engine_without_a_sidecar_or_with_anothers_is_never_taken(copy: Path)
     content = sidecar.read_bytes()
     sidecar.unlink()
     with pytest.raises(SessionError, match="no fp32 engine"):
-        find_engine(Bundle.open(copy), "fp32", flavour="tensorrt-rtx", version="1.7.1.116", compute_capability="8.6")
+        find_engine(Bundle.open(copy), "fp32", flavor="tensorrt-rtx", version="1.7.1.116", compute_capability="8.6")
     (sidecar.parent / "other.json").write_bytes(content)
     (sidecar.parent / "other.engine").write_bytes(b"another engine")
     with pytest.raises(ModelError, match=r"other\.engine has 14 bytes"):
@@ -139,7 +139,7 @@ def test_a_damaged_or_newer_sidecar_is_refused_by_its_name(copy: Path) -> None:
     ):
         sidecar.write_text(damaged)
         with pytest.raises(ModelError, match=rf"\.json.*{named}"):
-            find_engine(Bundle.open(copy), "fp32", flavour="tensorrt-rtx", version=version, compute_capability="8.6")
+            find_engine(Bundle.open(copy), "fp32", flavor="tensorrt-rtx", version=version, compute_capability="8.6")
 
 
 def test_of_several_engines_the_one_for_here_is_taken(copy: Path) -> None:
@@ -148,7 +148,7 @@ def test_of_several_engines_the_one_for_here_is_taken(copy: Path) -> None:
     elsewhere = card_of(copy).model_copy(update={"compute_capabilities": ("12.0",)})
     for name in ("a", "z"):  # before and after it in the folder
         (sidecar.parent / f"{name}.json").write_text(elsewhere.to_json())
-    path, _ = find_engine(Bundle.open(copy), "fp32", flavour="tensorrt-rtx", version=version, compute_capability="8.6")
+    path, _ = find_engine(Bundle.open(copy), "fp32", flavor="tensorrt-rtx", version=version, compute_capability="8.6")
     assert path == sidecar.with_suffix(".engine")
 
 
@@ -158,7 +158,7 @@ def test_a_damaged_engine_does_not_stand_in_the_way_of_a_good_one(copy: Path) ->
     (copy / "engines" / "aaa.engine").write_bytes(good.read_bytes()[:-1])
     shutil.copy(sidecar_of(copy), copy / "engines" / "aaa.json")
     (copy / "engines" / "aab.json").write_text("[" * 100_000)
-    here = {"flavour": "tensorrt-rtx", "version": version, "compute_capability": "8.6"}
+    here = {"flavor": "tensorrt-rtx", "version": version, "compute_capability": "8.6"}
     assert find_engine(Bundle.open(copy), "fp32", **here)[0] == good
     good.unlink()
     with pytest.raises(ModelError, match="aaa"):
@@ -182,13 +182,13 @@ def test_without_a_gpu_a_bundle_does_not_open_and_says_what_does(
             opener(with_engine, None, "int8")
 
 
-def test_a_refused_engine_is_never_deserialised(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_engine_is_never_deserialized(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*arguments: object) -> None:
-        raise AssertionError("the engine was deserialised")
+        raise AssertionError("the engine was deserialized")
 
     monkeypatch.setattr(sessions, "find_device", lambda ordinal: Device("NVIDIA L4", "8.9", "13.0"))
     monkeypatch.setattr(sessions, "TensorRTSession", never)
-    with pytest.raises(AssertionError, match="was deserialised"):
+    with pytest.raises(AssertionError, match="was deserialized"):
         open_tensorrt_rtx(copy, None, "fp32")
     engine = sidecar_of(copy).with_suffix(".engine")
     engine.write_bytes(engine.read_bytes()[:-1])

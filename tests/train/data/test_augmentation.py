@@ -14,7 +14,7 @@ SEEDS = range(200)
 
 @pytest.fixture
 def frame() -> torch.Tensor:
-    """Dark at its left, bright at its right; no grey."""
+    """Dark at its left, bright at its right; no gray."""
     ramp = torch.arange(20, 20 + SIZE * 3, 3, dtype=torch.uint8)
     return ramp.expand(3, SIZE, SIZE).contiguous()
 
@@ -27,7 +27,7 @@ def augmented(frame: torch.Tensor, **switches: float) -> Iterator[np.ndarray]:
 def test_the_defaults_are_the_numbers_that_were_always_drawn(frame: torch.Tensor) -> None:
     """What a policy that is never applied, and the other parts at their defaults, do is what the defaults do."""
     plain = Augmentation(SIZE)
-    named = Augmentation(SIZE, auto_augment=0.0, colour_jitter=0.5, erasing=0.5)
+    named = Augmentation(SIZE, auto_augment=0.0, color_jitter=0.5, erasing=0.5)
     assert all(torch.equal(plain(frame, seed), named(frame, seed)) for seed in range(20))
 
 
@@ -35,15 +35,13 @@ def test_with_all_switched_off_only_flip_and_shift_remain(frame: torch.Tensor) -
     """Every row of the ramp is then the ramp or its mirror, shifted by a pixel and repeated at the border."""
     row = frame[0, 0].numpy().astype(int)
     shifted = [np.pad(side, 1, mode="edge")[start : start + SIZE] for side in (row, row[::-1]) for start in range(3)]
-    for picture in augmented(frame, colour_jitter=0.0, erasing=0.0):
+    for picture in augmented(frame, color_jitter=0.0, erasing=0.0):
         assert any((picture == candidate).all() for candidate in shifted)
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
 def test_erasing_happens_as_often_as_asked(frame: torch.Tensor, probability: float) -> None:
-    erased = [
-        (picture == 127).all(axis=0).any() for picture in augmented(frame, colour_jitter=0.0, erasing=probability)
-    ]
+    erased = [(picture == 127).all(axis=0).any() for picture in augmented(frame, color_jitter=0.0, erasing=probability)]
     assert abs(np.mean(erased) - probability) <= (0.12 if probability == 0.5 else 0)
 
 
@@ -52,7 +50,7 @@ def test_distortions_happen_as_often_as_asked(frame: torch.Tensor, probability: 
     """Some operations of the policy leave a frame as it is, and each policy applies its two with a probability."""
     row = frame[0, 0].numpy().astype(int)
     shifted = [np.pad(side, 1, mode="edge")[start : start + SIZE] for side in (row, row[::-1]) for start in range(3)]
-    pictures = augmented(frame, auto_augment=probability, colour_jitter=0.0, erasing=0.0)
+    pictures = augmented(frame, auto_augment=probability, color_jitter=0.0, erasing=0.0)
     distorted = np.mean([not any((picture == candidate).all() for candidate in shifted) for picture in pictures])
     assert 0.5 * probability <= distorted <= 1.5 * probability
 

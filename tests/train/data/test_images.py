@@ -16,7 +16,7 @@ from reid.train.data.sampler import Draw, PKSampler
 
 @pytest.fixture
 def crops(tmp_path: Path) -> list[Tracklet]:
-    """Three vehicles with four images each; vehicle v is a flat colour of brightness 60 * (v + 1)."""
+    """Three vehicles with four images each; vehicle v is a flat color of brightness 60 * (v + 1)."""
     images = []
     for vehicle in range(3):
         for number in range(4):
@@ -38,7 +38,7 @@ def test_the_same_seed_gives_the_same_crop_and_another_seed_another(crops: list[
     assert first.shape == frame.shape
 
 
-def test_flip_crop_colour_and_erasing_all_happen() -> None:
+def test_flip_crop_color_and_erasing_all_happen() -> None:
     """On a picture that is dark at its left and bright at its right, each leaves its own trace."""
     ramp = torch.arange(60, 60 + 32 * 3, 3, dtype=torch.uint8).expand(3, 32, 32).contiguous()
     augmented = [Augmentation(32)(ramp, seed).int() for seed in range(200)]

@@ -105,7 +105,7 @@ def test_the_weights_do_not_overflow() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32], ids=str)
 @pytest.mark.parametrize("temperature", [0.0, 4.0, 10.0])
 def test_its_value_is_that_of_pytorch_metric_learning(embedding: Tensor, vehicle: Tensor, temperature: float) -> None:
-    """With Tp = 0 and rows of unit length: PML normalises them itself, we take them as they are.
+    """With Tp = 0 and rows of unit length: PML normalizes them itself, we take them as they are.
 
     PML divides by the sum of the weights plus 1e-5 for each sample of the batch, which makes it smaller by
     a part of 1e-5 * B at most, as no weight is below 1. It leaves out negatives at a distance of exactly 0,
@@ -120,7 +120,7 @@ def test_its_value_is_that_of_pytorch_metric_learning(embedding: Tensor, vehicle
 def test_its_gradient_is_that_of_pytorch_metric_learning_at_temperature_0(embedding: Tensor, vehicle: Tensor) -> None:
     """Where all weights are 1; above that, PML differentiates the weights too, and we do not.
 
-    PML's gradient goes through its own normalisation, which takes away the part along the row: so do we here.
+    PML's gradient goes through its own normalization, which takes away the part along the row: so do we here.
     """
     peer = peers.RankedListLoss(margin=0.4, Tn=0, imbalance=0.5, alpha=1.2, Tp=0)
     (expected,) = torch.autograd.grad(peer(embedding, vehicle), embedding)

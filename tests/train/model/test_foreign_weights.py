@@ -43,7 +43,7 @@ class Lightning(nn.Module):
 
 
 def network(name: str = "resnet18", **parts: nn.Module) -> nn.Module:
-    """torchvision's network with normalisation that is not the identity; `parts` replace or join its own."""
+    """torchvision's network with normalization that is not the identity; `parts` replace or join its own."""
     torch.manual_seed(1)
     model: nn.Module = getattr(torchvision.models, name)(num_classes=5)
     for module in model.modules():
@@ -149,7 +149,7 @@ def test_every_trainers_backbone_gives_its_own_feature_maps(form: str, tmp_path:
     origin = backbone.weights_origin
     assert origin is not None
     assert origin.trainer.endswith(trainer)
-    assert (origin.prefix, origin.loaded) == (prefix, 120)  # 20 convolutions and normalisations, of 1 and 5 tensors
+    assert (origin.prefix, origin.loaded) == (prefix, 120)  # 20 convolutions and normalizations, of 1 and 5 tensors
     assert {name.partition(".")[0] for name in origin.left_out} == left_out
 
 

@@ -29,13 +29,13 @@ def frames() -> torch.Tensor:
 
 
 def test_each_level_is_the_max_over_the_map_through_its_own_layer(model: MultiLevelReID, frames: torch.Tensor) -> None:
-    """Against timm's own list of features, from the same weights, with normalisation and pooling by hand."""
+    """Against timm's own list of features, from the same weights, with normalization and pooling by hand."""
     peer = timm.create_model("resnet10t", features_only=True, out_indices=(2, 3, 4)).eval()
     peer.load_state_dict(model.backbone.state_dict(), strict=True)
     pixels = frames.numpy().astype(np.float64) / 255
-    normalised = (pixels - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]
+    normalized = (pixels - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]
     with torch.no_grad():
-        maps = peer(torch.from_numpy(normalised).float())
+        maps = peer(torch.from_numpy(normalized).float())
         features = model.features(frames)
     for feature, head, level_map in zip(features, model.heads, maps, strict=True):
         pooled = level_map.numpy().reshape(*level_map.shape[:2], -1).max(axis=2)
@@ -60,7 +60,7 @@ def test_pooled_is_the_weighted_sum_of_frame_embeddings(model: MultiLevelReID, f
     assert not pooled[2].any()
 
 
-def test_normalisation_is_not_a_weight(model: MultiLevelReID) -> None:
+def test_normalization_is_not_a_weight(model: MultiLevelReID) -> None:
     assert not {"mean", "std"} & set(model.state_dict())
 
 

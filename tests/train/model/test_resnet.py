@@ -47,7 +47,7 @@ def test_what_is_no_resnet_is_refused_with_the_switch_to_turn(name: str, parts: 
         create(name, **parts)
 
 
-def test_ibn_normalises_half_by_instance_and_half_by_batch() -> None:
+def test_ibn_normalizes_half_by_instance_and_half_by_batch() -> None:
     norm = nn.BatchNorm2d(5)
     with torch.no_grad():
         for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
@@ -72,7 +72,7 @@ def test_ibn_is_where_its_authors_have_it() -> None:
     }
 
 
-def test_ibn_starts_from_what_batch_normalisation_has_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ibn_starts_from_what_batch_normalization_has_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     learned = timm.create_model("resnet18")
     with torch.no_grad():
         for tensor in learned.state_dict().values():

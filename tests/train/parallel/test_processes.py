@@ -47,7 +47,7 @@ def step_of(count: int, output: Path, *settings: str) -> list[dict[str, torch.Te
     ],
 )
 def test_two_processes_learn_what_one_does(tmp_path: Path, settings: tuple[str, ...]) -> None:
-    """Batch normalisation, pairs of images and clipping all reach over both processes' frames."""
+    """Batch normalization, pairs of images and clipping all reach over both processes' frames."""
     settings = (*settings, "levels=3,4")
     (alone,) = step_of(1, tmp_path / "one", *settings)
     pair = step_of(2, tmp_path / "two", *settings)

@@ -1,4 +1,4 @@
-"""Quantisation-aware training computes what the INT8 graph computes, and ends in the same graph."""
+"""Quantization-aware training computes what the INT8 graph computes, and ends in the same graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reid.calibration.intermediates import run_with_intermediates
 from reid.calibration.layers import find_layers
-from reid.calibration.quantise import quantise
+from reid.calibration.quantize import quantize
 from reid.commands.export import main as export_main
 from reid.commands.train import main as train_main
 from reid.data.layout import open_dataset
@@ -28,10 +28,10 @@ from reid.train.model.architecture import Architecture
 from reid.train.model.backbone import create_backbone
 from reid.train.model.checkpoint import describe, load_checkpoint, save_checkpoint
 from reid.train.model.multi_level import MultiLevelReID
-from reid.train.model.quantisation import Quantisation
-from reid.train.qat.bundle_graphs import Graph, read_quantisation
+from reid.train.model.quantization import Quantization
+from reid.train.qat.bundle_graphs import Graph, read_quantization
 from reid.train.qat.bundle_weights import rebuild, reference_frames
-from reid.train.qat.fake_quantisation import FakeQuantisedReID
+from reid.train.qat.fake_quantization import FakeQuantizedReID
 from reid.train.qat.start import qat_recipe
 from reid.train.run.provenance import reference_crops
 
@@ -41,7 +41,7 @@ STRONG = Architecture(pooling="max+gem", bnneck=True, last_stride=1, ibn=True)
 
 
 def make_bundle(folder: Path, data: Path, architecture: Architecture) -> Path:
-    """A bundle of a small model whose batch normalisation has learned, with an FP16 and an INT8 graph."""
+    """A bundle of a small model whose batch normalization has learned, with an FP16 and an INT8 graph."""
     torch.manual_seed(0)
     backbone = create_backbone("resnet10t", (3, 4), image_size=64, weights="none", architecture=architecture)
     levels, preprocessing = describe(backbone, 16, 64)
@@ -77,7 +77,7 @@ def add_int8_graph(root: Path) -> None:
     seen = run_with_intermediates(bundle.graph("fp32"), frames)
     thresholds = {name: 0.8 * float(np.abs(values).max()) for name, values in seen}
     names = [layer.name for layer in layers.layers]
-    onnx.save(quantise(onnx.load(bundle.graph("fp16")), layers, names[1:], thresholds), root / graph_file("int8"))
+    onnx.save(quantize(onnx.load(bundle.graph("fp16")), layers, names[1:], thresholds), root / graph_file("int8"))
     files = {**bundle.card.files, graph_file("int8"): sha256_of(root / graph_file("int8"))}
     (root / CARD_FILE).write_text(bundle.card.model_copy(update={"files": files}).model_dump_json())
 
@@ -93,7 +93,7 @@ def int8_bundle(veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_as_written(graph: Path, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Run a graph without optimisations, which change roundings."""
+    """Run a graph without optimizations, which change roundings."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
@@ -102,9 +102,9 @@ def run_as_written(graph: Path, frames: NDArray[np.uint8]) -> NDArray[np.float32
     return embeddings
 
 
-def fake_quantised(root: Path, model: MultiLevelReID, quantisation: Quantisation) -> FakeQuantisedReID:
+def fake_quantized(root: Path, model: MultiLevelReID, quantization: Quantization) -> FakeQuantizedReID:
     bundle = Bundle.open(root)
-    return FakeQuantisedReID(bundle.card, model, Graph(onnx.load(bundle.graph("fp32"))), quantisation).eval()
+    return FakeQuantizedReID(bundle.card, model, Graph(onnx.load(bundle.graph("fp32"))), quantization).eval()
 
 
 def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each: Path, tmp_path: Path) -> None:
@@ -112,20 +112,20 @@ def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each:
     model, frames = rebuild(bundle), reference_frames(bundle)
     plain = model(frames).detach().numpy()
     int8 = onnx.load(bundle.graph("int8"))
-    quantisation = read_quantisation(bundle.graph("int8"))
+    quantization = read_quantization(bundle.graph("int8"))
     layers = find_layers(onnx.load(bundle.graph("fp32")))
-    assert set(quantisation.reads) == {layer.node for layer in layers.layers[1:]}
-    assert set(quantisation.weights) == {layer.node for layer in layers.layers[1:] if layer.weight}
-    assert sum(node.op_type == "QuantizeLinear" for node in int8.graph.node) == len(quantisation.steps)
+    assert set(quantization.reads) == {layer.node for layer in layers.layers[1:]}
+    assert set(quantization.weights) == {layer.node for layer in layers.layers[1:] if layer.weight}
+    assert sum(node.op_type == "QuantizeLinear" for node in int8.graph.node) == len(quantization.steps)
     # The same pairs around FP32, so that no rounding of FP16 is between the two.
     names = [layer.name for layer in layers.layers[1:]]
-    thresholds = {tensor: 127 * step for tensor, step in quantisation.steps.items()}
+    thresholds = {tensor: 127 * step for tensor, step in quantization.steps.items()}
     exact = tmp_path / "exact.onnx"
-    onnx.save(quantise(onnx.load(bundle.graph("fp32")), layers, names, thresholds), exact)
+    onnx.save(quantize(onnx.load(bundle.graph("fp32")), layers, names, thresholds), exact)
 
     for graph, least in ((exact, 0.9999), (bundle.graph("int8"), 0.999)):
         expected = run_as_written(graph, frames.numpy())
-        rounded = fake_quantised(each, model, read_quantisation(graph))(frames).detach().numpy()
+        rounded = fake_quantized(each, model, read_quantization(graph))(frames).detach().numpy()
         similarity = (expected * rounded).sum(axis=1)
         assert similarity.min() > least
         # It is the rounding that makes them alike: what INT8 costs is many times what is left.
@@ -134,9 +134,9 @@ def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each:
 
 def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path) -> None:
     bundle = Bundle.open(int8_bundle)
-    quantisation = read_quantisation(bundle.graph("int8"))
+    quantization = read_quantization(bundle.graph("int8"))
     model, frames = rebuild(bundle), reference_frames(bundle)[:4]
-    fine = fake_quantised(int8_bundle, model, quantisation)
+    fine = fake_quantized(int8_bundle, model, quantization)
     sum(feature.square().sum() for feature in fine.train().features(frames)).backward()  # type: ignore[union-attr]
     gradients = {name: parameter.grad for name, parameter in fine.named_parameters()}
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
@@ -146,17 +146,17 @@ def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path)
     layers = find_layers(onnx.load(bundle.graph("fp32")))
     last = layers.layers[-1]
     assert last.op == "ReduceMax"
-    steps = {**quantisation.steps, last.reads: 1e-9}
-    clipped = fake_quantised(int8_bundle, rebuild(bundle), Quantisation({last.node: last.reads}, steps, {}))
+    steps = {**quantization.steps, last.reads: 1e-9}
+    clipped = fake_quantized(int8_bundle, rebuild(bundle), Quantization({last.node: last.reads}, steps, {}))
     clipped.zero_grad()
     clipped.features(frames)[-1].sum().backward()
     conv = clipped.backbone.get_parameter("layer4.0.conv1.weight").grad
     assert conv is None or float(conv.abs().max()) == 0
 
 
-def test_batch_normalisation_does_not_move_in_training(int8_bundle: Path) -> None:
+def test_batch_normalization_does_not_move_in_training(int8_bundle: Path) -> None:
     bundle = Bundle.open(int8_bundle)
-    model = fake_quantised(int8_bundle, rebuild(bundle), read_quantisation(bundle.graph("int8")))
+    model = fake_quantized(int8_bundle, rebuild(bundle), read_quantization(bundle.graph("int8")))
     frames = reference_frames(bundle)
     before = {name: value.clone() for name, value in model.named_buffers()}
     embeddings = model(frames)
@@ -214,8 +214,8 @@ def test_from_bundle_to_bundle(int8_bundle: Path, veri: Path, run_main: RunMain,
     code, _, errors = run_main(train_main, "reid-train", veri, *options)
     assert code == 0, errors
     checkpoint = load_checkpoint(run)
-    asked = read_quantisation(int8_bundle / graph_file("int8"))
-    kept = checkpoint.model.quantisation
+    asked = read_quantization(int8_bundle / graph_file("int8"))
+    kept = checkpoint.model.quantization
     assert kept is not None
     assert (kept.reads, kept.steps) == (asked.reads, asked.steps)
     start = rebuild(Bundle.open(int8_bundle)).state_dict()
@@ -232,12 +232,12 @@ def test_from_bundle_to_bundle(int8_bundle: Path, veri: Path, run_main: RunMain,
     options = ("--int8", "--tolerances", tolerances, "--output", tmp_path / "again")
     code, _, errors = run_main(export_main, "reid-export", run, *options)
     assert code == 0, errors
-    written = read_quantisation(tmp_path / "again" / graph_file("int8"))
+    written = read_quantization(tmp_path / "again" / graph_file("int8"))
     assert (written.reads, written.steps) == (asked.reads, asked.steps)
     assert all(torch.equal(written.weights[node], asked.weights[node]) for node in asked.weights)
     again = Bundle.open(tmp_path / "again")
     frames = reference_frames(again)
-    trained = fake_quantised(int8_bundle, checkpoint.model, asked)(frames).detach().numpy()
+    trained = fake_quantized(int8_bundle, checkpoint.model, asked)(frames).detach().numpy()
     assert (run_as_written(again.graph("int8"), frames.numpy()) * trained).sum(axis=1).min() > 0.999
 
 

@@ -10,7 +10,7 @@ from reid.train.report.norms import recorded_norms
 
 
 @pytest.mark.parametrize("bnneck", [False, True])
-def test_norms_are_those_of_what_is_normalised(bnneck: bool) -> None:
+def test_norms_are_those_of_what_is_normalized(bnneck: bool) -> None:
     torch.manual_seed(0)
     settings = {"backbone": "resnet10t", "levels": (3, 4), "embedding_size": 8, "image_size": 32, "bnneck": bnneck}
     model, _, _ = build_model(Recipe(**settings), weights="none")

@@ -1,4 +1,4 @@
-"""The Q/DQ graph beside PyTorch's own fake quantisation, and read by two other runtimes."""
+"""The Q/DQ graph beside PyTorch's own fake quantization, and read by two other runtimes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from reid.calibration.layers import Layers, find_layers
-from reid.calibration.quantise import QDQ_OPSET, quantise, weight_scales
+from reid.calibration.quantize import QDQ_OPSET, quantize, weight_scales
 from reid.calibration.shapes import tensor_types
 from reid.export.half import write_half_graph
 from reid.runtime.errors import ModelError
@@ -73,14 +73,14 @@ def values(*shape: int) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("kind", ["convolution", "depthwise", "grouped"])
-def test_a_convolution_computes_what_pytorchs_fake_quantisation_does(kind: str) -> None:
+def test_a_convolution_computes_what_pytorchs_fake_quantization_does(kind: str) -> None:
     groups = {"convolution": 1, "depthwise": 4, "grouped": 2}[kind]
     weight, x = dyadic(8, 4 // groups, 3, 3, axis=0), values(2, 4, 6, 6)
     model = graph_of(
         ("Conv", ["x", "w"], "y", {"group": groups, "pads": [1, 1, 1, 1]}), weights={"w": weight}, shape=(4, 6, 6)
     )
     layers = find_layers(model)
-    actual = run(quantise(model, layers, names(layers), {"x": 127 * STEP}), x)
+    actual = run(quantize(model, layers, names(layers), {"x": 127 * STEP}), x)
     expected = F.conv2d(fake(torch.from_numpy(x)), fake_weight(weight, 0), padding=1, groups=groups)
     np.testing.assert_array_equal(actual, expected.numpy())
     assert (run(model, x) != actual).any()
@@ -94,11 +94,11 @@ def test_a_matrix_product_has_a_scale_for_each_output(op: str) -> None:
     model = graph_of((op.split()[0], ["x", "w"], "y", given), weights={"w": weight}, shape=x.shape[1:])
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3  # several rows: no head, which has one a frame
     layers = find_layers(model)
-    quantised = quantise(model, layers, names(layers), {"x": 127 * STEP})
+    quantized = quantize(model, layers, names(layers), {"x": 127 * STEP})
     other = fake_weight(weight, axis)
     expected = fake(torch.from_numpy(x)) @ (other.T if axis == 0 else other)
-    np.testing.assert_array_equal(run(quantised, x), expected.numpy())
-    (weights,) = (node for node in quantised.graph.node if node.name == "dq_w")
+    np.testing.assert_array_equal(run(quantized, x), expected.numpy())
+    (weights,) = (node for node in quantized.graph.node if node.name == "dq_w")
     assert [attribute.i for attribute in weights.attribute] == [axis]
 
 
@@ -124,13 +124,13 @@ def test_residuals_and_poolings_read_the_same_pair_as_the_layers_beside_them() -
     layers, x = find_layers(model), values(2, 4, 3, 3)
     assert [layer.op for layer in layers.layers] == ["Conv", "Conv", "Add", "ReduceMax", "Conv", "Add"]
     steps = {"r": STEP, "right": 8 * STEP, "s": 16 * STEP, "pooled": 4 * STEP}
-    quantised = quantise(model, layers, names(layers), {name: 127 * step for name, step in steps.items()})
+    quantized = quantize(model, layers, names(layers), {name: 127 * step for name, step in steps.items()})
     a, b, c = (fake_weight(weights[name], 0) for name in "abc")
     r = fake(torch.from_numpy(x).relu())
     s = fake((F.conv2d(r, a) + fake(F.conv2d(r, b), 8 * STEP)).relu(), 16 * STEP)
     expected = F.conv2d(s, c) + fake(s.amax((2, 3), keepdim=True), 4 * STEP)
-    np.testing.assert_array_equal(run(quantised, x), expected.numpy())
-    assert Counter(n.op_type for n in quantised.graph.node)["QuantizeLinear"] == len(steps)
+    np.testing.assert_array_equal(run(quantized, x), expected.numpy())
+    assert Counter(n.op_type for n in quantized.graph.node)["QuantizeLinear"] == len(steps)
 
 
 @pytest.fixture(scope="module")
@@ -153,31 +153,31 @@ def test_only_the_named_layers_change(model: ModelProto, half: ModelProto, layer
     for source in (model, half):
         before = {node.name: node for node in source.graph.node}
         for int8 in chosen(layers):
-            quantised = quantise(source, layers, int8, thresholds)
-            onnx.checker.check_model(quantised, full_check=True)
+            quantized = quantize(source, layers, int8, thresholds)
+            onnx.checker.check_model(quantized, full_check=True)
             own = {layer.node for layer in layers.layers if layer.name in int8}
-            changed = {node.name for node in quantised.graph.node if before.get(node.name) not in (None, node)}
-            added = {node.name: node.op_type for node in quantised.graph.node if node.name not in before}
+            changed = {node.name for node in quantized.graph.node if before.get(node.name) not in (None, node)}
+            added = {node.name: node.op_type for node in quantized.graph.node if node.name not in before}
             assert changed == own
             assert set(added.values()) <= {"QuantizeLinear", "DequantizeLinear"}
-            # One quantiser a tensor, however many read it; and no weight is left in both forms.
-            quantisers = [node.input[0] for node in quantised.graph.node if node.op_type == "QuantizeLinear"]
-            assert sorted(quantisers) == sorted({layer.reads for layer in layers.layers if layer.name in int8})
-            used = {name for node in quantised.graph.node for name in node.input}
-            assert {tensor.name for tensor in quantised.graph.initializer} <= used
-            int8_weights = [t for t in quantised.graph.initializer if t.name.endswith("weight_int8")]
+            # One quantizer a tensor, however many read it; and no weight is left in both forms.
+            quantizers = [node.input[0] for node in quantized.graph.node if node.op_type == "QuantizeLinear"]
+            assert sorted(quantizers) == sorted({layer.reads for layer in layers.layers if layer.name in int8})
+            used = {name for node in quantized.graph.node for name in node.input}
+            assert {tensor.name for tensor in quantized.graph.initializer} <= used
+            int8_weights = [t for t in quantized.graph.initializer if t.name.endswith("weight_int8")]
             assert len(int8_weights) == sum(layer.op == "Conv" for layer in layers.layers if layer.name in int8)
 
 
 def test_inputs_outputs_and_the_card_are_those_of_the_graph(
     half: ModelProto, layers: Layers, thresholds: dict[str, float]
 ) -> None:
-    quantised = quantise(half, layers, names(layers), thresholds)
-    assert quantised.graph.input == half.graph.input
-    assert quantised.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
-    assert quantised.graph.output == half.graph.output
-    assert quantised.metadata_props == half.metadata_props
-    assert [entry.version for entry in quantised.opset_import if not entry.domain] == [QDQ_OPSET]
+    quantized = quantize(half, layers, names(layers), thresholds)
+    assert quantized.graph.input == half.graph.input
+    assert quantized.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
+    assert quantized.graph.output == half.graph.output
+    assert quantized.metadata_props == half.metadata_props
+    assert [entry.version for entry in quantized.opset_import if not entry.domain] == [QDQ_OPSET]
     assert not {"QuantizeLinear", "DequantizeLinear"} & {node.op_type for node in half.graph.node}  # not changed itself
 
 
@@ -195,7 +195,7 @@ def assert_pairs_are_read_in_their_readers_type(model: ModelProto) -> None:
         assert producers[node.input[0]].op_type == "QuantizeLinear" if node.input[0] in producers else True
 
 
-def test_layers_that_half_keeps_in_fp32_are_dequantised_in_fp32(
+def test_layers_that_half_keeps_in_fp32_are_dequantized_in_fp32(
     model: ModelProto, layers: Layers, thresholds: dict[str, float], frames: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     first, second = "model.backbone.layer2.0.conv1", "model.backbone.layer2.0.conv2"
@@ -205,23 +205,23 @@ def test_layers_that_half_keeps_in_fp32_are_dequantised_in_fp32(
     kept = write_half_graph(tmp_path / "hostile.onnx", tmp_path / "half.onnx", frames)
     assert len(kept) == 3  # both convolutions and the ReLU between them
     (between,) = (layer.reads for layer in layers.layers if layer.name == second.removeprefix("model."))
-    quantised = quantise(
+    quantized = quantize(
         onnx.load(tmp_path / "half.onnx"),
         layers,
         names(layers),
         thresholds | {between: thresholds[between] * factor},
     )
-    onnx.checker.check_model(quantised, full_check=True)
-    assert_pairs_are_read_in_their_readers_type(quantised)
+    onnx.checker.check_model(quantized, full_check=True)
+    assert_pairs_are_read_in_their_readers_type(quantized)
     # A tensor that both types read has one step in both.
-    steps = {t.name: float(numpy_helper.to_array(t)) for t in quantised.graph.initializer if t.name.endswith("_float")}
-    other = {t.name: float(numpy_helper.to_array(t)) for t in quantised.graph.initializer if t.name.endswith("float16")}
+    steps = {t.name: float(numpy_helper.to_array(t)) for t in quantized.graph.initializer if t.name.endswith("_float")}
+    other = {t.name: float(numpy_helper.to_array(t)) for t in quantized.graph.initializer if t.name.endswith("float16")}
     shared = {name: step for name, step in steps.items() if f"{name}16" in other}
     assert shared
     assert all(other[f"{name}16"] == step for name, step in shared.items())
     # The whole layer was scaled, so that INT8 makes of it what it makes of the model as it was.
-    onnx.save(quantised, tmp_path / "int8.onnx")
-    onnx.save(quantise(model, layers, names(layers), thresholds), tmp_path / "plain.onnx")
+    onnx.save(quantized, tmp_path / "int8.onnx")
+    onnx.save(quantize(model, layers, names(layers), thresholds), tmp_path / "plain.onnx")
     assert (embed(tmp_path / "int8.onnx", frames) * embed(tmp_path / "plain.onnx", frames)).sum(axis=1).min() > 0.999
 
 
@@ -234,9 +234,9 @@ def test_both_runtimes_answer_nearly_alike_and_nearly_as_in_fp32(
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("openvino")
-    quantised = quantise(half, layers, names(layers), thresholds)
-    assert_pairs_are_read_in_their_readers_type(quantised)
-    onnx.save(quantised, tmp_path / "int8.onnx")
+    quantized = quantize(half, layers, names(layers), thresholds)
+    assert_pairs_are_read_in_their_readers_type(quantized)
+    onnx.save(quantized, tmp_path / "int8.onnx")
     expected = embed(graph, frames)
     onnxruntimes = embed(tmp_path / "int8.onnx", frames)
     openvinos = embed(tmp_path / "int8.onnx", frames, OpenVINOSession)
@@ -257,12 +257,12 @@ def test_dead_channels_and_dead_tensors_are_0_in_every_type(tmp_path: Path) -> N
         shape=(4, 3, 3),
     )
     layers, x = find_layers(model), values(2, 4, 3, 3)
-    quantised = quantise(model, layers, names(layers), {"x": 127 * STEP, "dead": 0.0, "b": 127 * 64 * STEP})
-    actual = run(quantised, x)
+    quantized = quantize(model, layers, names(layers), {"x": 127 * STEP, "dead": 0.0, "b": 127 * 64 * STEP})
+    actual = run(quantized, x)
     assert (actual[:, 2] == 0).all()
     expected = fake(F.conv2d(fake(torch.from_numpy(x)), fake_weight(weight, 0)), 64 * STEP)
     np.testing.assert_array_equal(actual, expected.numpy())
-    scales = [numpy_helper.to_array(t) for t in quantised.graph.initializer if "_scale" in t.name]
+    scales = [numpy_helper.to_array(t) for t in quantized.graph.initializer if "_scale" in t.name]
     assert all((scale > 0).all() and np.isfinite(scale).all() for scale in scales)
 
 
@@ -270,8 +270,8 @@ def test_dead_channels_and_dead_tensors_are_0_in_every_type(tmp_path: Path) -> N
 def test_no_scale_is_0_or_infinite_in_fp16_and_none_clips_what_it_was_made_for(
     half: ModelProto, layers: Layers, size: float
 ) -> None:
-    quantised = quantise(half, layers, names(layers), dict.fromkeys(layers.tensors, size))
-    scales = {t.name: numpy_helper.to_array(t) for t in quantised.graph.initializer if "_scale" in t.name}
+    quantized = quantize(half, layers, names(layers), dict.fromkeys(layers.tensors, size))
+    scales = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer if "_scale" in t.name}
     assert {scale.dtype for scale in scales.values()} == {np.dtype(np.float16), np.dtype(np.float32)}
     assert all((scale > 0).all() and np.isfinite(scale).all() for scale in scales.values())
     if size < 127 * 65504:
@@ -286,14 +286,14 @@ def test_tiny_weights_keep_their_values_in_fp16(half: ModelProto, layers: Layers
     random = np.random.default_rng(0)
     weights = random.normal(size=tuple(tensor.dims)).astype(np.float16) * np.float16(1e-5)
     tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
-    quantised = quantise(changed, layers, [layer.name], thresholds)
-    found = {t.name: numpy_helper.to_array(t) for t in quantised.graph.initializer}
+    quantized = quantize(changed, layers, [layer.name], thresholds)
+    found = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
     scales = found[f"{layer.weight}_scale"].astype(np.float32).reshape(-1, 1, 1, 1)
     restored = found[f"{layer.weight}_int8"] * scales
     assert (np.abs(restored - weights.astype(np.float32)) <= scales / 2).all()  # nothing is clipped
 
 
-def test_weights_that_two_layers_share_are_quantised_once() -> None:
+def test_weights_that_two_layers_share_are_quantized_once() -> None:
     model = graph_of(
         ("Conv", ["x", "w"], "a", {}),
         ("Conv", ["a", "w"], "y", {}),
@@ -301,19 +301,19 @@ def test_weights_that_two_layers_share_are_quantised_once() -> None:
         shape=(4, 3, 3),
     )
     layers, x = find_layers(model), values(1, 4, 3, 3)
-    quantised = quantise(model, layers, names(layers), {"x": 127 * STEP, "a": 127 * 16 * STEP})
-    onnx.checker.check_model(quantised, full_check=True)
+    quantized = quantize(model, layers, names(layers), {"x": 127 * STEP, "a": 127 * 16 * STEP})
+    onnx.checker.check_model(quantized, full_check=True)
     weight = fake_weight(dyadic(4, 4, 1, 1, axis=0), 0)
     inner = fake(F.conv2d(fake(torch.from_numpy(x)), weight), 16 * STEP)
-    np.testing.assert_array_equal(run(quantised, x), F.conv2d(inner, weight).numpy())
+    np.testing.assert_array_equal(run(quantized, x), F.conv2d(inner, weight).numpy())
 
 
 def test_weights_that_were_trained_for_scales_get_these(model: ModelProto, layers: Layers, thresholds: Any) -> None:  # noqa: ANN401
     layer = layers.layers[0]
     (tensor,) = (t for t in model.graph.initializer if t.name == layer.weight)
     given = np.linspace(0.01, 0.02, tensor.dims[0], dtype=np.float32)
-    quantised = quantise(model, layers, [layer.name], thresholds, scales={layer.name: given})
-    found = {t.name: numpy_helper.to_array(t) for t in quantised.graph.initializer}
+    quantized = quantize(model, layers, [layer.name], thresholds, scales={layer.name: given})
+    found = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
     np.testing.assert_array_equal(found[f"{layer.weight}_scale"], given)
     expected = torch.fake_quantize_per_channel_affine(
         torch.from_numpy(numpy_helper.to_array(tensor).copy()),
@@ -331,5 +331,5 @@ def test_a_tensor_without_a_range_is_named(model: ModelProto, layers: Layers, th
     lacking = layers.layers[3].reads
     without = {name: value for name, value in thresholds.items() if name != lacking}
     with pytest.raises(ModelError, match=f"no range for {lacking}; calibrate"):
-        quantise(model, layers, names(layers), without)
-    quantise(model, layers, [layer.name for layer in layers.layers if layer.reads != lacking], without)
+        quantize(model, layers, names(layers), without)
+    quantize(model, layers, [layer.name for layer in layers.layers if layer.reads != lacking], without)

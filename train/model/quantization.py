@@ -1,4 +1,4 @@
-"""Where a model's graph is INT8 and with what scales: what quantisation-aware training keeps to and export repeats."""
+"""Where a model's graph is INT8 and with what scales: what quantization-aware training keeps to and export repeats."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from reid.runtime.errors import ModelError
 
-__all__ = ["Quantisation"]
+__all__ = ["Quantization"]
 
 
 @dataclass(frozen=True, slots=True)
-class Quantisation:
+class Quantization:
     """The Q/DQ pairs of a graph, by the names in it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Quantisation:
         return json.dumps({"reads": dict(self.reads), "steps": dict(self.steps)})
 
     @classmethod
-    def from_json(cls, text: str, weights: Mapping[str, Tensor], source: Path) -> Quantisation:
+    def from_json(cls, text: str, weights: Mapping[str, Tensor], source: Path) -> Quantization:
         """Read it back.
 
         Raises:

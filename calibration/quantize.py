@@ -3,7 +3,7 @@
 A layer in INT8 reads its input through a Q/DQ pair with one scale, and has INT8 weights with a scale for each output
 channel. What is added behind it can come through a pair, too, and a level be pooled from the pair that the next layer
 reads, so that TensorRT runs convolution, addition and activation as one kernel and hands INT8 to the next. A tensor has
-one quantiser, whoever reads it. A layer that is not in INT8 reads what was there before.
+one quantizer, whoever reads it. A layer that is not in INT8 reads what was there before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reid.calibration.layers import Layer, Layers, graph_source
 from reid.calibration.shapes import tensor_types
 from reid.runtime.errors import ModelError
 
-__all__ = ["QDQ_OPSET", "quantise", "weight_scales"]
+__all__ = ["QDQ_OPSET", "quantize", "weight_scales"]
 
 QDQ_OPSET = 19
 """The first in which the scale of a Q/DQ pair may be FP16."""
@@ -32,7 +32,7 @@ _SCALES: dict[int, tuple[float, float]] = {
 """The smallest and the largest of a type: 0 and infinity cannot be divided by."""
 
 
-def quantise(
+def quantize(
     model: ModelProto,
     layers: Layers,
     int8: Collection[str],
@@ -59,7 +59,7 @@ def quantise(
     writer = _Writer(result, thresholds)
     for layer in layers.layers:
         if layer.name in int8:
-            writer.quantise(layer, (scales or {}).get(layer.name))
+            writer.quantize(layer, (scales or {}).get(layer.name))
     return writer.finish()
 
 
@@ -92,24 +92,24 @@ class _Writer:
         self._first: list[NodeProto] = []
         self._made: dict[tuple[str, int], str] = {}
 
-    def quantise(self, layer: Layer, scales: NDArray[np.float32] | None) -> None:
+    def quantize(self, layer: Layer, scales: NDArray[np.float32] | None) -> None:
         """Have a layer read its tensor through the tensor's Q/DQ pair, and its weights as INT8."""
         node = self._nodes[layer.node]
         kind = self._kinds[node.output[0]]
         for index, name in enumerate(node.input):
             if graph_source(name, self._producers) == layer.reads:
-                node.input[index] = self._dequantised(layer.reads, kind)
+                node.input[index] = self._dequantized(layer.reads, kind)
         if layer.weight:
-            node.input[1] = self._dequantised_weight(layer, node, scales)
+            node.input[1] = self._dequantized_weight(layer, node, scales)
 
-    def _dequantised(self, tensor: str, kind: int) -> str:
+    def _dequantized(self, tensor: str, kind: int) -> str:
         if (tensor, kind) not in self._made:
             own = self._kinds[tensor]
             pair = self._behind.setdefault(tensor, [])
             if not pair:
                 inputs = [tensor, self._scale(tensor, own), self._zero_point()]
                 pair.append(helper.make_node("QuantizeLinear", inputs, [f"{tensor}_int8"], name=f"q_{tensor}"))
-            output = f"{tensor}_dequantised" + ("" if kind == own else f"_{TensorProto.DataType.Name(kind).lower()}")
+            output = f"{tensor}_dequantized" + ("" if kind == own else f"_{TensorProto.DataType.Name(kind).lower()}")
             inputs = [f"{tensor}_int8", self._scale(tensor, kind), self._zero_point()]
             pair.append(helper.make_node("DequantizeLinear", inputs, [output], name=f"dq_{output}"))
             self._made[tensor, kind] = output
@@ -129,9 +129,9 @@ class _Writer:
         self._add("int8_zero", np.zeros((), np.int8))
         return "int8_zero"
 
-    def _dequantised_weight(self, layer: Layer, node: NodeProto, given: NDArray[np.float32] | None) -> str:
+    def _dequantized_weight(self, layer: Layer, node: NodeProto, given: NDArray[np.float32] | None) -> str:
         kind = self._kinds[node.output[0]]
-        output = f"{layer.weight}_dequantised"
+        output = f"{layer.weight}_dequantized"
         if (layer.weight, kind) in self._made:
             return output
         self._made[layer.weight, kind] = output

@@ -3,7 +3,7 @@
 Where the graph has a Q/DQ pair, values are rounded to INT8's steps and clipped to its range. The gradient passes as if
 nothing was rounded, and is 0 where a value was clipped: Jacob et al., *Quantization and Training of Neural Networks for
 Efficient Integer-Arithmetic-Only Inference*, CVPR 2018. Weights are rounded as they are deployed, with the batch
-normalisation behind them folded in. Places and steps are the graph's and do not learn.
+normalization behind them folded in. Places and steps are the graph's and do not learn.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from torch.fx import Node
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.train.model.multi_level import MultiLevelReID
-from reid.train.model.quantisation import Quantisation
+from reid.train.model.quantization import Quantization
 from reid.train.qat.bundle_graphs import Graph
 from reid.train.qat.program import Product, Program
 
-__all__ = ["FakeQuantisedReID"]
+__all__ = ["FakeQuantizedReID"]
 
 _ACTIVATIONS = (-128, 127)
 _WEIGHTS = (-127, 127)
 _STEPS = "weight_steps_"
 
 
-class FakeQuantisedReID(MultiLevelReID):
+class FakeQuantizedReID(MultiLevelReID):
     """A MultiLevelReID that computes with rounding all but the heads, which no graph has in INT8.
 
     Its state dict is the same.
 
-    Batch normalisation stays in evaluation mode: its statistics are part of what was quantised.
+    Batch normalization stays in evaluation mode: its statistics are part of what was quantized.
 
     Args:
         card: of the model.
         model: in PyTorch; its parts are shared.
         graph: the model's FP32 graph.
-        quantisation: by the names in that graph.
+        quantization: by the names in that graph.
 
     Raises:
-        ModelError: the quantisation is of another graph.
+        ModelError: the quantization is of another graph.
     """
 
-    def __init__(self, card: ModelCard, model: MultiLevelReID, graph: Graph, quantisation: Quantisation) -> None:
+    def __init__(self, card: ModelCard, model: MultiLevelReID, graph: Graph, quantization: Quantization) -> None:
         channels = [head.get_parameter("weight").shape[1] for head in model.heads]
         size = card.preprocessing
         super().__init__(model.backbone, model.indices, channels, card.levels, size, model.architecture)
         self.load_state_dict(model.state_dict())
-        self.quantisation = quantisation
+        self.quantization = quantization
         program = Program(self, MultiLevelReID.pooled, size.height, size.width)
-        steps = _Insertion(program, graph, quantisation, heads=len(self.heads)).run()
+        steps = _Insertion(program, graph, quantization, heads=len(self.heads)).run()
         for name, values in {**program.constants, **steps}.items():
             self.register_buffer(name, values, persistent=False)
         self._program = program.module  # has no tensors of its own
@@ -64,8 +64,8 @@ class FakeQuantisedReID(MultiLevelReID):
         tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         return list(self._program(*(tensors[name] for name in self._inputs), frames))
 
-    def train(self, mode: bool = True) -> FakeQuantisedReID:
-        """Let all but batch normalisation, and what is random in the backbone, enter training mode."""
+    def train(self, mode: bool = True) -> FakeQuantizedReID:
+        """Let all but batch normalization, and what is random in the backbone, enter training mode."""
         super().train(mode)
         self.backbone.eval()
         self.bnneck.eval()
@@ -75,11 +75,11 @@ class FakeQuantisedReID(MultiLevelReID):
 class _Insertion:
     """Puts the rounding of a graph's Q/DQ pairs into a program, by what is at the same place in both."""
 
-    def __init__(self, program: Program, graph: Graph, quantisation: Quantisation, *, heads: int) -> None:
+    def __init__(self, program: Program, graph: Graph, quantization: Quantization, *, heads: int) -> None:
         self._program = program
         self._fx = program.module.graph
         self._graph = graph
-        self._quantisation = quantisation
+        self._quantization = quantization
         self._rounded: dict[tuple[Node, float], Node] = {}
         products, maxima = program.products, program.maxima
         if len(products) + heads != len(graph.products) or len(maxima) != len(graph.maxima):
@@ -90,13 +90,13 @@ class _Insertion:
     def run(self) -> dict[str, Tensor]:
         """Change the program, and give the weights' steps by the names of the inputs that it takes for them."""
         # Where something is read is settled first: folding changes what there is to read.
-        places = [(*self._place(node), tensor) for node, tensor in self._quantisation.reads.items()]
+        places = [(*self._place(node), tensor) for node, tensor in self._quantization.reads.items()]
         steps = {}
-        for index, (name, values) in enumerate(self._quantisation.weights.items()):
+        for index, (name, values) in enumerate(self._quantization.weights.items()):
             steps[f"{_STEPS}{index}"] = values
             self._round_weight(self._product(name), self._new_input(f"{_STEPS}{index}"))
         for reader, argument, tensor in places:
-            self._round_input(reader, argument, self._quantisation.steps[tensor])
+            self._round_input(reader, argument, self._quantization.steps[tensor])
         self._fx.eliminate_dead_code()
         self._order_inputs()
         self._fx.lint()
@@ -118,7 +118,7 @@ class _Insertion:
 
     def _place_of_addition(self, name: str) -> tuple[Node, int]:
         """Find an addition by the product that is its other operand."""
-        tensor = self._quantisation.reads[name]
+        tensor = self._quantization.reads[name]
         other = next(one for one in self._graph.nodes[name].input if one != tensor)
         maker = self._graph.maker(other)
         output = self._product(maker.name if maker else other).output
@@ -134,7 +134,7 @@ class _Insertion:
         return node
 
     def _round_weight(self, product: Product, steps: Node) -> None:
-        """Let a product use its weight as it will be deployed: with the normalisation in it, and rounded."""
+        """Let a product use its weight as it will be deployed: with the normalization in it, and rounded."""
         node = product.node
         weight, bias = node.args[1], node.args[2] if len(node.args) > 2 else None
         with self._fx.inserting_before(node):
@@ -179,7 +179,7 @@ def _round_channels(weight: Tensor, steps: Tensor) -> Tensor:
 def _fold(
     weight: Tensor, bias: Tensor | None, gain: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, eps: float
 ) -> Sequence[Tensor]:
-    """Give weight and bias of a product with the normalisation behind it, as export folds them."""
+    """Give weight and bias of a product with the normalization behind it, as export folds them."""
     factor = gain * torch.rsqrt(variance + eps)
-    centre = mean if bias is None else mean - bias
-    return weight * factor.view(-1, *[1] * (weight.dim() - 1)), shift - centre * factor
+    center = mean if bias is None else mean - bias
+    return weight * factor.view(-1, *[1] * (weight.dim() - 1)), shift - center * factor
