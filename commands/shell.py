@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import signal
 import sys
 import threading
@@ -18,9 +19,13 @@ import typer
 from reid.runtime.errors import ReidError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import Task
+    from typing_extensions import Self
+
     from reid.data.dataset import Dataset
 
-__all__ = ["Layout", "application", "note", "note_problems", "print_json", "progress", "run", "stages"]
+__all__ = ["Layout", "ProgressBar", "application", "note", "note_problems", "print_json", "progress", "run", "stages"]
 
 _EXTRAS = {
     "torch": "train",
@@ -53,7 +58,8 @@ def run(app: typer.Typer) -> None:
     """Run a command; a user's mistake ends in one line on standard error and a non-zero exit code."""
     interrupted = _watch_for_interrupt()
     try:
-        app()
+        with _logging_to_standard_error():
+            app()
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except Exception as error:
@@ -64,6 +70,27 @@ def run(app: typer.Typer) -> None:
             raise
         print(f"error: {sentence}".replace("\n", " "), file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, ReidError) else 1)
+
+
+class _StandardError(logging.Handler):
+    """Print what the library logs: information as it is, warnings as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "note: " if record.levelno >= logging.WARNING else ""
+        print(f"{prefix}{record.getMessage()}", file=sys.stderr)  # where a progress bar may have put itself
+
+
+@contextlib.contextmanager
+def _logging_to_standard_error() -> Iterator[None]:
+    library, handler = logging.getLogger("reid"), _StandardError()
+    level = library.level
+    library.addHandler(handler)
+    library.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        library.removeHandler(handler)
+        library.setLevel(level)
 
 
 def _watch_for_interrupt() -> threading.Event:
@@ -120,6 +147,56 @@ def print_json(result: Mapping[str, Any]) -> None:
     print(json.dumps(result, indent=2))
 
 
+class ProgressBar:
+    """A `Progress` on standard error: a bar for the current stage, with its rate and the time left.
+
+    Use it as a context manager. Nothing is shown before the first step: a failure before that is one line.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._stage: tuple[str, int, str] = ("", 0, "")
+
+    def begin(self, stage: str, total: int, unit: str = "frames") -> None:
+        """See Progress.begin."""
+        self._close()
+        self._stage = (stage, total, unit)
+
+    def advance(self, steps: int = 1) -> None:
+        """See Progress.advance."""
+        if self._bar is None:
+            stage, total, unit = self._stage
+            self._bar = _rich_bar(unit)
+            self._bar.add_task(stage, total=total)
+            self._bar.start()
+        self._bar.advance(self._bar.task_ids[0], steps)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+
+def _rich_bar(unit: str) -> RichProgress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:,.1f} {unit}/s" if speed else "", style="progress.data.speed")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
 @contextlib.contextmanager
 def progress(what: str, unit: str = "frames") -> Iterator[Callable[[int, int], None]]:
     """Show a bar with rate and time left on standard error; yields a function of (done, total)."""
@@ -129,7 +206,6 @@ def progress(what: str, unit: str = "frames") -> Iterator[Callable[[int, int], N
         MofNCompleteColumn,
         Progress,
         ProgressColumn,
-        Task,
         TextColumn,
         TimeRemainingColumn,
     )
