@@ -40,7 +40,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from unittest.mock import patch
 
@@ -58,6 +57,8 @@ from reid.data.layout import open_dataset
 from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol
 from reid.runtime.errors import DataError, ReidError
 from reid.runtime.model_card import FORMAT_VERSION, Level, ModelCard, Preprocessing
+from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.session import SessionInfo
 from reid.runtime.storage import atomic_write
 
 NEEDED = "yacs termcolor tabulate faiss-cpu scikit-learn"
@@ -136,11 +137,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     engine.TrainerBase.train(trainer, 0, trainer.max_epoch, trainer.iters_per_epoch)
     seconds = time.perf_counter() - start
-    session = FastReIDSession(trainer.model.eval(), options.backbone, options.image_size)
+    session = fast_reid_session(
+        trainer.model.eval(), import_module("fastreid").__version__, options.backbone, options.image_size
+    )
     embedded = embed_data(session, dataset.query, dataset.gallery)
     trial = {
         "training_seconds": round(seconds, 1),
-        "session": session.device,
+        "session": str(session.info),
         "protocols": {name: evaluate_protocol(embedded, protocol).summary() for name, protocol in PROTOCOLS.items()},
     }
     trials = {options.seed: trial}
@@ -304,39 +307,26 @@ def scaled_schedule(solver: Any, images: int, epochs: int, iterations: int) -> d
     }
 
 
-class FastReIDSession:
-    """fast-reid's model as a session, so that it is measured as any model of ours is."""
-
-    def __init__(self, model: nn.Module, backbone: str, image_size: int) -> None:
-        self._model, self._device = model, next(model.parameters()).device
-        self.device = f"fast-reid on {self._device.type}"
-        self.card = ModelCard(
-            format_version=FORMAT_VERSION,
-            fingerprint="",
-            backbone=backbone,
-            levels=(Level(name="fast-reid", size=BACKBONES[backbone][1]),),
-            preprocessing=Preprocessing(height=image_size, width=image_size, mean=(0, 0, 0), std=(1, 1, 1)),
-        )
+def fast_reid_session(model: nn.Module, version: str, backbone: str, image_size: int) -> HostSession:
+    """Make a session of fast-reid's model, so that it is measured as any model of ours is."""
+    device = next(model.parameters()).device
+    card = ModelCard(
+        format_version=FORMAT_VERSION,
+        fingerprint="",
+        backbone=backbone,
+        levels=(Level(name="fast-reid", size=BACKBONES[backbone][1]),),
+        preprocessing=Preprocessing(height=image_size, width=image_size, mean=(0, 0, 0), std=(1, 1, 1)),
+    )
 
     @torch.inference_mode()
-    def run(
-        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+    def infer(
+        frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """See Session.run."""
-        images = torch.from_numpy(frames).to(self._device, torch.float32)  # 0 to 255: the model normalizes
-        frame_embedding: NDArray[np.float32] = functional.normalize(self._model(images)).cpu().numpy()
+        images = torch.from_numpy(frames).to(device, torch.float32)  # 0 to 255: the model normalizes
+        frame_embedding: NDArray[np.float32] = functional.normalize(model(images)).cpu().numpy()
         return frame_embedding, pooling @ frame_embedding
 
-    def close(self) -> None:
-        """See Session.close."""
-
-    def __enter__(self) -> FastReIDSession:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    return HostSession(SessionInfo("fast-reid", version, device.type, "fp32", card), infer)
 
 
 def command(options: argparse.Namespace) -> str:

@@ -232,7 +232,9 @@ class Worker:
         """Embed the batch, each frame a tracklet."""
         import numpy as np
 
-        return cls.session.run(cls.frames, np.eye(len(cls.frames), dtype=np.float32))[0]
+        from reid.runtime.sessions.session import run
+
+        return run(cls.session, cls.frames, np.eye(len(cls.frames), dtype=np.float32))[0]
 
     @classmethod
     def take_turn(cls) -> Turn:
@@ -247,16 +249,16 @@ def open_session(name: str, checkpoint: Path, folder: Path) -> Session:
     if name == PEER:
         import reid.train.session
 
-        return reid.train.session.open_torch(checkpoint, "cpu", "fp32")
+        return reid.train.session.open_torch(checkpoint, "cpu", "fp32").session
     library, precision = name.split()
     graph = folder / f"{precision}.onnx"
     if library == "openvino":
-        from reid.runtime.sessions.openvino import OpenVINOSession
+        from reid.runtime.sessions.openvino import load_openvino
 
-        return OpenVINOSession(graph)
-    from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
+        return load_openvino(graph)
+    from reid.runtime.sessions.onnxruntime import load_onnxruntime
 
-    return OnnxRuntimeSession(graph, "cpu")
+    return load_onnxruntime(graph, "cpu")
 
 
 def row(

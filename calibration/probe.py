@@ -19,7 +19,8 @@ from reid.runtime.embedding import normalize
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows
 from reid.runtime.model_card import Preprocessing
-from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession, best_device
+from reid.runtime.sessions.onnxruntime import best_device, load_onnxruntime
+from reid.runtime.sessions.session import BatchLimits, run
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Effect", "Probe", "choose_probe"]
@@ -92,7 +93,7 @@ class Probe:
         Raises:
             DataError: none of them can be read.
         """
-        readable = [batch for batch in batches(images, preprocessing, batch_size=1) if len(batch.frames)]
+        readable = [batch for batch in batches(images, preprocessing, BatchLimits(1, 1)) if len(batch.frames)]
         if not readable:
             raise DataError("no image to measure layers on can be read; `reid-data inspect` says what is there")
         shown = [batch.arrivals[0].tracklet for batch in readable]
@@ -128,6 +129,6 @@ def _embed(graph: ModelProto, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         onnx.save(graph, path)
-        with OnnxRuntimeSession(path, best_device()) as session:
+        with load_onnxruntime(path, best_device()) as session:
             parts = [frames[start : start + _BATCH_SIZE] for start in range(0, len(frames), _BATCH_SIZE)]
-            return np.concatenate([session.run(part, np.eye(len(part), dtype=np.float32))[0] for part in parts])
+            return np.concatenate([run(session, part, np.eye(len(part), dtype=np.float32))[0] for part in parts])

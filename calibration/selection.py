@@ -22,6 +22,7 @@ from reid.runtime.errors import DataError
 from reid.runtime.folders import read_plain_folder
 from reid.runtime.imaging import read_frame
 from reid.runtime.model_card import Preprocessing
+from reid.runtime.sessions.session import BatchLimits
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["CalibrationFacts", "CalibrationSet", "open_calibration_data", "select_frames"]
@@ -76,7 +77,7 @@ class CalibrationSet:
         Raises:
             DataError: a frame can no longer be read.
         """
-        for batch in batches(self.images, preprocessing, batch_size=batch_size):
+        for batch in batches(self.images, preprocessing, BatchLimits(batch_size, batch_size)):
             if batch.unreadable:
                 raise DataError(f"{batch.unreadable[0].reason}; it was readable when the frames were chosen")
             yield batch.frames

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reid.commands.options import PrecisionOption
 from reid.commands.shell import Layout, application, note, note_problems, print_json, progress, run
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def evaluate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
     protocols: Annotated[str, typer.Option(help="Of i2i, i2t and t2t, comma-separated.")] = "i2i,i2t,t2t",
     session: Annotated[str, typer.Option(help="Backend, such as onnxruntime:cpu or torch:cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="Which graph of a bundle.")] = "fp32",
+    precision: PrecisionOption = "fp32",
     rerank: Annotated[bool, typer.Option("--rerank", help="Use k-reciprocal re-ranking.")] = False,
     submission: Annotated[
         Path | None, typer.Option(help="CityFlow: also write the challenge's file, 100 ranks a query.")
@@ -39,7 +40,7 @@ def evaluate(
     from reid.data.layout import open_dataset
     from reid.evaluation.challenge import challenge_of
     from reid.evaluation.protocols import embed_data
-    from reid.runtime.sessions.session import open_session
+    from reid.runtime.opening import open_session
 
     chosen = _chosen(protocols)
     dataset = open_dataset(data, layout, needs="query")
@@ -95,14 +96,14 @@ def _scores(embedded: EmbeddedData, protocols: Sequence[Protocol], *, rerank: bo
 
 
 def _model_facts(model: Path, session: Session, precision: str) -> dict[str, Any]:
-    card = session.card
+    card = session.info.card
     return {
         "path": str(model),
         "fingerprint": card.fingerprint,
         "backbone": card.backbone,
         "levels": [level.name for level in card.levels],
-        "session": session.device,
-        "precision": precision,
+        "session": str(session.info),
+        "precision": session.info.precision,
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reid.commands.shell import Layout, application, note, note_problems, print_json, progress, run, stages
+from reid.runtime.precision import Precision
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
@@ -283,15 +284,16 @@ def _extend(folder: Path, fp16: bool, int8: bool, flavor: Flavor | None, options
     bundle = Bundle.open(folder)
     verification = Verification.model_validate_json((folder / VERIFICATION_FILE).read_bytes())
     kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
-    precisions = ("fp32", *(["fp16"] if fp16 else []), *(["int8"] if int8 else []))
+    wanted: dict[Precision, bool] = {"fp32": True, "fp16": fp16, "int8": int8}
+    precisions = tuple(precision for precision, is_wanted in wanted.items() if is_wanted)
     _check_graphs(folder, precisions)
     engines = _build(folder, bundle.card, {precision: kept[precision] for precision in precisions}, flavor, options)
     return {"fingerprint": bundle.card.fingerprint, "engines": list(engines)}
 
 
-def _check_graphs(folder: Path, precisions: Sequence[str]) -> None:
+def _check_graphs(folder: Path, precisions: Sequence[Precision]) -> None:
     """Open graphs, which checks hashes and embeddings: nothing is made from what is not what was verified."""
-    from reid.runtime.sessions.session import open_session
+    from reid.runtime.opening import open_session
 
     for precision in precisions:
         open_session(folder, "onnxruntime:cpu", precision).close()
@@ -300,7 +302,7 @@ def _check_graphs(folder: Path, precisions: Sequence[str]) -> None:
 def _build(
     folder: Path,
     card: ModelCard,
-    kept_in_fp32: Mapping[str, Mapping[str, float]],
+    kept_in_fp32: Mapping[Precision, Mapping[str, float]],
     flavor: Flavor | None,
     options: EngineOptions,
 ) -> tuple[str, ...]:
@@ -332,7 +334,7 @@ def _build(
     return tuple(sentences)
 
 
-def _build_command(precision: str, flavor: Flavor, options: EngineOptions) -> str:
+def _build_command(precision: Precision, flavor: Flavor, options: EngineOptions) -> str:
     """Give the command line that builds an engine again, with BUNDLE where the bundle's path goes."""
     words = ["reid-export", "BUNDLE", "--engine", flavor, *([f"--{precision}"] if precision != "fp32" else [])]
     for one in options.profiles:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from reid.commands.options import PrecisionOption
 from reid.commands.shell import application, note, print_json, progress, run
 
 app = application()
@@ -19,7 +20,7 @@ def infer(
     model: Annotated[Path, typer.Option(help="A bundle, an .onnx file, or a checkpoint.")] = Path("bundle"),
     top_k: Annotated[int, typer.Option(min=1, help="Matches per query.")] = 10,
     session: Annotated[str, typer.Option(help="Backend, such as onnxruntime:cpu or onnxruntime:cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="Which graph of a bundle.")] = "fp32",
+    precision: PrecisionOption = "fp32",
     output: Annotated[Path, typer.Option(help="Folder for rankings.json, rankings.csv, report.html.")] = Path(
         "results"
     ),
@@ -31,7 +32,7 @@ def infer(
     """
     from reid.pages.results import RANKINGS_FILE, write_results
     from reid.runtime.inference import infer as rank
-    from reid.runtime.sessions.session import open_session
+    from reid.runtime.opening import open_session
     from reid.runtime.storage import atomic_directory
 
     # The folder comes first: that it cannot be written is better known before the work than after it.
@@ -39,12 +40,17 @@ def infer(
         with progress("embedding") as on_frames:
             inference = rank(opened, gallery, query, k=top_k, on_frames=on_frames)
         write_results(folder, inference, opened)
-        device = opened.device
+        info = opened.info
     unreadable = list(inference.unreadable)
     if unreadable:
         note(f"note: {len(unreadable)} of {inference.frames} frames could not be read: {'; '.join(unreadable[:3])}")
     if as_json:
-        summary = {"output": str(output), "model": inference.gallery.fingerprint, "session": device}
+        summary = {
+            "output": str(output),
+            "model": info.card.fingerprint,
+            "session": str(info),
+            "precision": info.precision,
+        }
         counts = {"queries": len(inference.rankings), "gallery": len(inference.gallery.tracklets)}
         print_json({**summary, **counts, "frames": inference.frames, "unreadable": unreadable})
     else:

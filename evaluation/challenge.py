@@ -70,7 +70,7 @@ def write_submission(
     entries = embed(session, (*challenge.gallery, *challenge.query))
     entries = watched(entries, len(challenge.gallery) + len(challenge.query), on_frames)
     members = list(islice(entries, len(challenge.gallery)))
-    gallery = Gallery.collect(members, session.card.fingerprint)
+    gallery = Gallery.collect(members, session.info.space)
     queries = list(entries)
     for entry in queries:
         if entry.embedding is None:

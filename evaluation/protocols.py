@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from reid.data.dataset import Split
 from reid.evaluation.metrics import Labels, Metrics, evaluate
 from reid.evaluation.reranking import reranked_rows
-from reid.runtime.embedding import DEFAULT_BATCH_SIZE, embed, watched
+from reid.runtime.embedding import embed, watched
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows
 from reid.runtime.sessions.session import Session
@@ -80,7 +80,6 @@ def embed_data(
     query: Split,
     gallery: Split,
     *,
-    batch_size: int = DEFAULT_BATCH_SIZE,
     on_frames: Callable[[int, int], None] = lambda done, total: None,
 ) -> EmbeddedData:
     """Embed all images and tracklets of two splits.
@@ -89,14 +88,13 @@ def embed_data(
         session: the model.
         query: queries and their own tracklets.
         gallery: gallery images and tracklets.
-        batch_size: frames per run of the session.
         on_frames: called with (frames done, frames in all).
     """
     plan = _distinct((*gallery.tracklets, *query.tracklets), (*gallery.images, *query.images))
     total = sum(len(tracklet.frames) for tracklet in plan)
     embeddings: dict[tuple[Frame, ...], NDArray[np.float32]] = {}
     unreadable: list[str] = []
-    for entry in watched(embed(session, plan, batch_size=batch_size, keep_frames=True), total, on_frames):
+    for entry in watched(embed(session, plan, keep_frames=True), total, on_frames):
         frames = entry.tracklet.frames
         embeddings |= {(frames[index],): embedding for index, embedding in entry.frames.items()}
         if entry.embedding is not None:

@@ -28,12 +28,13 @@ from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS,
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.imaging import decode, resize
 from reid.runtime.model_card import ModelCard
-from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
-from reid.runtime.sessions.session import Session
+from reid.runtime.precision import Precision
+from reid.runtime.sessions.onnxruntime import load_onnxruntime
+from reid.runtime.sessions.session import Session, run
 from reid.runtime.storage import atomic_directory, sha256_of
 from reid.train.device import best_device as best_torch_device
 from reid.train.model.checkpoint import Checkpoint
-from reid.train.session import TorchSession
+from reid.train.session import torch_session
 
 __all__ = ["FP32_TOLERANCE", "REPORT_FILE", "Export", "rejected_folder", "write_bundle"]
 
@@ -110,7 +111,7 @@ def write_bundle(
         expected, difference = _write_fp32_graph(checkpoint, folder / graph_file("fp32"), frames)
         searched = int8 if isinstance(int8, Int8Request) else None
         judge = _judge(checkpoint, frames, expected, data, searched, tolerance, watcher)
-        kept_in_fp32: dict[str, dict[str, float]] = {"fp32": {}}
+        kept_in_fp32: dict[Precision, dict[str, float]] = {"fp32": {}}
         if half or int8:
             kept = write_half_graph(folder / graph_file("fp32"), folder / graph_file("fp16"), frames)
             kept_in_fp32["fp16"] = kept
@@ -151,8 +152,8 @@ def _write_fp32_graph(
 ) -> tuple[NDArray[np.float32], float]:
     """Write the graph that all others are made from, and hold it to PyTorch; see _compare."""
     export_graph(checkpoint.model, checkpoint.card, graph)
-    reference = TorchSession(checkpoint.model, checkpoint.card, torch.device("cpu"))
-    with OnnxRuntimeSession(graph, "cpu") as session:
+    reference = torch_session(checkpoint.model, checkpoint.card, torch.device("cpu"))
+    with load_onnxruntime(graph, "cpu") as session:
         return _compare(reference, session, frames)
 
 
@@ -163,7 +164,7 @@ def _compare(reference: Session, session: Session, frames: NDArray[np.uint8]) ->
     """
     pooling = np.random.default_rng(0).uniform(size=(3, len(frames))).astype(np.float32)
     pooling /= pooling.sum(axis=1, keepdims=True)  # as means, so that the tolerance is one for both outputs
-    expected, actual = reference.run(frames, pooling), session.run(frames, pooling)
+    expected, actual = run(reference, frames, pooling), run(session, frames, pooling)
     difference = max(float(np.abs(a - b).max()) for a, b in zip(expected, actual, strict=True))
     if not difference <= FP32_TOLERANCE:
         raise GateError(
@@ -187,8 +188,8 @@ def _judge(
         data = held_out_data(int8.data, checkpoint.card)
     reference = None
     if data is not None:
-        session = TorchSession(checkpoint.model, checkpoint.card, best_torch_device())
-        on_frames = partial(watcher.on_progress, f"embedding with {session.device}")
+        session = torch_session(checkpoint.model, checkpoint.card, best_torch_device())
+        on_frames = partial(watcher.on_progress, f"embedding with {session.info}")
         reference = embed_reference(session, data.query, data.gallery, on_frames=on_frames)
     return Judge(data, reference, frames, expected, tolerance)
 

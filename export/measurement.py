@@ -23,7 +23,7 @@ from reid.export.watcher import SILENT, Watcher
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
-from reid.runtime.sessions.graph import CARD_KEY, parse_card
+from reid.runtime.sessions.graph import parse_card
 from reid.runtime.storage import sha256_of
 
 __all__ = ["measure", "open_fp32_graph"]
@@ -50,7 +50,7 @@ def open_fp32_graph(model: Path) -> Iterator[tuple[Path, ModelProto, ModelCard]]
             stack.enter_context(_named(graph, model))
             _export(model, graph)
         proto = _load(graph)
-        yield graph, proto, parse_card({entry.key: entry.value for entry in proto.metadata_props}.get(CARD_KEY), graph)
+        yield graph, proto, parse_card({entry.key: entry.value for entry in proto.metadata_props}, graph)
 
 
 def _export(checkpoint: Path, graph: Path) -> None:

@@ -18,10 +18,11 @@ from pathlib import Path
 import onnx
 
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
-from reid.runtime.embedding import DEFAULT_BATCH_SIZE
 from reid.runtime.engine_card import EngineCard, check_engine
 from reid.runtime.errors import ModelError, ReidError
 from reid.runtime.model_card import ModelCard
+from reid.runtime.precision import Precision
+from reid.runtime.sessions.session import DEFAULT_LIMITS
 
 __all__ = ["write_frames_graph", "write_triton_repository"]
 
@@ -48,7 +49,7 @@ def write_triton_repository(
     bundle: Bundle,
     repository: Path,
     *,
-    precisions: Sequence[str],
+    precisions: Sequence[Precision],
     engines: Sequence[Path] = (),
     version: int | None = None,
 ) -> list[Path]:
@@ -106,7 +107,7 @@ def write_frames_graph(graph: Path, output: Path) -> None:
     onnx.save(part, output)
 
 
-def _models(bundle: Bundle, precisions: Sequence[str], engines: Sequence[Path]) -> list[_Model]:
+def _models(bundle: Bundle, precisions: Sequence[Precision], engines: Sequence[Path]) -> list[_Model]:
     models = [model for precision in precisions for model in _graph_models(bundle, precision)]
     models.extend(_engine_model(bundle, engine) for engine in engines)
     names = [model.name for model in models]
@@ -116,7 +117,7 @@ def _models(bundle: Bundle, precisions: Sequence[str], engines: Sequence[Path]) 
     return models
 
 
-def _graph_models(bundle: Bundle, precision: str) -> Iterator[_Model]:
+def _graph_models(bundle: Bundle, precision: Precision) -> Iterator[_Model]:
     graph = bundle.graph(precision)
     for form, config, write in (
         ("frames", _frames_config, write_frames_graph),
@@ -180,7 +181,7 @@ def _frames_config(name: str, card: ModelCard) -> str:
 {_signature(card)}
 name: "{name}"
 platform: "onnxruntime_onnx"
-max_batch_size: {DEFAULT_BATCH_SIZE}
+max_batch_size: {DEFAULT_LIMITS.frames}
 input [ {{ name: "frames" data_type: TYPE_UINT8 dims: [ 3, {size.height}, {size.width} ] }} ]
 output [ {{ name: "frame_embedding" data_type: TYPE_FP32 dims: [ {card.dimensions} ] }} ]
 {_ALL_VERSIONS}\

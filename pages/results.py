@@ -18,8 +18,9 @@ RANKINGS_FILE = "rankings.json"
 def write_results(folder: Path, inference: Inference, session: Session) -> None:
     """Write rankings.json, rankings.csv, report.html and gallery.npz into a folder that exists."""
     facts = {
-        "model": inference.gallery.fingerprint[:12],
-        "session": session.device,
+        "model": inference.gallery.space.fingerprint[:12],
+        "session": str(session.info),
+        "precision": inference.gallery.space.precision,
         "queries": f"{len(inference.rankings):,}",
         "gallery": f"{len(inference.gallery.tracklets):,} tracklets",
         "frames": f"{inference.frames:,}",
@@ -27,7 +28,7 @@ def write_results(folder: Path, inference: Inference, session: Session) -> None:
     write_json(
         folder / RANKINGS_FILE,
         inference.rankings,
-        fingerprint=inference.gallery.fingerprint,
+        space=inference.gallery.space,
         unreadable=inference.unreadable,
     )
     write_csv(folder / "rankings.csv", inference.rankings)

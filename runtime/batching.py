@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import read_frame, resize
 from reid.runtime.model_card import Preprocessing
+from reid.runtime.sessions.session import BatchLimits
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Arrival", "Batch", "Unreadable", "batches"]
@@ -71,31 +72,70 @@ class _Slot:
 
 
 def batches(
-    tracklets: Iterable[Tracklet], preprocessing: Preprocessing, *, batch_size: int, threads: int = 4
+    tracklets: Iterable[Tracklet], preprocessing: Preprocessing, limits: BatchLimits, *, threads: int = 4
 ) -> Iterator[Batch]:
     """Decode frames ahead of their use and group them into batches, in the order in which they come.
 
+    A batch is closed when it has as many frames, or as many tracklets, as the limits allow.
+
     Args:
-        tracklets: taken lazily; at most two batches are decoded ahead.
-        preprocessing: of the model's card.
-        batch_size: frames per batch, N.
-        threads: that decode.
+        tracklets: the tracklets, taken lazily; at most two batches of frames are decoded ahead.
+        preprocessing: the preprocessing of the model's card.
+        limits: the largest batch.
+        threads: the number of threads that decode.
     """
-    frames: list[_Slot] = []
-    complete: list[Arrival] = []
-    unreadable: list[Unreadable] = []
-    for slot in _decoded(tracklets, preprocessing, ahead=2 * batch_size, threads=threads):
+    pending = _Pending()
+    for slot in _decoded(tracklets, preprocessing, ahead=2 * limits.frames, threads=threads):
+        if not slot.failure and pending.opens_row(slot) and pending.rows == limits.tracklets:
+            yield pending.assemble(preprocessing)
+            pending = _Pending()
+        pending.add(slot)
+        if len(pending.slots) == limits.frames:
+            yield pending.assemble(preprocessing)
+            pending = _Pending()
+    if pending.slots or pending.complete or pending.unreadable:
+        yield pending.assemble(preprocessing)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A batch that is being filled."""
+
+    slots: list[_Slot] = field(default_factory=list)
+    complete: list[Arrival] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    rows: int = 0
+
+    def opens_row(self, slot: _Slot) -> bool:
+        """Whether a frame would begin another row of `pooling`."""
+        return not self.slots or self.slots[-1].arrival is not slot.arrival
+
+    def add(self, slot: _Slot) -> None:
         if slot.failure:
-            unreadable.append(Unreadable(slot.arrival, slot.index, slot.failure))
+            self.unreadable.append(Unreadable(slot.arrival, slot.index, slot.failure))
         else:
-            frames.append(slot)
+            self.rows += self.opens_row(slot)
+            self.slots.append(slot)
         if slot.last:
-            complete.append(slot.arrival)
-        if len(frames) == batch_size:
-            yield _assemble(frames, preprocessing, complete, unreadable)
-            frames, complete, unreadable = [], [], []
-    if frames or complete or unreadable:
-        yield _assemble(frames, preprocessing, complete, unreadable)
+            self.complete.append(slot.arrival)
+
+    def assemble(self, preprocessing: Preprocessing) -> Batch:
+        frames = np.empty((len(self.slots), 3, preprocessing.height, preprocessing.width), np.uint8)
+        pooling = np.zeros((self.rows, len(self.slots)), np.float32)
+        arrivals: list[Arrival] = []
+        for position, slot in enumerate(self.slots):
+            frames[position] = slot.pixels
+            if not arrivals or arrivals[-1] is not slot.arrival:
+                arrivals.append(slot.arrival)
+            pooling[len(arrivals) - 1, position] = 1.0
+        return Batch(
+            frames,
+            pooling,
+            tuple(arrivals),
+            tuple(slot.index for slot in self.slots),
+            tuple(self.complete),
+            tuple(self.unreadable),
+        )
 
 
 def _decoded(
@@ -128,20 +168,3 @@ def _decode(preprocessing: Preprocessing, arrival: Arrival, index: int, last: bo
         return _Slot(arrival, index, last, np.empty((0, 0, 3), np.uint8), failure=str(error))
     pixels = resize(crop, preprocessing.height, preprocessing.width)
     return _Slot(arrival, index, last, pixels.transpose(2, 0, 1))
-
-
-def _assemble(
-    slots: list[_Slot], preprocessing: Preprocessing, complete: list[Arrival], unreadable: list[Unreadable]
-) -> Batch:
-    frames = np.empty((len(slots), 3, preprocessing.height, preprocessing.width), np.uint8)
-    arrivals: list[Arrival] = []
-    rows = []
-    for position, slot in enumerate(slots):
-        frames[position] = slot.pixels
-        if not arrivals or arrivals[-1] is not slot.arrival:
-            arrivals.append(slot.arrival)
-        rows.append(len(arrivals) - 1)
-    pooling = np.zeros((len(arrivals), len(slots)), np.float32)
-    pooling[rows, range(len(slots))] = 1.0
-    indices = tuple(slot.index for slot in slots)
-    return Batch(frames, pooling, tuple(arrivals), indices, tuple(complete), tuple(unreadable))

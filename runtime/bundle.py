@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
+from reid.runtime.precision import PRECISIONS, Precision
 from reid.runtime.storage import sha256_of
 
 __all__ = ["CARD_FILE", "ENGINES_FOLDER", "REFERENCE_EMBEDDINGS", "Bundle", "graph_file"]
@@ -19,7 +20,7 @@ REFERENCE_EMBEDDINGS = "reference/embeddings.npy"
 ENGINES_FOLDER = "engines"
 
 
-def graph_file(precision: str) -> str:
+def graph_file(precision: Precision) -> str:
     """Name of the graph of a precision within a bundle."""
     return f"model.{precision}.onnx"
 
@@ -54,11 +55,11 @@ class Bundle:
         return cls(root, card)
 
     @property
-    def precisions(self) -> tuple[str, ...]:
-        """Precisions for which there is a graph."""
-        return tuple(name.split(".")[1] for name in self.card.files if name.endswith(".onnx"))
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions for which there is a graph."""
+        return tuple(precision for precision in PRECISIONS if graph_file(precision) in self.card.files)
 
-    def graph(self, precision: str) -> Path:
+    def graph(self, precision: Precision) -> Path:
         """Path of a precision's graph. Raises ModelError where the bundle has none."""
         if precision not in self.precisions:
             there_are = ", ".join(self.precisions) or "none"

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.batching import Arrival, Unreadable, batches
-from reid.runtime.sessions.session import Session
+from reid.runtime.sessions.session import BatchLimits, Session, run
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["DEFAULT_BATCH_SIZE", "Embedded", "embed", "normalize", "watched"]
-
-DEFAULT_BATCH_SIZE = 32
+__all__ = ["Embedded", "embed", "normalize", "watched"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,22 +46,23 @@ def embed(
     session: Session,
     tracklets: Iterable[Tracklet],
     *,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    limits: BatchLimits | None = None,
     keep_frames: bool = False,
 ) -> Iterator[Embedded]:
     """Embed tracklets in order, each as soon as its last frame has been through the session.
 
     Args:
-        session: stays the caller's to close.
-        tracklets: taken lazily. Memory does not grow with their number, nor with their length.
-        batch_size: frames per run of the session.
-        keep_frames: also give the embedding of every frame; memory then grows with a tracklet's length.
+        session: the model; it stays the caller's to close.
+        tracklets: the tracklets, taken lazily. Memory does not grow with their number, nor with their length.
+        limits: a smaller batch than the largest that the session takes.
+        keep_frames: whether to keep the embedding of every frame, too; memory then grows with a tracklet's length.
     """
+    limits = session.limits.within(limits or session.limits)
     threads = min(8, os.cpu_count() or 1)
     unfinished: dict[Arrival, _Open] = {}
-    for batch in batches(tracklets, session.card.preprocessing, batch_size=batch_size, threads=threads):
+    for batch in batches(tracklets, session.info.card.preprocessing, limits, threads=threads):
         if len(batch.frames):
-            frame_embedding, pooled = session.run(batch.frames, batch.pooling)
+            frame_embedding, pooled = run(session, batch.frames, batch.pooling)
             for row, arrival in enumerate(batch.arrivals):
                 state = unfinished.setdefault(arrival, _Open())
                 state.pooled = pooled[row] if state.pooled is None else state.pooled + pooled[row]

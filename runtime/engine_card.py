@@ -20,6 +20,7 @@ from typing import Any, Literal, NoReturn
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.precision import Precision
 from reid.runtime.storage import sha256_of
 from reid.runtime.tensorrt_api import TITLES, Flavor, release
 
@@ -109,7 +110,7 @@ class EngineCard(BaseModel):
     compute_capabilities: tuple[str, ...] = Field(min_length=1)
     hardware_compatible: bool
     version_compatible: bool
-    precision: str
+    precision: Precision
     profiles: tuple[Profile, ...] = Field(min_length=1)
     graph_sha256: str
     engine_sha256: str

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from reid.runtime.embedding import DEFAULT_BATCH_SIZE, Embedded, embed, watched
+from reid.runtime.embedding import Embedded, embed, watched
 from reid.runtime.errors import DataError
 from reid.runtime.folders import read_plain_folder
 from reid.runtime.galleries.gallery import Gallery
 from reid.runtime.galleries.ranked_lists import Ranking
-from reid.runtime.sessions.session import Session
+from reid.runtime.sessions.session import BatchLimits, Session
 
 __all__ = ["Inference", "infer"]
 
@@ -40,7 +40,7 @@ def infer(
     query: Path,
     *,
     k: int,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    limits: BatchLimits | None = None,
     on_frames: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inference:
     """Rank the gallery's tracklets for each query tracklet.
@@ -50,22 +50,22 @@ def infer(
         gallery: a folder (see read_plain_folder), or a gallery that an earlier inference saved.
         query: a folder.
         k: matches per query.
-        batch_size: frames per run of the session.
+        limits: a smaller batch than the largest that the session takes.
         on_frames: called with (frames done, frames in all), of gallery and query together.
 
     Raises:
         DataError: a folder is absent or holds no readable image.
-        ModelError: the saved gallery was made by another model.
+        ModelError: the saved gallery was embedded by another model, or in another precision.
     """
     queries = read_plain_folder(query)
-    saved = Gallery.load(gallery, session.card.fingerprint) if gallery.is_file() else None
+    saved = Gallery.load(gallery, session.info.space) if gallery.is_file() else None
     tracklets = [] if saved else read_plain_folder(gallery)
     frames = sum(len(tracklet.frames) for tracklet in (*tracklets, *queries))
     # Not in one go: in batches of their own, queries are embedded to the same bits whatever the gallery is.
-    parts = (embed(session, part, batch_size=batch_size) for part in (tracklets, queries))
+    parts = (embed(session, part, limits=limits) for part in (tracklets, queries))
     unreadable: list[str] = []
     stream = _noting_unreadable(watched(chain.from_iterable(parts), frames, on_frames), unreadable)
-    members = saved or Gallery.collect(islice(stream, len(tracklets)), session.card.fingerprint)
+    members = saved or Gallery.collect(islice(stream, len(tracklets)), session.info.space)
     rankings = tuple(members.rank(stream, k))
     if not rankings:
         raise DataError(f"no image of {query} can be read: {unreadable[-1]}")

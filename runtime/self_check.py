@@ -13,23 +13,26 @@ import math
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from reid import __version__
 from reid.runtime.bundle import Bundle
 from reid.runtime.embedding import Embedded, embed, normalize
 from reid.runtime.errors import ModelError, ReidError
-from reid.runtime.sessions.session import Session
+from reid.runtime.precision import Precision
+from reid.runtime.sessions.opened import Reference
+from reid.runtime.sessions.session import BatchLimits, Session
 from reid.runtime.storage import atomic_write
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["SIMILARITY", "check_session"]
 
-SIMILARITY = {"fp32": 0.9995, "fp16": 0.999, "int8": 0.9}
+SIMILARITY: dict[Precision, float] = {"fp32": 0.9995, "fp16": 0.999, "int8": 0.9}
 """Smallest cosine similarity to PyTorch's embedding, by precision.
 
 Measured on three models: the graph itself differs by 5e-7 (FP32) to 1e-6 (FP16); decoders and resizes that differ by
@@ -39,88 +42,70 @@ Measured on three models: the graph itself differs by 5e-7 (FP32) to 1e-6 (FP16)
 _CROPS = 8
 _TRACKLET = 3
 """So many of the crops go in as one tracklet."""
-_BATCH_SIZE = 6
-"""Lets that tracklet straddle two batches, of which the last is not full."""
-_REMEDY = "run `reid-export` again, on this device"
+_LIMITS = BatchLimits(frames=6, tracklets=6)
+"""Lets that tracklet straddle two batches, the last of which is not full."""
 
 
-def check_session(
-    session: Session,
-    bundle: Bundle,
-    *,
-    artifact_sha256: str,
-    precision: str,
-    backend: str,
-    batch_size: int = _BATCH_SIZE,
-    remedy: str = _REMEDY,
-    memory: Path | None = None,
-) -> None:
+def check_session(session: Session, reference: Reference, *, memory: Path | None = None) -> None:
     """Compare a session's embeddings of a few reference crops with PyTorch's, unless that was done here before.
 
     Args:
-        session: stays the caller's to close, also where the check fails.
-        bundle: the session's, with its hashes checked.
-        artifact_sha256: of the graph or engine that the session runs.
-        precision: that the bundle gives it.
-        backend: name and version of what runs it, and of the device where `session.device` does not name that; a
-            check that was passed with one of them does not count for another.
-        batch_size: frames per run; smaller where an engine takes fewer at once.
-        remedy: the end of the error's sentence.
-        memory: folder that remembers passed checks; None for `reid/self-checks` in the user's cache. One that cannot
-            be read or written only means that the check is repeated.
+        session: the session; it stays the caller's to close, even where the check fails.
+        reference: the bundle and the graph or engine that the session runs.
+        memory: the folder that remembers passed checks; None for `reid/self-checks` in the user's cache. One that
+            cannot be read or written only means that the check is repeated.
 
     Raises:
         ModelError: an embedding is too far from PyTorch's, or the session cannot embed the crops at all.
     """
-    facts = _facts(session, bundle, artifact_sha256, precision, backend)
+    facts = _facts(session, reference)
     folder = memory or _default_memory()
     entry = folder / f"{hashlib.sha256(facts).hexdigest()}.json" if folder else None
     if entry and _holds(entry, facts):
         return
-    similarities = _similarities(session, bundle, batch_size)
+    bundle, info = reference.bundle, session.info
+    similarities = _similarities(session, bundle)
     worst = min(similarities, key=lambda name: similarities[name])
-    least = _least(precision)
+    least = SIMILARITY[info.precision]
     if similarities[worst] < least:
         raise ModelError(
-            f"{bundle.root}: {session.device} embeds {worst} unlike PyTorch (cosine similarity "
-            f"{similarities[worst]:.5f}, at least {least} is expected of {precision}); {remedy}"
+            f"{bundle.root}: {info} embeds {worst} unlike PyTorch (cosine similarity {similarities[worst]:.5f}, at "
+            f"least {least} is expected of {info.precision}); {reference.remedy}"
         )
     if entry:
         _remember(entry, facts)
 
 
-def _least(precision: str) -> float:
-    return SIMILARITY.get(precision, max(SIMILARITY.values()))
-
-
-def _facts(session: Session, bundle: Bundle, artifact_sha256: str, precision: str, backend: str) -> bytes:
-    """Everything that the check's result depends on."""
+def _facts(session: Session, reference: Reference) -> bytes:
+    """Return everything that the check's result depends on."""
+    card = session.info.card
+    files = reference.bundle.card.files
     facts = {
-        "artifact": artifact_sha256,
-        "reference": {name: digest for name, digest in bundle.card.files.items() if name.startswith("reference/")},
-        "preprocessing": session.card.preprocessing.model_dump(mode="json"),
-        "similarity": _least(precision),
-        "device": session.device,
-        "backend": backend,
+        "artifact": reference.artifact_sha256,
+        "reference": {name: digest for name, digest in files.items() if name.startswith("reference/")},
+        "preprocessing": card.preprocessing.model_dump(mode="json"),
+        "similarity": SIMILARITY[session.info.precision],
+        "session": str(session.info),
+        "limits": asdict(session.limits),
         "host": platform.node(),
-        "versions": {"reid": __version__, "opencv": cv2.__version__},
+        "versions": {"reid": version("reid"), "opencv": cv2.__version__},
     }
     return json.dumps(facts, indent=2, sort_keys=True).encode()
 
 
-def _similarities(session: Session, bundle: Bundle, batch_size: int) -> dict[str, float]:
-    """Name of a crop or tracklet -> cosine similarity of the session's embedding to PyTorch's."""
-    crops, reference = _reference(bundle)
+def _similarities(session: Session, bundle: Bundle) -> dict[str, float]:
+    """Return the cosine similarity of the session's embedding to PyTorch's, by the name of the crop or tracklet."""
+    crops, embeddings = _reference(bundle)
     names = [crop.relative_to(bundle.root).as_posix() for crop in crops]
     alone = max(0, len(crops) - _TRACKLET)
     groups = [*([index] for index in range(alone)), [*range(alone, len(crops))]]
     tracklets = [Tracklet(f"the tracklet {names[group[0]]}", tuple(crops[i] for i in group)) for group in groups]
     similarities = {}
-    for group, entry in zip(groups, _embedded(session, bundle, tracklets, batch_size), strict=True):
+    for group, entry in zip(groups, _embedded(session, bundle, tracklets), strict=True):
         for frame, index in enumerate(group):
-            similarities[names[index]] = _similarity(entry.frames[frame], reference[index])
+            similarities[names[index]] = _similarity(entry.frames[frame], embeddings[index])
         if entry.embedding is not None:
-            similarities[entry.tracklet.id] = _similarity(entry.embedding, normalize(reference[group].sum(axis=0)))
+            similarities[entry.tracklet.id] = _similarity(entry.embedding, normalize(embeddings[group].sum(axis=0)))
     return similarities
 
 
@@ -137,15 +122,15 @@ def _reference(bundle: Bundle) -> tuple[list[Path], NDArray[np.float32]]:
     return [crops[index] for index in chosen], embeddings[chosen]
 
 
-def _embedded(session: Session, bundle: Bundle, tracklets: Sequence[Tracklet], batch_size: int) -> list[Embedded]:
+def _embedded(session: Session, bundle: Bundle, tracklets: Sequence[Tracklet]) -> list[Embedded]:
     try:
-        entries = list(embed(session, tracklets, batch_size=batch_size, keep_frames=True))
+        entries = list(embed(session, tracklets, limits=_LIMITS, keep_frames=True))
     except ReidError:
         raise
     except Exception as error:  # a backend's exceptions share no base class
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"{bundle.root}: {session.device} cannot embed its reference crops ({reason}); export it again"
+            f"{bundle.root}: {session.info} cannot embed its reference crops ({reason}); export it again"
         ) from error
     unreadable = [failure.reason for entry in entries for failure in entry.unreadable]
     if unreadable:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -11,14 +10,18 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import SessionError
 from reid.runtime.model_card import ModelCard
+from reid.runtime.precision import Precision
+from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.opened import Opened
+from reid.runtime.sessions.session import SessionInfo
 from reid.train.device import best_device
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
-__all__ = ["TorchSession", "open_torch"]
+__all__ = ["open_torch", "torch_session"]
 
 
-def open_torch(model: Path, device: str | None, precision: str) -> TorchSession:
+def open_torch(model: Path, device: str | None, precision: Precision) -> Opened:
     """Open a checkpoint in float32, on CUDA where there is a GPU unless `device` says otherwise.
 
     Raises:
@@ -28,7 +31,8 @@ def open_torch(model: Path, device: str | None, precision: str) -> TorchSession:
     if precision != "fp32":
         raise SessionError(f"a checkpoint runs in fp32, not in {precision}; export it and use the bundle")
     checkpoint = load_checkpoint(model)
-    return TorchSession(checkpoint.model, checkpoint.card, _device(device) if device else best_device())
+    where = _device(device) if device else best_device()
+    return Opened(torch_session(checkpoint.model, checkpoint.card, where))
 
 
 def _device(name: str) -> torch.device:
@@ -41,40 +45,23 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-class TorchSession:
-    """A model in PyTorch, which is moved to the device, and in evaluation mode while it runs.
-
-    The arrays that `run` returns are the caller's.
-    """
-
-    def __init__(self, model: MultiLevelReID, card: ModelCard, device: torch.device) -> None:
-        self.card = card
-        self.device = f"PyTorch on {'CPU' if device.type == 'cpu' else torch.cuda.get_device_name(device)}"
-        self._device = device
-        self._fused = FusedReID(model.to(device))
+def torch_session(model: MultiLevelReID, card: ModelCard, device: torch.device) -> HostSession:
+    """Make a session of a model, which is moved to the device, and is in evaluation mode while it runs."""
+    fused = FusedReID(model.to(device))
 
     @torch.inference_mode()
-    def run(
-        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+    def infer(
+        frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """See Session.run."""
-        inputs = (torch.from_numpy(array).to(self._device) for array in (frames, pooling))
-        training = self._fused.model.training
-        self._fused.eval()
+        inputs = (torch.from_numpy(array).to(device) for array in (frames, pooling))
+        training = fused.model.training
+        fused.eval()
         try:
             with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the reference is float32
-                frame_embedding, pooled = (output.cpu().numpy() for output in self._fused(*inputs))
+                frame_embedding, pooled = (output.cpu().numpy() for output in fused(*inputs))
         finally:
-            self._fused.train(training)
+            fused.train(training)
         return frame_embedding, pooled
 
-    def close(self) -> None:
-        """See Session.close."""
-
-    def __enter__(self) -> TorchSession:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    name = "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    return HostSession(SessionInfo("torch", torch.__version__, name, "fp32", card), infer)

@@ -12,11 +12,12 @@ from reid.evaluation.verification.similarity import (
     half_squared_distance,
     required_similarity,
 )
+from reid.runtime.precision import Precision
 
 __all__ = ["pooling_failures", "retrieval_failures", "similarity_failures"]
 
 
-def similarity_failures(precision: str, similarity: Similarity, tolerance: Tolerance) -> list[str]:
+def similarity_failures(precision: Precision, similarity: Similarity, tolerance: Tolerance) -> list[str]:
     """Judge the embeddings by the least similar one; of the levels only say which are to blame."""
     required, smallest = required_similarity(similarity, tolerance), similarity.levels[0].minimum
     if smallest >= required:
@@ -37,7 +38,7 @@ def _blamed(similarity: Similarity, tolerance: Tolerance) -> str:
 
 
 def pooling_failures(
-    precision: str,
+    precision: Precision,
     similarity: Similarity,
     tolerance: Tolerance,
     expected: NDArray[np.float32],
@@ -55,12 +56,12 @@ def pooling_failures(
     ]
 
 
-def retrieval_failures(precision: str, comparison: ProtocolComparison, tolerance: Tolerance) -> list[str]:
+def retrieval_failures(precision: Precision, comparison: ProtocolComparison, tolerance: Tolerance) -> list[str]:
     """Judge one protocol: a sentence for every metric that fell by more than the tolerance."""
     return [_fall(precision, comparison, metric, tolerance) for metric in comparison.exceeded]
 
 
-def _fall(precision: str, comparison: ProtocolComparison, metric: str, tolerance: Tolerance) -> str:
+def _fall(precision: Precision, comparison: ProtocolComparison, metric: str, tolerance: Tolerance) -> str:
     low, high = comparison.interval[metric]
     noise = "within" if low <= 0 <= high else "beyond"
     return (

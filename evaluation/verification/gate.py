@@ -14,10 +14,10 @@ from reid.evaluation.verification.failures import pooling_failures, retrieval_fa
 from reid.evaluation.verification.records import PrecisionVerification, Similarity, Tolerance
 from reid.evaluation.verification.retrieval import Ranked, compare_rankings, rank, worst_queries
 from reid.evaluation.verification.similarity import compare_embeddings, unusable
-from reid.runtime.embedding import DEFAULT_BATCH_SIZE
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.model_card import Level
-from reid.runtime.sessions.session import Session
+from reid.runtime.precision import Precision
+from reid.runtime.sessions.session import Session, run
 from reid.runtime.tracklet import Frame
 
 __all__ = ["MOST_WORST_QUERIES", "Reference", "compare_retrieval", "embed_reference", "verify_embeddings"]
@@ -68,13 +68,13 @@ def embed_reference(
     data = _embedded(session, query, gallery, on_frames)
     ranked = tuple(rank(data, protocol) for protocol in protocols)
     if problem := unusable(_stack(data, data.embeddings)):
-        raise ModelError(f"{session.device}: {problem}; train the model again")
-    return Reference(query, gallery, data, ranked, session.device)
+        raise ModelError(f"{session.info}: {problem}; train the model again")
+    return Reference(query, gallery, data, ranked, str(session.info))
 
 
 def compare_retrieval(
     reference: Reference,
-    precision: str,
+    precision: Precision,
     session: Session,
     tolerance: Tolerance,
     *,
@@ -114,7 +114,7 @@ def compare_retrieval(
 
 def verify_embeddings(
     expected: NDArray[np.float32],
-    candidates: Mapping[str, Session],
+    candidates: Mapping[Precision, Session],
     frames: NDArray[np.uint8],
     tolerance: Tolerance,
     *,
@@ -159,10 +159,15 @@ def _run(
     session: Session, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Run in batches as deployment does: frame embeddings [n, D], and the pooled sums [T, D] over all batches."""
-    batches = [slice(start, start + DEFAULT_BATCH_SIZE) for start in range(0, len(frames), DEFAULT_BATCH_SIZE)]
-    outputs = [session.run(frames[batch], np.ascontiguousarray(pooling[:, batch])) for batch in batches]
+    limits = session.limits
+    rows = [slice(start, start + limits.tracklets) for start in range(0, len(pooling), limits.tracklets)]
+    batches = [slice(start, start + limits.frames) for start in range(0, len(frames), limits.frames)]
+    outputs = [
+        [run(session, frames[batch], np.ascontiguousarray(pooling[part, batch])) for part in rows] for batch in batches
+    ]
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.concatenate([one for one, _ in outputs]), np.sum([pooled for _, pooled in outputs], axis=0)
+        pooled = [np.concatenate([output.pooled for output in parts]) for parts in outputs]
+        return np.concatenate([parts[0].frame_embedding for parts in outputs]), np.sum(pooled, axis=0)
 
 
 def _check_same_frames(expected: EmbeddedData, actual: EmbeddedData) -> None:
@@ -181,12 +186,12 @@ def _frame_similarity(expected: EmbeddedData, actual: EmbeddedData, levels: Sequ
     return compare_embeddings(_stack(expected, single), _stack(actual, single), levels)
 
 
-def _broken(precision: str, session: Session, similarity: Similarity, problem: str) -> PrecisionVerification:
+def _broken(precision: Precision, session: Session, similarity: Similarity, problem: str) -> PrecisionVerification:
     return _verification(precision, session, similarity, [f"{precision}: {problem}, so nothing can be ranked by them"])
 
 
 def _compared(
-    precision: str,
+    precision: Precision,
     session: Session,
     similarity: Similarity,
     expected: Sequence[Ranked],
@@ -206,8 +211,8 @@ def _compared(
 
 
 def _verification(
-    precision: str, session: Session, similarity: Similarity, failures: Sequence[str]
+    precision: Precision, session: Session, similarity: Similarity, failures: Sequence[str]
 ) -> PrecisionVerification:
     return PrecisionVerification(
-        precision=precision, session=session.device, similarity=similarity, failures=tuple(failures)
+        precision=precision, session=str(session.info), similarity=similarity, failures=tuple(failures)
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reid.runtime.precision import Precision
+
 __all__ = [
     "VERIFICATION_FILE",
     "LayerDrift",
@@ -41,7 +43,7 @@ class Tolerance(_Record):
     similarity: float = Field(default=0.99, ge=-1, le=1)
     int8_similarity: float = Field(default=0.9, ge=-1, le=1)
 
-    def of(self, precision: str) -> Tolerance:
+    def of(self, precision: Precision) -> Tolerance:
         """Give the tolerance with `similarity` as it is for a precision."""
         return self.model_copy(update={"similarity": self.int8_similarity}) if precision == "int8" else self
 
@@ -156,7 +158,7 @@ class PrecisionVerification(_Record):
         queries_left_out: queries that could not be read, and count in no protocol.
     """
 
-    precision: str
+    precision: Precision
     session: str
     similarity: Similarity
     protocols: tuple[ProtocolComparison, ...] = ()

@@ -20,6 +20,7 @@ from reid.export.engines.watch import BuildWatch
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, Profile
 from reid.runtime.gpu import find_device
 from reid.runtime.model_card import ModelCard
+from reid.runtime.precision import Precision
 from reid.runtime.storage import atomic_write, sha256_of
 from reid.runtime.tensorrt_api import Flavor, import_tensorrt
 
@@ -30,7 +31,7 @@ def build_engine(
     graph: Path,
     output_folder: Path,
     card: ModelCard,
-    precision: str,
+    precision: Precision,
     flavor: Flavor,
     options: EngineOptions,
     *,

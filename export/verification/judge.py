@@ -14,7 +14,8 @@ from reid.data.dataset import Dataset
 from reid.evaluation.verification.gate import Reference, compare_retrieval, verify_embeddings
 from reid.evaluation.verification.records import PrecisionVerification, Tolerance
 from reid.runtime.model_card import Level
-from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession, best_device
+from reid.runtime.precision import Precision
+from reid.runtime.sessions.onnxruntime import best_device, load_onnxruntime
 
 __all__ = ["Judge"]
 
@@ -39,7 +40,7 @@ class Judge:
 
     def compare(
         self,
-        precision: str,
+        precision: Precision,
         graph: Path,
         levels: Sequence[Level],
         on_frames: Callable[[int, int], None] = lambda done, total: None,
@@ -52,7 +53,7 @@ class Judge:
             levels: of the model, in the order of their concatenation.
             on_frames: called with (frames embedded, frames in all).
         """
-        with OnnxRuntimeSession(graph, best_device()) as session:
+        with load_onnxruntime(graph, best_device()) as session:
             candidates = {precision: session}
             (on_crops,) = verify_embeddings(self.embeddings, candidates, self.crops, self.tolerance, levels=levels)
             if self.reference is None:

@@ -21,6 +21,7 @@ from reid.export.int8_report import INT8_STYLE, int8_section
 from reid.export.verification.histogram import draw_histograms
 from reid.pages.base import SECTIONS, Pictures, head, mark, terms
 from reid.pages.markup import number, scrolling, section, signed
+from reid.runtime.precision import Precision
 
 if TYPE_CHECKING:
     from reid.calibration.scales import ScaleFile
@@ -180,7 +181,7 @@ def _protocol(verification: Verification, protocol: str, names: Sequence[str]) -
 """
 
 
-def _comparison(precision: str, comparison: ProtocolComparison, names: Sequence[str]) -> str:
+def _comparison(precision: Precision, comparison: ProtocolComparison, names: Sequence[str]) -> str:
     cells = "".join(_metric(comparison, name) for name in names)
     changed = f"<td>{comparison.first_match_changed:.2f} %</td>"
     return f'<tr><th scope="row">{escape(precision)}</th>{cells}{changed}</tr>\n'
@@ -331,7 +332,7 @@ before and after: {right} the same vehicle, {wrong} another vehicle.</p>"""
     return section("Worst queries", guide.format(right=right, wrong=wrong) + f"\n{content}")
 
 
-def _query(query: WorstQuery, precision: str, pictures: Pictures) -> str:
+def _query(query: WorstQuery, precision: Precision, pictures: Pictures) -> str:
     before, after = query.average_precision
     name = Path(query.query).name
     return f"""<article class="query" aria-label="{escape(f"{query.protocol.upper()} query {name}")}">
@@ -369,7 +370,7 @@ def _match(rank: int, picture: str, is_right: bool, pictures: Pictures) -> str:
 
 def _facts(verification: Verification) -> str:
     tolerance = verification.tolerance
-    facts = {
+    facts: dict[str, str] = {
         "model": verification.fingerprint[:12],
         "compared with": verification.reference,
         **{precision.precision: precision.session for precision in verification.precisions},

@@ -12,6 +12,7 @@ from reid.export.verification.judge import Judge
 from reid.export.watcher import Watcher
 from reid.runtime.bundle import graph_file
 from reid.runtime.model_card import ModelCard
+from reid.runtime.precision import Precision
 
 __all__ = ["verify_graphs"]
 
@@ -21,7 +22,7 @@ _DRIFT_FRAMES = 4
 def verify_graphs(
     card: ModelCard,
     folder: Path,
-    kept_in_fp32: Mapping[str, Mapping[str, float]],
+    kept_in_fp32: Mapping[Precision, Mapping[str, float]],
     judge: Judge,
     watcher: Watcher,
 ) -> Verification:

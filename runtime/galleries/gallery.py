@@ -1,7 +1,8 @@
-"""A gallery: the embeddings that queries are ranked against, with the fingerprint of the model that made them."""
+"""A gallery: the embeddings that queries are ranked against, and the space that they are in."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,11 +15,15 @@ from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.galleries.ranked_lists import Match, Ranking
 from reid.runtime.galleries.ranking import top_k
+from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Gallery"]
 
-_FORMAT_VERSION = 1
+logger = logging.getLogger(__name__)
+
+_FORMAT_VERSION = 2
+"""Version 1, of reid 0.1, did not record the precision."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,17 +31,17 @@ class Gallery:
     """Tracklets and their embeddings.
 
     Attributes:
-        tracklets: [T]; of a loaded gallery, each holds the path of its middle frame only.
+        tracklets: the T tracklets; in a loaded gallery, each holds the path of its middle frame only.
         embeddings: float32 [T, D], L2-normalized.
-        fingerprint: of the model.
+        space: the space of the embeddings.
     """
 
     tracklets: tuple[Tracklet, ...]
     embeddings: NDArray[np.float32]
-    fingerprint: str
+    space: Space
 
     @classmethod
-    def collect(cls, embedded: Iterable[Embedded], fingerprint: str) -> Gallery:
+    def collect(cls, embedded: Iterable[Embedded], space: Space) -> Gallery:
         """Gather embedded tracklets; those without a readable frame are left out.
 
         Raises:
@@ -51,7 +56,7 @@ class Gallery:
         if not kept:
             raise DataError(f"no image of the gallery can be read{reason}")
         tracklets, embeddings = zip(*kept, strict=True)
-        return cls(tuple(tracklets), np.stack(embeddings), fingerprint)
+        return cls(tuple(tracklets), np.stack(embeddings), space)
 
     def rank(self, queries: Iterable[Embedded], k: int, *, block: int = 256) -> Iterator[Ranking]:
         """Rank the best `k` entries for each query that has an embedding, in order; `block` queries at a time."""
@@ -72,7 +77,8 @@ class Gallery:
             np.savez(
                 file,
                 format_version=np.array(_FORMAT_VERSION),
-                fingerprint=np.array(self.fingerprint),
+                fingerprint=np.array(self.space.fingerprint),
+                precision=np.array(self.space.precision),
                 embeddings=self.embeddings,
                 ids=np.array([tracklet.id for tracklet in self.tracklets]),
                 cameras=np.array([tracklet.camera or "" for tracklet in self.tracklets]),
@@ -81,17 +87,18 @@ class Gallery:
             )
 
     @classmethod
-    def load(cls, path: Path, fingerprint: str) -> Gallery:
-        """Read a gallery for use with the model of this fingerprint.
+    def load(cls, path: Path, space: Space) -> Gallery:
+        """Read a gallery to rank it for queries of a space.
 
         Raises:
             DataError: not a gallery, or damaged.
-            ModelError: another model made it; its embeddings mean nothing to this one.
+            ModelError: another model embedded it, or the same model in another precision.
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
                 fields = {name: stored[name] for name in stored.files}
-            version, made_by = int(fields["format_version"]), str(fields["fingerprint"])
+            version, fingerprint = int(fields["format_version"]), str(fields["fingerprint"])
+            precision = str(fields["precision"]) if version > 1 else None
             embeddings = np.asarray(fields["embeddings"], np.float32)
             columns = (fields[name].tolist() for name in ("ids", "pictures", "cameras", "vehicles"))
             rows = [row for *row, _ in zip(*columns, embeddings, strict=True)]
@@ -99,13 +106,24 @@ class Gallery:
             raise DataError(f"{path} is not a readable gallery; make it anew from its folder") from None
         if version > _FORMAT_VERSION:
             raise DataError(f"{path} has format version {version}, newer than {_FORMAT_VERSION}: update reid")
-        if made_by != fingerprint:
-            raise ModelError(
-                f"{path} was made by model {made_by[:12]}, this one is {fingerprint[:12]}: "
-                "embed the gallery anew with this model"
-            )
+        _check_space(path, fingerprint, precision, space)
         tracklets = (
             Tracklet(identity, (Path(picture),), camera or None, vehicle or None)
             for identity, picture, camera, vehicle in rows
         )
-        return cls(tuple(tracklets), embeddings, made_by)
+        return cls(tuple(tracklets), embeddings, space)
+
+
+def _check_space(path: Path, fingerprint: str, precision: str | None, space: Space) -> None:
+    if fingerprint != space.fingerprint:
+        raise ModelError(
+            f"{path} was made by model {fingerprint[:12]}, this one is {space.fingerprint[:12]}: "
+            "embed the gallery anew with this model"
+        )
+    if precision is None:
+        logger.warning("%s does not say its precision; it is taken for %s", path, space.precision)
+    elif precision != space.precision:
+        raise ModelError(
+            f"{path} was embedded in {precision}, and the queries are in {space.precision}: "
+            f"use --precision {precision}, or embed the gallery anew"
+        )

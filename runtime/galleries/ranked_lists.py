@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Match", "Ranking", "Verdict", "verdict", "write_csv", "write_json"]
@@ -56,10 +57,11 @@ def verdict(query: Tracklet, match: Tracklet) -> Verdict:
     return Verdict.RIGHT
 
 
-def write_json(path: Path, rankings: Iterable[Ranking], *, fingerprint: str, unreadable: Sequence[str]) -> None:
+def write_json(path: Path, rankings: Iterable[Ranking], *, space: Space, unreadable: Sequence[str]) -> None:
     """Write the rankings as one JSON object, a query a line."""
+    head = json.dumps({"model": space.fingerprint, "precision": space.precision})
     with path.open("w", encoding="utf-8") as file:
-        file.write(f'{{"model": {json.dumps(fingerprint)}, "queries": [')
+        file.write(f'{head.removesuffix("}")}, "queries": [')
         for index, ranking in enumerate(rankings):
             file.write(",\n" if index else "\n")
             file.write(json.dumps(_plain(ranking), allow_nan=False))

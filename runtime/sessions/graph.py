@@ -1,72 +1,80 @@
-"""How every session opens an ONNX graph: with its bundle's hashes, the card that it carries, and the self-check."""
+"""How every session opens an ONNX graph: with its bundle's hashes, and with the card that the graph carries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.model_card import ModelCard
-from reid.runtime.self_check import check_session
+from reid.runtime.precision import PRECISIONS, Precision
+from reid.runtime.sessions.opened import Opened, Reference
 from reid.runtime.sessions.session import Session
 
-__all__ = ["CARD_KEY", "open_graph", "parse_card"]
+__all__ = ["CARD_KEY", "PRECISION_KEY", "open_graph", "parse_card", "precision_of"]
+
+logger = logging.getLogger(__name__)
 
 CARD_KEY = "reid.model_card"
 """Under this key of its metadata, a graph carries the model's card."""
 
-AnySession = TypeVar("AnySession", bound=Session)
+PRECISION_KEY = "reid.precision"
+"""Under this key of its metadata, a graph says its precision; graphs of reid 0.1 do not."""
 
 
-def open_graph(model: Path, precision: str, *, load: Callable[[Path], AnySession], backend: str) -> AnySession:
+def open_graph(model: Path, precision: Precision, load: Callable[[Path], Session]) -> Opened:
     """Open a bundle's graph of a precision, or an .onnx file.
 
     Args:
-        model: a bundle, a graph within one, or a graph on its own, which is loaded without a self-check.
+        model: a bundle, a graph within one, or a graph on its own, which has no reference to be checked against.
         precision: which of the bundle's graphs.
         load: makes a session of a graph's file.
-        backend: name and version of what runs it; see check_session.
 
     Raises:
-        ModelError: the bundle or graph is damaged, their cards differ, or the self-check fails.
+        ModelError: the bundle or graph is damaged, or their cards differ.
         SessionError: a precision is asked of an .onnx file, or what `load` raises.
     """
     if model.is_dir():
-        return _open_in_bundle(Bundle.open(model), precision, load, backend)
+        return _open_in_bundle(Bundle.open(model), precision, load)
     own = _within_bundle(model)
     if own and precision in ("fp32", own[1]):  # a graph in a bundle is held to what the bundle says of it
-        return _open_in_bundle(*own, load, backend)
+        return _open_in_bundle(*own, load)
     if precision != "fp32":
         raise SessionError(f"{model} is one graph, in its own precision; leave out --precision, or give its bundle")
-    return load(model)
+    return Opened(load(model))
 
 
-def parse_card(text: str | None, graph: Path) -> ModelCard:
-    """Read the card that a graph's metadata holds. Raises ModelError where it is absent or not valid."""
-    if text is None:
+def parse_card(metadata: Mapping[str, str], graph: Path) -> ModelCard:
+    """Read the card from a graph's metadata. Raises ModelError where it is absent or not valid."""
+    if CARD_KEY not in metadata:
         raise ModelError(f"{graph} carries no model card: use a graph that `reid-export` wrote")
-    return ModelCard.parse(text, graph)
+    return ModelCard.parse(metadata[CARD_KEY], graph)
 
 
-def _within_bundle(graph: Path) -> tuple[Bundle, str] | None:
-    """Give the bundle that a graph's file lies in, and its precision there."""
+def precision_of(metadata: Mapping[str, str], graph: Path) -> Precision:
+    """Return the precision that a graph's metadata states, or its name within a bundle where it states none."""
+    stated = metadata.get(PRECISION_KEY)
+    for precision in PRECISIONS:
+        if stated == precision or (stated is None and graph.name == graph_file(precision)):
+            return precision
+    logger.warning("%s does not say its precision; it is taken for fp32", graph)
+    return "fp32"
+
+
+def _within_bundle(graph: Path) -> tuple[Bundle, Precision] | None:
+    """Return the bundle that a graph's file lies in, and its precision there."""
     if not (graph.parent / CARD_FILE).is_file():
         return None
     bundle = Bundle.open(graph.parent)
     return next(((bundle, one) for one in bundle.precisions if bundle.graph(one).name == graph.name), None)
 
 
-def _open_in_bundle(bundle: Bundle, precision: str, load: Callable[[Path], AnySession], backend: str) -> AnySession:
+def _open_in_bundle(bundle: Bundle, precision: Precision, load: Callable[[Path], Session]) -> Opened:
     session = load(bundle.graph(precision))
-    try:
-        # The card holds the hashes of all other files, but its own: the graph's copy of it takes that part.
-        if session.card != bundle.card.model_copy(update={"files": {}}):
-            raise ModelError(f"{bundle.root / CARD_FILE} is not the card of its graph; export it again")
-        digest = bundle.card.files[graph_file(precision)]
-        check_session(session, bundle, artifact_sha256=digest, precision=precision, backend=backend)
-    except BaseException:
+    # The card holds the hashes of all other files, but not its own: the graph's copy of it takes that part.
+    if session.info.card != bundle.card.model_copy(update={"files": {}}):
         session.close()
-        raise
-    return session
+        raise ModelError(f"{bundle.root / CARD_FILE} is not the card of its graph; export it again")
+    return Opened(session, Reference(bundle, bundle.card.files[graph_file(precision)]))

@@ -6,7 +6,6 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,14 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import find_device
-from reid.runtime.sessions.graph import CARD_KEY, open_graph, parse_card
+from reid.runtime.precision import Precision
+from reid.runtime.sessions.graph import open_graph, parse_card, precision_of
+from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.opened import Opened
+from reid.runtime.sessions.session import SessionInfo
 from reid.runtime.sessions.threads import thread_limit
 
-__all__ = ["OnnxRuntimeSession", "best_device", "open_onnxruntime"]
+__all__ = ["best_device", "load_onnxruntime", "open_onnxruntime"]
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -35,69 +38,57 @@ _REMEDIES = {
 }
 
 
-def open_onnxruntime(model: Path, device: str | None, precision: str) -> OnnxRuntimeSession:
+def open_onnxruntime(model: Path, device: str | None, precision: Precision) -> Opened:
     """Open a bundle's graph, or an .onnx file, on a device; None takes CUDA where there is a GPU, else the CPU.
 
     Raises:
-        ModelError: the graph is damaged, was not written by `reid-export`, or does not embed its bundle's reference
-            crops on this device as PyTorch did.
+        ModelError: the graph is damaged, or was not written by `reid-export`.
         SessionError: the device's provider is missing or did not start, or a precision is asked of an .onnx file.
     """
     device = device or best_device()
-    return open_graph(model, precision, load=lambda graph: OnnxRuntimeSession(graph, device), backend=_backend(device))
-
-
-def _backend(device: str) -> str:
-    import onnxruntime
-
-    version = f"onnxruntime {onnxruntime.__version__}"
-    gpu = find_device()
-    return f"{version}, {gpu.name}" if gpu and device != "cpu" else version
+    return open_graph(model, precision, lambda graph: load_onnxruntime(graph, device))
 
 
 def best_device() -> str:
-    """Give "cuda" where there are its provider and a GPU, else "cpu"; onnxruntime-gpu has the provider without one."""
+    """Return "cuda" where a GPU and its provider are present, else "cpu"; the provider alone says nothing of a GPU."""
     import onnxruntime
 
     return "cuda" if _PROVIDERS["cuda"] in onnxruntime.get_available_providers() and find_device() else "cpu"
 
 
-class OnnxRuntimeSession:
-    """A graph in ONNX Runtime. The arrays that `run` returns are the caller's."""
+def load_onnxruntime(graph: Path, device: str) -> HostSession:
+    """Load a graph on "cpu", "cuda" or "tensorrt", with the card in its metadata. Raises as `open_onnxruntime`."""
+    import onnxruntime
 
-    def __init__(self, graph: Path, device: str) -> None:
-        """Load `graph` and the card in its metadata."""
-        self._session = _load(graph, device)
-        self.card = parse_card(self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY), graph)
-        self.device = f"ONNX Runtime on {'CPU' if device == 'cpu' else device.upper()}"
+    session = _load(graph, device)
+    metadata = session.get_modelmeta().custom_metadata_map
+    info = SessionInfo(
+        backend="onnxruntime",
+        backend_version=onnxruntime.__version__,
+        device=_device_name(device),
+        precision=precision_of(metadata, graph),
+        card=parse_card(metadata, graph),
+    )
 
-    def run(
-        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+    def infer(
+        frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """See Session.run."""
-        frame_embedding, pooled = self._session.run(
-            ["frame_embedding", "pooled"], {"frames": frames, "pooling": pooling}
-        )
+        frame_embedding, pooled = session.run(["frame_embedding", "pooled"], {"frames": frames, "pooling": pooling})
         return frame_embedding, pooled
 
-    def close(self) -> None:
-        """See Session.close."""
-        self._session = None
+    return HostSession(info, infer)
 
-    def __enter__(self) -> OnnxRuntimeSession:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def _device_name(device: str) -> str:
+    gpu = None if device == "cpu" else find_device()
+    return f"{gpu.name} ({device.upper()})" if gpu else device.upper()
 
 
 def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has no stubs
     import onnxruntime
 
     if device not in _PROVIDERS:
-        raise SessionError(f"ONNX Runtime has no device {device!r}; there are {', '.join(_PROVIDERS)}")
+        raise SessionError(f"unknown ONNX Runtime device {device!r}; choose one of: {', '.join(_PROVIDERS)}")
     provider = _PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
         raise SessionError(f"this ONNX Runtime has no {provider}: {_REMEDIES[device]}")

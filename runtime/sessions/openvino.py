@@ -7,35 +7,36 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.errors import ModelError, SessionError
-from reid.runtime.model_card import ModelCard
-from reid.runtime.sessions.graph import CARD_KEY, open_graph, parse_card
+from reid.runtime.precision import Precision
+from reid.runtime.sessions.graph import CARD_KEY, PRECISION_KEY, open_graph, parse_card, precision_of
+from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.opened import Opened
+from reid.runtime.sessions.session import SessionInfo
 from reid.runtime.sessions.threads import thread_limit
 
-__all__ = ["OpenVINOSession", "import_openvino", "open_openvino"]
+__all__ = ["import_openvino", "load_openvino", "open_openvino"]
 
 _INSTALL = "pip install 'reid[cpu]'"
 _TELEMETRY = "openvino_telemetry"
 
 
-def open_openvino(model: Path, device: str | None, precision: str) -> OpenVINOSession:
+def open_openvino(model: Path, device: str | None, precision: Precision) -> Opened:
     """Open a bundle's graph, or an .onnx file, on the CPU.
 
     Raises:
-        ModelError: the graph is damaged, was not written by `reid-export`, or does not embed its bundle's reference
-            crops as PyTorch did.
+        ModelError: the graph is damaged, or was not written by `reid-export`.
         SessionError: OpenVINO is not installed, the device is not "cpu", or a precision is asked of an .onnx file.
     """
     if device not in (None, "cpu"):
         raise SessionError(f"OpenVINO has no device {device!r} here; use openvino:cpu, or onnxruntime:cuda on a GPU")
-    version = import_openvino().__version__.partition("-")[0]
-    return open_graph(model, precision, load=OpenVINOSession, backend=f"openvino {version}")
+    return open_graph(model, precision, load_openvino)
 
 
 def import_openvino() -> ModuleType:
@@ -66,37 +67,27 @@ def _without_telemetry() -> Iterator[None]:
             sys.modules[_TELEMETRY] = loaded
 
 
-class OpenVINOSession:
-    """A graph in OpenVINO, on the CPU. One batch at a time; the arrays that `run` returns are the caller's."""
+def load_openvino(graph: Path) -> HostSession:
+    """Load a graph on the CPU, with the card in its metadata. Raises as `open_openvino`."""
+    openvino = import_openvino()
+    model = _read(openvino, graph)
+    metadata = _metadata(model)
+    info = SessionInfo(
+        backend="openvino",
+        backend_version=openvino.__version__.partition("-")[0],
+        device="CPU",
+        precision=precision_of(metadata, graph),
+        card=parse_card(metadata, graph),
+    )
+    request = _compile(openvino, model, graph)
 
-    device = "OpenVINO on CPU"
-
-    def __init__(self, graph: Path) -> None:
-        """Load `graph` and the card in its metadata."""
-        openvino = import_openvino()
-        model = _read(openvino, graph)
-        self.card = parse_card(_metadata(model, CARD_KEY), graph)
-        self._request = _compile(openvino, model, graph)
-
-    def run(
-        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+    def infer(
+        frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """See Session.run. Raises ValueError where the arrays are not a batch of this model."""
-        _check_batch(frames, pooling, self.card)
-        results = self._request.infer({"frames": frames, "pooling": pooling})
+        results = request.infer({"frames": frames, "pooling": pooling})
         return results["frame_embedding"], results["pooled"]
 
-    def close(self) -> None:
-        """See Session.close."""
-        self._request = None
-
-    def __enter__(self) -> OpenVINOSession:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    return HostSession(info, infer)
 
 
 def _read(openvino: ModuleType, graph: Path) -> Any:  # noqa: ANN401 - OpenVINO's types are not checked
@@ -108,9 +99,10 @@ def _read(openvino: ModuleType, graph: Path) -> Any:  # noqa: ANN401 - OpenVINO'
         raise ModelError(f"{graph}: OpenVINO cannot read it ({_last_line(error)}); export it again") from None
 
 
-def _metadata(model: Any, key: str) -> str | None:  # noqa: ANN401
-    path = ["framework", key]  # where OpenVINO keeps the metadata of the format it read
-    return str(model.get_rt_info(path).astype(str)) if model.has_rt_info(path) else None
+def _metadata(model: Any) -> dict[str, str]:  # noqa: ANN401
+    """Return what OpenVINO keeps of the graph's metadata, under the name of the framework that wrote it."""
+    paths = {key: ["framework", key] for key in (CARD_KEY, PRECISION_KEY)}
+    return {key: str(model.get_rt_info(path).astype(str)) for key, path in paths.items() if model.has_rt_info(path)}
 
 
 def _compile(openvino: ModuleType, model: Any, graph: Path) -> Any:  # noqa: ANN401
@@ -131,18 +123,6 @@ def _settings() -> dict[str, Any]:
     if threads := thread_limit():
         settings["INFERENCE_NUM_THREADS"] = threads
     return settings
-
-
-def _check_batch(frames: NDArray[Any], pooling: NDArray[Any], card: ModelCard) -> None:
-    """Refuse what is no batch; OpenVINO converts wrong types, and is wrong on the next batch after wrong counts."""
-    size = card.preprocessing
-    as_frames = frames.dtype == np.uint8 and frames.shape == (len(frames), 3, size.height, size.width)
-    as_pooling = pooling.dtype == np.float32 and pooling.shape == (len(pooling), len(frames))
-    if not (as_frames and as_pooling):
-        raise ValueError(
-            f"not a batch: frames {frames.dtype} {frames.shape}, pooling {pooling.dtype} {pooling.shape}; give "
-            f"uint8 (N, 3, {size.height}, {size.width}) and float32 (T, N)"
-        )
 
 
 def _last_line(error: Exception) -> str:

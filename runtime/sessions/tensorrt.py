@@ -6,8 +6,8 @@ import contextlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,29 +17,33 @@ from reid.runtime.engine_card import EngineCard, check_engine
 from reid.runtime.errors import ModelError, ReidError, SessionError
 from reid.runtime.gpu import Device, find_device
 from reid.runtime.model_card import ModelCard
-from reid.runtime.self_check import check_session
+from reid.runtime.precision import Precision
+from reid.runtime.sessions.opened import Opened, Reference
+from reid.runtime.sessions.session import BatchLimits, Embeddings, SessionInfo
 from reid.runtime.tensorrt_api import TITLES, Flavor, import_tensorrt, logger_for
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["TensorRTSession", "find_engine", "open_tensorrt", "open_tensorrt_rtx"]
 
 
-def open_tensorrt(model: Path, device: str | None, precision: str) -> TensorRTSession:
+def open_tensorrt(model: Path, device: str | None, precision: Precision) -> Opened:
     """Open a bundle's TensorRT engine of a precision on a GPU, by its number; None takes the first.
 
     Raises:
-        ModelError: not a bundle, its engine is damaged or was built from another graph, or does not embed the bundle's
-            reference crops as PyTorch did.
+        ModelError: not a bundle, or its engine is damaged or was built from another graph.
         SessionError: no GPU, a package is missing, or no engine of the bundle is for here.
     """
     return _open("tensorrt", model, device, precision)
 
 
-def open_tensorrt_rtx(model: Path, device: str | None, precision: str) -> TensorRTSession:
+def open_tensorrt_rtx(model: Path, device: str | None, precision: Precision) -> Opened:
     """Open a bundle's TensorRT-RTX engine; else as open_tensorrt."""
     return _open("tensorrt-rtx", model, device, precision)
 
 
-def _open(flavor: Flavor, model: Path, device: str | None, precision: str) -> TensorRTSession:
+def _open(flavor: Flavor, model: Path, device: str | None, precision: Precision) -> Opened:
     if not model.is_dir():
         raise SessionError(f"{model} has no engine; give its bundle, or use onnxruntime")
     bundle = Bundle.open(model)
@@ -55,24 +59,11 @@ def _open(flavor: Flavor, model: Path, device: str | None, precision: str) -> Te
         bundle, precision, flavor=flavor, version=api.__version__, compute_capability=gpu.compute_capability
     )
     session = TensorRTSession(path, engine, bundle.card, api, gpu, ordinal)
-    try:
-        check_session(
-            session,
-            bundle,
-            artifact_sha256=engine.engine_sha256,
-            precision=precision,
-            backend=f"{flavor} {api.__version__}, {gpu.name}",
-            batch_size=min(6, *(profile.frames[2] for profile in engine.profiles)),
-            remedy=f"rebuild it: {engine.rebuild(path)}",
-        )
-    except BaseException:
-        session.close()
-        raise
-    return session
+    return Opened(session, Reference(bundle, engine.engine_sha256, f"rebuild it: {engine.rebuild(path)}"))
 
 
 def find_engine(
-    bundle: Bundle, precision: str, *, flavor: Flavor, version: str, compute_capability: str
+    bundle: Bundle, precision: Precision, *, flavor: Flavor, version: str, compute_capability: str
 ) -> tuple[Path, EngineCard]:
     """Find the engine of a bundle that is for here, by the sidecars; nothing is deserialized.
 
@@ -117,8 +108,9 @@ class TensorRTSession:
         self, path: Path, engine: EngineCard, card: ModelCard, api: ModuleType, gpu: Device, ordinal: int
     ) -> None:
         """Deserialize an engine that `check_engine` has passed, in the GPU's primary context, shared with PyTorch."""
-        self.card = card
-        self.device = f"{TITLES[engine.flavor]} {api.__version__} on {gpu.name}"
+        self.info = SessionInfo(engine.flavor, api.__version__, gpu.name, engine.precision, card)
+        largest = max(engine.profiles, key=lambda profile: profile.frames[2])
+        self.limits = BatchLimits(largest.frames[2], largest.tracklets[2])
         self._profiles = engine.profiles
         self._errors: deque[str] = deque(maxlen=8)  # what TensorRT said
         self._cuda = _import_pycuda()
@@ -139,16 +131,16 @@ class TensorRTSession:
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise ModelError(
-                f"{path} does not load on {self.device} ({self._reason()}); rebuild it: {engine.rebuild(path)}"
+                f"{path} does not load on {self.info} ({self._reason()}); rebuild it: {engine.rebuild(path)}"
             )
         self._execution = self._engine.create_execution_context()
         if self._execution is None:
             raise SessionError(
-                f"{self.device} has too little free memory for {path}; free some, or build a smaller profile"
+                f"{self.info} has too little free memory for {path}; free some, or build a smaller profile"
             )
         self._stream = self._cuda.Stream()
         frames, tracklets = (max(getattr(p, axis)[2] for p in engine.profiles) for axis in ("frames", "tracklets"))
-        size, depth = self.card.preprocessing, 4 * self.card.dimensions
+        size, depth = self.info.card.preprocessing, 4 * self.info.card.dimensions
         self._buffers: dict[str, Any] = {
             "frames": self._cuda.mem_alloc(frames * 3 * size.height * size.width),
             "pooling": self._cuda.mem_alloc(tracklets * frames * 4),
@@ -156,30 +148,28 @@ class TensorRTSession:
             "pooled": self._cuda.mem_alloc(tracklets * depth),
         }
 
-    def run(
-        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """See Session.run. Raises SessionError where the batch fits no profile of the engine."""
+    def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
+        """See Session.compute. Raises SessionError where the batch fits no profile of the engine."""
         profile = self._profile_for(len(frames), len(pooling))
-        outputs = {
-            "frame_embedding": np.empty((len(frames), self.card.dimensions), np.float32),
-            "pooled": np.empty((len(pooling), self.card.dimensions), np.float32),
-        }
+        outputs = Embeddings(
+            np.empty((len(frames), self.info.card.dimensions), np.float32),
+            np.empty((len(pooling), self.info.card.dimensions), np.float32),
+        )
         with self._current():
             if self._execution.active_optimization_profile != profile:
                 self._execution.set_optimization_profile_async(profile, self._stream.handle)
             for name, array in (("frames", frames), ("pooling", pooling)):
                 if not self._execution.set_input_shape(name, array.shape):
-                    raise SessionError(f"the engine on {self.device} takes no {name} of {array.shape}; build it again")
+                    raise SessionError(f"the engine on {self.info} takes no {name} of {array.shape}; build it again")
                 self._cuda.memcpy_htod(self._buffers[name], np.ascontiguousarray(array))
             for name, buffer in self._buffers.items():
                 self._execution.set_tensor_address(name, int(buffer))
             if not self._execution.execute_async_v3(self._stream.handle):
-                raise SessionError(f"the engine did not run on {self.device} ({self._reason()}); build it again")
+                raise SessionError(f"the engine did not run on {self.info} ({self._reason()}); build it again")
             self._stream.synchronize()
-            for name, output in outputs.items():
+            for name, output in outputs._asdict().items():
                 self._cuda.memcpy_dtoh(output, self._buffers[name])
-        return outputs["frame_embedding"], outputs["pooled"]
+        return outputs
 
     def _reason(self) -> str:
         return " ".join(self._errors[-1].split())[:300] if self._errors else "no reason was given"
@@ -212,12 +202,10 @@ class TensorRTSession:
             self._context.detach()
             self._context = None
 
-    def __enter__(self) -> TensorRTSession:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 

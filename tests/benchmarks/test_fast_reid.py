@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from reid.runtime.sessions.session import run
+
 BAGTRICKS = SimpleNamespace(
     MAX_EPOCH=120, STEPS=[40, 90], DELAY_EPOCHS=0, WARMUP_ITERS=2000, FREEZE_ITERS=0, IMS_PER_BATCH=64
 )
@@ -80,10 +82,10 @@ def test_a_session_gives_the_model_0_to_255_and_normalizes_what_it_returns() -> 
             assert images.dtype == torch.float32
             return images.mean((2, 3)) * self.weight
 
-    session = fast_reid.FastReIDSession(Means(), "resnet18", 8)
+    session = fast_reid.fast_reid_session(Means(), "1.3", "resnet18", 8)
     frames = np.zeros((2, 3, 8, 8), np.uint8)
     frames[0, 0], frames[0, 1], frames[1, 2] = 30, 40, 255
-    embeddings, pooled = session.run(frames, np.ones((1, 2), np.float32))
+    embeddings, pooled = run(session, frames, np.ones((1, 2), np.float32))
     np.testing.assert_allclose(embeddings, [[0.6, 0.8, 0], [0, 0, 1]], atol=1e-6)
     np.testing.assert_allclose(pooled, [[0.6, 0.8, 1]], atol=1e-6)
 
@@ -111,6 +113,7 @@ def test_a_missing_package_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_main_ends_with_the_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["fast_reid.py", *options(tmp_path)])
     with pytest.raises(SystemExit, match="error: data: no such folder"):
         fast_reid.main()

@@ -16,7 +16,8 @@ from reid.data.layout import open_dataset
 from reid.evaluation.metrics import Labels
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import DataError
-from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from reid.runtime.sessions.onnxruntime import load_onnxruntime
+from reid.runtime.sessions.session import run
 from reid.runtime.tracklet import Tracklet
 
 LABELS = Labels(["a", "a", "a", "b", "b", "c"], ["1", "2", "2", "1", "3", "1"])
@@ -66,8 +67,8 @@ def changed(model: ModelProto, change: float) -> ModelProto:
 
 def embed(model: ModelProto, frames: NDArray[np.uint8], folder: Path) -> NDArray[np.float64]:
     onnx.save(model, folder / "graph.onnx")
-    with OnnxRuntimeSession(folder / "graph.onnx", "cpu") as session:
-        return session.run(frames, np.eye(len(frames), dtype=np.float32))[0].astype(np.float64)
+    with load_onnxruntime(folder / "graph.onnx", "cpu") as session:
+        return run(session, frames, np.eye(len(frames), dtype=np.float32))[0].astype(np.float64)
 
 
 def mean_average_precision(embeddings: NDArray[np.float64], labels: Labels) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from reid.calibration.quantize import QDQ_OPSET, quantize, weight_scales
 from reid.calibration.shapes import tensor_types
 from reid.export.half import write_half_graph
 from reid.runtime.errors import ModelError
-from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
-from reid.runtime.sessions.openvino import OpenVINOSession
+from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.onnxruntime import load_onnxruntime
+from reid.runtime.sessions.openvino import load_openvino
+from reid.runtime.sessions.session import run as run_session
 
 from .conftest import graph_of, scaled
 
@@ -41,10 +43,13 @@ def run(model: ModelProto, x: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(session.run(None, {"x": x})[0])
 
 
-def embed(path: Path, frames: NDArray[np.uint8], session: Any = OnnxRuntimeSession) -> NDArray[np.float32]:  # noqa: ANN401
-    arguments = (path, "cpu") if session is OnnxRuntimeSession else (path,)
-    with session(*arguments) as opened:
-        return np.array(opened.run(frames, np.eye(len(frames), dtype=np.float32))[0])
+def on_cpu(path: Path) -> HostSession:
+    return load_onnxruntime(path, "cpu")
+
+
+def embed(path: Path, frames: NDArray[np.uint8], load: Callable[[Path], HostSession] = on_cpu) -> NDArray[np.float32]:
+    with load(path) as session:
+        return np.array(run_session(session, frames, np.eye(len(frames), dtype=np.float32))[0])
 
 
 def fake(values: torch.Tensor, step: float = STEP) -> torch.Tensor:
@@ -239,7 +244,7 @@ def test_both_runtimes_answer_nearly_alike_and_nearly_as_in_fp32(
     onnx.save(quantized, tmp_path / "int8.onnx")
     expected = embed(graph, frames)
     onnxruntimes = embed(tmp_path / "int8.onnx", frames)
-    openvinos = embed(tmp_path / "int8.onnx", frames, OpenVINOSession)
+    openvinos = embed(tmp_path / "int8.onnx", frames, load_openvino)
     away = 1 - (expected * onnxruntimes).sum(axis=1)
     assert 1e-7 < away.max() < 2e-3
     assert (1 - (openvinos * onnxruntimes).sum(axis=1)).max() < 1e-3

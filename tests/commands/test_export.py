@@ -20,7 +20,7 @@ from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
-from reid.runtime.sessions.session import open_session
+from reid.runtime.opening import open_session
 from reid.runtime.storage import sha256_of
 from reid.train.model.multi_level import MultiLevelReID
 
@@ -215,7 +215,7 @@ def test_a_graph_inside_a_bundle_is_held_to_what_the_bundle_says(bundle: Path, t
     with pytest.raises(ModelError, match="unlike PyTorch"):
         open_session(copy / "model.fp32.onnx")
     with open_session(bundle / "model.fp32.onnx") as session:
-        assert session.card.fingerprint == Bundle.open(bundle).card.fingerprint
+        assert session.info.card.fingerprint == Bundle.open(bundle).card.fingerprint
 
 
 def test_the_command_in_a_sidecar_builds_the_same_engine_again(run: Run, bundle: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from reid.data.dataset import Dataset
 from reid.data.layout import open_dataset, read_dataset
 from reid.evaluation.challenge import write_submission
 from reid.runtime.errors import DataError
-from reid.runtime.sessions.session import Session, open_session
+from reid.runtime.opening import open_session
+from reid.runtime.sessions.session import Session, run
 
 QUERIES = (12, 2, 101, 7)
 
@@ -58,10 +59,10 @@ def submit(session: Session, dataset: Dataset, path: Path) -> list[list[str]]:
 
 
 def embed(session: Session, path: Path) -> np.ndarray:
-    size = session.card.preprocessing
+    size = session.info.card.preprocessing
     rgb = cv2.resize(cv2.imread(str(path)), (size.width, size.height), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
     frames = np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])
-    return session.run(frames, np.ones((1, 1), np.float32))[0][0].astype(np.float64)
+    return run(session, frames, np.ones((1, 1), np.float32))[0][0].astype(np.float64)
 
 
 def test_a_line_a_query_in_the_order_of_numbers_with_its_nearest_test_images_unpadded(

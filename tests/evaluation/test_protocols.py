@@ -14,7 +14,9 @@ from reid.data.dataset import Split
 from reid.data.layout import open_dataset
 from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol, parse_protocols
 from reid.runtime.errors import DataError
-from reid.runtime.sessions.session import Session, open_session
+from reid.runtime.opening import open_session
+from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.session import Session, run
 from reid.runtime.tracklet import Tracklet
 
 
@@ -31,10 +33,10 @@ class NaiveEvaluator:
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
             if image is None:
                 return None
-            size = self._session.card.preprocessing
+            size = self._session.info.card.preprocessing
             rgb = cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
             frames = np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])
-            self._known[content] = self._session.run(frames, np.ones((1, 1), np.float32))[0][0].astype(np.float64)
+            self._known[content] = run(self._session, frames, np.ones((1, 1), np.float32))[0][0].astype(np.float64)
         return self._known[content]
 
     def embed(self, entry: Tracklet) -> np.ndarray | None:
@@ -105,7 +107,7 @@ def sides(query: Split, gallery: Split, name: str) -> tuple[tuple[Tracklet, ...]
 
 def test_every_protocol_equals_a_naive_evaluation(session: Session, naive: NaiveEvaluator, veri: Path) -> None:
     dataset = open_dataset(veri, needs="query")
-    data = embed_data(session, dataset.query, dataset.gallery, batch_size=7)
+    data = embed_data(session, dataset.query, dataset.gallery)
     assert data.unreadable == ()
     for name, protocol in PROTOCOLS.items():
         expected = naive.evaluate(*sides(dataset.query, dataset.gallery, name))
@@ -117,7 +119,7 @@ def test_embeddings_of_images_and_tracklets_equal_those_made_one_image_at_a_time
     session: Session, naive: NaiveEvaluator, veri: Path
 ) -> None:
     dataset = open_dataset(veri, needs="query")
-    data = embed_data(session, dataset.query, dataset.gallery, batch_size=5)
+    data = embed_data(session, dataset.query, dataset.gallery)
     for entry in (*data.gallery.tracklets[:5], *data.query.images[:5], *data.gallery.images[-5:]):
         expected = naive.embed(entry)
         assert expected is not None
@@ -158,16 +160,15 @@ def test_each_frame_goes_through_the_session_once(veri: Path, bundle: Path) -> N
     dataset = open_dataset(veri, needs="query")
     frames = 0
     with open_session(bundle) as opened:
-        original = opened.run
 
         def counting(images: np.ndarray, pooling: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             nonlocal frames
             frames += len(images)
-            return original(images, pooling)
+            return run(opened, images, pooling)
 
-        opened.run = counting  # type: ignore[method-assign]
         told: list[tuple[int, int]] = []
-        embed_data(opened, dataset.query, dataset.gallery, on_frames=lambda done, total: told.append((done, total)))
+        counted = HostSession(opened.info, counting)
+        embed_data(counted, dataset.query, dataset.gallery, on_frames=lambda done, total: told.append((done, total)))
     distinct = {frame for entry in (*dataset.gallery.images, *dataset.query.images) for frame in entry.frames}
     assert frames == len(distinct)
     assert told[-1] == (frames, frames)

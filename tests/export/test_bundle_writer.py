@@ -26,7 +26,7 @@ from reid.export.watcher import Watcher
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError, ReidError
 from reid.runtime.model_card import ModelCard
-from reid.runtime.sessions.session import open_session
+from reid.runtime.opening import open_session
 from reid.runtime.storage import sha256_of
 from reid.train.model.checkpoint import Checkpoint, load_checkpoint
 from reid.train.model.multi_level import MultiLevelReID
@@ -205,7 +205,7 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
     opened = Bundle.open(folder)
     assert opened.precisions == ("fp16", "fp32", "int8")
     for name in ("int8.json", "scales.json", "model.int8.onnx"):
-        assert opened.card.files[name] == sha256_of(folder / name)
+        assert opened.info.card.files[name] == sha256_of(folder / name)
     assert Int8Record.model_validate_json((folder / "int8.json").read_bytes()) == export.int8
     scales = ScaleFile.load(folder / "scales.json")
     scales.check(folder / "model.fp32.onnx")
@@ -218,7 +218,7 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
     assert any("all layers in INT8" in note for note in notes)
     assert not (tmp_path / "search.json").exists()
     with open_session(folder, "onnxruntime:cpu", "int8") as session:  # checks hashes, and embeds the reference crops
-        assert session.card.fingerprint == opened.card.fingerprint
+        assert session.info.card.fingerprint == opened.info.card.fingerprint
 
 
 @pytest.mark.usefixtures("quick_export")

@@ -31,7 +31,7 @@ from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.imaging import read_frame, resize
 from reid.runtime.model_card import ModelCard
-from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
+from reid.runtime.sessions.onnxruntime import load_onnxruntime
 
 GUILTY = "backbone.conv1.3"
 TOLERANCE = Tolerance(map=100, rank=100, int8_similarity=0.5)
@@ -83,13 +83,13 @@ def workshop(bundle: Path, veri: Path, tmp_path_factory: pytest.TempPathFactory)
     write_hostile(bundle / "model.fp32.onnx", folder / "fp32.onnx")
     write_half_graph(folder / "fp32.onnx", folder / "fp16.onnx", frames)
     data = open_calibration_data(veri)
-    judged_on = held_out_data(data, opened.card)
+    judged_on = held_out_data(data, opened.info.card)
     assert judged_on is not None
-    with OnnxRuntimeSession(folder / "fp32.onnx", "cpu") as session:
+    with load_onnxruntime(folder / "fp32.onnx", "cpu") as session:
         reference = embed_reference(session, judged_on.query, judged_on.gallery)
     judge = Judge(judged_on, reference, frames, embeddings, TOLERANCE)
     request = Int8Request(data, frames=8, methods=("max",), journal=folder / "journal.json")
-    return Workshop(folder, opened.card, request, judge)
+    return Workshop(folder, opened.info.card, request, judge)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from reid.runtime.batching import Batch, batches
 from reid.runtime.model_card import Preprocessing
+from reid.runtime.sessions.session import BatchLimits
 from reid.runtime.tracklet import Frame, Tracklet
 
 SIZE = Preprocessing(height=4, width=6, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -39,7 +40,7 @@ def make(readable: list[list[bool]]) -> list[Tracklet]:
 
 
 def run(tracklets: list[Tracklet], batch_size: int, threads: int = 3) -> list[Batch]:
-    return list(batches(tracklets, SIZE, batch_size=batch_size, threads=threads))
+    return list(batches(tracklets, SIZE, limits=BatchLimits(batch_size, batch_size), threads=threads))
 
 
 def decoding_threads() -> int:
@@ -115,7 +116,7 @@ def test_an_endless_source_is_drawn_at_most_two_batches_ahead() -> None:
             drawn += 1
             yield Tracklet(str(number), (crop(number % 1000),))
 
-    stream = batches(endless(), SIZE, batch_size=5, threads=2)
+    stream = batches(endless(), SIZE, limits=BatchLimits(5, 5), threads=2)
     for taken in range(1, 30):
         next(stream)
         assert drawn <= 5 * taken + 2 * 5 + 1
@@ -127,7 +128,7 @@ def test_the_first_batch_of_an_endless_tracklet_comes_before_the_source_is_asked
         yield Tracklet("long", tuple(crop(0) for _ in range(100)))
         raise AssertionError("asked for a second tracklet although the first fills the batches that are decoded ahead")
 
-    stream = batches(source(), SIZE, batch_size=4, threads=2)
+    stream = batches(source(), SIZE, limits=BatchLimits(4, 4), threads=2)
     assert len(next(stream).frames) == 4
     stream.close()  # type: ignore[attr-defined]
 
@@ -139,7 +140,7 @@ def test_memory_does_not_grow_with_the_number_of_frames() -> None:
     def peak(tracklets: int) -> int:
         source = (Tracklet(str(index), (pixels,) * 5) for index in range(tracklets))
         tracemalloc.start()
-        for _ in batches(source, size, batch_size=8, threads=2):
+        for _ in batches(source, size, limits=BatchLimits(8, 8), threads=2):
             pass
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -151,7 +152,9 @@ def test_memory_does_not_grow_with_the_number_of_frames() -> None:
 
 def test_leaving_early_stops_the_decoding_threads() -> None:
     before = decoding_threads()
-    stream = batches((Tracklet(str(i), (crop(i),)) for i in itertools.count()), SIZE, batch_size=2, threads=3)
+    stream = batches(
+        (Tracklet(str(i), (crop(i),)) for i in itertools.count()), SIZE, limits=BatchLimits(2, 2), threads=3
+    )
     next(stream)
     assert decoding_threads() > before
     del stream
@@ -169,7 +172,7 @@ def test_an_error_of_the_source_reaches_the_caller_and_stops_the_threads() -> No
         raise ConnectionError("the camera is gone")
 
     with pytest.raises(ConnectionError, match="the camera is gone"):
-        list(batches(broken(), SIZE, batch_size=1, threads=2))
+        list(batches(broken(), SIZE, limits=BatchLimits(1, 1), threads=2))
     assert decoding_threads() == before
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ModelError
-from reid.runtime.sessions.session import open_session
+from reid.runtime.opening import open_session
+from reid.runtime.sessions.session import run
 
 RANDOM = np.random.default_rng(0)
 
@@ -93,9 +94,9 @@ def test_reference_crops_and_embeddings_belong_together(bundle: Path) -> None:
     crops, embeddings = Bundle.open(bundle).reference()
     assert len(crops) == len(embeddings) > 20
     with open_session(bundle, "onnxruntime:cpu") as session:
-        size = session.card.preprocessing
+        size = session.info.card.preprocessing
         for crop, expected in list(zip(crops, embeddings, strict=True))[::6]:
             image = cv2.resize(cv2.imread(str(crop)), (size.width, size.height), interpolation=cv2.INTER_LINEAR)
             frames = np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1)[None])
-            frame_embedding, _ = session.run(frames, np.ones((1, 1), np.float32))
+            frame_embedding, _ = run(session, frames, np.ones((1, 1), np.float32))
             np.testing.assert_allclose(frame_embedding[0], expected, atol=1e-4)

@@ -4,7 +4,6 @@ import itertools
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from reid.runtime.embedding import embed, normalize, watched
 from reid.runtime.model_card import Level, ModelCard, Preprocessing
+from reid.runtime.sessions.session import DEFAULT_LIMITS, BatchLimits, Embeddings, SessionInfo
 from reid.runtime.tracklet import Tracklet
 
 HEIGHT, WIDTH, DIMENSIONS = 3, 5, 8
@@ -22,43 +22,37 @@ HEIGHT, WIDTH, DIMENSIONS = 3, 5, 8
 class ProjectionSession:
     """Embeds a frame as a fixed random projection of its pixels, and remembers the sizes of its batches."""
 
-    device = "a projection"
+    limits = DEFAULT_LIMITS
 
     def __init__(self) -> None:
         half = (0.5, 0.5, 0.5)
-        self.card = ModelCard(
+        card = ModelCard(
             format_version=1,
             fingerprint="projection",
             backbone="none",
             levels=(Level(name="level0", size=DIMENSIONS),),
             preprocessing=Preprocessing(height=HEIGHT, width=WIDTH, mean=half, std=half),
         )
+        self.info = SessionInfo("projection", "1", "CPU", "fp32", card)
         self.batch_sizes: list[int] = []
         self._matrix = np.random.default_rng(3).normal(size=(3 * HEIGHT * WIDTH, DIMENSIONS))
 
     def embed_frame(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """What `run` gives for one crop [H, W, 3], in double precision."""
+        """What `compute` gives for one crop [H, W, 3], in double precision."""
         projected = (pixels.transpose(2, 0, 1).reshape(-1) / 255.0 - 0.5) @ self._matrix
         return np.asarray(projected / np.linalg.norm(projected), np.float64)
 
-    def run(
-        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        assert frames.dtype == np.uint8
-        assert pooling.dtype == np.float32
-        assert frames.shape == (pooling.shape[1], 3, HEIGHT, WIDTH)
+    def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
         self.batch_sizes.append(len(frames))
         embeddings = np.stack([self.embed_frame(frame.transpose(1, 2, 0)) for frame in frames]).astype(np.float32)
-        return embeddings, pooling @ embeddings
+        return Embeddings(embeddings, pooling @ embeddings)
 
     def close(self) -> None: ...
 
     def __enter__(self) -> ProjectionSession:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *exception: object) -> None: ...
 
 
 @st.composite
@@ -86,7 +80,7 @@ def test_an_embedding_is_the_normalized_mean_of_the_readable_frames_whatever_the
     given_tracklets: list[Tracklet], batch_size: int
 ) -> None:
     session = ProjectionSession()
-    result = list(embed(session, given_tracklets, batch_size=batch_size))
+    result = list(embed(session, given_tracklets, limits=BatchLimits(batch_size, batch_size)))
     assert [entry.tracklet for entry in result] == given_tracklets
     assert all(size == batch_size for size in session.batch_sizes[:-1])
     for entry in result:
@@ -107,7 +101,7 @@ def test_kept_frames_are_those_that_could_be_read_each_with_its_own_embedding(
     given_tracklets: list[Tracklet], batch_size: int
 ) -> None:
     session = ProjectionSession()
-    for entry in embed(session, given_tracklets, batch_size=batch_size, keep_frames=True):
+    for entry in embed(session, given_tracklets, limits=BatchLimits(batch_size, batch_size), keep_frames=True):
         readable = {i: f for i, f in enumerate(entry.tracklet.frames) if isinstance(f, np.ndarray)}
         assert entry.frames.keys() == readable.keys()
         for index, frame in readable.items():
@@ -125,7 +119,7 @@ def test_a_tracklet_without_a_readable_frame_has_no_embedding_and_its_frames_are
 def test_the_same_tracklet_twice_in_a_row_is_embedded_twice_and_alike() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, HEIGHT, WIDTH, 3)).astype(np.uint8)
     tracklet = Tracklet("again", tuple(pixels))
-    first, second = embed(ProjectionSession(), [tracklet, tracklet], batch_size=3)
+    first, second = embed(ProjectionSession(), [tracklet, tracklet], limits=BatchLimits(3, 3))
     assert first.tracklet is second.tracklet is tracklet
     assert first.embedding is not None
     assert second.embedding is not None
@@ -149,7 +143,7 @@ def test_an_endless_source_is_embedded_as_it_comes() -> None:
             drawn += 1
             yield Tracklet(str(number), (np.full((HEIGHT, WIDTH, 3), number % 256, np.uint8),))
 
-    stream = embed(ProjectionSession(), endless(), batch_size=4)
+    stream = embed(ProjectionSession(), endless(), limits=BatchLimits(4, 4))
     assert [entry.tracklet.id for entry in itertools.islice(stream, 50)] == [str(number) for number in range(50)]
     assert drawn <= 50 + 3 * 4 + 1
 
@@ -161,7 +155,7 @@ def test_memory_does_not_grow_with_the_length_of_a_tracklet_nor_with_their_numbe
         frames = (pixels,) * length
         source = (Tracklet(str(index), frames) for index in range(count))
         tracemalloc.start()
-        for _ in embed(ProjectionSession(), source, batch_size=8):
+        for _ in embed(ProjectionSession(), source, limits=BatchLimits(8, 8)):
             pass
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -173,9 +167,7 @@ def test_memory_does_not_grow_with_the_length_of_a_tracklet_nor_with_their_numbe
 
 def test_an_error_of_the_session_reaches_the_caller() -> None:
     class Broken(ProjectionSession):
-        def run(
-            self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
-        ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
             raise MemoryError("the device is full")
 
     with pytest.raises(MemoryError, match="the device is full"):
@@ -186,7 +178,7 @@ def test_watched_counts_all_frames_up_to_the_total() -> None:
     frame = np.ones((HEIGHT, WIDTH, 3), np.uint8)
     source = [Tracklet("a", (frame,) * 3), Tracklet("b", (frame, Path("/nowhere/x.jpg")))]
     seen: list[tuple[int, int]] = []
-    entries = embed(ProjectionSession(), source, batch_size=2)
+    entries = embed(ProjectionSession(), source, limits=BatchLimits(2, 2))
     assert len(list(watched(entries, 5, lambda done, total: seen.append((done, total))))) == 2
     assert seen == [(3, 5), (5, 5)]
 

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,8 @@ from reid.pages.results import write_results
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.galleries.gallery import Gallery
 from reid.runtime.inference import infer
-from reid.runtime.sessions.session import Session, open_session
+from reid.runtime.opening import open_session
+from reid.runtime.sessions.session import BatchLimits, Session, run
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +46,10 @@ def folders(veri: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def embed(session: Session, path: Path) -> np.ndarray:
-    size = session.card.preprocessing
+    size = session.info.card.preprocessing
     rgb = cv2.resize(cv2.imread(str(path)), (size.width, size.height), interpolation=cv2.INTER_LINEAR)[:, :, ::-1]
     frames = np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])
-    return session.run(frames, np.ones((1, 1), np.float32))[0][0].astype(np.float64)
+    return run(session, frames, np.ones((1, 1), np.float32))[0][0].astype(np.float64)
 
 
 def embed_folder(session: Session, root: Path) -> dict[str, np.ndarray]:
@@ -63,7 +65,7 @@ def test_sub_folders_and_loose_images_are_ranked_as_a_naive_computation_ranks_th
     session: Session, folders: tuple[Path, Path]
 ) -> None:
     gallery, query = folders
-    inference = infer(session, gallery, query, k=4, batch_size=3)
+    inference = infer(session, gallery, query, k=4, limits=BatchLimits(3, 3))
     members, asked = embed_folder(session, gallery), embed_folder(session, query)
     assert {ranking.query.id for ranking in inference.rankings} == asked.keys()
     assert len(members) == 6
@@ -77,7 +79,7 @@ def test_sub_folders_and_loose_images_are_ranked_as_a_naive_computation_ranks_th
 
 
 def test_the_batch_size_changes_no_ranking(session: Session, folders: tuple[Path, Path]) -> None:
-    results = [infer(session, *folders, k=6, batch_size=size) for size in (1, 4, 64)]
+    results = [infer(session, *folders, k=6, limits=BatchLimits(size, size)) for size in (1, 4, 64)]
     first, *others = [[[m.tracklet.id for m in ranking.matches] for ranking in r.rankings] for r in results]
     assert all(other == first for other in others)
 
@@ -103,7 +105,7 @@ def test_more_matches_than_the_gallery_holds_are_the_whole_gallery(
 
 def test_progress_runs_up_once_over_gallery_and_query(session: Session, folders: tuple[Path, Path]) -> None:
     told: list[tuple[int, int]] = []
-    infer(session, *folders, k=1, batch_size=2, on_frames=lambda done, total: told.append((done, total)))
+    infer(session, *folders, k=1, limits=BatchLimits(2, 2), on_frames=lambda done, total: told.append((done, total)))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1] == (18, 18)
 
@@ -141,7 +143,7 @@ def test_a_saved_gallery_ranks_exactly_as_its_folder_did(
     first, second = tmp_path / "first", tmp_path / "second"
     for output, source in ((first, gallery), (second, first / "gallery.npz")):
         output.mkdir()
-        write_results(output, infer(session, source, query, k=5, batch_size=4), session)
+        write_results(output, infer(session, source, query, k=5, limits=BatchLimits(4, 4)), session)
     for name in ("rankings.json", "rankings.csv"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
@@ -151,7 +153,9 @@ def test_a_saved_gallery_of_another_model_is_refused_before_anything_is_embedded
 ) -> None:
     inference = infer(session, *folders, k=1)
     path = tmp_path / "other.npz"
-    Gallery(inference.gallery.tracklets, inference.gallery.embeddings, "0" * 64).save(path)
+    Gallery(
+        inference.gallery.tracklets, inference.gallery.embeddings, replace(session.info.space, fingerprint="0" * 64)
+    ).save(path)
     told: list[int] = []
     with pytest.raises(ModelError, match="was made by model"):
         infer(session, path, folders[1], k=1, on_frames=lambda done, total: told.append(done))
@@ -163,7 +167,7 @@ def test_json_and_csv_hold_the_rankings_and_agree(session: Session, folders: tup
     inference = infer(session, *folders, k=3)
     write_results(tmp_path, inference, session)
     result = json.loads((tmp_path / "rankings.json").read_text())
-    assert result["model"] == session.card.fingerprint
+    assert result["model"] == session.info.card.fingerprint
     assert [reason.partition(": ")[0] for reason in result["unreadable"]] == [str(folders[1] / "bad.jpg")]
     from_json = [
         (query["tracklet"], rank, match["tracklet"], match["score"])
@@ -180,7 +184,7 @@ def test_json_and_csv_hold_the_rankings_and_agree(session: Session, folders: tup
     ]
     page = (tmp_path / "report.html").read_text()
     assert "bad.jpg" in page
-    assert session.card.fingerprint[:12] in page
+    assert session.info.card.fingerprint[:12] in page
 
 
 def test_two_runs_write_the_same_bytes(session: Session, folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -12,18 +12,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
 import reid.runtime.batching
-import reid.runtime.sessions.onnxruntime as backend
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ModelError
+from reid.runtime.opening import open_session
+from reid.runtime.precision import Precision
 from reid.runtime.self_check import SIMILARITY, check_session
 from reid.runtime.sessions.graph import CARD_KEY
-from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
-from reid.runtime.sessions.session import Session, open_session
+from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.opened import Reference
+from reid.runtime.sessions.session import DEFAULT_LIMITS, BatchLimits, Embeddings, Session, SessionInfo, run
 
 GRAPH = "model.fp32.onnx"
 
@@ -44,15 +47,13 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Frames of every batch that a session ran."""
     counts: list[int] = []
-    run = OnnxRuntimeSession.run
+    compute = HostSession.compute
 
-    def counting(
-        session: OnnxRuntimeSession, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def counting(session: HostSession, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
         counts.append(len(frames))
-        return run(session, frames, pooling)
+        return compute(session, frames, pooling)
 
-    monkeypatch.setattr(OnnxRuntimeSession, "run", counting)
+    monkeypatch.setattr(HostSession, "compute", counting)
     return counts
 
 
@@ -263,7 +264,7 @@ def test_a_passed_check_is_not_repeated(bundle: Path, memory: Path, runs: list[i
     open_session(bundle).close()
     assert runs == [6, 2]
     (entry,) = memory.iterdir()
-    assert json.loads(entry.read_text())["device"] == "ONNX Runtime on CPU"
+    assert json.loads(entry.read_text())["session"] == f"ONNX Runtime {onnxruntime.__version__} on CPU"
     open_session(bundle).close()
     assert runs == [6, 2]
 
@@ -278,7 +279,7 @@ def test_another_graph_device_or_version_is_checked_again(
     change_graph(copy, rename)
     open_session(copy).close()
     assert len(runs) == 4
-    monkeypatch.setattr(backend, "_backend", lambda device: "onnxruntime 0.0")
+    monkeypatch.setattr(onnxruntime, "__version__", "0.0")
     open_session(copy).close()
     assert len(runs) == 6
     monkeypatch.setattr("platform.node", lambda: "another machine")
@@ -322,19 +323,21 @@ def test_the_default_place_is_in_the_users_cache(bundle: Path, tmp_path: Path, m
 
 
 class Blurred:
-    """A session whose embeddings have a given cosine similarity to the true ones."""
-
-    device = "a lossy device"
+    """Makes embeddings of a given cosine similarity to the true ones."""
 
     def __init__(self, session: Session, similarity: float) -> None:
-        self.session, self.card = session, session.card
-        self.similarity, self.batches = similarity, []
+        self.inner, self.similarity = session, similarity
+        self.batches: list[tuple[int, ...]] = []
 
-    def run(
+    def session(self, precision: Precision = "fp32", limits: BatchLimits = DEFAULT_LIMITS) -> HostSession:
+        info = SessionInfo("test", "1", "a lossy device", precision, self.inner.info.card)
+        return HostSession(info, self.infer, limits)
+
+    def infer(
         self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         self.batches.append(pooling.shape)
-        embedding, _ = self.session.run(frames, pooling)
+        embedding, _ = run(self.inner, frames, pooling)
         across = np.roll(embedding, 1, axis=1)
         across -= (across * embedding).sum(axis=1, keepdims=True) * embedding
         across /= np.linalg.norm(across, axis=1, keepdims=True)
@@ -343,30 +346,32 @@ class Blurred:
 
 
 @pytest.mark.parametrize(("precision", "least"), SIMILARITY.items())
-def test_each_precision_has_its_own_tolerance(bundle: Path, tmp_path: Path, precision: str, least: float) -> None:
-    opened = Bundle.open(bundle)
-    facts = {"artifact_sha256": "0", "precision": precision, "backend": "test 1"}
+def test_each_precision_has_its_own_tolerance(bundle: Path, tmp_path: Path, precision: Precision, least: float) -> None:
+    reference = Reference(Bundle.open(bundle), artifact_sha256="0", remedy="do this")
     with open_session(bundle) as session:
-        just, not_quite = (Blurred(session, 1 - share * (1 - least)) for share in (0.5, 1.2))
-        check_session(just, opened, **facts, memory=tmp_path / "just")  # type: ignore[arg-type]
+        just, not_quite = (Blurred(session, 1 - share * (1 - least)).session(precision) for share in (0.5, 1.2))
+        check_session(just, reference, memory=tmp_path / "just")
         with pytest.raises(
             ModelError, match=rf"a lossy device .*at least {least} is expected of {precision}\); do this"
         ):
-            check_session(not_quite, opened, **facts, memory=tmp_path / "not", remedy="do this")  # type: ignore[arg-type]
+            check_session(not_quite, reference, memory=tmp_path / "not")
     assert (tmp_path / "just").exists()
     assert not (tmp_path / "not").exists()
 
 
-def test_batches_are_as_small_as_asked_for(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limits", "batches"),
+    [
+        (BatchLimits(3, 3), [(3, 3), (3, 3), (1, 2)]),
+        (BatchLimits(32, 4), [(4, 4), (2, 4)]),
+        (BatchLimits(8, 1), [(1, 1)] * 5 + [(1, 3)]),
+        (DEFAULT_LIMITS, [(6, 6), (1, 2)]),
+    ],
+)
+def test_batches_are_never_larger_than_the_session_takes(
+    bundle: Path, tmp_path: Path, limits: BatchLimits, batches: list[tuple[int, int]]
+) -> None:
     with open_session(bundle) as session:
-        wrapped = Blurred(session, 1.0)
-        check_session(
-            wrapped,  # type: ignore[arg-type]
-            Bundle.open(bundle),
-            artifact_sha256="0",
-            precision="fp32",
-            backend="test 1",
-            batch_size=3,
-            memory=tmp_path,
-        )
-    assert wrapped.batches == [(3, 3), (3, 3), (1, 2)]
+        blurred = Blurred(session, 1.0)
+        check_session(blurred.session(limits=limits), Reference(Bundle.open(bundle), "0"), memory=tmp_path)
+    assert blurred.batches == batches

@@ -17,7 +17,7 @@ from reid.evaluation.protocols import PROTOCOLS, EmbeddedData, embed_data, evalu
 from reid.runtime.model_card import ModelCard
 from reid.train.model.multi_level import MultiLevelReID
 from reid.train.report.norms import recorded_norms
-from reid.train.session import TorchSession
+from reid.train.session import torch_session
 
 __all__ = ["Observation", "observe"]
 
@@ -62,9 +62,9 @@ def observe(model: MultiLevelReID, card: ModelCard, query: Split, gallery: Split
     Raises:
         DataError: as for `evaluate_protocol`.
     """
-    session = TorchSession(model, card, device)
+    session = torch_session(model, card, device)
     with recorded_norms(model) as lengths:
         data = embed_data(session, query, gallery)
     metrics = {name: evaluate_protocol(data, protocol) for name, protocol in PROTOCOLS.items()}
     norms = {level.name: torch.cat(own).cpu().numpy() for level, own in zip(card.levels, lengths, strict=True)}
-    return Observation(session.device, data, metrics, pair_distances(data, card.levels), norms)
+    return Observation(str(session.info), data, metrics, pair_distances(data, card.levels), norms)

@@ -8,9 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -31,8 +30,8 @@ from reid.runtime.bundle import Bundle
 from reid.runtime.embedding import normalize
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.imaging import read_frame, resize
-from reid.runtime.model_card import ModelCard
-from reid.runtime.sessions.session import Session, open_session
+from reid.runtime.opening import open_session
+from reid.runtime.sessions.session import BatchLimits, Embeddings, Session, SessionInfo, run
 
 
 def unchanged(array: np.ndarray) -> np.ndarray:
@@ -47,21 +46,23 @@ class Sabotaged:
     frames: Callable[[np.ndarray], np.ndarray] = unchanged
     embeddings: Callable[[np.ndarray], np.ndarray] = unchanged
     pooled: Callable[[np.ndarray], np.ndarray] = unchanged
-    device: str = "sabotaged"
+    backend: str = "sabotaged"
     batches: list[int] = field(default_factory=list)
 
     @property
-    def card(self) -> ModelCard:
-        return self.inner.card
+    def info(self) -> SessionInfo:
+        return replace(self.inner.info, backend=self.backend)
 
-    def run(
-        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    @property
+    def limits(self) -> BatchLimits:
+        return self.inner.limits
+
+    def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
         self.batches.append(len(frames))
-        embeddings, _ = self.inner.run(np.ascontiguousarray(self.frames(frames)), pooling)
+        embeddings, _ = run(self.inner, np.ascontiguousarray(self.frames(frames)), pooling)
         embeddings = self.embeddings(embeddings).astype(np.float32)
         with np.errstate(all="ignore"):
-            return embeddings, self.pooled(pooling @ embeddings)
+            return Embeddings(embeddings, self.pooled(pooling @ embeddings))
 
     def close(self) -> None:
         pass
@@ -69,9 +70,7 @@ class Sabotaged:
     def __enter__(self) -> Sabotaged:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         pass
 
 
@@ -81,8 +80,8 @@ class Oracle(Sabotaged):
     def __init__(
         self, inner: Session, dataset: Dataset, embeddings: Callable[[np.ndarray], np.ndarray] = unchanged
     ) -> None:
-        super().__init__(inner, embeddings=embeddings, device="oracle")
-        size, random = self.card.preprocessing, np.random.default_rng(0)
+        super().__init__(inner, embeddings=embeddings, backend="oracle")
+        size, random = self.info.card.preprocessing, np.random.default_rng(0)
         centers: dict[str, np.ndarray] = {}
         self._known: dict[bytes, np.ndarray] = {}
         for image in (*dataset.query.images, *dataset.gallery.images):
@@ -90,12 +89,10 @@ class Oracle(Sabotaged):
             center = centers.setdefault(str(image.vehicle), random.normal(size=32))
             self._known[pixels.tobytes()] = center + 1.3 * random.normal(size=32)
 
-    def run(
-        self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
         rows = normalize(np.stack([self._known[frame.tobytes()] for frame in frames]).astype(np.float32))
         embeddings = self.embeddings(rows).astype(np.float32)
-        return embeddings, pooling @ embeddings
+        return Embeddings(embeddings, pooling @ embeddings)
 
 
 def coarser(frames: np.ndarray) -> np.ndarray:
@@ -154,7 +151,7 @@ def verify(
 ) -> tuple[PrecisionVerification, ...]:
     expected = embed_reference(reference, dataset.query, dataset.gallery)
     return tuple(
-        compare_retrieval(expected, precision, session, tolerance or Tolerance(), levels=reference.card.levels)
+        compare_retrieval(expected, precision, session, tolerance or Tolerance(), levels=reference.info.card.levels)
         for precision, session in candidates.items()
     )
 
@@ -167,7 +164,7 @@ def assert_json_holds(verification: PrecisionVerification) -> None:
 
 def test_the_same_session_passes_with_differences_of_zero(session: Session, dataset: Dataset) -> None:
     (found,) = verify(session, dataset, fp16=Sabotaged(session))
-    assert (found.precision, found.session) == ("fp16", "sabotaged")
+    assert (found.precision, found.session) == ("fp16", str(Sabotaged(session).info))
     assert (found.failures, found.worst_queries) == ((), ())
     assert [level.level for level in found.similarity.levels] == ["all", "level3", "level4"]
     assert {level.minimum for level in found.similarity.levels} == {1.0}
@@ -189,15 +186,15 @@ def test_the_checkpoint_and_its_graph_pass(checkpoint: Path, session: Session, d
         (found,) = verify(torch_session, dataset, fp32=session)
     assert found.failures == ()
     assert 1 - 1e-9 < found.similarity.levels[0].minimum <= 1
-    assert found.session == "ONNX Runtime on CPU"
+    assert found.session == str(session.info)
 
 
 @pytest.mark.parametrize("name", list(SABOTAGE))
 def test_sabotage_is_caught_by_either_gate(
     name: str, session: Session, dataset: Dataset, expected: NDArray[np.float32], frames: NDArray[np.uint8]
 ) -> None:
-    candidates = {"good": Sabotaged(session), "fp16": Sabotaged(session, **SABOTAGE[name])}
-    levels = session.card.levels
+    candidates = {"fp32": Sabotaged(session), "fp16": Sabotaged(session, **SABOTAGE[name])}
+    levels = session.info.card.levels
     by_retrieval = verify(session, dataset, **candidates)
     by_embeddings = verify_embeddings(expected, candidates, frames, Tolerance(), levels=levels)
     for good, bad in (by_retrieval, by_embeddings):
@@ -211,7 +208,11 @@ def test_noise_of_a_rounding_passes_either_gate(
     session: Session, dataset: Dataset, expected: NDArray[np.float32], frames: NDArray[np.uint8]
 ) -> None:
     (found,) = verify_embeddings(
-        expected, {"fp16": Sabotaged(session, embeddings=noise(1e-3))}, frames, Tolerance(), levels=session.card.levels
+        expected,
+        {"fp16": Sabotaged(session, embeddings=noise(1e-3))},
+        frames,
+        Tolerance(),
+        levels=session.info.card.levels,
     )
     assert found.failures == ()
     assert found.protocols == ()
@@ -260,7 +261,7 @@ def test_the_worst_queries_of_all_protocols_are_kept_most_lost_first(session: Se
 def test_the_level_that_is_wrong_is_named(
     session: Session, expected: NDArray[np.float32], frames: NDArray[np.uint8]
 ) -> None:
-    first, second = session.card.levels
+    first, second = session.info.card.levels
     for level, part in ((first, slice(0, 16)), (second, slice(16, 32))):
 
         def perturb(rows: np.ndarray, part: slice = part) -> np.ndarray:
@@ -269,7 +270,7 @@ def test_the_level_that_is_wrong_is_named(
             return changed
 
         candidates = {"fp16": Sabotaged(session, embeddings=perturb)}
-        (found,) = verify_embeddings(expected, candidates, frames, Tolerance(), levels=session.card.levels)
+        (found,) = verify_embeddings(expected, candidates, frames, Tolerance(), levels=session.info.card.levels)
         (failure,) = found.failures
         assert f"{level.name} is the furthest off" in failure
 
@@ -279,7 +280,7 @@ def test_the_number_of_broken_embeddings_is_told(
 ) -> None:
     twice = (np.concatenate([expected] * 2), np.concatenate([frames] * 2))  # two batches, one broken row in each
     candidates = {"fp16": Sabotaged(session, embeddings=second_row(np.nan))}
-    (found,) = verify_embeddings(twice[0], candidates, twice[1], Tolerance(), levels=session.card.levels)
+    (found,) = verify_embeddings(twice[0], candidates, twice[1], Tolerance(), levels=session.info.card.levels)
     (failure,) = found.failures
     assert failure.startswith(f"fp16: 2 of {2 * len(frames)} embeddings are NaN or infinite")
 
@@ -293,7 +294,7 @@ def test_sums_that_are_wrong_are_caught_where_frames_are_right(
 ) -> None:
     candidates = {"fp16": Sabotaged(session, pooled=change)}
     twice = (np.concatenate([expected] * 2), np.concatenate([frames] * 2))
-    (found,) = verify_embeddings(twice[0], candidates, twice[1], Tolerance(), levels=session.card.levels)
+    (found,) = verify_embeddings(twice[0], candidates, twice[1], Tolerance(), levels=session.info.card.levels)
     (failure,) = found.failures
     assert "`pooled` is not the sum" in failure
     assert candidates["fp16"].batches == [32, 32]
@@ -315,7 +316,7 @@ def test_progress_runs_over_all_frames_of_reference_and_candidate(session: Sessi
         "fp16",
         Sabotaged(session),
         Tolerance(),
-        levels=session.card.levels,
+        levels=session.info.card.levels,
         on_frames=lambda done, total: calls.append((done, total)),
     )
     assert calls == of_reference
@@ -330,7 +331,7 @@ def test_int8_embeddings_may_differ_more_while_they_find_the_same(
 ) -> None:
     tolerance = Tolerance(similarity=1, int8_similarity=-1)
     candidate = Sabotaged(session, embeddings=noise(0.01))
-    (found,) = verify_embeddings(expected, {precision: candidate}, frames, tolerance, levels=session.card.levels)
+    (found,) = verify_embeddings(expected, {precision: candidate}, frames, tolerance, levels=session.info.card.levels)
     assert bool(found.failures) == (precision == "fp16")
 
 
@@ -341,11 +342,9 @@ def test_data_that_changes_between_two_sessions_is_told(session: Session, veri: 
     lost = Path(str(dataset.gallery.images[3].frames[0]))
 
     class Deleting(Sabotaged):
-        def run(
-            self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
-        ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
             lost.write_bytes(b"no picture any more")
-            return super().run(frames, pooling)
+            return super().compute(frames, pooling)
 
     with pytest.raises(DataError, match=f"{lost.name} changed while it was read"):
         verify(Deleting(session), dataset, fp16=Sabotaged(session), int8=Sabotaged(session))
@@ -374,7 +373,7 @@ def test_a_reference_that_is_broken_itself_is_an_error(
     broken = expected.copy()
     broken[2] = np.nan
     with pytest.raises(ModelError, match="export the bundle again"):
-        verify_embeddings(broken, {"fp16": session}, frames, Tolerance(), levels=session.card.levels)
+        verify_embeddings(broken, {"fp16": session}, frames, Tolerance(), levels=session.info.card.levels)
 
 
 def test_the_gate_needs_no_torch() -> None:

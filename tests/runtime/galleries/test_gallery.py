@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from reid.runtime.batching import Arrival, Unreadable
 from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError, ModelError, ReidError
 from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.space import Space
 from reid.runtime.tracklet import Frame, Tracklet
 
-FINGERPRINT = "f" * 64
+SPACE = Space("f" * 64, "fp16", 6)
 CROP = np.zeros((2, 2, 3), np.uint8)
 
 
@@ -29,7 +31,7 @@ def entry(identity: str, embedding: np.ndarray | None, frames: tuple[Frame, ...]
 
 
 def gallery_of(vectors: np.ndarray) -> Gallery:
-    return Gallery.collect([entry(f"g{i}", vector) for i, vector in enumerate(vectors)], FINGERPRINT)
+    return Gallery.collect([entry(f"g{i}", vector) for i, vector in enumerate(vectors)], SPACE)
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def saved(tmp_path: Path) -> Path:
         Tracklet("c", (Path("relative.jpg"),), None, "9"),
     )
     path = tmp_path / "gallery.npz"
-    Gallery(tracklets, unit(3), FINGERPRINT).save(path)
+    Gallery(tracklets, unit(3), SPACE).save(path)
     return path
 
 
@@ -67,7 +69,7 @@ def test_more_matches_than_there_are_entries_are_all_of_them() -> None:
 
 
 def test_entries_without_an_embedding_are_neither_members_nor_queries() -> None:
-    gallery = Gallery.collect([entry("lost", None), entry("kept", unit(1)[0])], FINGERPRINT)
+    gallery = Gallery.collect([entry("lost", None), entry("kept", unit(1)[0])], SPACE)
     assert [tracklet.id for tracklet in gallery.tracklets] == ["kept"]
     rankings = list(gallery.rank([entry("lost", None), entry("q", unit(1)[0])], 1))
     assert [ranking.query.id for ranking in rankings] == ["q"]
@@ -75,12 +77,12 @@ def test_entries_without_an_embedding_are_neither_members_nor_queries() -> None:
 
 def test_a_gallery_of_which_nothing_can_be_read_names_a_file() -> None:
     with pytest.raises(DataError, match=r"first\.jpg: the file is empty"):
-        Gallery.collect([entry("first", None), entry("second", None)], FINGERPRINT)
+        Gallery.collect([entry("first", None), entry("second", None)], SPACE)
 
 
 def test_an_empty_gallery_is_refused() -> None:
     with pytest.raises(DataError, match="no image of the gallery"):
-        Gallery.collect([], FINGERPRINT)
+        Gallery.collect([], SPACE)
 
 
 def test_queries_are_taken_a_block_at_a_time() -> None:
@@ -98,18 +100,31 @@ def test_queries_are_taken_a_block_at_a_time() -> None:
 
 
 def test_a_saved_gallery_comes_back_with_its_middle_pictures(saved: Path) -> None:
-    loaded = Gallery.load(saved, FINGERPRINT)
+    loaded = Gallery.load(saved, SPACE)
     facts = [(t.id, t.camera, t.vehicle) for t in loaded.tracklets]
     assert facts == [("a/b", "c001", "0007"), ("größe \udcff.jpg", None, None), ("c", None, "9")]
     assert loaded.tracklets[0].frames == (Path("/x/2.jpg"),)
     assert loaded.tracklets[2].frames == (Path("relative.jpg").absolute(),)
-    assert loaded.fingerprint == FINGERPRINT
+    assert loaded.space == SPACE
     assert np.array_equal(loaded.embeddings, unit(3))
 
 
 def test_a_gallery_of_another_model_is_refused_with_both_fingerprints(saved: Path) -> None:
     with pytest.raises(ModelError, match=rf"{'f' * 12}.*{'e' * 12}"):
-        Gallery.load(saved, "e" * 64)
+        Gallery.load(saved, replace(SPACE, fingerprint="e" * 64))
+
+
+def test_a_gallery_of_another_precision_is_refused_with_both(saved: Path) -> None:
+    with pytest.raises(ModelError, match="embedded in fp16, and the queries are in int8: use --precision fp16"):
+        Gallery.load(saved, replace(SPACE, precision="int8"))
+
+
+def test_a_gallery_of_before_the_precision_was_recorded_loads_with_a_word(
+    saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rewrite(saved, format_version=np.array(1), precision=None)
+    assert np.array_equal(Gallery.load(saved, SPACE).embeddings, unit(3))
+    assert "does not say its precision; it is taken for fp16" in caplog.text
 
 
 def rewrite(path: Path, **changes: np.ndarray | None) -> None:
@@ -119,9 +134,9 @@ def rewrite(path: Path, **changes: np.ndarray | None) -> None:
 
 
 def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
-    rewrite(saved, format_version=np.array(2))
-    with pytest.raises(DataError, match=r"format version 2.*update reid"):
-        Gallery.load(saved, FINGERPRINT)
+    rewrite(saved, format_version=np.array(3))
+    with pytest.raises(DataError, match=r"format version 3.*update reid"):
+        Gallery.load(saved, SPACE)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +154,7 @@ def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
 def test_a_gallery_that_contradicts_itself_is_refused(saved: Path, changes: dict[str, np.ndarray | None]) -> None:
     rewrite(saved, **changes)
     with pytest.raises(DataError, match="not a readable gallery"):
-        Gallery.load(saved, FINGERPRINT)
+        Gallery.load(saved, SPACE)
 
 
 def test_other_files_are_no_galleries(tmp_path: Path) -> None:
@@ -150,11 +165,11 @@ def test_other_files_are_no_galleries(tmp_path: Path) -> None:
     empty.touch()
     for path in (picture, array, archive, empty):
         with pytest.raises(DataError, match=f"{path.name} is not a readable gallery"):
-            Gallery.load(path, FINGERPRINT)
+            Gallery.load(path, SPACE)
 
 
 def test_a_damaged_gallery_is_refused_or_gives_what_was_stored(saved: Path) -> None:
-    content, whole = saved.read_bytes(), Gallery.load(saved, FINGERPRINT)
+    content, whole = saved.read_bytes(), Gallery.load(saved, SPACE)
     random = np.random.default_rng(0)
     refused = 0
     for position in random.choice(len(content), 250, replace=False):
@@ -162,7 +177,7 @@ def test_a_damaged_gallery_is_refused_or_gives_what_was_stored(saved: Path) -> N
         damaged[position] ^= int(random.integers(1, 256))
         saved.write_bytes(damaged)
         try:
-            loaded = Gallery.load(saved, FINGERPRINT)
+            loaded = Gallery.load(saved, SPACE)
         except ReidError:
             refused += 1
         else:  # time stamps and the like, which nothing reads
@@ -172,4 +187,4 @@ def test_a_damaged_gallery_is_refused_or_gives_what_was_stored(saved: Path) -> N
     for end in (0, 10, len(content) // 2, len(content) - 1):
         saved.write_bytes(content[:end])
         with pytest.raises(DataError, match="not a readable gallery"):
-            Gallery.load(saved, FINGERPRINT)
+            Gallery.load(saved, SPACE)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid.runtime.galleries.ranked_lists import Match, Ranking, Verdict, verdict, write_csv, write_json
+from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
 FRAME = np.zeros((1, 1, 3), np.uint8)
@@ -41,9 +42,10 @@ def test_json_gives_back_what_went_in(
     unreadable: list[str],
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "rankings.json"
-    write_json(path, iter(rankings), fingerprint=fingerprint, unreadable=unreadable)
+    write_json(path, iter(rankings), space=Space(fingerprint, "int8", 4), unreadable=unreadable)
     assert json.loads(path.read_text(encoding="utf-8")) == {
         "model": fingerprint,
+        "precision": "int8",
         "queries": [
             {
                 "tracklet": r.query.id,
@@ -72,9 +74,9 @@ def test_csv_gives_back_what_went_in(tmp_path_factory: pytest.TempPathFactory, r
 def test_json_puts_a_query_on_a_line(tmp_path: Path) -> None:
     path = tmp_path / "rankings.json"
     rankings = [ranking(tracklet(name), tracklet("g")) for name in ("a\nb", "c")]
-    write_json(path, rankings, fingerprint="f", unreadable=[])
+    write_json(path, rankings, space=Space("f", "fp32", 4), unreadable=[])
     first, *queries, last = path.read_text(encoding="utf-8").splitlines()
-    assert first == '{"model": "f", "queries": ['
+    assert first == '{"model": "f", "precision": "fp32", "queries": ['
     assert [json.loads(line.rstrip(","))["tracklet"] for line in queries] == ["a\nb", "c"]
     assert last == '], "unreadable": []}'
 
@@ -87,14 +89,14 @@ def test_json_reads_the_unreadable_after_the_rankings(tmp_path: Path) -> None:
         return [ranking(tracklet("q"))]
 
     path = tmp_path / "rankings.json"
-    write_json(path, (r for r in found_on_the_way()), fingerprint="f", unreadable=unreadable)
+    write_json(path, (r for r in found_on_the_way()), space=Space("f", "fp32", 4), unreadable=unreadable)
     assert json.loads(path.read_text())["unreadable"] == ["broken.jpg"]
 
 
 def test_scores_of_numpy_are_rounded_to_six_decimals(tmp_path: Path) -> None:
     # A NumPy scalar is what `embeddings @ gallery.T` gives; type checkers see a float.
     found = Ranking(tracklet("q"), (Match(tracklet("g"), np.float32(0.123456789)),))  # type: ignore[arg-type]
-    write_json(tmp_path / "r.json", [found], fingerprint="f", unreadable=[])
+    write_json(tmp_path / "r.json", [found], space=Space("f", "fp32", 4), unreadable=[])
     write_csv(tmp_path / "r.csv", [found])
     assert '"score": 0.123457}' in (tmp_path / "r.json").read_text()
     assert (tmp_path / "r.csv").read_text().splitlines()[1] == "q,1,g,0.123457"
@@ -103,13 +105,13 @@ def test_scores_of_numpy_are_rounded_to_six_decimals(tmp_path: Path) -> None:
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
     found = Ranking(tracklet("q"), (Match(tracklet("g"), float("nan")),))
     with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "r.json", [found], fingerprint="f", unreadable=[])
+        write_json(tmp_path / "r.json", [found], space=Space("f", "fp32", 4), unreadable=[])
 
 
 def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
     name = b"caf\xe9".decode("utf-8", "surrogateescape")
     found = [ranking(tracklet(name), tracklet("g"))]
-    write_json(tmp_path / "r.json", found, fingerprint="f", unreadable=[name])
+    write_json(tmp_path / "r.json", found, space=Space("f", "fp32", 4), unreadable=[name])
     write_csv(tmp_path / "r.csv", found)
     assert json.loads((tmp_path / "r.json").read_text())["queries"][0]["tracklet"] == name
     assert b"caf\xe9,1,g,0.5" in (tmp_path / "r.csv").read_bytes()

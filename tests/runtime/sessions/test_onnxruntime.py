@@ -11,8 +11,9 @@ import pytest
 
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import find_device
-from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
-from reid.runtime.sessions.session import open_session
+from reid.runtime.opening import open_session
+from reid.runtime.sessions.onnxruntime import load_onnxruntime
+from reid.runtime.sessions.session import run
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ def foreign_graph(path: Path) -> Path:
 def test_an_onnx_file_brings_its_card(bundle: Path, graph: Path) -> None:
     card = json.loads((bundle / "model.json").read_text())
     with open_session(graph) as session:
-        assert session.card.fingerprint == card["fingerprint"]
-        assert session.card.preprocessing.mean == tuple(card["preprocessing"]["mean"])
-        assert session.card.dimensions == 32
+        assert session.info.card.fingerprint == card["fingerprint"]
+        assert session.info.card.preprocessing.mean == tuple(card["preprocessing"]["mean"])
+        assert session.info.card.dimensions == 32
 
 
 def test_a_graph_without_a_card_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_a_session_that_onnxruntime_moved_to_the_cpu_is_an_error(graph: Path, mo
         lambda path, options, **_: real(path, options, providers=["CPUExecutionProvider"]),
     )
     with pytest.raises(SessionError, match="CUDAExecutionProvider did not start"):
-        OnnxRuntimeSession(graph, "cuda")
+        load_onnxruntime(graph, "cuda")
 
 
 @pytest.mark.gpu
@@ -131,12 +132,12 @@ def test_cuda_equals_the_cpu(bundle: Path) -> None:
     frames = random.integers(0, 256, (9, 3, 64, 64)).astype(np.uint8)
     pooling = random.uniform(size=(3, 9)).astype(np.float32)
     with open_session(bundle, "onnxruntime:cpu") as cpu, open_session(bundle, "onnxruntime:cuda") as cuda:
-        assert "CUDA" in cuda.device
-        for expected, actual in zip(cpu.run(frames, pooling), cuda.run(frames, pooling), strict=True):
+        assert "CUDA" in str(cuda.info)
+        for expected, actual in zip(run(cpu, frames, pooling), run(cuda, frames, pooling), strict=True):
             np.testing.assert_allclose(actual, expected, atol=5e-3)  # convolutions may use TF32
 
 
 @pytest.mark.gpu
 def test_auto_takes_the_gpu_where_there_is_one(bundle: Path) -> None:
     with open_session(bundle) as session:
-        assert "CUDA" in session.device
+        assert "CUDA" in str(session.info)

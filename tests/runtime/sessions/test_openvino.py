@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+import reid.runtime.sessions.openvino as openvino_backend
 from reid.runtime.embedding import Embedded, embed
 from reid.runtime.errors import ModelError, SessionError
-from reid.runtime.sessions.openvino import OpenVINOSession, import_openvino
-from reid.runtime.sessions.session import Session, open_session
+from reid.runtime.opening import open_session
+from reid.runtime.sessions.openvino import import_openvino, load_openvino
+from reid.runtime.sessions.session import BatchLimits, Session, run
 from reid.runtime.storage import sha256_of
 from reid.runtime.tracklet import Tracklet
 
@@ -53,15 +56,29 @@ def batch(frames: int, tracklets: int) -> tuple[NDArray[np.uint8], NDArray[np.fl
     return pixels, random.uniform(size=(tracklets, frames)).astype(np.float32)
 
 
-def compiled(session: OpenVINOSession) -> Any:  # noqa: ANN401
-    return session._request.get_compiled_model()
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """OpenVINO's requests of the graphs that were loaded."""
+    made: list[Any] = []
+    compile_graph = openvino_backend._compile
+
+    def keeping(*arguments: Any) -> Any:  # noqa: ANN401
+        made.append(compile_graph(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(openvino_backend, "_compile", keeping)
+    return made
+
+
+def compiled(requests: list[Any]) -> Any:  # noqa: ANN401
+    return requests[-1].get_compiled_model()
 
 
 def test_answers_are_those_of_onnx_runtime_at_every_size_of_a_batch(session: Session, reference: Session) -> None:
-    assert session.device == "OpenVINO on CPU"
-    assert session.card == reference.card
+    assert re.fullmatch(r"OpenVINO [\d.]+ on CPU", str(session.info))
+    assert session.info.card == reference.info.card
     for sizes in ((8, 3), (1, 1), (5, 5), (8, 3), (16, 2), (3, 0), (8, 1)):
-        for actual, expected in zip(session.run(*batch(*sizes)), reference.run(*batch(*sizes)), strict=True):
+        for actual, expected in zip(run(session, *batch(*sizes)), run(reference, *batch(*sizes)), strict=True):
             assert actual.dtype == np.float32
             np.testing.assert_allclose(actual, expected, atol=1e-5)
 
@@ -69,19 +86,19 @@ def test_answers_are_those_of_onnx_runtime_at_every_size_of_a_batch(session: Ses
 def test_answers_belong_to_the_caller_and_batches_stay_as_they_were(session: Session) -> None:
     frames, pooling = batch(6, 2)
     frames.flags.writeable = False
-    kept = session.run(frames, pooling)
+    kept = run(session, frames, pooling)
     before = [array.copy() for array in kept]
-    session.run(255 - frames, pooling)
-    session.run(*batch(9, 4))
+    run(session, 255 - frames, pooling)
+    run(session, *batch(9, 4))
     assert np.array_equal(kept[0], before[0])
     kept[1][:] = 0
-    assert np.array_equal(session.run(frames, pooling)[1], before[1])
+    assert np.array_equal(run(session, frames, pooling)[1], before[1])
 
 
 def test_arrays_may_lie_in_memory_in_any_order(session: Session) -> None:
     frames, pooling = batch(4, 3)
-    views = session.run(frames[::-1, :, :, ::-1], np.asfortranarray(pooling))
-    copies = session.run(np.ascontiguousarray(frames[::-1, :, :, ::-1]), pooling)
+    views = run(session, frames[::-1, :, :, ::-1], np.asfortranarray(pooling))
+    copies = run(session, np.ascontiguousarray(frames[::-1, :, :, ::-1]), pooling)
     for view, contiguous in zip(views, copies, strict=True):
         assert np.array_equal(view, contiguous)
 
@@ -93,7 +110,7 @@ def test_tracklets_that_straddle_batches_are_embedded_as_by_onnx_runtime(
     tracklets = [Tracklet(str(start), tuple(images[start : start + 5])) for start in range(0, 23, 5)]
 
     def embedded(by: Session) -> list[Embedded]:
-        return list(embed(by, tracklets, batch_size=4, keep_frames=True))
+        return list(embed(by, tracklets, limits=BatchLimits(4, 4), keep_frames=True))
 
     for actual, expected in zip(embedded(session), embedded(reference), strict=True):
         assert actual.embedding is not None
@@ -114,23 +131,23 @@ def test_tracklets_that_straddle_batches_are_embedded_as_by_onnx_runtime(
     ],
     ids=["type of frames", "type of pooling", "size", "count"],
 )
-def test_what_is_no_batch_is_refused_not_converted(
+def test_what_is_no_batch_is_refused_and_not_converted(
     session: Session, frames: NDArray[Any], pooling: NDArray[Any]
 ) -> None:
-    expected = session.run(*batch(4, 2))
+    expected = run(session, *batch(4, 2))
     with pytest.raises(ValueError, match=r"not a batch: .*give uint8 \(N, 3, 64, 64\) and float32 \(T, N\)"):
-        session.run(frames, pooling)
-    for actual, before in zip(session.run(*batch(4, 2)), expected, strict=True):  # the refusal left no trace
+        run(session, frames, pooling)
+    for actual, before in zip(run(session, *batch(4, 2)), expected, strict=True):  # the refusal left no trace
         assert np.array_equal(actual, before)
 
 
-def test_fp32_is_computed_in_fp32_where_the_cpu_has_less_too(graph: Path) -> None:
-    with OpenVINOSession(graph) as session:
-        hint = compiled(session).get_property("INFERENCE_PRECISION_HINT")
+def test_fp32_is_computed_in_fp32_where_the_cpu_has_less_too(graph: Path, requests: list[Any]) -> None:
+    with load_openvino(graph):
+        hint = compiled(requests).get_property("INFERENCE_PRECISION_HINT")
         assert hint == import_openvino().Type.f32
 
 
-def test_int8_is_computed_in_int8_and_as_onnx_runtime_does(graph: Path, tmp_path: Path) -> None:
+def test_int8_is_computed_in_int8_and_as_onnx_runtime_does(graph: Path, tmp_path: Path, requests: list[Any]) -> None:
     """Convolutions only: quantized, a head would be computed wrongly, see docs/sessions.md."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -152,12 +169,12 @@ def test_int8_is_computed_in_int8_and_as_onnx_runtime_does(graph: Path, tmp_path
         weight_type=QuantType.QInt8,
         extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
     )
-    with OpenVINOSession(quantized) as session, open_session(quantized, "onnxruntime:cpu") as reference:
-        nodes = [node.get_rt_info() for node in compiled(session).get_runtime_model().get_ops()]
+    with load_openvino(quantized) as session, open_session(quantized, "onnxruntime:cpu") as reference:
+        nodes = [node.get_rt_info() for node in compiled(requests).get_runtime_model().get_ops()]
         kernels = [n["primitiveType"].astype(str).lower() for n in nodes if n["layerType"].astype(str) == "Convolution"]
         assert len(kernels) > 10
         assert all(kernel.endswith("i8") for kernel in kernels), kernels
-        for actual, expected in zip(session.run(*batch(5, 2)), reference.run(*batch(5, 2)), strict=True):
+        for actual, expected in zip(run(session, *batch(5, 2)), run(reference, *batch(5, 2)), strict=True):
             similarity = (
                 (actual * expected).sum(axis=1) / np.linalg.norm(actual, axis=1) / np.linalg.norm(expected, axis=1)
             )
@@ -165,17 +182,21 @@ def test_int8_is_computed_in_int8_and_as_onnx_runtime_does(graph: Path, tmp_path
 
 
 @pytest.mark.parametrize("limit", ["1", "1,4", " 1 "])
-def test_threads_are_limited_as_for_openmp(graph: Path, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_limited_as_for_openmp(
+    graph: Path, limit: str, requests: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    with OpenVINOSession(graph) as session:
-        assert compiled(session).get_property("INFERENCE_NUM_THREADS") == 1
+    with load_openvino(graph):
+        assert compiled(requests).get_property("INFERENCE_NUM_THREADS") == 1
 
 
 @pytest.mark.parametrize("limit", ["", "0", "-1", "many"])
-def test_a_limit_that_openmp_would_ignore_is_ignored(graph: Path, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_openmp_would_ignore_is_ignored(
+    graph: Path, limit: str, requests: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def threads() -> int:
-        with OpenVINOSession(graph) as session:
-            return int(compiled(session).get_property("INFERENCE_NUM_THREADS"))
+        with load_openvino(graph):
+            return int(compiled(requests).get_property("INFERENCE_NUM_THREADS"))
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     without = threads()
@@ -185,7 +206,7 @@ def test_a_limit_that_openmp_would_ignore_is_ignored(graph: Path, limit: str, mo
 
 def test_an_onnx_file_brings_its_card(bundle: Path, graph: Path) -> None:
     with open_session(graph, "openvino:cpu") as session, open_session(graph, "onnxruntime:cpu") as reference:
-        assert session.card == reference.card
+        assert session.info.card == reference.info.card
     with pytest.raises(SessionError, match="leave out --precision"):
         open_session(graph, "openvino", "int8")
 
@@ -245,7 +266,7 @@ def test_a_bundle_that_is_embedded_unlike_pytorch_did_is_refused(copy: Path) -> 
     card["files"]["reference/embeddings.npy"] = sha256_of(path)
     (copy / "model.json").write_text(json.dumps(card))
     for model in (copy, copy / "model.fp32.onnx"):
-        with pytest.raises(ModelError, match=r"OpenVINO on CPU embeds .* unlike PyTorch"):
+        with pytest.raises(ModelError, match=r"OpenVINO [\d.]+ on CPU embeds .* unlike PyTorch"):
             open_session(model, "openvino")
 
 
@@ -286,10 +307,10 @@ def refuse(event, arguments):
         print(event, arguments)
         raise OSError(event)
 
-from reid.runtime.sessions.openvino import OpenVINOSession
+from reid.runtime.sessions.openvino import load_openvino
 
 sys.addaudithook(refuse)
-with OpenVINOSession(Path(sys.argv[1])):
+with load_openvino(Path(sys.argv[1])):
     import openvino.tools.ovc.telemetry_utils as utils  # what is imported with OpenVINO, and reports
     print(utils.tm.__name__, "openvino_telemetry" in sys.modules)
 """

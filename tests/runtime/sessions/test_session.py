@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from reid.runtime.errors import ModelError, ReidError, SessionError
-from reid.runtime.sessions.session import open_session
+from reid.runtime.opening import open_session
+from reid.runtime.sessions.session import run
 
 
 def frames_and_pooling(count: int = 5, tracklets: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +33,7 @@ def test_auto_takes_torch_for_a_checkpoint_and_onnxruntime_for_the_rest(checkpoi
         (bundle / "model.fp32.onnx", "ONNX Runtime"),
     ):
         with open_session(model) as session:
-            assert session.device.startswith(backend), model
+            assert str(session.info).startswith(backend), model
 
 
 def test_every_way_to_open_a_model_gives_the_same_embeddings(checkpoint: Path, bundle: Path) -> None:
@@ -44,8 +45,8 @@ def test_every_way_to_open_a_model_gives_the_same_embeddings(checkpoint: Path, b
         (bundle / "model.fp32.onnx", "onnxruntime:cpu"),
     ):
         with open_session(model, name) as session:
-            outputs.append(session.run(frames, pooling))
-            fingerprints.add(session.card.fingerprint)
+            outputs.append(run(session, frames, pooling))
+            fingerprints.add(session.info.card.fingerprint)
     assert len(fingerprints) == 1
     for output in outputs[1:]:
         np.testing.assert_allclose(output[0], outputs[0][0], atol=1e-5)
@@ -56,16 +57,16 @@ def test_outputs_are_what_the_protocol_promises_and_the_callers_own(checkpoint: 
     frames, pooling = frames_and_pooling(count=4, tracklets=3)
     for model in (checkpoint, bundle):
         with open_session(model) as session:
-            frame_embedding, pooled = session.run(frames, pooling)
+            frame_embedding, pooled = run(session, frames, pooling)
             assert (frame_embedding.dtype, pooled.dtype) == (np.float32, np.float32)
             assert (frame_embedding.shape, pooled.shape) == ((4, 32), (3, 32))
             np.testing.assert_allclose(np.linalg.norm(frame_embedding, axis=1), 1, atol=1e-5)
             np.testing.assert_allclose(pooled, pooling @ frame_embedding, atol=1e-5)
             kept = frame_embedding.copy()
-            session.run(255 - frames, pooling)
+            run(session, 255 - frames, pooling)
             assert np.array_equal(frame_embedding, kept)
             frame_embedding[:] = 0
-            assert np.array_equal(session.run(frames, pooling)[0], kept)
+            assert np.array_equal(run(session, frames, pooling)[0], kept)
 
 
 @pytest.mark.parametrize("name", ["tensorrtt", "", ":cpu", "ONNXRUNTIME"])
@@ -117,5 +118,5 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(checkpoint: Path, tmp_path:
 def test_torch_on_a_gpu_equals_torch_on_the_cpu(checkpoint: Path) -> None:
     frames, pooling = frames_and_pooling(count=9)
     with open_session(checkpoint, "torch:cpu") as cpu, open_session(checkpoint, "torch:cuda") as cuda:
-        for expected, actual in zip(cpu.run(frames, pooling), cuda.run(frames, pooling), strict=True):
+        for expected, actual in zip(run(cpu, frames, pooling), run(cuda, frames, pooling), strict=True):
             np.testing.assert_allclose(actual, expected, atol=5e-3)  # convolutions may use TF32

@@ -16,6 +16,7 @@ from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard, Profile
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import Device, find_device
+from reid.runtime.sessions.session import BatchLimits, run
 from reid.runtime.sessions.tensorrt import TensorRTSession, find_engine, open_tensorrt, open_tensorrt_rtx
 
 COMMAND = "reid-export bundle --engine tensorrt-rtx"
@@ -300,11 +301,11 @@ def batch(count: int, tracklets: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_batch_goes_to_the_device_and_back(gpu: Gpu, with_engine: Path) -> None:
     with session_on(gpu, with_engine) as session:
-        assert session.device == "TensorRT-RTX 1.7.1.116 on NVIDIA L4"
+        assert str(session.info) == "TensorRT-RTX 1.7.1.116 on NVIDIA L4"
         kept = None
         for count, tracklets in ((1, 1), (8, 3), (5, 5)):
             frames, pooling = batch(count, tracklets)
-            frame_embedding, pooled = session.run(frames[:, :, ::-1], np.asfortranarray(pooling))
+            frame_embedding, pooled = run(session, frames[:, :, ::-1], np.asfortranarray(pooling))
             expected = frames.reshape(count, -1).mean(axis=1)
             np.testing.assert_allclose(frame_embedding[:, 0], expected, rtol=1e-5)
             np.testing.assert_allclose(pooled[:, -1], pooling @ expected, rtol=1e-5)
@@ -317,13 +318,16 @@ def test_a_batch_goes_to_the_device_and_back(gpu: Gpu, with_engine: Path) -> Non
 def test_the_first_profile_that_fits_is_selected(gpu: Gpu, with_engine: Path) -> None:
     with session_on(gpu, with_engine, Profile((1, 1, 2), (1, 1, 2)), Profile((2, 8, 16), (1, 4, 8))) as session:
         for count, tracklets in ((2, 1), (3, 1), (16, 8), (1, 1)):
-            session.run(*batch(count, tracklets))
+            run(session, *batch(count, tracklets))
         assert [call for call in gpu.calls if call.startswith("profile")] == ["profile 1", "profile 0"]
-        for count, tracklets in ((17, 1), (16, 9), (3, 0)):
+        assert session.limits == BatchLimits(16, 8)
+        for count, tracklets in ((17, 1), (16, 9)):
             with pytest.raises(
-                SessionError, match=rf"{count} frames of {tracklets} tracklets fit no profile.*16 frames"
+                ValueError, match=rf"{count} frames of {tracklets} tracklets: .* at most 16 frames of 8"
             ):
-                session.run(*batch(count, tracklets))
+                run(session, *batch(count, tracklets))
+        with pytest.raises(SessionError, match=r"3 frames of 0 tracklets fit no profile.*16 frames"):
+            run(session, *batch(3, 0))
 
 
 def test_an_engine_that_does_not_load_is_an_error_with_the_command(gpu: Gpu, with_engine: Path) -> None:
@@ -344,11 +348,11 @@ def test_an_engine_on_a_gpu_equals_onnx_runtime_on_the_cpu(with_engine: Path) ->
         with pytest.raises(SessionError, match="rebuild it"):
             open_tensorrt_rtx(with_engine, None, "fp32")
         return
-    from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession
+    from reid.runtime.sessions.onnxruntime import load_onnxruntime
 
     graph = with_engine / "model.fp32.onnx"
-    with open_tensorrt_rtx(with_engine, None, "fp32") as session, OnnxRuntimeSession(graph, "cpu") as reference:
+    with open_tensorrt_rtx(with_engine, None, "fp32").session as session, load_onnxruntime(graph, "cpu") as reference:
         for count, tracklets in ((1, 1), (8, 3), (8, 8), (5, 2)):
             frames, pooling = batch(count, tracklets)
-            for actual, expected in zip(session.run(frames, pooling), reference.run(frames, pooling), strict=True):
+            for actual, expected in zip(run(session, frames, pooling), run(reference, frames, pooling), strict=True):
                 np.testing.assert_allclose(actual, expected, atol=1e-4)

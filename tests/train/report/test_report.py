@@ -27,7 +27,7 @@ from reid.train.report import write
 from reid.train.report.observation import observe
 from reid.train.report.page import Run, draw_page
 from reid.train.run.folder import RunFolder
-from reid.train.session import TorchSession
+from reid.train.session import torch_session
 from reid.train.training_data import TrainingData, prepare_data
 
 LEVELS = ("level3", "level4")
@@ -73,7 +73,7 @@ def test_the_board_has_histograms_of_every_epoch(finished: Path, run: Run) -> No
 
 def test_watching_changes_no_metric(finished: Path, run: Run, data: TrainingData) -> None:
     checkpoint = load_checkpoint(finished)
-    embedded = embed_data(TorchSession(checkpoint.model, checkpoint.card, best_device()), data.query, data.gallery)
+    embedded = embed_data(torch_session(checkpoint.model, checkpoint.card, best_device()), data.query, data.gallery)
     plain = {name: evaluate_protocol(embedded, protocol).summary() for name, protocol in PROTOCOLS.items()}
     assert run.seen.summary()["held_out"] == plain
     frames = {image.frames for image in data.gallery.images}

@@ -1,0 +1,55 @@
+"""The adapter for backends that take and return arrays in host memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.sessions.session import DEFAULT_LIMITS, BatchLimits, Embeddings, SessionInfo
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["HostSession", "Inference"]
+
+Inference: TypeAlias = Callable[
+    [NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]
+]
+"""(frames, pooling) -> (frame_embedding, pooled)"""
+
+
+@dataclass(slots=True, eq=False)
+class HostSession:
+    """A `Session` made of a function from arrays to arrays. One caller at a time.
+
+    Attributes:
+        info: what the session is.
+        infer: the function; it holds the model, and is dropped when the session closes.
+        limits: the largest batch.
+    """
+
+    info: SessionInfo
+    infer: Inference
+    limits: BatchLimits = DEFAULT_LIMITS
+
+    def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
+        """See Session.compute. Raises ValueError after `close`."""
+        return Embeddings(*self.infer(frames, pooling))
+
+    def close(self) -> None:
+        """See Session.close."""
+        self.infer = _closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _closed(frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    raise ValueError("the session is closed; open it again")

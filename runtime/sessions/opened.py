@@ -1,0 +1,46 @@
+"""What a backend returns when it opens a model: the session, and what it has to be checked against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from reid.runtime.bundle import Bundle
+from reid.runtime.precision import Precision
+from reid.runtime.sessions.session import Session
+
+__all__ = ["Opened", "Opener", "Reference"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a session of a bundle is checked against.
+
+    Attributes:
+        bundle: the bundle, with its hashes checked.
+        artifact_sha256: the hash of the graph or engine that the session runs.
+        remedy: the end of the error's sentence where the check fails.
+    """
+
+    bundle: Bundle
+    artifact_sha256: str
+    remedy: str = "run `reid-export` again, on this device"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session that was opened.
+
+    Attributes:
+        session: the session; whoever receives it closes it.
+        reference: what it is to be checked against; None for a checkpoint or a lone graph, which have nothing.
+    """
+
+    session: Session
+    reference: Reference | None = None
+
+
+Opener: TypeAlias = Callable[[Path, str | None, Precision], Opened]
+"""(model, device or None for the best one present, precision) -> session; a backend's entry point."""
