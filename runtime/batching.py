@@ -1,4 +1,4 @@
-"""Tracklets in, full batches out: frames are decoded by threads, in order, and pooled across batches.
+"""Tracklets in, full batches out: frames are decoded by threads, kept in order, and pooled across batches.
 
 Pooling is linear, so a tracklet may straddle batches: every batch but the last is full, and no slot is padded.
 """
@@ -25,14 +25,14 @@ __all__ = ["Arrival", "Batch", "Unreadable", "batches"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrival:
-    """One coming of a tracklet; the same tracklet may come twice, so arrivals compare by identity."""
+    """One appearance of a tracklet in the stream. The same tracklet may appear twice: arrivals compare by identity."""
 
     tracklet: Tracklet
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A frame that was left out, and why."""
+    """A frame that was left out, and the reason."""
 
     arrival: Arrival
     frame_index: int
@@ -41,15 +41,15 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """What one run of a session takes, and to whom its rows belong.
+    """The input of one run of a session, and the tracklets that its rows belong to.
 
     Attributes:
         frames: uint8 [N, 3, H, W].
         pooling: float32 [T, N].
-        arrivals: whose tracklet each row of `pooling` is, [T].
-        frame_indices: index of each frame within its tracklet, [N].
-        complete: in their order, the arrivals that ended with this batch, without any readable frame perhaps.
-        unreadable: the frames that were left out on the way to this batch's end.
+        arrivals: the arrival that each row of `pooling` belongs to, [T].
+        frame_indices: the index of each frame within its tracklet, [N].
+        complete: the arrivals whose last frame is in this batch, in order, even if none of their frames was readable.
+        unreadable: the frames that were left out since the batch before.
     """
 
     frames: NDArray[np.uint8]
@@ -62,7 +62,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Slot:
-    """A frame on its way; `last` where it ends its tracklet, `pixels` is empty where `failure` says why."""
+    """A decoded frame. `last` marks the end of its tracklet; `pixels` is empty if decoding failed, see `failure`."""
 
     arrival: Arrival
     index: int

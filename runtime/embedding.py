@@ -1,4 +1,4 @@
-"""Embeddings of tracklets, streamed through a session."""
+"""Embed tracklets, streamed through a session."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Embedded", "embed", "normalize", "watched"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """A tracklet and what the model made of it.
+    """A tracklet and its embedding.
 
     Attributes:
-        tracklet: as it came in.
-        embedding: float32 [D], L2-normalized; None where no frame could be read.
-        frames: index of a frame -> its embedding, float32 [D]; empty unless asked for.
+        tracklet: the tracklet as it was given.
+        embedding: float32 [D], L2-normalized; None if no frame could be read.
+        frames: the embedding of each frame, float32 [D], by the frame's index; empty unless asked for.
         unreadable: the frames that were left out.
     """
 
@@ -35,7 +35,7 @@ class Embedded:
 
 @dataclass(slots=True)
 class _Open:
-    """A tracklet whose last frame has not come yet."""
+    """A tracklet whose last frame has not been embedded yet."""
 
     pooled: NDArray[np.float32] | None = None
     frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)

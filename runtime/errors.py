@@ -1,10 +1,10 @@
-"""The errors that a user can put right, and how a command shows them."""
+"""The errors that a user can correct; a command prints them as one line."""
 
 __all__ = ["DataError", "GateError", "ModelError", "ReidError", "SessionError"]
 
 
 class ReidError(Exception):
-    """A failure whose message is one line: what is wrong, with its value, and the remedy."""
+    """A failure whose message is one line: the value, what is wrong with it, and the remedy."""
 
     exit_code = 1
 

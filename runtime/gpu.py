@@ -1,4 +1,4 @@
-"""The NVIDIA GPU of this machine, if there is one, as its driver tells; needs no CUDA library."""
+"""The NVIDIA GPUs of this machine, as the driver reports them; needs no CUDA library."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Device:
     """A GPU.
 
     Attributes:
-        name: as the driver says: "NVIDIA GeForce RTX 4090".
-        compute_capability: "8.9".
-        cuda: newest CUDA that the driver runs: "13.0".
+        name: the name that the driver reports: "NVIDIA GeForce RTX 4090".
+        compute_capability: the compute capability: "8.9".
+        cuda: the newest CUDA version that the driver supports: "13.0".
     """
 
     name: str
@@ -24,7 +24,7 @@ class Device:
 
 
 def find_device(ordinal: int = 0) -> Device | None:
-    """Ask the driver about a GPU; None without a driver or such a GPU. Makes no CUDA context."""
+    """Return a GPU by its number, or None if there is no driver or no such GPU. Creates no CUDA context."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

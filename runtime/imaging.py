@@ -1,4 +1,4 @@
-"""Decoding and resizing of crops: the one definition that training, export and inference share."""
+"""Decode and resize crops: the one definition that training, export and inference share."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["IMAGE_SUFFIXES", "decode", "is_image", "read_frame", "resize"]
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
-"""What starts a segment, or ends the image; not the escapes and restarts inside a scan."""
+"""A marker that starts a segment or ends the image, but not the escapes and restarts inside a scan."""
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name ends like an image's and does not mark a hidden file."""
+    """Return whether a file's name has an image's suffix and is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read_frame(frame: Frame) -> NDArray[np.uint8]:
-    """Give a frame's pixels as uint8 RGB [H, W, 3]. Raises DataError where the file cannot be read."""
+    """Return a frame's pixels, uint8 RGB [H, W, 3]. Raises DataError if the file cannot be read."""
     if isinstance(frame, np.ndarray):
         return frame
     try:
@@ -43,8 +43,8 @@ def decode(content: bytes, name: object) -> NDArray[np.uint8]:
     """Decode an image file's bytes to uint8 RGB [H, W, 3], upright.
 
     Raises:
-        DataError: empty, not an image, or cut short. Decoders fill what is missing of a cut file with gray and
-            only print a warning, so the end of the file is looked for here.
+        DataError: the file is empty, not an image, or cut short. Decoders fill the missing part of a truncated file
+            with gray and only print a warning, so the end of the image is looked for here.
     """
     if not content:
         raise DataError(f"{name}: the file is empty")
@@ -70,7 +70,7 @@ def _is_cut_short(content: bytes) -> bool:
 
 
 def _has_jpeg_end(content: bytes) -> bool:
-    """Walk from segment to segment, so that a thumbnail's end inside one, or bytes after the image, do not mislead."""
+    """Walk from segment to segment, so that neither the end of an embedded thumbnail nor trailing bytes mislead."""
     position = 2
     while marker := _JPEG_MARKER.search(content, position):
         if marker[1] == b"\xd9":

@@ -1,4 +1,4 @@
-"""What a model is: levels, sizes, preprocessing, where it comes from. Stored with every checkpoint and graph."""
+"""The model card: levels, sizes, preprocessing and origin of a model. Stored with every checkpoint and graph."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Preprocessing(BaseModel):
     """How a crop becomes the model's input: decoded, resized; normalization happens inside the graph.
 
     Attributes:
-        height: rows of the resized crop, in pixels.
-        width: columns of the resized crop, in pixels.
-        color: order of the channels.
-        resize: bilinear, half-pixel centers, no antialiasing, the aspect ratio is not kept.
-        mean: per channel, of values scaled to [0, 1].
-        std: per channel, of values scaled to [0, 1].
+        height: the height of the resized crop, in pixels.
+        width: the width of the resized crop, in pixels.
+        color: the order of the channels.
+        resize: the interpolation: bilinear, half-pixel centers, no antialiasing; the aspect ratio is not kept.
+        mean: the mean of each channel, of values scaled to [0, 1].
+        std: the standard deviation of each channel, of values scaled to [0, 1].
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,7 +37,7 @@ class Preprocessing(BaseModel):
 
 
 class Level(BaseModel):
-    """One level of features: the backbone's feature index as its name, and the size of its embedding."""
+    """One level of features: its name, from the index of the backbone's feature, and the size of its embedding."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,15 +49,15 @@ class ModelCard(BaseModel):
     """The facts about a model that every step reads instead of assuming.
 
     Attributes:
-        format_version: of this card; a newer one is refused.
-        fingerprint: SHA-256 of weights, levels and preprocessing. Embeddings of two models with different
+        format_version: the version of this format; a newer one is refused.
+        fingerprint: the SHA-256 of weights, levels and preprocessing. Embeddings of two models with different
             fingerprints must never be compared.
-        backbone: timm's name of the backbone.
-        levels: in the order in which their embeddings are concatenated.
+        backbone: the backbone's name in timm.
+        levels: the levels, in the order in which their embeddings are concatenated.
         preprocessing: how a crop becomes the model's input.
         training: facts of the run: data, its fingerprint, seed, loss, command, versions, metrics.
-        files: SHA-256 of every file beside the card, by relative path. Empty outside a bundle.
-        opset: ONNX opset of the graphs; None for a checkpoint.
+        files: the SHA-256 of every file beside the card, by relative path; empty outside a bundle.
+        opset: the ONNX opset of the graphs; None for a checkpoint.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -81,12 +81,12 @@ class ModelCard(BaseModel):
 
     @property
     def dimensions(self) -> int:
-        """Size D of the aggregated embedding."""
+        """The size D of the aggregated embedding."""
         return sum(level.size for level in self.levels)
 
     @classmethod
     def parse(cls, text: str | bytes, source: Path) -> ModelCard:
-        """Read a card from JSON. Raises ModelError, naming `source`, where it is damaged or too new."""
+        """Read a card from JSON. Raises ModelError, naming `source`, if it is damaged or too new."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:

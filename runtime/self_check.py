@@ -1,7 +1,7 @@
-"""Whether a session embeds the bundle's reference crops as PyTorch did, asked once per model and device.
+"""Check once per model and device that a session embeds the bundle's reference crops as PyTorch did.
 
-It goes the way of every later crop, from the file through decoder, resize, graph and pooling, so that whatever is
-wrong on this device is found before the first answer.
+The check takes the path of every later crop, from the file through decoder, resize, graph and pooling, so that whatever
+is wrong on this device is found before the first answer.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from reid.runtime.tracklet import Tracklet
 __all__ = ["SIMILARITY", "check_session"]
 
 SIMILARITY: dict[Precision, float] = {"fp32": 0.9995, "fp16": 0.999, "int8": 0.9}
-"""Smallest cosine similarity to PyTorch's embedding, by precision.
+"""The smallest cosine similarity to PyTorch's embedding that is accepted, by precision.
 
-Measured on three models: the graph itself differs by 5e-7 (FP32) to 1e-6 (FP16); decoders and resizes that differ by
-1 of 255 in most pixels, which is allowed, by up to 4e-4; a mean that is wrong by 0.02 by 1e-3 to 7e-3.
+Measured on three models, as 1 - similarity: the graph itself costs 5e-7 (FP32) to 1e-6 (FP16); decoders and resizes that
+differ by 1 of 255 in most pixels, which is allowed, cost up to 4e-4; a mean that is off by 0.02 costs 1e-3 to 7e-3.
 """
 
 _CROPS = 8
 _TRACKLET = 3
-"""So many of the crops go in as one tracklet."""
+"""The number of crops that form one tracklet; the others stand alone."""
 _LIMITS = BatchLimits(frames=6, tracklets=6)
 """Lets that tracklet straddle two batches, the last of which is not full."""
 
@@ -110,7 +110,7 @@ def _similarities(session: Session, bundle: Bundle) -> dict[str, float]:
 
 
 def _reference(bundle: Bundle) -> tuple[list[Path], NDArray[np.float32]]:
-    """Give some of the reference crops, evenly spread, and their embeddings [n, D]."""
+    """Return some of the reference crops, evenly spread, and their embeddings [n, D]."""
     try:
         crops, embeddings = bundle.reference()
     except (OSError, ValueError, EOFError) as error:
@@ -139,7 +139,7 @@ def _embedded(session: Session, bundle: Bundle, tracklets: Sequence[Tracklet]) -
 
 
 def _similarity(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Cosine similarity of two embeddings [D], from their distance: one that is not of length 1 is unlike, too."""
+    """Return the cosine similarity of two embeddings [D], from their distance, so that a wrong length counts, too."""
     if actual.shape != expected.shape:
         return -1.0
     similarity = 1 - float(np.linalg.norm(actual.astype(np.float64) - expected)) ** 2 / 2
@@ -148,7 +148,7 @@ def _similarity(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> f
 
 def _default_memory() -> Path | None:
     cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
-    # Not absolute: there is no home folder, or the variable is to be ignored (XDG Base Directory Specification).
+    # If not absolute, there is no home folder, or the variable is to be ignored (XDG Base Directory Specification).
     return cache / "reid" / "self-checks" if cache.is_absolute() else None
 
 

@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or absent, whatever interrupts their writing."""
+"""Write files and folders that are either whole or absent, whatever interrupts the writing."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SUFFIX = ".partial"
 
 @contextlib.contextmanager
 def atomic_directory(target: Path, *, replaces: str) -> Iterator[Path]:
-    """Yield a temporary neighbor of `target` that takes its place when the block ends without an error.
+    """Yield a temporary folder beside `target` that takes its place when the block ends without an error.
 
     Args:
-        target: the folder to write; it may exist if it is empty or of the same kind.
-        replaces: name of a file that every folder of this kind holds. A folder without it is not ours to replace.
+        target: the folder to write. It may exist if it is empty or of the same kind.
+        replaces: the name of a file that every folder of this kind holds. A folder without it is never replaced.
 
     Raises:
         ReidError: `target` exists and is something else.
@@ -44,19 +44,19 @@ def atomic_directory(target: Path, *, replaces: str) -> Iterator[Path]:
         for path in sorted(partial.rglob("*")):
             if path.is_file():
                 _flush_to_disk(path)
-        _check_replaceable(target, replaces)  # again: much may have happened since
+        _check_replaceable(target, replaces)  # again: much may have changed since
         _put_in_place(partial, target, workspace / "replaced")
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
 
 
 def _prefix(target: Path) -> str:
-    """Begin a workspace's name: on a shared disk, a process number means something on its own machine only."""
+    """Return the start of a workspace's name, with the host: a process number means nothing on another machine."""
     return f".{target.name}.{platform.node()}."
 
 
 def _clear_abandoned(target: Path) -> None:
-    """Remove what a killed process left beside `target`; the old folder that it was about to replace comes back."""
+    """Remove what a killed process left beside `target`, and restore the folder that it was about to replace."""
     for workspace in target.parent.glob(f"{glob.escape(_prefix(target))}*{_SUFFIX}"):
         process = workspace.name.removeprefix(_prefix(target)).partition(".")[0]
         if not process.isdecimal() or _is_alive(int(process)):
@@ -123,7 +123,7 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""The unit that everything embeds and ranks: a tracklet, of which an image is the shortest."""
+"""The unit that is embedded and ranked: a tracklet. An image is a tracklet of one frame."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Frame: TypeAlias = Path | NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracklet:
-    """One vehicle seen by one camera over some frames.
+    """One vehicle, seen by one camera over some frames.
 
     Attributes:
-        id: unique within its gallery or query set.
-        frames: in order of time; never empty.
-        camera: the camera's name, None where it is not known.
-        vehicle: the vehicle's identity, None where it is not known.
+        id: a name that is unique within the gallery or the query set.
+        frames: the frames in order of time, at least one.
+        camera: the name of the camera; None if unknown.
+        vehicle: the identity of the vehicle; None if unknown.
     """
 
     id: str

@@ -27,10 +27,10 @@ _PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-# TF32 would make an FP32 graph something else than what was verified.
+# With TF32, an FP32 graph would no longer be what was verified.
 _OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}, "tensorrt": {}}
-# It gives biases beside Q/DQ pairs a scale that is a product of two: in FP16 that underflows, and the bias is gone.
-_HARMFUL_OPTIMIZERS = ["WeightBiasQuantization"]
+# It gives biases beside Q/DQ pairs a scale that is a product of two scales: in FP16 it underflows, and the bias is lost.
+_DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
 _REMEDIES = {
     "cpu": "reinstall onnxruntime",
     "cuda": "install onnxruntime-gpu and the CUDA and cuDNN libraries that it was built for, or use onnxruntime:cpu",
@@ -104,11 +104,11 @@ def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has n
                 options,
                 providers=[(provider, _OPTIONS[device])],
                 enable_fallback=0,
-                disabled_optimizers=_HARMFUL_OPTIMIZERS,
+                disabled_optimizers=_DISABLED_OPTIMIZERS,
             )
         except (RuntimeError, ValueError) as error:
             raise SessionError(f"{provider} did not start ({_first_line(error)}): {_REMEDIES[device]}") from None
-        except Exception as error:  # what is wrong with a graph: ONNX Runtime's exceptions share no base class
+        except Exception as error:  # a damaged graph: ONNX Runtime's exceptions share no base class
             raise ModelError(f"{graph}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
     if session.get_providers()[0] != provider:
         raise SessionError(f"{provider} did not start: {_REMEDIES[device]}")
@@ -117,7 +117,7 @@ def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has n
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep ONNX Runtime from printing what our errors say, on standard output even."""
+    """Keep ONNX Runtime from printing, even on standard output, what our errors say."""
     import onnxruntime
 
     fatal, warning = 4, 2

@@ -1,4 +1,4 @@
-"""OpenVINO: graphs on CPUs, INT8 ones above all."""
+"""OpenVINO: the fast way to run graphs on CPUs, above all INT8 graphs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def open_openvino(model: Path, device: str | None, precision: Precision) -> Open
 
 
 def import_openvino() -> ModuleType:
-    """Import OpenVINO, which would else report its import to Google Analytics and leave an id in the home folder.
+    """Import OpenVINO without its telemetry, which reports to Google Analytics and leaves an id in the home folder.
 
     Raises:
         SessionError: it is not installed, or does not load.
@@ -56,7 +56,7 @@ def import_openvino() -> ModuleType:
 
 @contextlib.contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """Make the telemetry's package look absent, for which OpenVINO has a stand-in that does nothing."""
+    """Make the telemetry package look absent: OpenVINO then uses a stand-in that does nothing."""
     loaded = sys.modules.get(_TELEMETRY)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment] # how Python marks a module that cannot be imported
     try:
@@ -91,7 +91,7 @@ def load_openvino(graph: Path) -> HostSession:
 
 
 def _read(openvino: ModuleType, graph: Path) -> Any:  # noqa: ANN401 - OpenVINO's types are not checked
-    # Not Core.read_model: a file that is no ONNX it gives to the readers of other formats, which print what they think.
+    # Not Core.read_model: it passes a file that is not ONNX to the readers of other formats, which print messages.
     reader = openvino.frontend.FrontEndManager().load_by_framework("onnx")
     try:
         return reader.convert(reader.load(graph))
@@ -114,7 +114,7 @@ def _compile(openvino: ModuleType, model: Any, graph: Path) -> Any:  # noqa: ANN
 
 def _settings() -> dict[str, Any]:
     settings: dict[str, Any] = {
-        # Of itself it computes FP32 in BF16 where the CPU can. FP16 is widened; INT8 stays what the graph makes it.
+        # By default it computes FP32 in BF16 where the CPU can. FP16 is widened; INT8 stays as the graph has it.
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",  # all threads work on the one batch there is
         "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same cores
@@ -126,5 +126,5 @@ def _settings() -> dict[str, Any]:
 
 
 def _last_line(error: Exception) -> str:
-    """Of OpenVINO's messages, the last line says what is wrong; those before it say where in its sources."""
+    """Return the last line of an error, which says what is wrong; the lines before it name places in OpenVINO's sources."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]

@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: a bundle's engine on an NVIDIA GPU, through pycuda."""
+"""TensorRT and TensorRT-RTX: run a bundle's engine on an NVIDIA GPU, through pycuda."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def open_tensorrt(model: Path, device: str | None, precision: Precision) -> Open
 
 
 def open_tensorrt_rtx(model: Path, device: str | None, precision: Precision) -> Opened:
-    """Open a bundle's TensorRT-RTX engine; else as open_tensorrt."""
+    """Open a bundle's TensorRT-RTX engine; otherwise as open_tensorrt."""
     return _open("tensorrt-rtx", model, device, precision)
 
 
@@ -91,7 +91,7 @@ def find_engine(
             refusals.append(error)
         else:
             return path, card
-    # What is damaged says more than what is for elsewhere.
+    # A damaged engine says more than one that is for another device.
     for refusal in sorted(refusals, key=lambda error: isinstance(error, SessionError)):
         raise refusal
     option = "" if precision == "fp32" else f" --{precision}"
@@ -102,7 +102,7 @@ def find_engine(
 
 
 class TensorRTSession:
-    """An engine on a GPU. Buffers on the device are for the largest batch of its profiles, and the session's own."""
+    """An engine on a GPU. The session owns buffers on the device for the largest batch of its profiles."""
 
     def __init__(
         self, path: Path, engine: EngineCard, card: ModelCard, api: ModuleType, gpu: Device, ordinal: int

@@ -1,4 +1,4 @@
-"""How many threads a session may use on a CPU."""
+"""The number of threads that a session may use on a CPU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["thread_limit"]
 
 
 def thread_limit() -> int:
-    """Give what OMP_NUM_THREADS says, which limits numpy and PyTorch, too; 0 where it says nothing."""
+    """Return the limit that OMP_NUM_THREADS sets, which numpy and PyTorch follow, too; 0 if it sets none."""
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(threads) if threads.isdecimal() else 0

@@ -39,8 +39,8 @@ def make(readable: list[list[bool]]) -> list[Tracklet]:
     ]
 
 
-def run(tracklets: list[Tracklet], batch_size: int, threads: int = 3) -> list[Batch]:
-    return list(batches(tracklets, SIZE, limits=BatchLimits(batch_size, batch_size), threads=threads))
+def run(tracklets: list[Tracklet], frames: int, rows: int | None = None, threads: int = 3) -> list[Batch]:
+    return list(batches(tracklets, SIZE, BatchLimits(frames, rows or frames), threads=threads))
 
 
 def decoding_threads() -> int:
@@ -56,11 +56,37 @@ def test_frames_leave_in_the_order_in_which_they_came_and_every_batch_but_the_la
     readable: list[list[bool]], batch_size: int, threads: int
 ) -> None:
     tracklets = make(readable)
-    result = run(tracklets, batch_size, threads)
+    result = run(tracklets, batch_size, threads=threads)
     assert [len(batch.frames) for batch in result[:-1]] == [batch_size] * (len(result) - 1)
     sent = [number_of(frame) for batch in result for frame in batch.frames]
     assert sent == list(range(sum(map(sum, readable))))
     assert [arrival.tracklet for batch in result for arrival in batch.complete] == tracklets
+
+
+@settings(max_examples=60, deadline=None)
+@given(flags, st.integers(1, 7), st.integers(1, 7))
+def test_a_batch_ends_where_the_next_frame_would_exceed_a_limit_and_nowhere_else(
+    readable: list[list[bool]], frames: int, rows: int
+) -> None:
+    """Against a naive loop over (tracklet, frame) pairs."""
+    expected: list[list[tuple[int, int]]] = [[]]
+    for tracklet, row in enumerate(readable):
+        for frame, good in enumerate(row):
+            if not good:
+                continue
+            tracklets = {earlier for earlier, _ in expected[-1]} | {tracklet}
+            if len(expected[-1]) == frames or len(tracklets) > rows:
+                expected.append([])
+            expected[-1].append((tracklet, frame))
+    sent = [
+        [
+            (int(batch.arrivals[row].tracklet.id[1:]), index)
+            for row, index in zip(rows_of, batch.frame_indices, strict=True)
+        ]
+        for batch in run(make(readable), frames, rows)
+        for rows_of in [batch.pooling.argmax(axis=0).tolist() if len(batch.frames) else []]
+    ]
+    assert [batch for batch in sent if batch] == [batch for batch in expected if batch]
 
 
 @settings(max_examples=40, deadline=None)

@@ -22,9 +22,8 @@ HEIGHT, WIDTH, DIMENSIONS = 3, 5, 8
 class ProjectionSession:
     """Embeds a frame as a fixed random projection of its pixels, and remembers the sizes of its batches."""
 
-    limits = DEFAULT_LIMITS
-
-    def __init__(self) -> None:
+    def __init__(self, limits: BatchLimits = DEFAULT_LIMITS) -> None:
+        self.limits = limits
         half = (0.5, 0.5, 0.5)
         card = ModelCard(
             format_version=1,
@@ -75,14 +74,15 @@ def tracklets(draw: st.DrawFn) -> list[Tracklet]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(tracklets(), st.integers(1, 6))
+@given(tracklets(), st.integers(1, 6), st.integers(1, 6))
 def test_an_embedding_is_the_normalized_mean_of_the_readable_frames_whatever_the_batches(
-    given_tracklets: list[Tracklet], batch_size: int
+    given_tracklets: list[Tracklet], frames: int, rows: int
 ) -> None:
-    session = ProjectionSession()
-    result = list(embed(session, given_tracklets, limits=BatchLimits(batch_size, batch_size)))
+    session = ProjectionSession(BatchLimits(frames, rows))
+    result = list(embed(session, given_tracklets))
     assert [entry.tracklet for entry in result] == given_tracklets
-    assert all(size == batch_size for size in session.batch_sizes[:-1])
+    if rows >= frames:
+        assert all(size == frames for size in session.batch_sizes[:-1])
     for entry in result:
         readable = [frame for frame in entry.tracklet.frames if isinstance(frame, np.ndarray)]
         assert len(entry.unreadable) == len(entry.tracklet.frames) - len(readable)

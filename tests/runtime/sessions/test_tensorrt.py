@@ -13,11 +13,13 @@ import pytest
 import reid.runtime.sessions.tensorrt as sessions
 from reid.export.engines.build import EngineOptions, build_engine
 from reid.runtime.bundle import Bundle
+from reid.runtime.embedding import embed
 from reid.runtime.engine_card import EngineCard, Profile
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import Device, find_device
 from reid.runtime.sessions.session import BatchLimits, run
 from reid.runtime.sessions.tensorrt import TensorRTSession, find_engine, open_tensorrt, open_tensorrt_rtx
+from reid.runtime.tracklet import Tracklet
 
 COMMAND = "reid-export bundle --engine tensorrt-rtx"
 OPTIONS = EngineOptions(profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)
@@ -328,6 +330,20 @@ def test_the_first_profile_that_fits_is_selected(gpu: Gpu, with_engine: Path) ->
                 run(session, *batch(count, tracklets))
         with pytest.raises(SessionError, match=r"3 frames of 0 tracklets fit no profile.*16 frames"):
             run(session, *batch(3, 0))
+
+
+@pytest.mark.parametrize("profile", [Profile((1, 8, 8), (1, 4, 4)), Profile((1, 16, 32), (1, 1, 1))])
+def test_tracklets_are_embedded_in_batches_that_the_profile_takes(
+    gpu: Gpu, with_engine: Path, profile: Profile
+) -> None:
+    pixels, _ = batch(40, 1)
+    crops = [frame.transpose(1, 2, 0) for frame in pixels]
+    tracklets = [Tracklet(str(i), tuple(crops[i : i + 1 + i % 7])) for i in range(30)]
+    with session_on(gpu, with_engine, profile) as session:
+        for entry in embed(session, tracklets, keep_frames=True):
+            assert len(entry.frames) == len(entry.tracklet.frames)
+            for index, embedding in entry.frames.items():
+                assert embedding[0] == pytest.approx(np.asarray(entry.tracklet.frames[index]).mean(), rel=1e-5)
 
 
 def test_an_engine_that_does_not_load_is_an_error_with_the_command(gpu: Gpu, with_engine: Path) -> None:
