@@ -29,7 +29,8 @@ _PROVIDERS = {
 }
 # With TF32, an FP32 graph would no longer be what was verified.
 _OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}, "tensorrt": {}}
-# It gives biases beside Q/DQ pairs a scale that is a product of two scales: in FP16 it underflows, and the bias is lost.
+# It gives biases beside Q/DQ pairs a scale that is a product of two scales: in FP16 that underflows, and the bias is
+# lost.
 _DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
 _REMEDIES = {
     "cpu": "reinstall onnxruntime",

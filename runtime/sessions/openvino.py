@@ -126,5 +126,5 @@ def _settings() -> dict[str, Any]:
 
 
 def _last_line(error: Exception) -> str:
-    """Return the last line of an error, which says what is wrong; the lines before it name places in OpenVINO's sources."""
+    """Return the last line of an error, which says what is wrong; the lines before it name OpenVINO's sources."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
