@@ -111,6 +111,7 @@ def test_a_missing_package_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_main_ends_with_the_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["fast_reid.py", *options(tmp_path)])
     with pytest.raises(SystemExit, match="error: data: no such folder"):
         fast_reid.main()
