@@ -1,10 +1,13 @@
-"""What each ingredient of the recipe `strong` is worth: strong whole, without each, with what was left out, and poster.
+"""Measure what each ingredient of the recipe `strong` is worth.
+
+Compare `strong` with `strong` without each of its ingredients, `strong` with each ingredient that it does without, and
+`poster`.
 
     python benchmarks/ablation.py VeRi
     python benchmarks/ablation.py data --backbone resnet18 --weights none --image-size 64 --epochs 8 --batch 8x4
 
-Runs as benchmarks/poster_table.py does. In the table of differences, a number below 0 beside "without" says that the
-ingredient helps, and one above 0 beside "with" that it should be taken in.
+The script runs as benchmarks/poster_table.py does. In the table of differences, a value below 0 beside "without" means
+that the ingredient helps, and a value above 0 beside "with" means that it should be adopted.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from trials import Method, Trials
 
 WHOLE = "strong"
 
-# Every setting in which strong differs from poster, set back to poster's.
+# Every setting in which strong differs from poster, set back to its value in poster.
 SET_BACK: dict[str, tuple[str, ...]] = {
     "without BNNeck": ("bnneck=false",),
     "without clipping": ("clip_norm=0",),
@@ -25,7 +28,7 @@ SET_BACK: dict[str, tuple[str, ...]] = {
     "with poster's learning rate": ("learning_rate=3.5e-4",),
 }
 
-# What strong does without, and what it shares with poster.
+# Ingredients that strong does without, and ingredients that it shares with poster.
 OTHERS: dict[str, tuple[str, ...]] = {
     "with last stride 1": ("last_stride=1",),
     "with GeM beside max": ("pooling=max+gem",),
@@ -40,7 +43,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
 
 
 def methods() -> tuple[Method, ...]:
-    """Give strong, its variants, and poster."""
+    """Return strong, its variants, and poster."""
     strong = ("--recipe", "strong")
     variants = (
         Method(name, (*strong, *(word for setting in settings for word in ("--set", setting))))
@@ -50,12 +53,12 @@ def methods() -> tuple[Method, ...]:
 
 
 def main() -> None:
-    """Train and measure what is missing, then print the tables."""
+    """Run the trials that are missing, then print the tables."""
     compare(Path(__file__), __doc__, methods(), as_markdown)
 
 
 def as_markdown(trials: Trials) -> str:
-    """Give the scores and their differences to the whole recipe."""
+    """Return the tables of scores and of differences to the whole recipe."""
     return "\n".join([score_table(trials, ("mAP", "R-1")), difference_table(trials, WHOLE)])
 
 

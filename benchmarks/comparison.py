@@ -1,4 +1,4 @@
-"""What the scripts that compare ways of training share: their command line, and the files they leave."""
+"""The command line and the result files of the scripts that compare training methods."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ BUDGET = ("backbone", "weights", "image-size", "epochs", "batch")
 def compare(
     script: Path, help_text: str | None, methods: Sequence[Method], as_markdown: Callable[[Trials], str]
 ) -> None:
-    """Be a script's `main`: run the trials that are missing, print the tables, and leave OUTPUT.md and OUTPUT.json.
+    """Run the trials that are missing, print the tables, and write OUTPUT.md and OUTPUT.json: a script's `main`.
 
     Args:
-        script: its file, whose name is that of the results.
-        help_text: what `--help` says.
-        methods: what is compared.
-        as_markdown: all finished trials -> the tables.
+        script: the script's file; the results are named after it.
+        help_text: the text of `--help`.
+        methods: the methods to compare.
+        as_markdown: the function that turns all finished trials into the tables.
     """
     options = _parser(script.stem, help_text).parse_args()
     bench = Bench(options.data, options.work, _budget(options))
@@ -51,7 +51,7 @@ def compare(
     except ReidError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(130)  # the commands had the same signal, and go on from what they left
+        sys.exit(130)  # the commands received the same signal, and can resume from what they stored
 
 
 def _parser(name: str, help_text: str | None) -> argparse.ArgumentParser:
@@ -61,8 +61,8 @@ def _parser(name: str, help_text: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), help="comma-separated [default: 0,1,2]")
     parser.add_argument("--output", type=Path, default=Path(output), help=f"without .md and .json [default: {output}]")
     parser.add_argument("--work", type=Path, default=Path(work), help=f"folder of the trials [default: {work}]")
-    parser.add_argument("--leave-out", action="append", default=[], metavar="METHOD", help="may be given again")
-    given = parser.add_argument_group("budget, given to every reid-train; its own defaults where left out")
+    parser.add_argument("--leave-out", action="append", default=[], metavar="METHOD", help="skip a method; repeatable")
+    given = parser.add_argument_group("budget, passed to every reid-train, whose defaults hold for what is left out")
     for option in BUDGET:
         given.add_argument(f"--{option}")
     return parser
@@ -81,15 +81,19 @@ def _budget(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _without(methods: Sequence[Method], left_out: Sequence[str]) -> list[Method]:
-    """Leave out what a backbone has not, such as the last stride of a network that is no ResNet."""
+    """Leave out methods that do not apply to a backbone: only ResNets have a last stride.
+
+    Raises:
+        ReidError: a name is not that of a method.
+    """
     names = [method.name for method in methods]
     if unknown := [name for name in left_out if name not in names]:
-        raise ReidError(f"--leave-out {unknown[0]!r}: there are {', '.join(names)}")
+        raise ReidError(f"--leave-out: unknown method {unknown[0]!r}; choose one of: {', '.join(names)}")
     return [method for method in methods if method.name not in left_out]
 
 
 def _surroundings(script: str, bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
-    """Give what a result depends on besides the methods, and the command that repeats it."""
+    """Return everything that a result depends on besides the methods, and the command that repeats it."""
     left_out = [word for name in options.leave_out for word in ("--leave-out", name)]
     words = [bench.data.resolve().name, "--seeds", ",".join(map(str, options.seeds)), *left_out, *bench.budget]
     return {
@@ -101,7 +105,7 @@ def _surroundings(script: str, bench: Bench, options: argparse.Namespace) -> dic
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return Python's version and those of packages that a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 

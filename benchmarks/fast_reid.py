@@ -1,7 +1,7 @@
-"""Train fast-reid's own baseline on a data set in VeRi-776's layout and measure it as `reid-eval` measures a model.
+"""Train fast-reid's own baseline on a data set in VeRi-776's layout, and measure it as `reid-eval` measures a model.
 
-It is the named peer of the recipe `strong`: the same backbone, image size, epochs, batch and starting weights, and the
-same evaluation. Everything that trains is fast-reid's, of https://github.com/JDAI-CV/fast-reid, in a clone that stays
+It is the named peer of the recipe `strong`, with the same backbone, image size, epochs, batch, starting weights and
+evaluation. All of the training code is fast-reid's, from a clone of https://github.com/JDAI-CV/fast-reid that stays
 outside this repository::
 
     git clone https://github.com/JDAI-CV/fast-reid
@@ -10,18 +10,19 @@ outside this repository::
     python benchmarks/fast_reid.py data --fast-reid fast-reid --backbone resnet18 --weights none --image-size 64 \
         --epochs 8 --batch 8x4 --output runs/fast-reid --json benchmarks/results/fast_reid.json
 
-`--config bagtricks` is its `configs/Base-bagtricks.yml`, `--config sbs` its `configs/VeRi/sbs_R50-ibn.yml`, each with
-its square size, batch and classes set, and its schedule scaled to the budget: epochs in proportion to epochs, and
-iterations in proportion to iterations. Losses and augmentation, of which padding by 10 pixels is one, stay as
-published, and so does the learning rate unless `--learning-rate` says otherwise: what suits 120 epochs of Market-1501
-may be slow for a short run, which `strong` was tuned for. `sbs` is made for pretrained weights, and they have to be
-those of a network with instance-batch normalization; non-local blocks are new in any case, and fast-reid gives
-ResNet18 none.
+`--config bagtricks` selects fast-reid's `configs/Base-bagtricks.yml`, and `--config sbs` its
+`configs/VeRi/sbs_R50-ibn.yml`. In both, the script sets image size (square), batch and number of classes, and scales
+the schedule to the budget: epochs in proportion to epochs, and iterations in proportion to iterations. Losses and
+augmentation, including the padding by 10 pixels, stay as published. So does the learning rate, unless
+`--learning-rate` overrides it: a rate that suits 120 epochs of Market-1501 may be slow for a short run, which `strong`
+was tuned for. `sbs` is made for pretrained weights, which have to come from a network with instance-batch
+normalization. Non-local blocks always start from new weights, and fast-reid's ResNet18 has none.
 
-What differs from fast-reid as its authors run it is in `settings` and `import_fast_reid`. Its ResNets have timm's
-names and shapes, but pool behind the stem without padding. It trains on all training vehicles, and its last weights
-are measured: L2-normalized features behind the BNNeck, no flipped images, no re-ranking. Images are resized as for any
-session of ours, bilinearly, where its own test transform is bicubic. OUTPUT keeps its configuration, log and weights.
+`settings` and `import_fast_reid` hold everything that differs from how fast-reid's authors run it. Its ResNets have
+timm's names and shapes, but pool after the stem without padding. It trains on all training vehicles, and its last
+weights are measured: L2-normalized features after the BNNeck, without flipped images and without re-ranking. Images
+are resized bilinearly, as for every session of `reid`, while fast-reid's own test transform is bicubic. OUTPUT keeps
+its configuration, log and weights.
 """
 
 from __future__ import annotations
@@ -63,13 +64,13 @@ from reid.runtime.storage import atomic_write
 
 NEEDED = "yacs termcolor tabulate faiss-cpu scikit-learn"
 
-# Our name of a backbone -> fast-reid's, and the size of its features.
+# Our name of a backbone -> fast-reid's name, and the size of its features.
 BACKBONES = {"resnet18": ("18x", 512), "resnet50": ("50x", 2048)}
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration in fast-reid's clone, and the training images of the data set that it was published for."""
+    """A configuration file of fast-reid, and the number of training images of the data set it was published for."""
 
     file: str
     images: int
@@ -79,7 +80,7 @@ CONFIGS = {"bagtricks": Config("Base-bagtricks.yml", 12_936), "sbs": Config("VeR
 
 
 def main() -> None:
-    """Train, measure, print the table and leave the result."""
+    """Train, measure, print the table and write the result."""
     options = parse()
     try:
         result = run(options)
@@ -97,19 +98,21 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fast-reid", type=Path, metavar="CLONE", required=True, help="clone of fast-reid")
     parser.add_argument("--config", choices=CONFIGS, default="bagtricks", help="[default: bagtricks]")
     parser.add_argument("--backbone", choices=BACKBONES, default="resnet50", help="[default: resnet50]")
-    parser.add_argument("--weights", default="none", help="none, or a file of timm's or torchvision's [default: none]")
+    parser.add_argument(
+        "--weights", default="none", help="none, or a file with timm's or torchvision's names [default: none]"
+    )
     parser.add_argument("--image-size", type=at_least(32), default=256, help="[default: 256]")
     parser.add_argument("--epochs", type=at_least(2), default=60, help="[default: 60]")
     parser.add_argument("--batch", type=vehicles_by_images, default=(16, 4), help="[default: 16x4]")
     parser.add_argument("--learning-rate", type=float, metavar="RATE", help="[default: as published]")
     parser.add_argument("--seed", type=at_least(0), default=0, help="[default: 0]")
-    parser.add_argument("--output", type=Path, required=True, help="folder for what fast-reid leaves")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the files that fast-reid writes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     return parser.parse_args(words)
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return what reads a number."""
+    """Return a parser of whole numbers that are not below a limit."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -120,7 +123,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def vehicles_by_images(text: str) -> tuple[int, int]:
-    """Read the size of a batch, such as 16x4."""
+    """Read the size of a batch, such as 16x4, as (vehicles, images of each)."""
     vehicles, _, images = text.partition("x")
     if not (vehicles.isdecimal() and images.isdecimal() and int(vehicles) > 1 and int(images) > 1):
         raise argparse.ArgumentTypeError(f"{text!r} is not vehicles x images, at least two of each, such as 16x4")
@@ -128,7 +131,7 @@ def vehicles_by_images(text: str) -> tuple[int, int]:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Train and measure; return what the result depends on and the scores, as benchmarks/comparison.py stores them."""
+    """Train and measure; return the scores and what they depend on, in the format of benchmarks/comparison.py."""
     dataset = open_dataset(options.data, "veri", needs="query")
     engine = import_fast_reid(options.fast_reid)
     prepare_output(options.output)
@@ -160,40 +163,40 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def import_fast_reid(clone: Path) -> Any:  # noqa: ANN401 - fast-reid has no types
-    """Return `fastreid.engine` of a clone, with what today's PyTorch and Python, and a CPU, need.
+    """Return `fastreid.engine` of a clone, adapted to current PyTorch and Python, and to CPUs.
 
     Raises:
-        ReidError: it is no clone of fast-reid, or a package that fast-reid needs is not installed.
+        ReidError: the folder is not a clone of fast-reid, or a package that fast-reid needs is not installed.
     """
     if not (clone / "fastreid" / "engine" / "defaults.py").is_file():
-        raise ReidError(f"{clone} is no clone of fast-reid: git clone https://github.com/JDAI-CV/fast-reid")
+        raise ReidError(f"{clone} is not a clone of fast-reid: git clone https://github.com/JDAI-CV/fast-reid")
     sys.path.insert(0, str(clone.resolve()))
     try:
-        # It takes Mapping from where Python had it before 3.10.
+        # fast-reid imports Mapping from where it was before Python 3.10.
         with patch.object(collections, "Mapping", Mapping, create=True):
             engine = import_module("fastreid.engine")
     except ModuleNotFoundError as error:
         raise ReidError(f"fast-reid needs {error.name}, which is not installed: pip install {NEEDED}") from None
     defaults: Any = import_module("fastreid.engine.defaults")
-    # Its flat buffers lose their gradients to PyTorch 2's zero_grad, and nothing would be learned.
+    # With its flat buffers, PyTorch 2's zero_grad drops the gradients, and nothing would be learned.
     defaults.build_optimizer = functools.partial(defaults.build_optimizer, contiguous=False)
     if not torch.cuda.is_available():
-        # Its own loader copies batches on a CUDA stream.
+        # fast-reid's own loader copies batches on a CUDA stream.
         loaders: Any = import_module("fastreid.data.build")
         loaders.DataLoaderX = plain_loader
     return engine
 
 
-def plain_loader(local_rank: int, **settings: Any) -> DataLoader[Any]:  # noqa: ANN401 - of any DataLoader
-    """Stand in for fast-reid's DataLoaderX."""
+def plain_loader(local_rank: int, **settings: Any) -> DataLoader[Any]:  # noqa: ANN401 - any DataLoader's settings
+    """Return a plain DataLoader in place of fast-reid's DataLoaderX."""
     return DataLoader(**settings | {"pin_memory": False})
 
 
 def prepare_output(folder: Path) -> None:
-    """Make the folder, and let fast-reid's log go there instead of to standard output.
+    """Make the folder, and send fast-reid's log there instead of to standard output.
 
     Raises:
-        ReidError: it holds a model already, or is a file.
+        ReidError: the folder already holds a model, or is a file.
     """
     if folder.is_file() or (folder / "model_final.pth").exists():
         raise ReidError(f"{folder} holds a model or is a file; choose another --output")
@@ -207,7 +210,7 @@ def prepare_output(folder: Path) -> None:
 
 
 def build_trainer(engine: Any, options: argparse.Namespace) -> Any:  # noqa: ANN401 - fast-reid has no types
-    """Return fast-reid's trainer of the configuration, with the weights to start from.
+    """Return fast-reid's trainer for the configuration, with the starting weights loaded.
 
     Raises:
         ReidError: the data or the weights do not fit.
@@ -228,7 +231,7 @@ def build_trainer(engine: Any, options: argparse.Namespace) -> Any:  # noqa: ANN
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:
-    """Load weights with timm's or torchvision's names, strictly, but for what no pretrained weights have.
+    """Load weights with timm's or torchvision's names strictly, except non-local blocks, which none of them have.
 
     Raises:
         ModelError: the file cannot be read, or does not fit.
@@ -240,13 +243,13 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
 
 
 def count_iterations(data: Path, batch: tuple[int, int]) -> int:
-    """Let fast-reid's reader of VeRi-776 read the data, and return the iterations of an epoch.
+    """Read the data with fast-reid's reader of VeRi-776, and return the number of iterations in an epoch.
 
     Raises:
-        DataError: the reader refuses the data, or they are fewer than a batch, for which its samplers wait for ever.
+        DataError: the reader refuses the data, or there is less than one batch, for which its samplers wait forever.
     """
     reader = import_module("fastreid.data.datasets").DATASET_REGISTRY.get("VeRi")
-    reader.dataset_dir = str(data.resolve())  # joined to the folder of all data sets, an absolute path stands alone
+    reader.dataset_dir = str(data.resolve())  # joining an absolute path to a folder gives that path
     try:
         train = reader().train
     except (AssertionError, AttributeError, RuntimeError):
@@ -265,7 +268,7 @@ def count_iterations(data: Path, batch: tuple[int, int]) -> int:
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what is set besides the schedule: the budget, the data, the machine."""
+    """Return the settings other than the schedule: those of the budget, the data and the machine."""
     vehicles, images = options.batch
     depth, size = BACKBONES[options.backbone]
     has_gpu = torch.cuda.is_available()
@@ -273,7 +276,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "MODEL.DEVICE": "cuda" if has_gpu else "cpu",
         "MODEL.BACKBONE.DEPTH": depth,
         "MODEL.BACKBONE.FEAT_DIM": size,
-        "MODEL.BACKBONE.PRETRAIN": False,  # it would download them; --weights says what to start from
+        "MODEL.BACKBONE.PRETRAIN": False,  # fast-reid would download weights; --weights gives them
         "INPUT.SIZE_TRAIN": [options.image_size] * 2,
         "INPUT.SIZE_TEST": [options.image_size] * 2,
         "DATASETS.NAMES": ("VeRi",),
@@ -288,27 +291,27 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def scaled_schedule(solver: Any, images: int, epochs: int, iterations: int) -> dict[str, Any]:  # noqa: ANN401
-    """Return the settings of a published schedule that is fitted to a budget.
+    """Return a published schedule, scaled to a budget.
 
     Args:
         solver: the published settings, such as MAX_EPOCH.
-        images: of the data set that they were published for.
-        epochs: of the budget.
-        iterations: of an epoch of it.
+        images: the number of training images of the data set that they were published for.
+        epochs: the number of epochs of the budget.
+        iterations: the number of iterations in one of these epochs.
     """
     share = epochs / solver.MAX_EPOCH
     ratio = share * iterations / (images // solver.IMS_PER_BATCH)
     return {
         "SOLVER.MAX_EPOCH": epochs,
         "SOLVER.STEPS": [max(1, round(share * step)) for step in solver.STEPS],
-        "SOLVER.DELAY_EPOCHS": math.floor(share * solver.DELAY_EPOCHS),  # an epoch of two is left to the cosine
+        "SOLVER.DELAY_EPOCHS": math.floor(share * solver.DELAY_EPOCHS),  # leaves the cosine one epoch of two
         "SOLVER.WARMUP_ITERS": round(ratio * solver.WARMUP_ITERS),
         "SOLVER.FREEZE_ITERS": round(ratio * solver.FREEZE_ITERS),
     }
 
 
 def fast_reid_session(model: nn.Module, version: str, backbone: str, image_size: int) -> HostSession:
-    """Make a session of fast-reid's model, so that it is measured as any model of ours is."""
+    """Make a session of fast-reid's model, so that it is measured like any model of `reid`."""
     device = next(model.parameters()).device
     card = ModelCard(
         format_version=FORMAT_VERSION,

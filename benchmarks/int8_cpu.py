@@ -1,34 +1,36 @@
-r"""Time a bundle's graphs on a CPU beside PyTorch: what INT8 is worth where there is no GPU.
+r"""Time a bundle's graphs on a CPU beside PyTorch, to see what INT8 is worth without a GPU.
 
-The peer is PyTorch eager FP32, which is what a checkpoint runs on if nobody exports it. Against it run the FP32, FP16
-and INT8 graphs in the sessions that are installed, through the project's own classes: uint8 frames go in, embeddings
-come out, and what is timed is what a user gets.
+The peer is PyTorch eager in FP32, which is how a checkpoint runs if nobody exports it. It is compared with the FP32,
+FP16 and INT8 graphs in every installed session, through the project's own classes: uint8 frames go in, embeddings come
+out, and what is timed is what a user gets.
 
 A ratio between two runtimes is easily wrong, so:
 
-- *Same threads.* Every session has a process of its own, started with OMP_NUM_THREADS: no two libraries share a pool,
-  and the threads that one leaves spinning are gone before the next is asked. The process's CPU time over the clock's
-  stands beside each figure as `cores`: above the number of threads the comparison is unfair, and far below it the
-  machine was busy with other things.
-- *Same moment.* The sessions take turns, one batch each (A B C A B C), because a shared machine changes speed from one
-  second to the next. The ratio is the median of the rounds' ratios, and the best round shows what the machine can do.
-- *Two clocks.* The ratio of CPU times is written, too, which depends less on what else the machine does.
-- *No spinning.* OMP_WAIT_POLICY is passive. PyTorch's threads would else spin while they wait for one that a busy
-  machine does not run, which has cost it more than half of its speed and flattered everything else.
-- *Same answer.* The smallest cosine similarity to PyTorch's embeddings stands beside each speed. It guards against a
-  graph that is fast because it is wrong; how accurate INT8 is can only be said of a trained model, by `reid-export`.
+- *Same threads.* Every session has a process of its own, started with OMP_NUM_THREADS: no two libraries share a
+  thread pool, and threads that one of them leaves spinning do not slow down the next. The ratio of the process's CPU
+  time to wall time is reported beside each figure as `cores`: if it is above the number of threads, the comparison is
+  unfair; if it is far below, the machine was busy with other things.
+- *Same moment.* The sessions take turns of one batch each (A B C A B C), because a shared machine changes speed from
+  one second to the next. The ratio is the median of the rounds' ratios; the best round shows what the machine can do.
+- *Two clocks.* The ratio of CPU times is reported as well; it depends less on the machine's other load.
+- *No spinning.* OMP_WAIT_POLICY is passive. Otherwise PyTorch's threads spin while they wait for a thread that a busy
+  machine is not running, which has cost PyTorch more than half of its speed and flattered everything else.
+- *Same answer.* The smallest cosine similarity to PyTorch's embeddings is reported beside each speed. It guards
+  against a graph that is fast because it is wrong. How accurate INT8 is can only be measured on a trained model, with
+  `reid-export`.
 
-Speed does not hang on the weights' values, so without --run the model is a ResNet50 of three levels with random ones.
-Its batch normalization is set by rendered vehicles, so that its values are as large as a trained model's. The INT8
-graph is made as `reid-export --int8` makes it, FP16 around it, with every layer in INT8 and no search::
+Speed does not depend on the values of the weights, so without --run the model is a ResNet50 with three levels and
+random weights. Its batch normalization is fitted to rendered vehicles, so that its activations are as large as a
+trained model's. The INT8 graph is made as by `reid-export --int8`, with FP16 around it, but with every layer in INT8
+and without a search::
 
     python benchmarks/int8_cpu.py --threads 1 2 --json benchmarks/results/int8_cpu.json
 
-How to read it: INT8 gains from VNNI, which multiplies and adds four INT8 pairs per lane at once; `vnni` in the
-result says whether the CPU has it. OpenVINO runs the whole Q/DQ graph in INT8. ONNX Runtime's CPU provider fuses a
-layer to INT8 only where its output is quantized as well, and in FP32; the graph that TensorRT fuses is not like that:
-its pairs are computed one by one, slower than the FP32 graph. Neither computes in FP16 here: they widen it, and
-only the file is smaller.
+How to read the result: INT8 gains from VNNI, which multiplies and adds four INT8 pairs per lane at once; `vnni` says
+whether the CPU has it. OpenVINO runs the whole Q/DQ graph in INT8. ONNX Runtime's CPU provider fuses a layer to INT8
+only if its output is quantized, too, and the rest is in FP32. The graph that TensorRT fuses is not like that, so its
+Q/DQ pairs are computed one by one, which is slower than the FP32 graph. Neither library computes in FP16 here: both
+widen it to FP32, and only the file is smaller.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-if TYPE_CHECKING:  # what counts threads when it is imported is imported in the processes that are timed
+if TYPE_CHECKING:  # libraries that count threads when imported are imported in the timed processes
     import numpy as np
     from numpy.typing import NDArray
 
@@ -74,12 +76,18 @@ CALIBRATION_FRAMES = 32
 PACKAGES = ("numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino")
 
 Rows: TypeAlias = "dict[str, dict[str, float]]"
-"""Session -> its figures."""
+"""Figures by session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One batch: its frames, and the seconds on the clock and of the process's CPU time."""
+    """The timing of one batch.
+
+    Attributes:
+        frames: the number of frames in the batch.
+        wall: the wall time, in seconds.
+        busy: the CPU time of the process, in seconds.
+    """
 
     frames: int
     wall: float
@@ -92,7 +100,7 @@ class Turn:
 
 
 def main() -> None:
-    """Make the graphs, time every session at every number of threads, and print a table for each."""
+    """Make the graphs, time every session with every number of threads, and print a table for each number."""
     options = parse()
     with tempfile.TemporaryDirectory() as folder:
         before = os.getloadavg()[0]
@@ -112,17 +120,17 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, help="of reid-train; left out, a ResNet50 with random weights")
-    parser.add_argument("--image-size", type=int, default=256, help="of the random model")
+    parser.add_argument("--run", type=Path, help="run of reid-train [default: a ResNet50 with random weights]")
+    parser.add_argument("--image-size", type=int, default=256, help="image size of the random model")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--batch", type=int, default=8, help="frames at once")
+    parser.add_argument("--batch", type=int, default=8, help="frames in a batch")
     parser.add_argument("--rounds", type=int, default=15, help="batches of each session")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
     return parser.parse_args()
 
 
 def prepare(folder: Path, run: Path | None, image_size: int) -> dict[str, object]:
-    """Leave checkpoint, frames and the three graphs in a folder, and return what was made."""
+    """Write checkpoint, frames and the three graphs to a folder, and return the facts about them."""
     import numpy as np
 
     from reid.calibration.selection import select_frames
@@ -146,7 +154,7 @@ def prepare(folder: Path, run: Path | None, image_size: int) -> dict[str, object
 
 
 def random_checkpoint(run: Path, image_size: int, frames: CalibrationSet) -> Checkpoint:
-    """Return the poster's ResNet50 with seeded random weights, its batch normalization fitted to frames."""
+    """Return the poster's ResNet50 with seeded random weights and batch normalization that is fitted to frames."""
     import numpy as np
     import torch
 
@@ -159,7 +167,7 @@ def random_checkpoint(run: Path, image_size: int, frames: CalibrationSet) -> Che
     model, card, _ = build_model(recipe, weights="none")
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.reset_parameters()  # timm starts the last of each block at 0, which would leave the block out
+            module.reset_parameters()  # timm starts the last one of each block at 0, which would bypass the block
             module.momentum = None  # the plain mean over all batches
     with torch.no_grad():
         for batch in frames.batches(card.preprocessing, batch_size=8):
@@ -170,7 +178,7 @@ def random_checkpoint(run: Path, image_size: int, frames: CalibrationSet) -> Che
 
 
 def write_graphs(folder: Path, checkpoint: Checkpoint, frames: CalibrationSet) -> float:
-    """Write the graphs as `reid-export --int8` does, but for the search; return INT8's share of the work, 0 to 1."""
+    """Write the graphs as `reid-export --int8` does, without the search; return INT8's share of the work, 0 to 1."""
     import numpy as np
     import onnx
 
@@ -192,7 +200,7 @@ def write_graphs(folder: Path, checkpoint: Checkpoint, frames: CalibrationSet) -
 
 
 def measure(checkpoint: Path, folder: Path, threads: int, batch: int, rounds: int) -> Rows:
-    """Run all sessions in turns and return their figures."""
+    """Run all sessions in turns, and return their figures."""
     os.environ.update(OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY="PASSIVE")  # the processes inherit them
     with ExitStack() as stack:
         workers = {
@@ -208,19 +216,19 @@ def measure(checkpoint: Path, folder: Path, threads: int, batch: int, rounds: in
 
 
 def in_own_process(start: Callable[[], None] | None = None) -> ProcessPoolExecutor:
-    """Return a pool of one fresh process, which begins with `start`."""
+    """Return a pool of one fresh process, which calls `start` first."""
     return ProcessPoolExecutor(1, get_context("spawn"), start)
 
 
 class Worker:
-    """The one session of a process, and the batch that it embeds."""
+    """The only session of a process, and the batch that it embeds."""
 
     session: Session
     frames: NDArray[np.uint8]
 
     @classmethod
     def start(cls, name: str, checkpoint: Path, folder: Path, batch: int) -> None:
-        """Open a session of SESSIONS, and load the batch."""
+        """Open one of SESSIONS, and load the batch."""
         import numpy as np
 
         cls.session = open_session(name, checkpoint, folder)
@@ -229,7 +237,7 @@ class Worker:
 
     @classmethod
     def embed(cls) -> NDArray[np.float32]:
-        """Embed the batch, each frame a tracklet."""
+        """Embed the batch, with each frame as a tracklet."""
         import numpy as np
 
         from reid.runtime.sessions.session import run
@@ -238,14 +246,14 @@ class Worker:
 
     @classmethod
     def take_turn(cls) -> Turn:
-        """Embed the batch once and say how long that took."""
+        """Embed the batch once, and return how long that took."""
         wall, busy = time.perf_counter(), time.process_time()
         frames = len(cls.embed())
         return Turn(frames, time.perf_counter() - wall, time.process_time() - busy)
 
 
 def open_session(name: str, checkpoint: Path, folder: Path) -> Session:
-    """Open the checkpoint or a graph with the class that `--session` would open it with."""
+    """Open the checkpoint or a graph with the class that `--session` would use."""
     if name == PEER:
         import reid.train.session
 
@@ -264,7 +272,7 @@ def open_session(name: str, checkpoint: Path, folder: Path) -> Session:
 def row(
     turns: Sequence[Turn], peer: Sequence[Turn], embeddings: NDArray[np.float32], expected: NDArray[np.float32]
 ) -> dict[str, float]:
-    """Return a session's figures; the turns are those of the same rounds as the peer's."""
+    """Return a session's figures; its turns and the peer's come from the same rounds."""
     rounds = list(zip(turns, peer, strict=True))
     return {
         "median": round(statistics.median(turn.rate for turn in turns), 2),
@@ -298,7 +306,7 @@ def command(options: argparse.Namespace) -> str:
 
 
 def machine() -> dict[str, object]:
-    """Return what a time depends on besides the code."""
+    """Return everything besides the code that a time depends on."""
     facts = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
     cpu = {name.strip(): value.strip() for name, _, value in facts}
     known = cpu.get("flags", "").split()

@@ -1,11 +1,13 @@
-"""The poster's table for a data set: Triplet, SSL, RLL and Multi-level RLL, trained with one budget and several seeds.
+"""Reproduce the poster's table on a data set.
+
+Train Triplet, SSL, RLL and Multi-level RLL with the same budget and several seeds.
 
     python benchmarks/poster_table.py VeRi
     python benchmarks/poster_table.py data --backbone resnet18 --weights none --image-size 96 --epochs 15 --batch 8x4
 
 Each method is trained by `reid-train` and measured by `reid-eval` on the data's query and gallery, so the numbers are
-what a user gets. The tables are printed and left in OUTPUT.md and OUTPUT.json, after every trial anew. Stopped, the
-same command goes on where it was: see benchmarks/trials.py.
+what a user gets. The tables are printed, and OUTPUT.md and OUTPUT.json are rewritten after every trial. After an
+interruption, the same command resumes where it stopped: see benchmarks/trials.py.
 """
 
 from __future__ import annotations
@@ -26,18 +28,18 @@ BASELINE = METHODS[0].name
 
 
 def main() -> None:
-    """Train and measure what is missing, then print the tables."""
+    """Run the trials that are missing, then print the tables."""
     compare(Path(__file__), __doc__, METHODS, as_markdown)
 
 
 def as_markdown(trials: Trials) -> str:
-    """Give the table, the differences to the baseline, and whether tracklets help as they do in the poster."""
+    """Return the table, the differences to the baseline, and whether tracklets help as they do in the poster."""
     parts = [score_table(trials), difference_table(trials, BASELINE), protocols_in_order(trials)]
     return "\n".join(parts)
 
 
 def protocols_in_order(trials: Trials) -> str:
-    """Say in how many trials of each method mAP rises from I2I over I2T to T2T."""
+    """Return a line that counts, for each method, the trials in which mAP rises from I2I to I2T to T2T."""
     counts = []
     for name, of_method in trials.items():
         maps = [scores(of_method, protocol, "mAP") for protocol in PROTOCOLS]

@@ -1,24 +1,25 @@
 """Time `reid.evaluation.metrics.evaluate` beside fast-reid's Cython ranker.
 
-Two things are timed, in one process, in turns (A B A B), with the same number of BLAS threads:
+Two tasks are timed in one process. The two sides take turns (A B A B), with the same number of BLAS threads:
 
-- *ranking*: from a distance matrix that is there already to mAP and Rank-k;
-- *distances + ranking*: from the embeddings. Ours are `distance_rows`, which never holds the whole matrix; the
-  peer's are what fast-reid's evaluator computes with PyTorch: normalize, multiply, 1 minus.
+- *ranking*: from an existing distance matrix to mAP and Rank-k;
+- *distances + ranking*: from the embeddings to mAP and Rank-k. Our distances come from `distance_rows`, which never
+  holds the whole matrix; the peer's are computed with PyTorch, as in fast-reid's evaluator: normalize, multiply,
+  subtract from 1.
 
-The data is seeded and has VeRi-776's size: 1,678 queries, 11,579 gallery images, 200 vehicles, 20 cameras,
-1,536 dimensions. An embedding is its vehicle's direction plus its camera's plus noise, which gives an mAP like
-a trained model's. Before anything is timed, both sides must agree on mAP and R-1 to 1e-6.
+The data is seeded and has the size of VeRi-776: 1,678 queries, 11,579 gallery images, 200 vehicles, 20 cameras,
+1,536 dimensions. An embedding is the sum of a direction for its vehicle, a direction for its camera, and noise, which
+gives an mAP like that of a trained model. Before anything is timed, both sides must agree on mAP and R-1 to 1e-6.
 
-The peer is `evaluate_cy` of https://github.com/JDAI-CV/fast-reid. It is built once, in an environment that
-has PyTorch (the extra `train` has it), and stays outside this repository::
+The peer is `evaluate_cy` of https://github.com/JDAI-CV/fast-reid. Build it once, in an environment with PyTorch
+(the extra `train` brings it); it stays outside this repository::
 
     git clone https://github.com/JDAI-CV/fast-reid
     pip install cython setuptools
     make -C fast-reid/fastreid/evaluation/rank_cylib
     python benchmarks/ranking.py --fastreid fast-reid --json benchmarks/results/ranking.json
 
-Its source compiles as it is with Cython 3.3 and numpy 2.4.
+Its source compiles unchanged with Cython 3.3 and numpy 2.4.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-if TYPE_CHECKING:  # numpy reads the number of threads when it is imported, so `main` sets it first
+if TYPE_CHECKING:  # numpy reads the number of threads when it is imported, so `main` sets that first
     import numpy as np
     from numpy.typing import NDArray
 
@@ -49,7 +50,7 @@ Score: TypeAlias = tuple[float, float]
 """mAP and R-1, from 0 to 1."""
 Task: TypeAlias = Callable[[], Score]
 Ranker: TypeAlias = "Callable[..., tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]"
-"""The peer's function, which returns the CMC curve, the average precisions and another measure."""
+"""The peer's function, which returns the CMC curve, the average precisions and one more measure."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,14 @@ class Images:
     cameras: NDArray[np.int64]
 
     def labels(self) -> Labels:
-        """Return the labels as our evaluator wants them."""
+        """Return the labels in the form that our evaluator takes."""
         from reid.evaluation.metrics import Labels
 
         return Labels([f"{n:04}" for n in self.vehicles], [f"c{n:03}" for n in self.cameras])
 
 
 def main() -> None:
-    """Build the data, check that both sides agree, time them and print the table."""
+    """Generate the data, check that both sides agree, time them, and print the table."""
     options = parse()
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
@@ -87,7 +88,9 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fastreid", type=Path, metavar="CHECKOUT", help="fast-reid, its Cython ranker built")
+    parser.add_argument(
+        "--fastreid", type=Path, metavar="CHECKOUT", help="checkout of fast-reid with its Cython ranker built"
+    )
     parser.add_argument("--queries", type=int, default=1678)
     parser.add_argument("--gallery", type=int, default=11579)
     parser.add_argument("--dims", type=int, default=1536)
@@ -98,7 +101,7 @@ def parse() -> argparse.Namespace:
 
 
 def load_peer(checkout: Path | None) -> Ranker:
-    """Return the peer's `evaluate_cy`, or end with what is missing."""
+    """Return the peer's `evaluate_cy`, or exit with a message about what is missing."""
     if checkout is None:
         sys.exit("--fastreid is missing: give a checkout of fast-reid with its Cython ranker built (see --help)")
     folder = checkout / "fastreid" / "evaluation" / "rank_cylib"
@@ -128,7 +131,7 @@ def generate(queries: int, gallery: int, dims: int) -> tuple[Images, Images]:
 
 
 def tasks(query: Images, gallery: Images, ranker: Ranker) -> dict[str, tuple[Task, Task]]:
-    """Return, for each thing that is timed, our way to do it and the peer's."""
+    """Return both sides of every task that is timed: task -> (ours, the peer's)."""
     import numpy as np
 
     from reid.runtime.galleries.ranking import distance_rows
@@ -155,13 +158,13 @@ def our_score(rows: Iterable[NDArray[np.float32]], query: Labels, gallery: Label
 
 
 def peer_score(ranker: Ranker, distances: NDArray[np.float32], *ids: NDArray[np.int64]) -> Score:
-    """Evaluate the whole matrix with the peer; `ids` in its order: vehicles, vehicles, cameras, cameras."""
+    """Evaluate the whole matrix with the peer; `ids` are query and gallery vehicles, query and gallery cameras."""
     cmc, precisions, _ = ranker(distances, *ids, 50, False)
     return float(precisions.mean(dtype=float)), float(cmc[0])
 
 
 def peer_distances(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the cosine distances, float32 [Q, G], by the steps of the peer's evaluator."""
+    """Return the cosine distances, float32 [Q, G], computed in the steps of the peer's evaluator."""
     import torch
     from torch.nn.functional import normalize
 
@@ -171,14 +174,14 @@ def peer_distances(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> 
 
 
 def check_agreement(name: str, ours: Score, peer: Score) -> None:
-    """End if the two sides do not give the same figures."""
+    """Exit with a message if the two sides do not give the same figures."""
     print(f"{name}: mAP {100 * ours[0]:.4f}, R-1 {100 * ours[1]:.4f}")
     if max(abs(a - b) for a, b in zip(ours, peer, strict=True)) > 1e-6:
         sys.exit(f"{name}: mAP and R-1 are {ours} here and {peer} there, more than 1e-6 apart")
 
 
 def compare(ours: Task, peer: Task, repeats: int) -> dict[str, float]:
-    """Return the median seconds of both, run in turns, and their ratio."""
+    """Return the median seconds of both sides, run in turns, and their ratio."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for task, taken in zip((ours, peer), times, strict=True):
@@ -209,7 +212,7 @@ def command(options: argparse.Namespace) -> str:
 
 
 def machine(threads: int) -> dict[str, str | int]:
-    """Return what a time depends on besides the code."""
+    """Return everything besides the code that a time depends on."""
     import numpy as np
     import torch
 

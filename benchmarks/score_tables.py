@@ -1,8 +1,8 @@
-"""What trials say together: mean and spread over seeds, and differences seed by seed, as Markdown.
+"""Summarize trials as Markdown: mean and spread over seeds, and differences seed by seed.
 
-The spread is the sample standard deviation (over n - 1); of a single seed it is not known, and left out. A difference
-to a reference is taken within each seed, because two methods of one seed share the held-out vehicles and the order of
-the batches, and only then averaged.
+The spread is the sample standard deviation (over n - 1); with a single seed it is unknown and left out. Differences to
+a reference are computed within each seed, because two methods with the same seed share the held-out vehicles and the
+order of the batches, and only then averaged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COLUMNS = ("mAP", "R-1", "R-5")
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Mean and sample standard deviation; the latter is None of a single value."""
+    """Mean and sample standard deviation; the deviation of a single value is None."""
 
     mean: float
     deviation: float | None
@@ -31,13 +31,13 @@ class Spread:
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
     def text(self, sign: str = "") -> str:
-        """As in ``62.48 ± 0.31``; `sign` "+" marks gains."""
+        """Return text such as ``62.48 ± 0.31``; with the sign "+", positive means carry one."""
         deviation = "" if self.deviation is None else f" ± {self.deviation:.2f}"
         return f"{self.mean:{sign}.2f}{deviation}"
 
 
 def scores(trials: Mapping[int, Mapping[str, Any]], protocol: str, column: str) -> dict[int, float]:
-    """Give a method's score of every seed, in percent; none where the data does not serve the protocol."""
+    """Return a method's score for every seed, in percent; seeds whose data does not serve the protocol are left out."""
     return {
         seed: float(trial["protocols"][protocol][column])
         for seed, trial in trials.items()
@@ -48,13 +48,13 @@ def scores(trials: Mapping[int, Mapping[str, Any]], protocol: str, column: str) 
 def difference(
     trials: Mapping[int, Mapping[str, Any]], reference: Mapping[int, Mapping[str, Any]], protocol: str
 ) -> list[float]:
-    """Give a method's mAP minus the reference's, for every seed that both have."""
+    """Return a method's mAP minus the reference's, in points, for every seed that both have."""
     ours, theirs = (scores(side, protocol, "mAP") for side in (trials, reference))
     return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
 
 
 def summary(trials: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Give a method's mean and spread: protocol -> column -> {"mean", "spread"}."""
+    """Return a method's mean and spread: protocol -> column -> {"mean", "spread"}."""
     summarized: dict[str, dict[str, dict[str, float | None]]] = {}
     for protocol in PROTOCOLS:
         for column in COLUMNS:
@@ -66,7 +66,7 @@ def summary(trials: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[str, dict
 
 
 def score_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]], columns: Sequence[str] = COLUMNS) -> str:
-    """Make the poster's table: methods down; protocols, and columns within them, across."""
+    """Return the poster's table: a row per method, and for each protocol a column per metric."""
     head = ["", *(f"{protocol.upper()} {column}" for protocol in PROTOCOLS for column in columns)]
     rows = [
         [name, *(_cell(list(scores(trials, p, c).values())) for p in PROTOCOLS for c in columns)]
@@ -76,7 +76,7 @@ def score_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]], columns:
 
 
 def difference_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]], reference: str) -> str:
-    """Make the table of the differences in mAP to one method, with the share of seeds in which they are gains."""
+    """Return the table of differences in mAP to one method, with the share of seeds in which they are gains."""
     head = [f"mAP minus {reference}'s", *(protocol.upper() for protocol in PROTOCOLS)]
     rows = []
     for name, trials in results.items():

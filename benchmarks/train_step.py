@@ -1,12 +1,13 @@
 r"""Time a step of `reid-train` beside the same model in a bare PyTorch loop.
 
-Both take the same decoded batches, on the same device, in the same precision and memory layout, with models that start
-from the same weights. The bare loop does what a tutorial does: move the batch, forward, losses, backward, AdamW, and
-the loss as a number. Ours is `Epoch.take`, which is what `reid-train` runs: it also sets the learning rate and the
-random numbers, gives the loss's parts, the gradient's norm and their sums, and would notice what is not finite.
+Both sides get the same decoded batches, on the same device, in the same precision and memory layout, with models that
+start from the same weights. The bare loop does what a tutorial does: move the batch, forward, losses, backward, AdamW,
+and the loss as a number. Our side is `Epoch.take`, which is what `reid-train` runs. It also sets the learning rate and
+the random state, computes the parts of the loss, the norm of the gradient and their sums, and checks that all values
+are finite.
 
-They run in turns (A B A B), some steps each, in one process; the ratio is the median of the turns' ratios. Before
-anything is timed, both sides must have come to the same weights::
+The two sides take turns (A B A B) of a few steps each, in one process; the ratio is the median of the turns' ratios.
+Before anything is timed, both sides must have arrived at the same weights::
 
     python benchmarks/train_step.py --backbone resnet18 --image-size 96 --batch 8x4 \
         --json benchmarks/results/train_step.json
@@ -24,7 +25,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # PyTorch reads the number of threads when it is imported, so `main` sets it first
+if TYPE_CHECKING:  # PyTorch reads the number of threads when it is imported, so `main` sets that first
     from reid.train.data.images import TrainingBatch
     from reid.train.learner import Learner
     from reid.train.recipe import Recipe
@@ -33,7 +34,7 @@ IDENTITIES, RATE_EPOCHS = 500, 60
 
 
 def main() -> None:
-    """Check that both sides learn the same, time them and print the ratio."""
+    """Check that both sides learn the same, time them, and print the ratio."""
     options = parse()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     recipe = recipe_of(options)
@@ -55,7 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch", default="16x4", help="vehicles x images of each")
-    parser.add_argument("--steps", type=int, default=4, help="of a turn")
+    parser.add_argument("--steps", type=int, default=4, help="steps in a turn")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
@@ -63,7 +64,7 @@ def parse() -> argparse.Namespace:
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
-    """Return the poster's recipe at this size, without a warm-up, at a rate that never changes."""
+    """Return the poster's recipe at the given size, without warm-up."""
     from reid.train.recipe import Recipe
 
     p, k = map(int, options.batch.split("x"))
@@ -78,7 +79,7 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
 
 
 def make_batches(recipe: Recipe, count: int) -> list[TrainingBatch]:
-    """Return random batches, in pinned memory where there is a GPU."""
+    """Return random batches, in pinned memory if there is a GPU."""
     import torch
 
     from reid.train.data.images import TrainingBatch
@@ -95,7 +96,7 @@ def make_batches(recipe: Recipe, count: int) -> list[TrainingBatch]:
 
 
 def learner_of(recipe: Recipe) -> Learner:
-    """Return model, classifiers, loss and optimizer, the same every time."""
+    """Return model, classifiers, loss and optimizer, with the same weights every time."""
     from reid.train.learner import build_learner
     from reid.train.parallel.processes import Processes
 
@@ -105,7 +106,7 @@ def learner_of(recipe: Recipe) -> Learner:
 
 
 def take_ours(learner: Learner, recipe: Recipe, batches: list[TrainingBatch]) -> None:
-    """Take a step with every batch as `reid-train` does, at the first step's rate."""
+    """Take a step with every batch as `reid-train` does, at the rates of a long run's first steps."""
     from reid.train.epoch import Epoch
     from reid.train.tally import Tally
 
@@ -114,7 +115,7 @@ def take_ours(learner: Learner, recipe: Recipe, batches: list[TrainingBatch]) ->
 
 
 def take_bare(learner: Learner, recipe: Recipe, batches: list[TrainingBatch]) -> None:
-    """Take a step with every batch as a tutorial does."""
+    """Take a step with every batch as a tutorial does, at the same rates."""
     import torch
     import torch.nn.functional as F  # noqa: N812
 
@@ -137,7 +138,7 @@ def take_bare(learner: Learner, recipe: Recipe, batches: list[TrainingBatch]) ->
 
 
 def check_agreement(ours: Learner, bare: Learner) -> None:
-    """End if the two sides have not learned the same."""
+    """Exit with a message if the two sides have not learned the same weights."""
     import torch
 
     for name, value in ours.model.state_dict().items():
@@ -148,7 +149,7 @@ def check_agreement(ours: Learner, bare: Learner) -> None:
 
 
 def compare(ours: Learner, bare: Learner, recipe: Recipe, batches: list[TrainingBatch], turns: int) -> dict[str, float]:
-    """Return the median milliseconds of a step of both, run in turns, and the median ratio."""
+    """Return the median milliseconds of a step on both sides, run in turns, and the median ratio."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(turns):
         times[0].append(seconds(lambda: take_ours(ours, recipe, batches)) / len(batches))
@@ -165,7 +166,7 @@ def compare(ours: Learner, bare: Learner, recipe: Recipe, batches: list[Training
 
 
 def seconds(task: object) -> float:
-    """Return how long a task took, with all that it left to the GPU."""
+    """Return the seconds that a task took, including the work that it queued on the GPU."""
     import torch
 
     start = time.perf_counter()
@@ -183,7 +184,7 @@ def command(options: argparse.Namespace) -> str:
 
 
 def machine(threads: int) -> dict[str, str | int]:
-    """Return what a time depends on besides the code."""
+    """Return everything besides the code that a time depends on."""
     import torch
 
     models = [

@@ -1,12 +1,13 @@
-"""Trials: `reid-train`, then `reid-eval`, as a user runs them, one after another; what is finished is kept.
+"""Run trials one after another, and keep those that are finished.
 
-A trial has a folder of its own under the work folder, `METHOD-seedN-KEY`, where KEY stands for its options, for what
-the recipes are that these name, and for its data. Run again, a finished trial is read from there, an interrupted one
-continues with `reid-train --resume`, and other options or other data make another trial beside it. In its folder:
+A trial is `reid-train` followed by `reid-eval`, as a user would run them. Each trial has a folder of its own,
+`METHOD-seedN-KEY`, in the work folder. KEY identifies its options, the settings of the recipes, and its data. When the
+script runs again, it reads finished trials from their folders and continues an interrupted one with
+`reid-train --resume`; other options, recipes or data start another trial beside the old one. A trial's folder holds:
 
-- `run/`: what `reid-train` leaves;
-- `log.txt`: what both commands said on standard error;
-- `trial.json`: its options and its scores, written last.
+- `run/`: the run of `reid-train`;
+- `log.txt`: the standard error of both commands;
+- `trial.json`: the trial's options and scores, written last.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from reid.train.recipe import RECIPES
 __all__ = ["Bench", "Method", "Trials", "data_digest", "run_trials"]
 
 Trials: TypeAlias = dict[str, dict[int, dict[str, Any]]]
-"""Method -> seed -> what `trial.json` holds."""
+"""Method -> seed -> the content of `trial.json`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What is compared: a name, and the options of `reid-train` that make it."""
+    """A training method to compare: its name, and the options of `reid-train` that select it."""
 
     name: str
     options: tuple[str, ...]
@@ -46,13 +47,13 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all trials share.
+    """The settings that all trials share.
 
     Attributes:
-        data: folder of the data set.
-        work: folder of the trials' folders.
-        budget: options of `reid-train` that every method is given.
-        commands: folder of `reid-train` and `reid-eval`, else they are looked for on the PATH.
+        data: the folder of the data set.
+        work: the folder that holds the trials' folders.
+        budget: the options of `reid-train` that every method gets.
+        commands: the folder of `reid-train` and `reid-eval`; commands that are not there are looked up on the PATH.
     """
 
     data: Path
@@ -61,10 +62,10 @@ class Bench:
     commands: Path = Path(sys.executable).parent
 
     def run(self, command: str, *arguments: str, log: Path) -> dict[str, Any]:
-        """Run a command and give its JSON.
+        """Run a command and return its JSON.
 
         Raises:
-            ReidError: it is not installed, or it failed.
+            ReidError: the command is not installed, or it failed.
         """
         found = shutil.which(command, path=f"{self.commands}{os.pathsep}{os.environ.get('PATH', '')}")
         if found is None:
@@ -74,7 +75,7 @@ class Bench:
             done = subprocess.run([found, *arguments, "--json"], stdout=subprocess.PIPE, stderr=errors, text=True)
         if done.returncode:
             last = log.read_text(errors="replace").strip().rpartition("\n")[2]
-            raise ReidError(f"{command} failed with exit code {done.returncode}: {last}; the whole of it is in {log}")
+            raise ReidError(f"{command} failed with exit code {done.returncode}: {last}; see {log}")
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 
@@ -82,16 +83,18 @@ class Bench:
 def run_trials(
     methods: Sequence[Method], seeds: Sequence[int], bench: Bench, on_trial: Callable[[Trials], None]
 ) -> Trials:
-    """Run every method with every seed, the seeds outermost, so that what is there early compares all methods.
+    """Run every method with every seed; all methods run with one seed before any runs with the next.
+
+    So early results already compare all methods.
 
     Args:
-        methods: their names differ.
-        seeds: of the trials of each.
-        bench: where, on what, and with which budget.
-        on_trial: called after each trial with all that are finished.
+        methods: the methods, each with a name of its own.
+        seeds: the seeds to run each method with.
+        bench: the data, the folders and the budget.
+        on_trial: called after each trial with all trials that are finished.
 
     Raises:
-        ReidError: a command failed; the trials before it are kept.
+        ReidError: a command failed; the trials finished before it are kept.
     """
     digest = data_digest(bench.data)
     trials: Trials = {method.name: {} for method in methods}
@@ -107,7 +110,7 @@ def run_trials(
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """One method with one seed, and the folder that it is kept in."""
+    """One method with one seed, and the folder that holds it."""
 
     method: str
     seed: int
@@ -117,7 +120,7 @@ class _Trial:
     @classmethod
     def of(cls, method: Method, seed: int, bench: Bench, digest: str) -> _Trial:
         options = (*method.options, *bench.budget, "--seed", str(seed))
-        # With the recipes that the options name: their settings change.
+        # The recipes are part of the key because their settings change between versions.
         recipes = {name: asdict(recipe) for name, recipe in RECIPES.items()}
         key = hashlib.sha256(json.dumps([options, digest, recipes]).encode()).hexdigest()[:8]
         name = re.sub(r"[^a-z0-9]+", "-", method.name.lower()).strip("-")
@@ -131,10 +134,10 @@ class _Trial:
         return stored
 
     def run(self, bench: Bench) -> None:
-        """Train, or train on, and evaluate."""
+        """Train, or resume training, and evaluate."""
         run, log = self.folder / "run", self.folder / "log.txt"
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Nothing to go on from means that it was stopped before its first state; reid-train then starts it anew.
+        # Without a stored state, the trial was stopped before its first one, and reid-train starts from the beginning.
         resume = ["--resume"] if any((run / "last").glob("*.safetensors")) else []
         start = time.perf_counter()
         words = [str(bench.data), *self.options, "--output", str(run), *resume]
@@ -153,10 +156,10 @@ class _Trial:
 
 
 def data_digest(data: Path) -> str:
-    """SHA-256 of the names and sizes of a data set's files, which tells one from another wherever it lies.
+    """Return the SHA-256 of the names and sizes of a data set's files, which does not depend on where the data set is.
 
     Raises:
-        ReidError: there is no such folder.
+        ReidError: the folder does not exist.
     """
     if not data.is_dir():
         raise ReidError(f"{data} is not a folder; give the folder of a data set")

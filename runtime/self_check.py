@@ -36,7 +36,7 @@ SIMILARITY: dict[Precision, float] = {"fp32": 0.9995, "fp16": 0.999, "int8": 0.9
 """The smallest cosine similarity to PyTorch's embedding that is accepted, by precision.
 
 Measured on three models, as 1 - similarity: the graph itself costs 5e-7 (FP32) to 1e-6 (FP16); decoders and resizes
-that differ by 1 of 255 in most pixels, which is allowed, cost up to 4e-4; a mean that is off by 0.02 costs 1e-3 to 7e-3.
+that differ by 1 of 255 in most pixels, which is allowed, cost up to 4e-4; a mean that is off by 0.02, 1e-3 to 7e-3.
 """
 
 _CROPS = 8

@@ -29,7 +29,7 @@ def test_the_main_path_and_the_python_example_run_as_they_stand(tmp_path: Path) 
         [sys.executable, "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(list((tmp_path / "data" / "image_query").iterdir()))
+    assert len(done.stdout.splitlines()) == len(list((tmp_path / "rendered" / "image_query").iterdir()))
 
 
 def test_every_file_that_the_tree_names_exists() -> None:

@@ -98,8 +98,8 @@ def test_a_wrong_option_is_named(option: str, value: str, tmp_path: Path, capsys
     assert f"argument {option}: {value!r} is not" in capsys.readouterr().err
 
 
-def test_a_folder_that_is_no_clone_ends_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(fast_reid.ReidError, match=r"clone is no clone of fast-reid: git clone .*") as refused:
+def test_a_folder_that_is_not_a_clone_ends_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(fast_reid.ReidError, match=r"clone is not a clone of fast-reid: git clone .*") as refused:
         fast_reid.import_fast_reid(tmp_path / "clone")
     assert "\n" not in str(refused.value)
 

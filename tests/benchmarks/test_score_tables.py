@@ -70,7 +70,7 @@ def test_seeds_that_only_one_side_has_do_not_enter_a_difference() -> None:
     assert cells(table, "ours")[0] == "+1.25 (1 of 1)"
 
 
-def test_what_the_data_does_not_serve_or_is_not_there_yet_is_a_dash() -> None:
+def test_missing_scores_are_dashes() -> None:
     images_only = {"ours": trials(OURS, ("i2i",)), "theirs": {}}
     assert cells(score_table(images_only, ["mAP"]), "ours")[1:] == ["-", "-"]
     assert cells(score_table(images_only, ["mAP"]), "theirs") == ["-", "-", "-"]

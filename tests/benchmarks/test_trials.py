@@ -86,7 +86,7 @@ def test_data_that_moved_is_the_same_data(bench: Bench, fake: SimpleNamespace) -
 
 
 @pytest.mark.parametrize(("when", "resumes"), [("at once", False), ("later", True)])
-def test_an_interrupted_trial_goes_on(bench: Bench, fake: SimpleNamespace, when: str, resumes: bool) -> None:
+def test_an_interrupted_trial_resumes(bench: Bench, fake: SimpleNamespace, when: str, resumes: bool) -> None:
     fake.stop_next(when)
     with pytest.raises(ReidError, match=r"reid-train failed with exit code 1: error: stopped; .*log\.txt"):
         run(bench, ONE)
