@@ -176,7 +176,7 @@ def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
         onnx.save(model, output)
         return {}
 
-    monkeypatch.setattr(writer, "write_half_graph", perturbed)
+    monkeypatch.setattr(writer, "write_fp16_graph", perturbed)
     line = assert_one_line_of_error(*run(checkpoint, "--fp16"), expected=3)
     assert "fp16" in line
     assert "bundle.rejected" in line

@@ -232,7 +232,7 @@ def test_fp16_outside_tolerance_is_told_before_any_search(
     def searched(*_: object) -> None:
         pytest.fail("there is nothing to search for")
 
-    monkeypatch.setattr(writer, "write_half_graph", damaged)
+    monkeypatch.setattr(writer, "write_fp16_graph", damaged)
     monkeypatch.setattr(writer, "write_int8_graph", searched)
     with pytest.raises(GateError, match=r"^fp16"):
         writer.write_bundle(loaded, tmp_path / "bundle", int8=request_int8)

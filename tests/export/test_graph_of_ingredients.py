@@ -13,8 +13,8 @@ import torch
 from onnx import TensorProto
 
 from reid.calibration.intermediates import float_tensors
+from reid.export.fp16 import write_fp16_graph
 from reid.export.graph import export_graph
-from reid.export.half import write_half_graph
 from reid.runtime.model_card import FORMAT_VERSION, ModelCard
 from reid.train.model.architecture import Architecture
 from reid.train.model.backbone import create_backbone
@@ -92,7 +92,7 @@ def test_the_half_graph_is_half_and_embeds_alike(
     exported: tuple[Path, MultiLevelReID], frames: np.ndarray, tmp_path: Path
 ) -> None:
     graph, _ = exported
-    kept = write_half_graph(graph, tmp_path / "half.onnx", frames)
+    kept = write_fp16_graph(graph, tmp_path / "half.onnx", frames)
     assert kept == {}
     assert (run(graph, frames) * run(tmp_path / "half.onnx", frames)).sum(axis=1).min() > 0.9999
     half = onnx.load(tmp_path / "half.onnx")

@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from reid.evaluation.verification.gate import embed_reference
+from reid.export.verification.judge import Judge
 
 import reid.export.int8 as int8
 from reid.calibration.layers import find_layers
@@ -21,11 +23,9 @@ from reid.calibration.probe import Probe
 from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import open_calibration_data
 from reid.data.dataset import Split
-from reid.evaluation.verification.gate import embed_reference
 from reid.evaluation.verification.records import Tolerance
-from reid.export.half import write_half_graph
+from reid.export.fp16 import write_fp16_graph
 from reid.export.int8 import Int8Record, Int8Request, choose_material, held_out_data, write_int8_graph
-from reid.export.verification.judge import Judge
 from reid.export.watcher import Watcher
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError
@@ -81,7 +81,7 @@ def workshop(bundle: Path, veri: Path, tmp_path_factory: pytest.TempPathFactory)
     crops, embeddings = opened.reference()
     frames = np.stack([resize(read_frame(crop), 64, 64).transpose(2, 0, 1) for crop in crops])
     write_hostile(bundle / "model.fp32.onnx", folder / "fp32.onnx")
-    write_half_graph(folder / "fp32.onnx", folder / "fp16.onnx", frames)
+    write_fp16_graph(folder / "fp32.onnx", folder / "fp16.onnx", frames)
     data = open_calibration_data(veri)
     judged_on = held_out_data(data, opened.card)
     assert judged_on is not None

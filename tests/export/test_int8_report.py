@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reid.export.verification.report import write_verification_report
 
 from reid.calibration.ranges import METHODS, TensorRange, Threshold
 from reid.calibration.scales import ScaleFile
@@ -26,7 +27,6 @@ from reid.evaluation.verification.records import (
 from reid.evaluation.verification.similarity import EDGES
 from reid.export.int8 import Int8Record
 from reid.export.int8_report import int8_section, write_sensitivity_report
-from reid.export.verification.report import write_verification_report
 from reid.export.verification.sensitivity_plot import draw_sensitivity
 
 

@@ -17,7 +17,7 @@ from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as schema
 
 import reid.export.triton as writer
-from reid.export.half import write_half_graph
+from reid.export.fp16 import write_fp16_graph
 from reid.export.triton import write_frames_graph, write_triton_repository
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile
@@ -145,7 +145,7 @@ def test_frames_alone_embed_as_in_the_fused_graph(opened: Bundle, repository: Pa
 
 def test_frames_alone_embed_as_in_the_fused_fp16_graph(opened: Bundle, tmp_path: Path) -> None:
     frames, fused, alone = frames_of(5), tmp_path / "fused.onnx", tmp_path / "alone.onnx"
-    write_half_graph(opened.graph("fp32"), fused, frames)
+    write_fp16_graph(opened.graph("fp32"), fused, frames)
     write_frames_graph(fused, alone)
     expected = run(fused, frames=frames, pooling=np.eye(5, dtype=np.float32))["frame_embedding"]
     np.testing.assert_allclose(run(alone, frames=frames)["frame_embedding"], expected, atol=1e-6)

@@ -18,8 +18,8 @@ import reid.export.engines.build as builder
 from reid.export.engines.build import EngineOptions, Profile, build_engine
 from reid.export.engines.steps import Build
 from reid.export.engines.watch import PROGRESS_STEPS, BuildWatch
+from reid.export.fp16 import write_fp16_graph
 from reid.export.graph import OPSET, export_graph
-from reid.export.half import write_half_graph
 from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard, check_engine
 from reid.runtime.errors import GateError, ModelError, SessionError
@@ -120,7 +120,7 @@ def random_frames(side: int) -> np.ndarray:
 def test_the_bundles_half_graph_becomes_an_engine_without_an_fp32_convolution(
     bundle: Path, card: ModelCard, tmp_path: Path
 ) -> None:
-    assert write_half_graph(bundle / "model.fp32.onnx", tmp_path / "half.onnx", random_frames(64)) == {}
+    assert write_fp16_graph(bundle / "model.fp32.onnx", tmp_path / "half.onnx", random_frames(64)) == {}
     layers = build(tmp_path / "half.onnx", tmp_path / "engines", card, "fp16").layers
     assert set(layers.convolutions) == {"fp16"}
 
@@ -140,7 +140,7 @@ def test_resnet50_of_three_levels_becomes_engines_in_fp32_and_fp16(tmp_path: Pat
     built = build(tmp_path / "model.onnx", tmp_path / "engines", card, options=EngineOptions())
     assert built.layers.convolutions == {"fp32": 53}
     assert built.profiles == (Profile((1, 32, 32), (1, 8, 32)),)
-    assert write_half_graph(tmp_path / "model.onnx", tmp_path / "half.onnx", random_frames(256)) == {}
+    assert write_fp16_graph(tmp_path / "model.onnx", tmp_path / "half.onnx", random_frames(256)) == {}
     half = build(tmp_path / "half.onnx", tmp_path / "engines", card, "fp16", options=EngineOptions())
     assert half.layers.convolutions == {"fp16": 53}
 

@@ -16,7 +16,7 @@ from reid.calibration.quantize import quantize
 from reid.export.engines.build import EngineOptions, Profile, build_engine
 from reid.export.engines.layers import check_precision
 from reid.export.engines.steps import Build
-from reid.export.half import write_half_graph
+from reid.export.fp16 import write_fp16_graph
 from reid.runtime.bundle import Bundle, graph_file
 from reid.runtime.engine_card import EngineCard, LayerSummary
 from reid.runtime.errors import GateError
@@ -41,7 +41,7 @@ def build(model: ModelProto, folder: Path, card: ModelCard, options: EngineOptio
 
 def halved(graph: Path, folder: Path, side: int) -> tuple[ModelProto, Layers]:
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, side, side), dtype=np.uint8)
-    assert write_half_graph(graph, folder / "half.onnx", frames) == {}
+    assert write_fp16_graph(graph, folder / "half.onnx", frames) == {}
     return onnx.load(folder / "half.onnx"), find_layers(onnx.load(graph))
 
 

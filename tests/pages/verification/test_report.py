@@ -11,6 +11,7 @@ from headless_browser import Browser
 from html_page import Page, assert_asks_nothing_of_the_network, assert_can_be_heard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reid.export.verification.report import write_verification_report
 
 from reid.evaluation.verification.records import (
     LayerDrift,
@@ -23,7 +24,6 @@ from reid.evaluation.verification.records import (
     WorstQuery,
 )
 from reid.evaluation.verification.similarity import EDGES
-from reid.export.verification.report import write_verification_report
 
 METRICS = ("mAP", "R-1", "R-5", "R-10")
 

@@ -16,16 +16,16 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
-from reid.data.dataset import Dataset
-from reid.data.layout import open_dataset
-from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol
 from reid.evaluation.verification.gate import (
     MOST_WORST_QUERIES,
     compare_retrieval,
     embed_reference,
     verify_embeddings,
 )
+
+from reid.data.dataset import Dataset
+from reid.data.layout import open_dataset
+from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol
 from reid.evaluation.verification.records import PrecisionVerification, Tolerance
 from reid.runtime.bundle import Bundle
 from reid.runtime.embedding import normalize

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from reid.calibration.intermediates import float_tensors, run_with_intermediates
-from reid.export.half import LIMIT, write_half_graph
+from reid.export.fp16 import LIMIT, write_fp16_graph
 from reid.runtime.bundle import graph_file
 
 
@@ -60,7 +60,7 @@ def casts(model: ModelProto) -> list[str]:
 def test_convolutions_and_heads_are_half_and_everything_outside_is_as_before(
     graph: Path, frames: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    assert write_half_graph(graph, tmp_path / "half.onnx", frames) == {}
+    assert write_fp16_graph(graph, tmp_path / "half.onnx", frames) == {}
     half, full = onnx.load(tmp_path / "half.onnx"), onnx.load(graph)
     kinds = float_tensors(half)
     heavy = [node for node in half.graph.node if node.op_type in ("Conv", "Gemm")]
@@ -80,7 +80,7 @@ def test_convolutions_and_heads_are_half_and_everything_outside_is_as_before(
 
 def test_the_half_graph_embeds_alike_in_half_the_space(graph: Path, frames: NDArray[np.uint8], tmp_path: Path) -> None:
     half = tmp_path / "half.onnx"
-    write_half_graph(graph, half, frames)
+    write_fp16_graph(graph, half, frames)
     cosine = (run(graph, frames) * run(half, frames)).sum(axis=1)
     assert cosine.min() > 0.9999
     assert (run(graph, frames) != run(half, frames)).any()
@@ -93,7 +93,7 @@ def test_layers_that_would_overflow_are_found_and_stay_in_fp32(
 ) -> None:
     hostile = rescaled(graph, tmp_path / "hostile.onnx", layer, 3e5)
     np.testing.assert_allclose(run(hostile, frames), run(graph, frames), atol=1e-5)
-    kept = write_half_graph(hostile, tmp_path / "half.onnx", frames)
+    kept = write_fp16_graph(hostile, tmp_path / "half.onnx", frames)
     assert 2 <= len(kept) <= 3
     assert max(kept.values()) > LIMIT
     cosine = (run(hostile, frames) * run(tmp_path / "half.onnx", frames)).sum(axis=1)
@@ -111,7 +111,7 @@ def test_layers_that_are_too_small_for_half_stay_in_fp32(
     graph: Path, frames: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     hostile = rescaled(graph, tmp_path / "hostile.onnx", 0, 1e-7)
-    kept = write_half_graph(hostile, tmp_path / "half.onnx", frames)
+    kept = write_fp16_graph(hostile, tmp_path / "half.onnx", frames)
     assert kept
     cosine = (run(hostile, frames) * run(tmp_path / "half.onnx", frames)).sum(axis=1)
     assert cosine.min() > 0.9999
