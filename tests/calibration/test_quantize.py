@@ -136,7 +136,7 @@ def test_residuals_and_poolings_read_the_same_pair_as_the_layers_beside_them() -
 @pytest.fixture(scope="module")
 def half(graph: Path, frames: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> ModelProto:
     path = tmp_path_factory.mktemp("half") / "half.onnx"
-    assert write_fp16_graph(graph, path, frames) == {}
+    assert write_fp16_graph(graph, path, frames) == ()
     return onnx.load(path)
 
 

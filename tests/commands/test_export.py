@@ -16,6 +16,7 @@ import pytest
 
 import reid.export.bundle as writer
 from reid.commands.export import main
+from reid.evaluation.verification.records import LayerInFp32
 from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard
 from reid.runtime.errors import ModelError
@@ -65,6 +66,7 @@ def test_json_is_alone_on_standard_output(run: Run, checkpoint: Path, tmp_path: 
     assert 0 <= result["fp32"]["largest_difference"] < 1e-4
     assert result["verification"]["retrieval"] is False
     assert result["engines"] == []
+    assert result["verification"]["judged_on"]["kind"] == "reference crops"
 
 
 def test_a_failed_gate_ends_with_3_and_leaves_no_bundle(
@@ -120,8 +122,9 @@ def test_a_bundle_alone_is_wrong_usage_that_says_what_it_is_good_for(run: Run, b
 
 @pytest.mark.parametrize("wrong", ["1,2", "1,2,3:4", "1,2,3:3,2,1", "4,2,1:1,1,1", "1,2,3:1,2,4"])
 def test_a_profile_that_cannot_be_is_wrong_usage(run: Run, checkpoint: Path, wrong: str) -> None:
-    code, out, _ = run(checkpoint, "--profile", wrong)
+    code, out, err = run(checkpoint, "--engine", "tensorrt-rtx", "--profile", wrong)
     assert (code, out) == (2, "")
+    assert "profile" in err
 
 
 def test_fp16_is_verified_on_retrieval_and_built_for_tensorrt_rtx(
@@ -140,7 +143,7 @@ def test_fp16_is_verified_on_retrieval_and_built_for_tensorrt_rtx(
     }
     engines = sorted(path.suffix for path in (tmp_path / "bundle" / "engines").iterdir())
     assert engines == [".engine", ".engine", ".json", ".json"]
-    assert Bundle.open(tmp_path / "bundle").precisions == ("fp16", "fp32")
+    assert Bundle.open(tmp_path / "bundle").precisions == ("fp32", "fp16")
     assert result["triton"]
     assert "fp16 i2i: mAP" in err
 
@@ -155,6 +158,7 @@ class Blocker:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Blocker())
 from reid.commands.export import main
+from reid.evaluation.verification.records import LayerInFp32
 sys.argv = ["reid-export", *sys.argv[1:]]
 main()
 """
@@ -168,7 +172,7 @@ main()
 def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
     run: Run, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def perturbed(graph: Path, output: Path, frames: object) -> dict[str, float]:
+    def perturbed(graph: Path, output: Path, frames: object) -> tuple[LayerInFp32, ...]:
         model = onnx.load(graph)
         (weight,) = (t for t in model.graph.initializer if t.name == "model.heads.1.weight")
         values = onnx.numpy_helper.to_array(weight)
@@ -184,7 +188,9 @@ def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
     found = json.loads((tmp_path / "bundle.rejected" / "verification.json").read_text())
     first = min((d for d in found["precisions"][1]["drift"] if d["relative_error"] > 0.01), key=lambda d: d["position"])
     assert first["weight"] == "model.heads.1.weight"
-    assert "level4" in found["precisions"][1]["failures"][0]
+    failure = found["precisions"][1]["failures"][0]
+    assert (failure["kind"], failure["furthest"]["level"]) == ("dissimilar", "level4")
+    assert "level4 is the furthest off" in line
 
 
 def dimmed(bundle: Path, output: Path) -> Path:
@@ -254,7 +260,7 @@ def test_frames_that_cannot_be_read_are_counted_and_named(
     assert "2 frames could not be read" in err
     found = json.loads((tmp_path / "bundle" / "verification.json").read_text())
     assert sorted(found["precisions"][0]["unreadable"]) == list(map(str, lost))
-    assert found["data"]["unreadable frames, left out"] == 2
+    assert found["judged_on"]["unreadable"] == 2
 
 
 @pytest.mark.parametrize("wrong", ["inf", "nan", "-1"])
