@@ -21,7 +21,7 @@ from reid.commands.options import (
     RangesOption,
 )
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
-from reid.runtime.precision import Precision
+from reid.runtime.precision import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
@@ -80,9 +80,11 @@ Tolerances: TypeAlias = Annotated[
 ]
 Engine: TypeAlias = Annotated[EngineName, typer.Option(help="Package to build engines with.", rich_help_panel=_ENGINES)]
 EnginePrecisions: TypeAlias = Annotated[
-    list[Precision] | None,
+    list[str] | None,
     typer.Option(
-        help="Precision to build an engine of; repeat it. Every graph's, if left out.", rich_help_panel=_ENGINES
+        metavar="|".join(PRECISIONS),
+        help="Precision to build an engine of; repeat it. Every graph's, if left out.",
+        rich_help_panel=_ENGINES,
     ),
 ]
 Profiles: TypeAlias = Annotated[
@@ -171,7 +173,7 @@ def export(
     except ValueError as error:  # pydantic's have several lines
         raise typer.BadParameter(" ".join(str(error).split())) from None
     engines = None if engine == "none" else options
-    chosen = tuple(precision) if precision else None
+    chosen = tuple(one for one in PRECISIONS if one in precision) if precision else None
     if is_bundle:
         output = model
         result = _add_engines(model, chosen, engines)
@@ -204,7 +206,9 @@ def _check_rules(given: Mapping[str, Any], is_bundle: bool) -> None:
     made = ("fp32", *(["fp16"] if given["fp16"] or given["int8"] else []), *(["int8"] if given["int8"] else []))
     missing = next((one for one in given["precision"] or () if one not in made), None)
     calibrates = given["calibration"] or given["scales"]
+    unknown = next((one for one in given["precision"] or () if one not in PRECISIONS), None)
     of_both = (
+        (unknown, f"unknown precision {unknown!r}; choose one of: {', '.join(PRECISIONS)}"),
         (given["precision"] and not builds, "--precision names the engines to build: add --engine"),
         (
             given["tolerances"] and (given["tolerance_map"], given["tolerance_rank"]) != (0.5, 0.5),

@@ -13,16 +13,21 @@ from typing import TypeAlias
 
 import onnx
 import pytest
+import typer
 
 import reid.export.bundle as writer
-from reid.commands.export import main
-from reid.evaluation.verification.records import LayerInFp32
+from reid.commands.export import app, main
+from reid.evaluation.verification.reading import read_verification
+from reid.evaluation.verification.records import EngineFacts, LayerInFp32
+from reid.evaluation.verification.sentences import engine_sentence
 from reid.runtime.bundle import Bundle
-from reid.runtime.engine_card import EngineCard
+from reid.runtime.engine_card import EngineCard, Profile, Target, check_engine
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.session import open_session
+from reid.runtime.sessions.tensorrt import find_engine
 from reid.runtime.storage import sha256_of
+from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import MultiLevelReID
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
@@ -157,8 +162,10 @@ class Blocker:
         if name.partition(".")[0] in ("torch", "torchvision", "timm", "safetensors"):
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Blocker())
-from reid.commands.export import main
-from reid.evaluation.verification.records import LayerInFp32
+from reid.commands.export import app, main
+from reid.evaluation.verification.reading import read_verification
+from reid.evaluation.verification.records import EngineFacts, LayerInFp32
+from reid.evaluation.verification.sentences import engine_sentence
 sys.argv = ["reid-export", *sys.argv[1:]]
 main()
 """
@@ -178,7 +185,7 @@ def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
         values = onnx.numpy_helper.to_array(weight)
         weight.CopyFrom(onnx.numpy_helper.from_array(values[::-1].copy(), weight.name))
         onnx.save(model, output)
-        return {}
+        return ()
 
     monkeypatch.setattr(writer, "write_fp16_graph", perturbed)
     line = assert_one_line_of_error(*run(checkpoint, "--fp16"), expected=3)
@@ -329,3 +336,148 @@ def test_options_that_would_be_ignored_are_wrong_usage(
     (tmp_path / "tolerances.json").write_text("{}")
     assert run(checkpoint, "--tolerances", "tolerances.json", "--tolerance-map", "0")[0] == 2
     assert sorted(os.listdir(tmp_path)) == ["tolerances.json"]
+
+
+@pytest.fixture(scope="module")
+def fp16_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with an FP32 and an FP16 graph. Copy to change."""
+    output = tmp_path_factory.mktemp("fp16") / "bundle"
+    writer.write_bundle(load_checkpoint(checkpoint), output, writer.ExportRequest(fp16=True))
+    return output
+
+
+def engines_of(bundle: Path) -> list[str]:
+    """The precisions of a bundle's engines."""
+    return sorted(path.stem.rpartition("-")[2] for path in (bundle / "engines").glob("*.engine"))
+
+
+RTX = ("--engine", "tensorrt-rtx", "--compute-capability", "8.9", "--optimization-level", "0")
+
+
+def test_an_engine_of_one_precision_is_added_alone(run: Run, fp16_bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(fp16_bundle, tmp_path / "copy"))
+    code, out, err = run(copy, "--precision", "fp16", *RTX, "--json")
+    assert code == 0, err
+    assert engines_of(copy) == ["fp16"]
+    (engine,) = json.loads(out)["engines"]
+    assert engine.startswith("fp16 for sm89 by tensorrt-rtx ")
+    assert f"engine: {engine}" in err
+    (sidecar,) = (copy / "engines").glob("*.json")
+    command = shlex.split(EngineCard.parse(sidecar.read_bytes(), sidecar).rebuild(sidecar.with_suffix(".engine")))
+    shutil.rmtree(copy / "engines")
+    assert run(*command[1:])[0] == 0
+    assert engines_of(copy) == ["fp16"]
+    assert run(copy, *RTX)[0] == 0  # every graph's, where none is named
+    assert engines_of(copy) == ["fp16", "fp32"]
+
+
+@pytest.mark.parametrize("stored", ["--fp16", ""])
+def test_the_command_that_version_0_1_stored_builds_that_engine_alone(
+    run: Run, fp16_bundle: Path, tmp_path: Path, stored: str
+) -> None:
+    copy = Path(shutil.copytree(fp16_bundle, tmp_path / "a copy"))
+    precision = "fp16" if stored else "fp32"
+    assert run(copy, "--precision", precision, *RTX)[0] == 0
+    (sidecar,) = (copy / "engines").glob("*.json")
+    card = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    old = card.model_copy(update={"build_command": f"reid-export BUNDLE {stored} {shlex.join(RTX)}"})
+    sidecar.write_text(old.to_json())
+    engine = sidecar.with_suffix(".engine")
+    engine.write_bytes(b"damaged")
+    shown = EngineCard.parse(sidecar.read_bytes(), sidecar).rebuild(engine)
+    code, _, err = run(*shlex.split(shown)[1:])
+    assert code == 0, err
+    assert engines_of(copy) == [precision]
+    again = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    check_engine(
+        engine,
+        again,
+        Target("tensorrt-rtx", again.version, "8.9"),
+        Bundle.open(copy).graph(precision),
+        card.fingerprint,
+    )
+
+
+def test_a_flag_that_makes_a_graph_is_refused_for_a_bundle_with_the_command_that_builds_its_engine(
+    run: Run, fp16_bundle: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(fp16_bundle, tmp_path / "a copy"))
+    code, out, err = run(copy, "--fp16", "--engine", "tensorrt-rtx")
+    assert (code, out) == (2, "")
+    (line,) = (line for line in err.splitlines() if "its graphs are made" in line)
+    command = shlex.split(line[line.index("reid-export ") :])
+    assert command == ["reid-export", str(copy), "--precision", "fp16", "--engine", "tensorrt-rtx"]
+    assert not (copy / "engines").exists()
+    assert run(*command[1:])[0] == 0
+    assert engines_of(copy) == ["fp16"]
+
+
+def test_an_engine_needs_its_graph_and_a_package(run: Run, checkpoint: Path, fp16_bundle: Path, tmp_path: Path) -> None:
+    for arguments, named in (
+        ((checkpoint, "--precision", "fp32"), "add --engine"),
+        ((fp16_bundle, "--precision", "fp16", "--triton", "repo"), "add --engine"),
+        ((checkpoint, "--precision", "fp16", *RTX), "add --fp16"),
+        ((checkpoint, "--fp16", "--precision", "int8", *RTX), "add --int8"),
+        ((checkpoint, "--precision", "half", *RTX), "unknown precision 'half'; choose one of: fp32, fp16, int8"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert named in err
+    assert "has no int8 graph" in assert_one_line_of_error(*run(fp16_bundle, "--precision", "int8", *RTX))
+    assert not (fp16_bundle / "engines").exists()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_bundle_gets_the_engines_that_are_asked_for_and_says_so(
+    run: Run, checkpoint: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(checkpoint, "--fp16", "--precision", "fp16", *RTX, "--profile", "1,8,8:1,4,4", "--json")
+    assert code == 0, err
+    assert engines_of(tmp_path / "bundle") == ["fp16"]
+    stored = read_verification(tmp_path / "bundle" / "verification.json")
+    (facts,) = stored.engines
+    assert isinstance(facts, EngineFacts)
+    assert (facts.precision, facts.flavor, facts.device) == ("fp16", "tensorrt-rtx", "sm89")
+    assert json.loads(out)["engines"] == [engine_sentence(facts)]
+    assert engine_sentence(facts) in (tmp_path / "bundle" / "report.html").read_text()
+    (sidecar,) = (tmp_path / "bundle" / "engines").glob("*.json")
+    card = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    assert card.profiles == (Profile((1, 8, 8), (1, 4, 4)),)
+    opened = Bundle.open(tmp_path / "bundle")
+    assert find_engine(opened, "fp16", Target("tensorrt-rtx", card.version, "8.9")) == (
+        sidecar.with_suffix(".engine"),
+        card,
+    )
+
+
+def test_profiles_that_leave_batches_without_one_are_wrong_usage_with_a_remedy_that_works(
+    run: Run, bundle: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    given = (copy, *RTX, "--profile", "4,8,8:1,4,4")
+    code, out, err = run(*given)
+    assert (code, out) == (2, "")
+    assert "a batch of 1 frames and 1 tracklets fits no profile" in " ".join(err.split())
+    assert not (copy / "engines").exists()
+    *_, option, profile = err.split()
+    code, _, err = run(*given, option, profile)
+    assert code == 0, err
+
+
+def test_a_damaged_verification_is_one_line(run: Run, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    (copy / "verification.json").write_text("{}")
+    card = json.loads((copy / "model.json").read_text())
+    card["files"]["verification.json"] = sha256_of(copy / "verification.json")
+    (copy / "model.json").write_text(json.dumps(card))
+    assert "verification.json holds no verification" in assert_one_line_of_error(*run(copy, *RTX))
+
+
+def test_the_options_are_listed_in_panels() -> None:
+    """However --help draws them, every option of this command names one of its panels."""
+    panels = {parameter.name: parameter for parameter in typer.main.get_command(app).params}
+    found = {name: getattr(parameter, "rich_help_panel", None) for name, parameter in panels.items()}
+    assert {found["fp16"], found["int8"]} == {"Graphs"}
+    assert found["calibration"] == found["scales"] == "INT8"
+    assert found["verify"] == found["tolerances"] == "Verification"
+    assert {found["engine"], found["precision"], found["profile"], found["triton"]} == {"Engines"}

@@ -231,11 +231,12 @@ def test_a_precision_without_a_protocol_or_a_metric_is_shown(tmp_path: Path) -> 
     )
     page = page_of(tmp_path, verification(precision("fp32", protocols=(whole,)), precision(protocols=(partial,))))
     assert page.named("fp16")[0][1:] == ["\N{EN DASH}"] * 3 + ["3.21 %"]
+    broken = precision(failures=(Unusable(precision="fp16", defect=Defect(frames=9, defective=2)),))
     page = page_of(
         tmp_path,
         verification(
             precision("fp32", protocols=(whole,)),
-            precision(failures=(Unusable(precision="fp16", defect=Defect(frames=9, defective=2)),)),
+            broken,
         ),
     )
     assert len(page.named("fp32")) == 1
