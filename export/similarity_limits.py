@@ -12,8 +12,8 @@ from reid.runtime.self_check import SIMILARITY
 
 __all__ = ["DECODER_ROOM", "similarity_limit", "similarity_limits"]
 
-DECODER_ROOM = 5e-4
-"""What decoders and resizes, which may differ by 1 of 255 between devices, cost at most; 4e-4 was measured."""
+DECODER_ROOM = 4e-4
+"""The most that other decoders and resizes, which may differ by 1 of 255, were measured to cost."""
 
 
 def similarity_limits(passed: Iterable[Comparison], tolerance: Tolerance) -> dict[Precision, float]:
