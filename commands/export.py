@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import logging
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from reid.commands.export_options import (
+    DEFAULT_OUTPUT,
+    Calibration,
+    ComputeCapability,
+    Engine,
+    EnginePrecisions,
+    Fp16,
+    HardwareCompatible,
+    Int8,
+    Model,
+    OptimizationLevel,
+    Output,
+    Profiles,
+    Scales,
+    TimingCache,
+    ToleranceMap,
+    ToleranceRank,
+    Tolerances,
+    TritonRepository,
+    Verify,
+    VersionCompatible,
+    Workspace,
+    check_rules,
+)
 from reid.commands.options import (
     AllowEvaluationData,
     AsJson,
     CalibrationFrames,
-    EngineName,
     LayoutName,
     LayoutOption,
     RangeMethod,
@@ -35,96 +57,12 @@ if TYPE_CHECKING:
 app = application()
 logger = logging.getLogger(__name__)
 
-_OUTPUT = Path("bundle")
-
-_GRAPHS, _INT8, _VERIFICATION, _ENGINES = "Graphs", "INT8", "Verification", "Engines"
-"""Panels of --help."""
-
-Model: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A run or a checkpoint; or a bundle, to add engines to.")
-]
-Output: TypeAlias = Annotated[Path, typer.Option(help="Folder of the bundle.")]
-Fp16: TypeAlias = Annotated[bool, typer.Option("--fp16", help="Also make the FP16 graph.", rich_help_panel=_GRAPHS)]
-Int8: TypeAlias = Annotated[
-    bool, typer.Option("--int8", help="Also make the INT8 graph; needs --calibration.", rich_help_panel=_GRAPHS)
-]
-Calibration: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(metavar="DATA", help="Data set on whose training split INT8 is calibrated.", rich_help_panel=_INT8),
-]
-Scales: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Ranges that reid-calibrate measured, to use again.", rich_help_panel=_INT8),
-]
-Verify: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DATA",
-        help="Data set on which mAP and Rank-k are compared with PyTorch.",
-        rich_help_panel=_VERIFICATION,
-    ),
-]
-ToleranceMap: TypeAlias = Annotated[
-    float, typer.Option(min=0, help="How far mAP may fall, in points.", rich_help_panel=_VERIFICATION)
-]
-ToleranceRank: TypeAlias = Annotated[
-    float, typer.Option(min=0, help="How far R-k may fall, in points.", rich_help_panel=_VERIFICATION)
-]
-Tolerances: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="JSON with map, rank, similarity and int8_similarity, instead of these.",
-        rich_help_panel=_VERIFICATION,
-    ),
-]
-Engine: TypeAlias = Annotated[EngineName, typer.Option(help="Package to build engines with.", rich_help_panel=_ENGINES)]
-EnginePrecisions: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="|".join(PRECISIONS),
-        help="Precision to build an engine of; repeat it. Every graph's, if left out.",
-        rich_help_panel=_ENGINES,
-    ),
-]
-Profiles: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="MIN,BEST,MAX frames:MIN,BEST,MAX tracklets; repeat it. [default: 1,32,32:1,8,32]",
-        rich_help_panel=_ENGINES,
-    ),
-]
-Workspace: TypeAlias = Annotated[
-    int, typer.Option(min=1, help="Scratch memory of the engine builder, in MiB.", rich_help_panel=_ENGINES)
-]
-OptimizationLevel: TypeAlias = Annotated[
-    int, typer.Option(min=0, max=5, help="0 builds fastest, 5 runs fastest.", rich_help_panel=_ENGINES)
-]
-TimingCache: TypeAlias = Annotated[
-    Path | None, typer.Option(help="File that speeds up the next build.", rich_help_panel=_ENGINES)
-]
-HardwareCompatible: TypeAlias = Annotated[
-    bool,
-    typer.Option("--hardware-compatible", help="TensorRT: also run on later GPUs.", rich_help_panel=_ENGINES),
-]
-VersionCompatible: TypeAlias = Annotated[
-    bool,
-    typer.Option("--version-compatible", help="TensorRT: also run on later versions of it.", rich_help_panel=_ENGINES),
-]
-ComputeCapability: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(help="TensorRT-RTX: GPU to build for, such as 8.9; repeat it.", rich_help_panel=_ENGINES),
-]
-TritonRepository: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="REPO", help="Also write a Triton model repository.", rich_help_panel=_ENGINES)
-]
-
 
 @app.command(epilog="Example: reid-export runs/latest --fp16 --verify VeRi --engine tensorrt-rtx")
 def export(
     context: typer.Context,
     model: Model = Path("runs/latest"),
-    output: Output = _OUTPUT,
+    output: Output = DEFAULT_OUTPUT,
     fp16: Fp16 = False,
     int8: Int8 = False,
     calibration: Calibration = None,
@@ -157,7 +95,7 @@ def export(
     from reid.runtime.bundle import CARD_FILE
 
     is_bundle = (model / CARD_FILE).is_file()
-    _check_rules(context.params, is_bundle)
+    check_rules(context.params, is_bundle)
     try:
         options = EngineOptions(
             flavor="tensorrt" if engine == "none" else engine,
@@ -198,48 +136,6 @@ def export(
         print_json({"bundle": str(output), **result})
     else:
         print(output)
-
-
-def _check_rules(given: Mapping[str, Any], is_bundle: bool) -> None:
-    """Refuse options that contradict one another, or that would be ignored."""
-    model, builds = given["model"], given["engine"] != "none"
-    made = ("fp32", *(["fp16"] if given["fp16"] or given["int8"] else []), *(["int8"] if given["int8"] else []))
-    missing = next((one for one in given["precision"] or () if one not in made), None)
-    calibrates = given["calibration"] or given["scales"]
-    unknown = next((one for one in given["precision"] or () if one not in PRECISIONS), None)
-    of_both = (
-        (unknown, f"unknown precision {unknown!r}; choose one of: {', '.join(PRECISIONS)}"),
-        (given["precision"] and not builds, "--precision names the engines to build: add --engine"),
-        (
-            given["tolerances"] and (given["tolerance_map"], given["tolerance_rank"]) != (0.5, 0.5),
-            f"--tolerances {given['tolerances']} holds all tolerances: leave out --tolerance-map and --tolerance-rank",
-        ),
-    )
-    flavor = given["engine"] if builds else "tensorrt"
-    precision = "int8" if given["int8"] else "fp16"
-    of_bundles = (
-        (
-            given["fp16"] or given["int8"],
-            f"{model} is a bundle, and its graphs are made; to build an engine of one: "
-            + shlex.join(["reid-export", str(model), "--precision", precision, "--engine", flavor]),
-        ),
-        (calibrates, f"{model} is a bundle, and its graphs stay as they are: calibrate its checkpoint"),
-        (
-            given["verify"] or not (builds or given["triton"]),
-            f"{model} is a bundle: --engine adds engines to it, --triton writes a repository",
-        ),
-        (
-            Path(given["output"]) != _OUTPUT,
-            f"{model} is a bundle, and gets its engines itself: leave out --output",
-        ),
-    )
-    of_checkpoints = (
-        (calibrates and not given["int8"], "--calibration and --scales are for INT8: add --int8"),
-        (missing, f"there is no {missing} graph to build an engine of: add --{missing}"),
-    )
-    for broken, message in (*of_both, *(of_bundles if is_bundle else of_checkpoints)):
-        if broken:
-            raise typer.BadParameter(message)
 
 
 def _parse_profile(text: str) -> Profile:

@@ -410,6 +410,9 @@ def test_a_flag_that_makes_a_graph_is_refused_for_a_bundle_with_the_command_that
     assert not (copy / "engines").exists()
     assert run(*command[1:])[0] == 0
     assert engines_of(copy) == ["fp16"]
+    code, _, err = run(copy, "--int8", "--engine", "tensorrt-rtx")
+    assert code == 2
+    assert "to have an INT8 graph, export its checkpoint with --int8" in err
 
 
 def test_an_engine_needs_its_graph_and_a_package(run: Run, checkpoint: Path, fp16_bundle: Path, tmp_path: Path) -> None:
