@@ -185,12 +185,12 @@ def write_graphs(folder: Path, checkpoint: Checkpoint, frames: CalibrationSet) -
     from reid.calibration.layers import find_layers
     from reid.calibration.quantize import quantize
     from reid.calibration.scales import measure_scales
+    from reid.export.fp16 import write_fp16_graph
     from reid.export.graph import export_graph
-    from reid.export.half import write_half_graph
 
     fp32, fp16, int8 = (folder / f"{precision}.onnx" for precision in ("fp32", "fp16", "int8"))
     export_graph(checkpoint.model, checkpoint.card, fp32)
-    write_half_graph(fp32, fp16, np.load(folder / "frames.npy")[:8])
+    write_fp16_graph(fp32, fp16, np.load(folder / "frames.npy")[:8])
     layers = find_layers(onnx.load(fp32))
     scales = measure_scales(fp32, checkpoint.card, frames, set(layers.tensors))
     names = [layer.name for layer in layers.layers]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid.commands.export import Ranges
+from reid.commands.options import RangeMethod
 from reid.commands.shell import Layout, application, note, note_problems, print_json, run, stages
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def calibrate(
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Also measure what INT8 in each layer does, with a page.")
     ] = False,
-    ranges: Annotated[Ranges, typer.Option(help="For --sensitivity; auto measures which are best.")] = Ranges.AUTO,
+    ranges: Annotated[RangeMethod, typer.Option(help="For --sensitivity; auto measures which are best.")] = "auto",
     calibrate_on_evaluation_data: Annotated[
         bool, typer.Option("--calibrate-on-evaluation-data", help="Where there is no training split.")
     ] = False,
@@ -67,7 +67,7 @@ def calibrate(
         result = _diff(*diff, as_json)
     elif model is None or data is None:
         raise typer.BadParameter("give MODEL and DATA, or --inspect FILE, or --diff A B")
-    elif ranges is not Ranges.AUTO and not sensitivity:
+    elif ranges != "auto" and not sensitivity:
         raise typer.BadParameter("--ranges is for --sensitivity: a scale file holds the ranges of every method")
     else:
         request = _request(data, layout, frames, seed, ranges, calibrate_on_evaluation_data)
@@ -77,7 +77,7 @@ def calibrate(
 
 
 def _request(
-    data: Path, layout: Layout | None, frames: int, seed: int, ranges: Ranges, allow_evaluation_data: bool
+    data: Path, layout: Layout | None, frames: int, seed: int, ranges: RangeMethod, allow_evaluation_data: bool
 ) -> Int8Request:
     from reid.calibration.ranges import METHODS
     from reid.calibration.selection import open_calibration_data
@@ -89,7 +89,7 @@ def _request(
         data=dataset,
         frames=frames,
         seed=seed,
-        methods=METHODS if ranges is Ranges.AUTO else (ranges.value,),
+        methods=METHODS if ranges == "auto" else (ranges,),
         allow_evaluation_data=allow_evaluation_data,
     )
 

@@ -1,99 +1,104 @@
-"""`reid-export`: turn a checkpoint into a verified bundle, or add an engine to a bundle."""
+"""`reid-export`: turn a checkpoint into a verified bundle, or add engines to a bundle."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
-from enum import Enum
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from reid.commands.shell import Layout, application, note, note_problems, print_json, progress, run, stages
-from reid.runtime.precision import Precision
+from reid.commands.export_options import (
+    DEFAULT_OUTPUT,
+    Calibration,
+    ComputeCapability,
+    Engine,
+    EnginePrecisions,
+    Fp16,
+    HardwareCompatible,
+    Int8,
+    Model,
+    OptimizationLevel,
+    Output,
+    Profiles,
+    Scales,
+    TimingCache,
+    ToleranceMap,
+    ToleranceRank,
+    Tolerances,
+    TritonRepository,
+    Verify,
+    VersionCompatible,
+    Workspace,
+    check_rules,
+)
+from reid.commands.options import (
+    AllowEvaluationData,
+    AsJson,
+    CalibrationFrames,
+    LayoutName,
+    LayoutOption,
+    RangeMethod,
+    RangesOption,
+)
+from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
+from reid.runtime.precision import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
-    from reid.evaluation.verification.records import ProtocolComparison, Tolerance, Verification
-    from reid.export.engines.steps import EngineOptions
+    from reid.evaluation.verification.records import PrecisionVerification, Tolerance, Verification
+    from reid.export.bundle import ExportRequest
+    from reid.export.engines.options import EngineOptions
     from reid.export.int8 import Int8Record, Int8Request
     from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record
-    from reid.runtime.model_card import ModelCard
-    from reid.runtime.tensorrt_api import Flavor
+    from reid.runtime.engine_card import Profile
 
 app = application()
-
-_OUTPUT = Path("bundle")
-
-
-class Ranges(str, Enum):
-    """What --ranges takes."""
-
-    AUTO = "auto"
-    MAX = "max"
-    PERCENTILE = "percentile"
-    ENTROPY = "entropy"
-    MSE = "mse"
-
-
-class Engine(str, Enum):
-    """What --engine takes."""
-
-    NONE = "none"
-    TENSORRT = "tensorrt"
-    TENSORRT_RTX = "tensorrt-rtx"
+logger = logging.getLogger(__name__)
 
 
 @app.command(epilog="Example: reid-export runs/latest --fp16 --verify VeRi --engine tensorrt-rtx")
 def export(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A run or a checkpoint; or a bundle, to add an engine to.")
-    ] = Path("runs/latest"),
-    output: Annotated[Path, typer.Option(help="Folder of the bundle.")] = _OUTPUT,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Also make the FP16 graph, and its engine.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Also make the INT8 graph; needs --calibration.")] = False,
-    calibration: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="Data set whose training split INT8 is calibrated on.")
-    ] = None,
-    calibration_frames: Annotated[int, typer.Option(min=1, help="Frames to calibrate on.")] = 256,
-    ranges: Annotated[Ranges, typer.Option(help="How INT8 ranges are chosen; auto measures it.")] = Ranges.AUTO,
-    scales: Annotated[Path | None, typer.Option(metavar="FILE", help="Ranges from reid-calibrate, used again.")] = None,
-    calibrate_on_evaluation_data: Annotated[
-        bool, typer.Option("--calibrate-on-evaluation-data", help="Where there is no training split.")
-    ] = False,
-    verify: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="Data set to compare mAP and Rank-k with PyTorch's on.")
-    ] = None,
-    layout: Annotated[Layout | None, typer.Option(help="Of DATA; recognized if left out.")] = None,
-    tolerance_map: Annotated[float, typer.Option(min=0, help="How far mAP may fall, in points.")] = 0.5,
-    tolerance_rank: Annotated[float, typer.Option(min=0, help="How far R-k may fall, in points.")] = 0.5,
-    tolerances: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON with map, rank and similarity, instead of these.")
-    ] = None,
-    engine: Annotated[Engine, typer.Option(help="Build engines with it.")] = Engine.NONE,
-    profile: Annotated[
-        list[str] | None,
-        typer.Option(help="MIN,BEST,MAX frames:MIN,BEST,MAX tracklets; repeat it. [default: 1,32,32:1,8,32]"),
-    ] = None,
-    workspace: Annotated[int, typer.Option(min=1, help="Scratch memory of the engine builder, in MiB.")] = 4096,
-    optimization_level: Annotated[int, typer.Option(min=0, max=5, help="Builds fast at 0, runs fast at 5.")] = 3,
-    timing_cache: Annotated[Path | None, typer.Option(help="File that speeds up the next build.")] = None,
-    hardware_compatible: Annotated[bool, typer.Option("--hardware-compatible", help="For other GPUs, too.")] = False,
-    version_compatible: Annotated[bool, typer.Option("--version-compatible", help="For later TensorRT, too.")] = False,
-    compute_capability: Annotated[list[str] | None, typer.Option(help="TensorRT-RTX: such as 8.9; repeat it.")] = None,
-    triton: Annotated[Path | None, typer.Option(metavar="REPO", help="Also write a Triton model repository.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    context: typer.Context,
+    model: Model = Path("runs/latest"),
+    output: Output = DEFAULT_OUTPUT,
+    fp16: Fp16 = False,
+    int8: Int8 = False,
+    calibration: Calibration = None,
+    calibration_frames: CalibrationFrames = 256,
+    ranges: RangesOption = "auto",
+    scales: Scales = None,
+    calibrate_on_evaluation_data: AllowEvaluationData = False,
+    verify: Verify = None,
+    layout: LayoutOption = None,
+    tolerance_map: ToleranceMap = 0.5,
+    tolerance_rank: ToleranceRank = 0.5,
+    tolerances: Tolerances = None,
+    engine: Engine = "none",
+    precision: EnginePrecisions = None,
+    profile: Profiles = None,
+    workspace: Workspace = 4096,
+    optimization_level: OptimizationLevel = 3,
+    timing_cache: TimingCache = None,
+    hardware_compatible: HardwareCompatible = False,
+    version_compatible: VersionCompatible = False,
+    compute_capability: ComputeCapability = None,
+    triton: TritonRepository = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Write a bundle: fused graphs, held to PyTorch, with everything needed to run them.
+    """Write a bundle: fused graphs, compared with PyTorch, with everything needed to run them.
 
     A graph outside tolerance ends in exit code 3 and no bundle; the report is then in OUTPUT.rejected.
     """
-    from reid.export.engines.steps import EngineOptions
+    from reid.export.engines.options import EngineOptions
     from reid.runtime.bundle import CARD_FILE
 
+    is_bundle = (model / CARD_FILE).is_file()
+    check_rules(context.params, is_bundle)
     try:
         options = EngineOptions(
+            flavor="tensorrt" if engine == "none" else engine,
             workspace_mib=workspace,
             optimization_level=optimization_level,
             timing_cache=timing_cache,
@@ -103,29 +108,28 @@ def export(
             **({"profiles": tuple(map(_parse_profile, profile))} if profile else {}),
         )
         tolerance = _tolerance(tolerances, tolerance_map, tolerance_rank)
-    except ValueError as error:  # pydantic's are of several lines
+    except ValueError as error:  # pydantic's have several lines
         raise typer.BadParameter(" ".join(str(error).split())) from None
-    flavor: Any = None if engine is Engine.NONE else engine.value
-    if (model / CARD_FILE).is_file():
-        if verify or (flavor is None and triton is None):
-            raise typer.BadParameter(
-                f"{model} is a bundle: --engine adds an engine to it, --triton writes a repository"
-            )
-        if calibration or scales:
-            raise typer.BadParameter(f"{model} is a bundle, and its graphs stay as they are: calibrate its checkpoint")
-        if output != _OUTPUT:
-            raise typer.BadParameter(f"{model} is a bundle, and gets its engines itself: leave out --output")
-        result = _extend(model, fp16, int8, flavor, options)
+    engines = None if engine == "none" else options
+    chosen = tuple(one for one in PRECISIONS if one in precision) if precision else None
+    if is_bundle:
         output = model
+        result = _add_engines(model, chosen, engines)
     else:
-        request = None
-        if not int8 and (calibration or scales):
-            raise typer.BadParameter("--calibration and --scales are for INT8: add --int8")
+        from reid.export.bundle import ExportRequest
+
+        asked: Int8Request | TrainedInt8 | None = None
         if int8:
-            request = _trained_int8(model, given=bool(calibration or scales)) or _int8_request(
-                calibration, layout, calibration_frames, ranges, scales, calibrate_on_evaluation_data, output
+            asked = _trained_int8(model, given=bool(calibration or scales)) or _int8_request(
+                _calibration_data(calibration, layout, calibrate_on_evaluation_data),
+                calibration_frames,
+                ranges,
+                scales,
+                calibrate_on_evaluation_data,
+                output.with_name(f"{output.name}.search.json"),
             )
-        result = _write(model, output, fp16, request, verify, layout, tolerance, flavor, options)
+        data = None if verify is None else _data_to_verify_on(verify, layout)
+        result = _write(model, output, ExportRequest(bool(fp16), asked, data, tolerance, engines, chosen))
     if triton is not None:
         result["triton"] = _write_triton(output, triton)
     if as_json:
@@ -134,7 +138,7 @@ def export(
         print(output)
 
 
-def _parse_profile(text: str) -> Any:  # noqa: ANN401 - a Profile, whose module --help need not import
+def _parse_profile(text: str) -> Profile:
     from reid.runtime.engine_card import Profile
 
     sizes = [part.split(",") for part in text.split(":")]
@@ -148,16 +152,11 @@ def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -
     from reid.evaluation.verification.records import Tolerance
     from reid.evaluation.verification.tolerances import read_tolerance
 
-    given = Tolerance(map=tolerance_map, rank=tolerance_rank)
-    if file is None:
-        return given
-    if given != Tolerance():
-        raise ValueError(f"--tolerances {file} holds all tolerances: leave out --tolerance-map and --tolerance-rank")
-    return read_tolerance(file)
+    return Tolerance(map=tolerance_map, rank=tolerance_rank) if file is None else read_tolerance(file)
 
 
 def _trained_int8(model: Path, *, given: bool) -> TrainedInt8 | None:
-    """Look into a checkpoint for the scales of `reid-train --qat`, with which none must be given."""
+    """Look into a checkpoint for the scales of `reid-train --qat`, with which no others may be given."""
     from reid.export.trained_int8 import TrainedInt8
     from reid.train.model.checkpoint import load_checkpoint
 
@@ -167,90 +166,75 @@ def _trained_int8(model: Path, *, given: bool) -> TrainedInt8 | None:
     return TrainedInt8(quantization) if quantization else None
 
 
+def _calibration_data(data: Path | None, layout: LayoutName | None, allow_evaluation_data: bool) -> Dataset:
+    from reid.calibration.selection import open_calibration_data
+
+    if data is None:
+        raise typer.BadParameter("--int8 needs --calibration DATA, whose training split shows it what values occur")
+    dataset = open_calibration_data(data, layout, allow_evaluation_data=allow_evaluation_data)
+    note_problems(dataset)
+    return dataset
+
+
+def _data_to_verify_on(data: Path, layout: LayoutName | None) -> Dataset:
+    from reid.data.layout import open_dataset
+
+    dataset = open_dataset(data, layout, needs="query")
+    note_problems(dataset)
+    return dataset
+
+
 def _int8_request(
-    calibration: Path | None,
-    layout: Layout | None,
+    data: Dataset,
     frames: int,
-    ranges: Ranges,
+    ranges: RangeMethod,
     scales: Path | None,
     allow_evaluation_data: bool,
-    output: Path,
+    journal: Path,
 ) -> Int8Request:
     from reid.calibration.ranges import METHODS
     from reid.calibration.scales import ScaleFile
-    from reid.calibration.selection import open_calibration_data
     from reid.export.int8 import Int8Request
 
-    if calibration is None:
-        raise typer.BadParameter("--int8 needs --calibration DATA, whose training split shows it what values occur")
-    data = open_calibration_data(
-        calibration, layout.value if layout else None, allow_evaluation_data=allow_evaluation_data
-    )
-    note_problems(data)
     return Int8Request(
         data=data,
         frames=frames,
-        methods=METHODS if ranges is Ranges.AUTO else (ranges.value,),
+        methods=METHODS if ranges == "auto" else (ranges,),
         scales=ScaleFile.load(scales) if scales else None,
-        journal=output.with_name(f"{output.name}.search.json"),
+        journal=journal,
         allow_evaluation_data=allow_evaluation_data,
     )
 
 
-def _write(
-    model: Path,
-    output: Path,
-    fp16: bool,
-    int8: Int8Request | TrainedInt8 | None,
-    verify: Path | None,
-    layout: Layout | None,
-    tolerance: Tolerance,
-    flavor: Flavor | None,
-    options: EngineOptions,
-) -> dict[str, Any]:
-    from reid.data.layout import open_dataset
+def _write(model: Path, output: Path, request: ExportRequest) -> dict[str, Any]:
+    from reid.evaluation.verification.sentences import data_sentence, engine_sentence
     from reid.export.bundle import write_bundle
-    from reid.export.watcher import Watcher
     from reid.train.model.checkpoint import load_checkpoint
 
-    data: Dataset | None = None
-    if verify is not None:
-        data = open_dataset(verify, layout, needs="query")
-        note_problems(data)
-
-    def add(folder: Path, card: ModelCard, verification: Verification) -> tuple[str, ...]:
-        kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
-        return _build(folder, card, kept, flavor, options)
-
-    with stages() as on_progress:
-        export = write_bundle(
-            load_checkpoint(model),
-            output,
-            half=fp16,
-            int8=int8,
-            data=data,
-            tolerance=tolerance,
-            add=add,
-            watcher=Watcher(on_progress, note),
+    with ProgressBar() as progress:
+        export = write_bundle(load_checkpoint(model), output, request, progress)
+    verification = export.verification
+    if not verification.retrieval:
+        logger.warning(
+            "mAP and Rank-k were not verified, only embeddings of the reference crops; --verify DATA does both"
         )
-    if data is None and "layout" in export.verification.data:
-        note(f"note: judged on {export.verification.data['layout']}; --verify DATA judges on queries and gallery")
-    elif data is None:
-        note("note: mAP and Rank-k were not verified, only embeddings of the reference crops; --verify DATA does both")
-    _note_verification(export.verification)
+    elif request.data is None:
+        judged_on = data_sentence(verification.judged_on)
+        logger.warning("judged on %s; --verify DATA judges on queries and gallery", judged_on)
+    _log_verification(verification)
     return {
         "fingerprint": export.card.fingerprint,
         "opset": export.card.opset,
         "fp32": {"largest_difference": export.largest_difference},
-        "verification": _summary(export.verification),
+        "verification": _summary(verification),
         **({"int8": _int8_summary(export.int8)} if export.int8 else {}),
-        "engines": list(export.verification.engines),
+        "engines": [engine_sentence(one) for one in verification.engines],
     }
 
 
 def _summary(verification: Verification) -> dict[str, Any]:
     """Leave out what only the stored file and the report have room for."""
-    result = verification.model_dump(mode="json")
+    result = verification.model_dump(mode="json") | {"retrieval": verification.retrieval}
     for precision in result["precisions"]:
         for long in ("worst_queries", "drift"):
             del precision[long]
@@ -276,115 +260,58 @@ def _int8_summary(record: Int8Record | TrainedInt8Record) -> dict[str, Any]:
     }
 
 
-def _extend(folder: Path, fp16: bool, int8: bool, flavor: Flavor | None, options: EngineOptions) -> dict[str, Any]:
+def _add_engines(folder: Path, precisions: Sequence[Precision] | None, options: EngineOptions | None) -> dict[str, Any]:
     """Add engines to a bundle, on the device that they are for; needs no PyTorch."""
-    from reid.evaluation.verification.records import VERIFICATION_FILE, Verification
+    from reid.evaluation.verification.sentences import engine_sentence
+    from reid.export.engines.add import add_engines
     from reid.runtime.bundle import Bundle
 
     bundle = Bundle.open(folder)
-    verification = Verification.model_validate_json((folder / VERIFICATION_FILE).read_bytes())
-    kept = {one.precision: one.kept_in_fp32 for one in verification.precisions}
-    wanted: dict[Precision, bool] = {"fp32": True, "fp16": fp16, "int8": int8}
-    precisions = tuple(precision for precision, is_wanted in wanted.items() if is_wanted)
-    _check_graphs(folder, precisions)
-    engines = _build(folder, bundle.card, {precision: kept[precision] for precision in precisions}, flavor, options)
-    return {"fingerprint": bundle.card.fingerprint, "engines": list(engines)}
+    engines = []
+    if options is not None:
+        with ProgressBar() as progress:
+            engines = [*add_engines(bundle, precisions or bundle.precisions, options, progress)]
+    return {"fingerprint": bundle.card.fingerprint, "engines": [engine_sentence(one) for one in engines]}
 
 
-def _check_graphs(folder: Path, precisions: Sequence[Precision]) -> None:
-    """Open graphs, which checks hashes and embeddings: nothing is made from what is not what was verified."""
-    from reid.runtime.opening import open_session
+def _write_triton(folder: Path, repository: Path) -> list[str]:
+    from reid.export.graphs import check_graphs
+    from reid.export.triton import engines_for_triton, write_triton_repository
+    from reid.runtime.bundle import Bundle
 
-    for precision in precisions:
-        open_session(folder, "onnxruntime:cpu", precision).close()
-
-
-def _build(
-    folder: Path,
-    card: ModelCard,
-    kept_in_fp32: Mapping[Precision, Mapping[str, float]],
-    flavor: Flavor | None,
-    options: EngineOptions,
-) -> tuple[str, ...]:
-    """Build an engine of each precision into a bundle's folder, and say of each what it is."""
-    from reid.export.engines.build import build_engine
-    from reid.runtime.bundle import ENGINES_FOLDER, graph_file
-
-    if flavor is None:
-        return ()
-    sentences = []
-    for precision, kept in kept_in_fp32.items():
-        with progress(f"building {precision} engine", "steps") as on_progress:
-            engine = build_engine(
-                folder / graph_file(precision),
-                folder / ENGINES_FOLDER,
-                card,
-                precision,
-                flavor,
-                options,
-                build_command=_build_command(precision, flavor, options),
-                on_progress=on_progress,
-                kept_in_fp32=kept,
-            )
-        layers = ", ".join(f"{count} in {name}" for name, count in engine.layers.layers.items())
-        run_here = "the session checks it when it opens" if engine.layers.source == "engine" else "not run: no GPU here"
-        what = f"{precision} for {engine.device} by {flavor} {engine.version}"
-        sentences.append(f"{what}; layers {layers}, by the {engine.layers.source}; {run_here}")
-        note(f"engine: {sentences[-1]}")
-    return tuple(sentences)
-
-
-def _build_command(precision: Precision, flavor: Flavor, options: EngineOptions) -> str:
-    """Give the command line that builds an engine again, with BUNDLE where the bundle's path goes."""
-    words = ["reid-export", "BUNDLE", "--engine", flavor, *([f"--{precision}"] if precision != "fp32" else [])]
-    for one in options.profiles:
-        words += ["--profile", ":".join(",".join(map(str, sizes)) for sizes in (one.frames, one.tracklets))]
-    words += ["--workspace", str(options.workspace_mib), "--optimization-level", str(options.optimization_level)]
-    if options.timing_cache:
-        words += ["--timing-cache", str(options.timing_cache)]
-    words += ["--hardware-compatible"] if options.hardware_compatible else []
-    words += ["--version-compatible"] if options.version_compatible else []
-    for capability in options.compute_capabilities:
-        words += ["--compute-capability", capability]
-    return shlex.join(words)
-
-
-def _write_triton(bundle_folder: Path, repository: Path) -> list[str]:
-    from reid.export.triton import write_triton_repository
-    from reid.runtime.bundle import ENGINES_FOLDER, Bundle
-    from reid.runtime.engine_card import EngineCard
-
-    bundle = Bundle.open(bundle_folder)
-    _check_graphs(bundle_folder, bundle.precisions)
-    sidecars = sorted((bundle_folder / ENGINES_FOLDER).glob("*.json"))
-    cards = {path: EngineCard.parse(path.read_bytes(), path) for path in sidecars}
-    # Triton has no backend for TensorRT-RTX.
-    engines = [path.with_suffix(".engine") for path, card in cards.items() if card.flavor == "tensorrt"]
+    bundle = Bundle.open(folder)
+    check_graphs(folder, bundle.precisions)
+    engines = engines_for_triton(bundle)
     written = write_triton_repository(bundle, repository, precisions=bundle.precisions, engines=engines)
     return [str(path) for path in written]
 
 
-def _note_verification(verification: Verification) -> None:
+def _log_verification(verification: Verification) -> None:
     first = verification.precisions[0]
     if first.unreadable:
         names = ", ".join(first.unreadable[:3])
-        note(f"note: {len(first.unreadable)} frames could not be read and were left out: {names}")
+        logger.warning("%d frames could not be read and were left out: %s", len(first.unreadable), names)
     if first.queries_left_out:
-        note(f"note: {len(first.queries_left_out)} queries could not be read and are not counted")
+        logger.warning("%d queries could not be read and are not counted", len(first.queries_left_out))
     for one in verification.precisions:
-        for comparison in one.protocols:
-            metrics = (
-                f"{name} {comparison.candidate[name]:.2f} ({points:+.2f})" for name, points in _points(comparison)
-            )
-            changed = f"first match changed for {comparison.first_match_changed:.1f} % of {comparison.queries} queries"
-            note(f"{one.precision} {comparison.protocol}: {', '.join(metrics)}; {changed}")
-        note(f"{one.precision}: smallest cosine similarity to PyTorch {one.similarity.levels[0].minimum:.6f}")
-        if one.kept_in_fp32:
-            note(f"{one.precision}: {len(one.kept_in_fp32)} layers stay in FP32: {', '.join(one.kept_in_fp32)}")
+        for line in _lines(one):
+            logger.info("%s", line)
 
 
-def _points(comparison: ProtocolComparison) -> list[tuple[str, float]]:
-    return [(name, round(points, 2) + 0.0) for name, points in comparison.difference.items()]  # no "-0.00"
+def _lines(found: PrecisionVerification) -> Iterator[str]:
+    """Yield what was found of a precision, in lines."""
+    name = found.precision
+    for comparison in found.protocols:
+        metrics = ", ".join(
+            f"{metric} {comparison.candidate[metric]:.2f} ({round(points, 2) + 0.0:+.2f})"  # + 0.0: no "-0.00"
+            for metric, points in comparison.difference.items()
+        )
+        changed = f"first match changed for {comparison.first_match_changed:.1f} % of {comparison.queries} queries"
+        yield f"{name} {comparison.protocol}: {metrics}; {changed}"
+    yield f"{name}: smallest cosine similarity to PyTorch {found.similarity.levels[0].minimum:.6f}"
+    if found.in_fp32:
+        layers = ", ".join(one.layer for one in found.in_fp32)
+        yield f"{name}: {len(found.in_fp32)} layers stay in FP32: {layers}"
 
 
 def main() -> None:

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reid.calibration.scales import ScaleFile
 from reid.data.dataset import Dataset
-from reid.evaluation.verification.gate import embed_reference
-from reid.evaluation.verification.records import VERIFICATION_FILE, Tolerance, Verification
+from reid.evaluation.verification.records import (
+    VERIFICATION_FILE,
+    EngineFacts,
+    JudgedOn,
+    ReferenceCrops,
+    ReferenceData,
+    Tolerance,
+    Verification,
+)
+from reid.evaluation.verification.reference import Crops, Reference, Retrieval, embed_retrieval
+from reid.evaluation.verification.sentences import failure_sentence
+from reid.export.engines.add import build_engines
+from reid.export.engines.options import EngineOptions
+from reid.export.fp16 import write_fp16_graph
 from reid.export.graph import OPSET, export_graph
-from reid.export.half import write_half_graph
+from reid.export.graphs import ExportedGraph
 from reid.export.int8 import INT8_FILE, SCALES_FILE, Int8Record, Int8Request, held_out_data, write_int8_graph
+from reid.export.int8_report import INT8_STYLE, int8_section
+from reid.export.similarity_limits import similarity_limits
 from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record, write_trained_int8_graph
-from reid.export.verification.judge import Judge
-from reid.export.verification.report import write_verification_report
-from reid.export.verification.verify import verify_graphs
-from reid.export.watcher import SILENT, Watcher
-from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, graph_file
+from reid.export.verification.graphs import ComparedGraph, compare_graphs, describe
+from reid.export.watcher import watcher_of
+from reid.pages.verification.report import write_verification_report
+from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, Graph, graph_file
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.imaging import decode, resize
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
 from reid.runtime.sessions.session import Session, run
 from reid.runtime.storage import atomic_directory, sha256_of
@@ -36,13 +48,37 @@ from reid.train.device import best_device as best_torch_device
 from reid.train.model.checkpoint import Checkpoint
 from reid.train.session import torch_session
 
-__all__ = ["FP32_TOLERANCE", "REPORT_FILE", "Export", "rejected_folder", "write_bundle"]
+__all__ = ["FP32_TOLERANCE", "REPORT_FILE", "Export", "ExportRequest", "rejected_folder", "write_bundle"]
 
 FP32_TOLERANCE = 1e-4
 """Largest absolute difference between an FP32 graph's outputs and PyTorch's."""
 
-DEFAULT_TOLERANCE = Tolerance()
 REPORT_FILE = "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What to put into a bundle beside the FP32 graph, and how to verify it.
+
+    Attributes:
+        fp16: whether to make the FP16 graph.
+        int8: how to make the INT8 graph, which takes the FP16 graph along; None for neither.
+        data: the data set on whose queries and gallery mAP and Rank-k are compared. Where it is None, INT8 is judged on
+            training vehicles that were held out, and FP32 and FP16 on these or on the reference crops alone.
+        tolerance: how far a graph may fall below PyTorch.
+        engines: how to build engines; None for none.
+        engine_precisions: the precisions to build engines of; None for all that are made.
+    """
+
+    fp16: bool = False
+    int8: Int8Request | TrainedInt8 | None = None
+    data: Dataset | None = None
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    engines: EngineOptions | None = None
+    engine_precisions: tuple[Precision, ...] | None = None
+
+
+DEFAULT_REQUEST = ExportRequest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +86,9 @@ class Export:
     """What was written.
 
     Attributes:
-        card: the bundle's.
-        largest_difference: of the FP32 graph's outputs to PyTorch's, on the reference crops.
-        verification: every graph beside PyTorch.
+        card: the bundle's card.
+        largest_difference: the largest difference of the FP32 graph's outputs from PyTorch's, on the reference crops.
+        verification: every graph beside PyTorch, and the engines that were built.
         int8: how the INT8 graph came about; None where there is none.
     """
 
@@ -62,83 +98,83 @@ class Export:
     int8: Int8Record | TrainedInt8Record | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _MadeInt8:
-    """How an INT8 graph came about; scales where it was calibrated, and not trained."""
-
-    record: Int8Record | TrainedInt8Record
-    scales: ScaleFile | None = None
-
-    @property
-    def searched(self) -> tuple[Int8Record, ScaleFile] | None:
-        """What the report shows: nothing of a graph that was trained."""
-        return (self.record, self.scales) if isinstance(self.record, Int8Record) and self.scales else None
-
-
 def write_bundle(
-    checkpoint: Checkpoint,
-    output: Path,
-    *,
-    half: bool = False,
-    int8: Int8Request | TrainedInt8 | None = None,
-    data: Dataset | None = None,
-    tolerance: Tolerance = DEFAULT_TOLERANCE,
-    add: Callable[[Path, ModelCard, Verification], tuple[str, ...]] = lambda folder, card, verification: (),
-    watcher: Watcher = SILENT,
+    checkpoint: Checkpoint, output: Path, request: ExportRequest = DEFAULT_REQUEST, progress: Progress = SILENT
 ) -> Export:
     """Write a bundle; it is whole or absent.
 
     Args:
         checkpoint: the model.
         output: the bundle's folder; a bundle that is there is replaced.
-        half: make the FP16 graph, too.
-        int8: make the FP16 graph and from it the INT8 graph, so.
-        data: compare mAP and Rank-k on its queries and gallery. Where it is None, INT8 is judged by training vehicles
-            that were held out, and FP32 and FP16 by these or by the embeddings of the reference crops alone.
-        tolerance: how far a graph may fall below PyTorch.
-        add: adds engines to the folder, once the graphs have passed, and says of each what it is.
-        watcher: is told how it goes.
+        request: what to put into it.
+        progress: the progress to advance.
 
     Raises:
         ReidError: `output` exists and is not a bundle.
         ModelError: the model cannot be exported, or its checkpoint has no reference crops.
-        GateError: a graph is outside tolerance; what was found is left in `rejected_folder(output)`.
+        SessionError: engines cannot be built here.
+        GateError: a graph is outside tolerance; the report on it is left in `rejected_folder(output)`. Or an engine's
+            layers do not have the precision of its graph.
     """
     if not checkpoint.reference:
         raise ModelError("the checkpoint has no reference crops to check the graph with; train it again")
     with atomic_directory(output, replaces=CARD_FILE) as folder:
-        frames = _reference_frames(checkpoint)
-        expected, difference = _write_fp32_graph(checkpoint, folder / graph_file("fp32"), frames)
-        searched = int8 if isinstance(int8, Int8Request) else None
-        judge = _judge(checkpoint, frames, expected, data, searched, tolerance, watcher)
-        kept_in_fp32: dict[Precision, dict[str, float]] = {"fp32": {}}
-        if half or int8:
-            kept = write_half_graph(folder / graph_file("fp32"), folder / graph_file("fp16"), frames)
-            kept_in_fp32["fp16"] = kept
-        verification = verify_graphs(checkpoint.card, folder, kept_in_fp32, judge, watcher)
-        made = None
-        if int8 and verification.passed:
-            made = _write_int8(folder, checkpoint.card, int8, judge, watcher)
-            more = verify_graphs(checkpoint.card, folder, {"int8": kept_in_fp32["fp16"]}, judge, watcher)
-            verification = verification.model_copy(update={"precisions": verification.precisions + more.precisions})
-        if not verification.passed:
-            raise _rejection(verification, output, made)
+        made = _make_graphs(checkpoint, folder, request, progress)
+        if any(one.comparison.failures for one in made.compared):
+            raise _rejection(made, checkpoint.card, output)
         card = checkpoint.card.model_copy(update={"opset": OPSET})
-        verification = verification.model_copy(update={"engines": add(folder, card, verification)})
-        _write_reference(folder, checkpoint, expected)
-        _write_verification(folder, verification, made)
-        card = _with_files(card, folder)
+        engines = _build_engines(folder, card, made, request, progress)
+        verification = _verification(made, card, engines)
+        _write_reference(folder, checkpoint, made.reference.crops)
+        _write_verification(folder, verification, made.int8_section)
+        card = _finished_card(card, folder, made)
         (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
-    if (rejected_folder(output) / VERIFICATION_FILE).is_file():  # of an attempt before this one
-        shutil.rmtree(rejected_folder(output), ignore_errors=True)
-    if searched and searched.journal:
-        searched.journal.unlink(missing_ok=True)
-    return Export(card, difference, verification, made.record if made else None)
+    _clean_up(output, request)
+    return Export(card, made.largest_difference, verification, made.int8)
 
 
 def rejected_folder(output: Path) -> Path:
-    """Where the report on a bundle goes that was not written because a graph is outside tolerance."""
+    """Return the folder of the report on a bundle that was not written because a graph is outside tolerance."""
     return output.with_name(f"{output.name}.rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The graphs that were written, beside PyTorch.
+
+    Attributes:
+        reference: what they were compared with.
+        compared: the comparisons, in the order in which the graphs were made.
+        largest_difference: see Export.
+        int8: see Export.
+        int8_section: the section of the report on how the INT8 graph came about; empty where there is none.
+    """
+
+    reference: Reference
+    compared: tuple[ComparedGraph, ...]
+    largest_difference: float
+    int8: Int8Record | TrainedInt8Record | None = None
+    int8_section: str = ""
+
+
+def _make_graphs(checkpoint: Checkpoint, folder: Path, request: ExportRequest, progress: Progress) -> _Made:
+    """Write the graphs, each made from the one before, and compare them; after a failure, no more is made."""
+    frames = _reference_frames(checkpoint)
+    fp32 = folder / graph_file("fp32")
+    embeddings, difference = _write_fp32_graph(checkpoint, fp32, frames)
+    reference = _reference(checkpoint, Crops(frames, embeddings), request, progress)
+    graphs = [ExportedGraph(Graph.of("fp32", fp32))]
+    if request.fp16 or request.int8:
+        fp16 = folder / graph_file("fp16")
+        in_fp32 = write_fp16_graph(fp32, fp16, frames)
+        graphs.append(ExportedGraph(Graph.of("fp16", fp16), in_fp32))
+    compared = compare_graphs(reference, graphs, progress)
+    if request.int8 is None or any(one.comparison.failures for one in compared):
+        return _Made(reference, compared, difference)
+    record, section = _write_int8(folder, checkpoint.card, request.int8, reference, progress)
+    int8 = ExportedGraph(Graph.of("int8", folder / graph_file("int8")), in_fp32)
+    compared += compare_graphs(reference, [int8], progress)
+    return _Made(reference, compared, difference, record, section)
 
 
 def _reference_frames(checkpoint: Checkpoint) -> NDArray[np.uint8]:
@@ -150,90 +186,129 @@ def _reference_frames(checkpoint: Checkpoint) -> NDArray[np.uint8]:
 def _write_fp32_graph(
     checkpoint: Checkpoint, graph: Path, frames: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], float]:
-    """Write the graph that all others are made from, and hold it to PyTorch; see _compare."""
+    """Write the graph that all others are made from, and compare it with PyTorch; see _compare_outputs."""
     export_graph(checkpoint.model, checkpoint.card, graph)
     reference = torch_session(checkpoint.model, checkpoint.card, torch.device("cpu"))
     with load_onnxruntime(graph, "cpu") as session:
-        return _compare(reference, session, frames)
+        return _compare_outputs(reference, session, frames)
 
 
-def _compare(reference: Session, session: Session, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-    """Run both sessions; give the reference's frame embeddings and the largest difference of either output.
+def _compare_outputs(
+    reference: Session, session: Session, frames: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], float]:
+    """Run both sessions; return the reference's frame embeddings and the largest difference of either output.
 
     Raises GateError where that is above FP32_TOLERANCE.
     """
     pooling = np.random.default_rng(0).uniform(size=(3, len(frames))).astype(np.float32)
-    pooling /= pooling.sum(axis=1, keepdims=True)  # as means, so that the tolerance is one for both outputs
+    pooling /= pooling.sum(axis=1, keepdims=True)  # as means, so that one tolerance suits both outputs
     expected, actual = run(reference, frames, pooling), run(session, frames, pooling)
     difference = max(float(np.abs(a - b).max()) for a, b in zip(expected, actual, strict=True))
     if not difference <= FP32_TOLERANCE:
         raise GateError(
-            f"the FP32 graph differs from PyTorch by {difference:.2e}, "
-            f"more than {FP32_TOLERANCE:.0e}; no bundle was written"
+            f"the FP32 graph differs from PyTorch by {difference:.2e}, more than {FP32_TOLERANCE:.0e}; no bundle was "
+            "written: train another backbone, or export with another version of PyTorch"
         )
     return expected[0], difference
 
 
-def _judge(
-    checkpoint: Checkpoint,
-    frames: NDArray[np.uint8],
-    expected: NDArray[np.float32],
-    data: Dataset | None,
-    int8: Int8Request | None,
-    tolerance: Tolerance,
-    watcher: Watcher,
-) -> Judge:
+def _reference(checkpoint: Checkpoint, crops: Crops, request: ExportRequest, progress: Progress) -> Reference:
     """Embed with PyTorch what graphs are compared on."""
-    if data is None and int8:
-        data = held_out_data(int8.data, checkpoint.card)
-    reference = None
-    if data is not None:
+    judged_on: JudgedOn = ReferenceCrops(crops=len(crops.frames))
+    retrieval: Retrieval | None = None
+    data, source = request.data, request.data
+    if data is None and isinstance(request.int8, Int8Request):
+        source, data = request.int8.data, held_out_data(request.int8.data, checkpoint.card)
+    if data is not None and source is not None:
         session = torch_session(checkpoint.model, checkpoint.card, best_torch_device())
-        on_frames = partial(watcher.on_progress, f"embedding with {session.info}")
-        reference = embed_reference(session, data.query, data.gallery, on_frames=on_frames)
-    return Judge(data, reference, frames, expected, tolerance)
+        retrieval = embed_retrieval(session, data.query, data.gallery, progress=progress)
+        judged_on = ReferenceData(
+            name=source.root.resolve().name,
+            layout=source.layout,
+            held_out=data is not source,
+            query_images=len(data.query.images),
+            gallery_images=len(data.gallery.images),
+            unreadable=len(retrieval.data.unreadable),
+        )
+    return Reference(checkpoint.card.levels, crops, retrieval, judged_on, request.tolerance)
 
 
 def _write_int8(
-    folder: Path, card: ModelCard, request: Int8Request | TrainedInt8, judge: Judge, watcher: Watcher
-) -> _MadeInt8:
+    folder: Path, card: ModelCard, request: Int8Request | TrainedInt8, reference: Reference, progress: Progress
+) -> tuple[Int8Record | TrainedInt8Record, str]:
+    """Write the INT8 graph and how it came about; return the latter as a record and as a section of the report."""
+    record: Int8Record | TrainedInt8Record
     fp32, fp16, int8 = (folder / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
     if isinstance(request, TrainedInt8):
-        made = _MadeInt8(write_trained_int8_graph(fp32, fp16, int8, request.quantization))
+        record, section = write_trained_int8_graph(fp32, fp16, int8, request.quantization), ""
     else:
-        made = _MadeInt8(*write_int8_graph(fp32, fp16, int8, card, request, judge, watcher))
-    (folder / INT8_FILE).write_text(made.record.model_dump_json(indent=2) + "\n")
-    if made.scales:
-        made.scales.save(folder / SCALES_FILE)
-    return made
+        record, scales = write_int8_graph(fp32, fp16, int8, card, request, reference, watcher_of(progress))
+        scales.save(folder / SCALES_FILE)
+        section = int8_section(record, scales)
+    (folder / INT8_FILE).write_text(record.model_dump_json(indent=2) + "\n")
+    return record, section
 
 
-def _rejection(verification: Verification, output: Path, int8: _MadeInt8 | None) -> GateError:
-    """Leave the report beside the bundle that is not written, and give the error that says so."""
-    folder = rejected_folder(output)
+def _build_engines(
+    folder: Path, card: ModelCard, made: _Made, request: ExportRequest, progress: Progress
+) -> tuple[EngineFacts, ...]:
+    if request.engines is None:
+        return ()
+    graphs = [one.exported for one in made.compared]
+    if request.engine_precisions is not None:
+        graphs = [one for one in graphs if one.graph.precision in request.engine_precisions]
+    return build_engines(folder, card, graphs, request.engines, progress)
+
+
+def _verification(made: _Made, card: ModelCard, engines: Sequence[EngineFacts] = ()) -> Verification:
+    reference = made.reference
+    fp32 = made.compared[0].exported.graph.path
+    return Verification(
+        fingerprint=card.fingerprint,
+        reference=reference.retrieval.session if reference.retrieval else "PyTorch on CPU",
+        judged_on=reference.judged_on,
+        tolerance=reference.tolerance,
+        precisions=tuple(describe(one, fp32, reference.crops) for one in made.compared),
+        engines=tuple(engines),
+    )
+
+
+def _rejection(made: _Made, card: ModelCard, output: Path) -> GateError:
+    """Leave the report beside the bundle that is not written, and return the error that says so."""
+    verification, folder = _verification(made, card), rejected_folder(output)
     with atomic_directory(folder, replaces=VERIFICATION_FILE) as partial:
-        _write_verification(partial, verification, int8)
-    failures = [failure for precision in verification.precisions for failure in precision.failures]
-    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        _write_verification(partial, verification, made.int8_section)
+    first, *others = verification.failures
+    more = f" (and {len(others)} more)" if others else ""
     former = f" ({output} is a former one)" if output.exists() else ""
-    return GateError(f"{failures[0]}{more}; no bundle was written{former}, see {folder / REPORT_FILE}")
+    return GateError(f"{failure_sentence(first)}{more}; no bundle was written{former}, see {folder / REPORT_FILE}")
 
 
-def _write_verification(folder: Path, verification: Verification, int8: _MadeInt8 | None) -> None:
+def _write_verification(folder: Path, verification: Verification, int8_section: str) -> None:
     (folder / VERIFICATION_FILE).write_text(verification.model_dump_json(indent=2) + "\n")
-    searched = int8.searched if int8 else None
-    write_verification_report(folder / REPORT_FILE, verification, title="Verification", int8=searched)
+    write_verification_report(
+        folder / REPORT_FILE, verification, title="Verification", int8=int8_section, styles=[INT8_STYLE]
+    )
 
 
-def _write_reference(folder: Path, checkpoint: Checkpoint, embeddings: NDArray[np.float32]) -> None:
+def _write_reference(folder: Path, checkpoint: Checkpoint, crops: Crops) -> None:
     (folder / REFERENCE_EMBEDDINGS).parent.mkdir()
     for name, content in checkpoint.reference.items():
         (folder / "reference" / name).write_bytes(content)
-    np.save(folder / REFERENCE_EMBEDDINGS, embeddings)
+    np.save(folder / REFERENCE_EMBEDDINGS, crops.embeddings)
 
 
-def _with_files(card: ModelCard, folder: Path) -> ModelCard:
+def _finished_card(card: ModelCard, folder: Path, made: _Made) -> ModelCard:
     """Add what is known of a finished bundle; engines have cards of their own, and come and go."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != ENGINES_FOLDER)
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-    return card.model_copy(update={"files": hashes})
+    limits = similarity_limits((one.comparison for one in made.compared), made.reference.tolerance)
+    return card.model_copy(update={"files": hashes, "similarity": limits})
+
+
+def _clean_up(output: Path, request: ExportRequest) -> None:
+    """Remove what attempts before this one left: the report of a rejection, and the journal of a search."""
+    if (rejected_folder(output) / VERIFICATION_FILE).is_file():
+        shutil.rmtree(rejected_folder(output), ignore_errors=True)
+    if isinstance(request.int8, Int8Request) and request.int8.journal:
+        request.int8.journal.unlink(missing_ok=True)

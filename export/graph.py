@@ -13,6 +13,7 @@ import onnx
 import torch
 
 from reid.runtime.errors import ModelError
+from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.graph import CARD_KEY
 from reid.train.model.architecture import ARCHITECTURE_KEY
@@ -21,11 +22,11 @@ from reid.train.model.multi_level import FusedReID, MultiLevelReID
 __all__ = ["OPSET", "export_graph"]
 
 OPSET = 19
-"""The first in which a Q/DQ pair may have an FP16 scale; read by every TensorRT from 10 on."""
+"""The first opset in which a Q/DQ pair may have an FP16 scale; every TensorRT from 10 on reads it."""
 
 
 def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
-    """Write the model as one ONNX file with its card in the metadata, and have the checker pass it.
+    """Write the model as one ONNX file, with its card in the metadata, and check it.
 
     Inputs: frames uint8 [N, 3, H, W], pooling float32 [T, N]. Outputs: frame_embedding float32 [N, D], pooled float32
     [T, D]. N and T are free; H and W are the card's.
@@ -34,7 +35,7 @@ def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
         ModelError: the exporter cannot express the backbone, or the checker refuses the graph.
     """
     size = card.preprocessing
-    # Neither 0 nor 1, nor equal: the exporter takes such sizes for constants.
+    # The sizes are neither 0 nor 1, nor equal: the exporter would take them for constants.
     example = (torch.zeros(4, 3, size.height, size.width, dtype=torch.uint8), torch.ones(3, 4))
     frames, tracklets = torch.export.Dim("frames"), torch.export.Dim("tracklets")
     try:
@@ -43,13 +44,15 @@ def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
                 FusedReID(model).eval(),
                 example,
                 dynamo=True,
-                input_names=["frames", "pooling"],
-                output_names=["frame_embedding", "pooled"],
-                dynamic_shapes={"frames": {0: frames}, "pooling": {0: tracklets, 1: frames}},
+                input_names=[FRAMES, POOLING],
+                output_names=[FRAME_EMBEDDING, POOLED],
+                dynamic_shapes={"frames": {0: frames}, "pooling": {0: tracklets, 1: frames}},  # of FusedReID.forward
                 opset_version=OPSET,
             )
     except (torch.onnx.errors.OnnxExporterError, torch.onnx.OnnxExporterError) as error:
-        raise ModelError(f"{card.backbone} cannot be exported to ONNX ({str(error).splitlines()[0]})") from error
+        raise ModelError(
+            f"{card.backbone} cannot be exported to ONNX ({str(error).splitlines()[0]}); train another backbone"
+        ) from error
     assert program is not None  # dynamo=True always gives one
     proto = program.model_proto
     _forget_places(proto)
@@ -58,19 +61,19 @@ def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelError(f"the graph of {card.backbone} is not valid ONNX ({error})") from None
+        raise ModelError(f"the graph of {card.backbone} is not valid ONNX ({error}); train another backbone") from None
     onnx.save(proto, path)
 
 
 def _forget_places(proto: onnx.ModelProto) -> None:
-    """Drop what the exporter notes of this machine's files: a model's graph is the same wherever it is exported.
+    """Drop the paths on this machine that the exporter notes: a model's graph is the same wherever it is exported.
 
     Scale files and engines know a graph by its hash, and a bundle tells nobody where it was made.
     """
     for node in proto.graph.node:
-        kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
+        remaining = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
         del node.metadata_props[:]
-        node.metadata_props.extend(kept)
+        node.metadata_props.extend(remaining)
 
 
 @contextlib.contextmanager

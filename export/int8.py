@@ -26,8 +26,10 @@ from reid.calibration.selection import CalibrationSet, select_frames
 from reid.calibration.sensitivity import Sensitivity, measure_sensitivity
 from reid.data.dataset import Dataset, Split
 from reid.data.splitting import hold_out_vehicles
-from reid.evaluation.verification.records import PrecisionVerification
-from reid.export.verification.judge import Judge
+from reid.evaluation.verification.compare import Comparison
+from reid.evaluation.verification.reference import Reference
+from reid.evaluation.verification.sentences import failure_sentence
+from reid.export.verification.graphs import compare_graph
 from reid.export.watcher import SILENT, Watcher
 from reid.runtime.errors import DataError, GateError, ModelError
 from reid.runtime.model_card import ModelCard
@@ -220,7 +222,7 @@ def write_int8_graph(
     output: Path,
     card: ModelCard,
     request: Int8Request,
-    judge: Judge,
+    judge: Reference,
     watcher: Watcher = SILENT,
 ) -> tuple[Int8Record, ScaleFile]:
     """Find the mix of INT8 and FP16 that is fastest within tolerance, and write it.
@@ -255,7 +257,7 @@ def write_int8_graph(
     return record, scales
 
 
-def _facts(scales: ScaleFile, material: Material, judge: Judge) -> dict[str, Any]:
+def _facts(scales: ScaleFile, material: Material, judge: Reference) -> dict[str, Any]:
     """Give what a measurement depends on."""
     return {
         "version": __version__,
@@ -273,7 +275,7 @@ def _search(
     half: ModelProto,
     layers: Layers,
     sensitivity: Sensitivity,
-    judge: Judge,
+    judge: Reference,
     card: ModelCard,
     journal: Journal,
     watcher: Watcher,
@@ -282,7 +284,7 @@ def _search(
         with tempfile.TemporaryDirectory() as folder:
             graph = Path(folder) / "mix.onnx"
             onnx.save(_mix(half, layers, kept, sensitivity.thresholds), graph)
-            verified = judge.compare("int8", graph, card.levels, partial(watcher.on_progress, "evaluating"))
+            verified = compare_graph(judge, "int8", graph)
         return _evaluation(kept, verified).model_dump()
 
     def evaluate(kept: frozenset[str]) -> Evaluation:
@@ -312,10 +314,10 @@ def _mix(half: ModelProto, layers: Layers, kept: Collection[str], thresholds: Ma
     return quantize(half, layers, int8, thresholds)
 
 
-def _evaluation(kept: frozenset[str], verified: PrecisionVerification) -> Evaluation:
+def _evaluation(kept: frozenset[str], verified: Comparison) -> Evaluation:
     return Evaluation(
         kept=tuple(sorted(kept)),
-        failures=verified.failures,
+        failures=tuple(map(failure_sentence, verified.failures)),
         changes={
             f"{comparison.protocol} {metric}": points
             for comparison in verified.protocols

@@ -42,7 +42,7 @@ def open_fp32_graph(model: Path) -> Iterator[tuple[Path, ModelProto, ModelCard]]
     """
     with contextlib.ExitStack() as stack:
         if (model / CARD_FILE).is_file():
-            graph = Bundle.open(model).graph("fp32")
+            graph = Bundle.open(model).graph("fp32").path
         elif model.suffix == ".onnx":
             graph = model
         else:

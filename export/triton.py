@@ -1,4 +1,4 @@
-"""A model repository for NVIDIA's Triton Inference Server, in two forms: docs/triton.md says when to take which.
+"""A model repository for NVIDIA's Triton Inference Server, in two forms: docs/triton.md says when to use which.
 
 Triton joins requests by concatenating each input along its first axis. That is right for `frames`, and wrong for
 `pooling`, whose rows would then miss the columns of the other requests' frames. So what is batched dynamically has no
@@ -17,14 +17,15 @@ from pathlib import Path
 
 import onnx
 
-from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
-from reid.runtime.engine_card import EngineCard, check_engine
+from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, Bundle
+from reid.runtime.engine_card import EngineCard, check_origin
 from reid.runtime.errors import ModelError, ReidError
+from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.session import DEFAULT_LIMITS
 
-__all__ = ["write_frames_graph", "write_triton_repository"]
+__all__ = ["engines_for_triton", "write_frames_graph", "write_triton_repository"]
 
 CONFIG_FILE = "config.pbtxt"
 ENGINE_CARD_FILE = "engine.json"
@@ -35,9 +36,9 @@ class _Model:
     """One model of the repository.
 
     Attributes:
-        name: its folder's.
-        config: text of its config.pbtxt; the first line says what no two versions may differ in.
-        write: writes the version's files into a folder.
+        name: the name of its folder.
+        config: the text of its config.pbtxt; the first line says what no two versions may differ in.
+        write: the function that writes the version's files into a folder.
     """
 
     name: str
@@ -59,11 +60,11 @@ def write_triton_repository(
     `reid_tracklets_tensorrt_<precision>`. A config.pbtxt that is already there is left as it is.
 
     Args:
-        bundle: with its hashes checked.
-        repository: made if it is absent.
-        precisions: of the bundle's graphs.
+        bundle: the bundle, with its hashes checked.
+        repository: the repository's folder, made if it is absent.
+        precisions: the precisions of the graphs to write.
         engines: TensorRT engines with their sidecars, one for a precision.
-        version: to write; None takes the next that no form has yet.
+        version: the version to write; None takes the next that no form has yet.
 
     Returns:
         The folders of the written versions.
@@ -89,15 +90,26 @@ def write_triton_repository(
     return [folder / str(version) for folder in folders]
 
 
+def engines_for_triton(bundle: Bundle) -> list[Path]:
+    """Return the bundle's engines that Triton can run: it has no backend for TensorRT-RTX.
+
+    Raises:
+        ModelError: a sidecar is damaged.
+    """
+    sidecars = sorted((bundle.root / ENGINES_FOLDER).glob("*.json"))
+    cards = {path: EngineCard.parse(path.read_bytes(), path) for path in sidecars}
+    return [path.with_suffix(".engine") for path, card in cards.items() if card.flavor == "tensorrt"]
+
+
 def write_frames_graph(graph: Path, output: Path) -> None:
     """Write the part of a fused graph that embeds frames: frames [N, 3, H, W] to frame_embedding [N, D].
 
     Raises:
-        ModelError: the frames' embeddings depend on the pooling, so the graph is none of `export_graph`.
+        ModelError: the frames' embeddings depend on the pooling, so `export_graph` did not write the graph.
     """
     model = onnx.load(graph)
-    part = onnx.utils.Extractor(model).extract_model(["frames"], ["frame_embedding"])
-    # The extractor takes the newest, which the server's ONNX Runtime may not know.
+    part = onnx.utils.Extractor(model).extract_model([FRAMES], [FRAME_EMBEDDING])
+    # The extractor writes the newest IR version, which the server's ONNX Runtime may not know.
     part.ir_version = model.ir_version
     onnx.helper.set_model_props(part, {entry.key: entry.value for entry in model.metadata_props})
     try:
@@ -118,7 +130,7 @@ def _models(bundle: Bundle, precisions: Sequence[Precision], engines: Sequence[P
 
 
 def _graph_models(bundle: Bundle, precision: Precision) -> Iterator[_Model]:
-    graph = bundle.graph(precision)
+    graph = bundle.graph(precision).path
     for form, config, write in (
         ("frames", _frames_config, write_frames_graph),
         ("tracklets", partial(_tracklets_config, platform="onnxruntime_onnx", rest=_EXACT_FP32), shutil.copyfile),
@@ -138,16 +150,7 @@ def _engine_model(bundle: Bundle, path: Path) -> _Model:
     card = EngineCard.parse(sidecar.read_bytes(), sidecar)
     if card.flavor != "tensorrt":
         raise ModelError(f"{path}: Triton runs no engine of {card.flavor}; build one with --engine tensorrt")
-    bundle.graph(card.precision)  # refuses a precision that the bundle does not have
-    check_engine(
-        path,
-        card,
-        flavor=card.flavor,  # where it is to run is not known here
-        version=card.version,
-        compute_capability=card.compute_capabilities[0],
-        graph_sha256=bundle.card.files[graph_file(card.precision)],
-        fingerprint=bundle.card.fingerprint,
-    )
+    check_origin(path, card, bundle.graph(card.precision), bundle.card.fingerprint)  # on what it is to run is not known
     name = f"reid_tracklets_tensorrt_{card.precision}"
     profiles = ", ".join(f'"{index}"' for index in range(len(card.profiles)))
     config = _tracklets_config(
@@ -165,7 +168,7 @@ def _write_engine(engine: Path, sidecar: Path, folder: Path) -> None:
     shutil.copyfile(sidecar, folder / ENGINE_CARD_FILE)
 
 
-# TF32, ONNX Runtime's default on GPUs, would make an FP32 graph something else than what was verified.
+# TF32, ONNX Runtime's default on GPUs, would make an FP32 graph something other than what was verified.
 _EXACT_FP32 = """\
 optimization {
   execution_accelerators {
@@ -182,8 +185,8 @@ def _frames_config(name: str, card: ModelCard) -> str:
 name: "{name}"
 platform: "onnxruntime_onnx"
 max_batch_size: {DEFAULT_LIMITS.frames}
-input [ {{ name: "frames" data_type: TYPE_UINT8 dims: [ 3, {size.height}, {size.width} ] }} ]
-output [ {{ name: "frame_embedding" data_type: TYPE_FP32 dims: [ {card.dimensions} ] }} ]
+input [ {{ name: "{FRAMES}" data_type: TYPE_UINT8 dims: [ 3, {size.height}, {size.width} ] }} ]
+output [ {{ name: "{FRAME_EMBEDDING}" data_type: TYPE_FP32 dims: [ {card.dimensions} ] }} ]
 {_ALL_VERSIONS}\
 dynamic_batching {{ }}
 {_EXACT_FP32}"""
@@ -197,24 +200,24 @@ name: "{name}"
 platform: "{platform}"
 max_batch_size: 0
 input [
-  {{ name: "frames" data_type: TYPE_UINT8 dims: [ -1, 3, {size.height}, {size.width} ] }},
-  {{ name: "pooling" data_type: TYPE_FP32 dims: [ -1, -1 ] }}
+  {{ name: "{FRAMES}" data_type: TYPE_UINT8 dims: [ -1, 3, {size.height}, {size.width} ] }},
+  {{ name: "{POOLING}" data_type: TYPE_FP32 dims: [ -1, -1 ] }}
 ]
 output [
-  {{ name: "frame_embedding" data_type: TYPE_FP32 dims: [ -1, {card.dimensions} ] }},
-  {{ name: "pooled" data_type: TYPE_FP32 dims: [ -1, {card.dimensions} ] }}
+  {{ name: "{FRAME_EMBEDDING}" data_type: TYPE_FP32 dims: [ -1, {card.dimensions} ] }},
+  {{ name: "{POOLED}" data_type: TYPE_FP32 dims: [ -1, {card.dimensions} ] }}
 ]
 {_ALL_VERSIONS}{rest}"""
 
 
 _ALL_VERSIONS = """\
-# A gallery is only to be searched with the version that embedded it, so none goes away by itself.
+# A gallery may only be searched with the version that embedded it, so no version is unloaded by itself.
 version_policy { all { } }
 """
 
 
 def _signature(card: ModelCard) -> str:
-    """Give the line that tells whether a config.pbtxt, in which people may have tuned the rest, fits a new version."""
+    """Return the line by which a config.pbtxt, whose other lines people may have tuned, is known to fit a version."""
     size = card.preprocessing
     return f"# reid-export: frames 3 x {size.height} x {size.width}, embedding {card.dimensions}"
 

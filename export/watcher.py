@@ -1,16 +1,21 @@
-"""Who is told how an export goes."""
+"""Who is told how an INT8 search goes."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["SILENT", "Watcher"]
+from reid.runtime.progress import Progress
+
+__all__ = ["SILENT", "Watcher", "watcher_of"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """What an export calls while it works.
+    """What a search calls while it works.
 
     Attributes:
         on_progress: called with (what it does, done, all).
@@ -22,4 +27,19 @@ class Watcher:
 
 
 SILENT = Watcher()
-"""Tells nobody."""
+"""Discards everything."""
+
+
+def watcher_of(progress: Progress) -> Watcher:
+    """Make a watcher that advances a progress and logs notes."""
+    current: tuple[str, int] = ("", 0)
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        nonlocal current
+        if (what, done) < current or what != current[0]:
+            progress.begin(what, total, "steps")
+            current = (what, 0)
+        progress.advance(done - current[1])
+        current = (what, done)
+
+    return Watcher(on_progress, logger.info)

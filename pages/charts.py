@@ -1,4 +1,4 @@
-"""What the drawings of a run share: the area between two axes, its ticks, its legend, and what a pointer is told."""
+"""What charts share: the area between two axes, its ticks, logarithmic axes, legends, and what a pointer is told."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Area", "chart", "hover", "legend", "ticks"]
+__all__ = ["Area", "LogAxis", "chart", "hover", "legend", "power_of_ten", "ticks"]
 
 _WIDTH, _HEIGHT = 420, 226
 _LEFT, _RIGHT, _TOP, _FLOOR = 56, 408, 32, 186
 _CHARACTER = 6.3  # widest that one is on average, in the unit of the drawing
 _SERIES = 4  # colors of the style sheet
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,36 @@ class Area:
     def y(self, value: float) -> float:
         """Place of a value on the vertical axis."""
         return _FLOOR - (value - self.bottom) / (self.top - self.bottom) * (_FLOOR - _TOP)
+
+
+@dataclass(frozen=True, slots=True)
+class LogAxis:
+    """A logarithmic axis of a drawing, in any direction.
+
+    Attributes:
+        first: the logarithm to base 10 of the value at `start`.
+        last: the logarithm to base 10 of the value at `end`, greater.
+        start: the coordinate where the axis begins, in the unit of the drawing.
+        end: the coordinate where it ends.
+    """
+
+    first: float
+    last: float
+    start: float
+    end: float
+
+    def place(self, value: float) -> float:
+        """Return the coordinate of a positive value; one beyond an end of the axis lies beyond that end."""
+        return self.start + (math.log10(value) - self.first) / (self.last - self.first) * (self.end - self.start)
+
+    def decades(self) -> range:
+        """Return the exponents of the powers of ten on the axis, ascending."""
+        return range(math.ceil(self.first - 1e-9), math.floor(self.last + 1e-9) + 1)
+
+
+def power_of_ten(exponent: int) -> str:
+    """Return a power of ten as people write it: "10⁻³"; "1" for the exponent 0."""
+    return "1" if exponent == 0 else "10" + str(exponent).translate(_SUPERSCRIPT)
 
 
 def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:

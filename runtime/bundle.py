@@ -13,7 +13,7 @@ from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import PRECISIONS, Precision
 from reid.runtime.storage import sha256_of
 
-__all__ = ["CARD_FILE", "ENGINES_FOLDER", "REFERENCE_EMBEDDINGS", "Bundle", "graph_file"]
+__all__ = ["CARD_FILE", "ENGINES_FOLDER", "REFERENCE_EMBEDDINGS", "Bundle", "Graph", "graph_file"]
 
 CARD_FILE = "model.json"
 REFERENCE_EMBEDDINGS = "reference/embeddings.npy"
@@ -21,13 +21,33 @@ ENGINES_FOLDER = "engines"
 
 
 def graph_file(precision: Precision) -> str:
-    """Name of the graph of a precision within a bundle."""
+    """Return the file name of a precision's graph within a bundle."""
     return f"model.{precision}.onnx"
 
 
 @dataclass(frozen=True, slots=True)
+class Graph:
+    """The fused graph of a model in one precision.
+
+    Attributes:
+        precision: the precision that the types in the graph have.
+        path: the ONNX file.
+        sha256: the SHA-256 of the file.
+    """
+
+    precision: Precision
+    path: Path
+    sha256: str
+
+    @classmethod
+    def of(cls, precision: Precision, path: Path) -> Graph:
+        """Make the value of a graph that was just written, by hashing its file."""
+        return cls(precision, path, sha256_of(path))
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle whose card is read and whose files are those that the card lists."""
+    """A bundle whose card was read and whose files are those that the card lists."""
 
     root: Path
     card: ModelCard
@@ -37,7 +57,7 @@ class Bundle:
         """Open a bundle and check every file against its hash.
 
         Raises:
-            ModelError: not a bundle, too new, or a file is missing or differs from what was exported.
+            ModelError: `root` is not a bundle or is too new, or a file is missing or not the one that was exported.
         """
         card_path = root / CARD_FILE
         if not card_path.is_file():
@@ -56,18 +76,19 @@ class Bundle:
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """The precisions for which there is a graph."""
+        """The precisions that the bundle has a graph of."""
         return tuple(precision for precision in PRECISIONS if graph_file(precision) in self.card.files)
 
-    def graph(self, precision: Precision) -> Path:
-        """Path of a precision's graph. Raises ModelError where the bundle has none."""
+    def graph(self, precision: Precision) -> Graph:
+        """Return the graph of a precision. Raises ModelError where the bundle has none."""
         if precision not in self.precisions:
             there_are = ", ".join(self.precisions) or "none"
-            raise ModelError(f"{self.root} has no {precision} graph; it has {there_are}")
-        return self.root / graph_file(precision)
+            raise ModelError(f"{self.root} has no {precision} graph; choose one of: {there_are}")
+        name = graph_file(precision)
+        return Graph(precision, self.root / name, self.card.files[name])
 
     def reference(self) -> tuple[list[Path], NDArray[np.float32]]:
-        """Give the reference crops [n] and their PyTorch embeddings, float32 [n, D]."""
+        """Return the reference crops [n] and their PyTorch embeddings, float32 [n, D]."""
         crops = [
             self.root / name for name in self.card.files if name.startswith("reference/") and not name.endswith(".npy")
         ]

@@ -13,25 +13,55 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from reid.runtime.bundle import Graph
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.precision import Precision
 from reid.runtime.storage import sha256_of
 from reid.runtime.tensorrt_api import TITLES, Flavor, release
 
-__all__ = ["ENGINE_FORMAT_VERSION", "EngineCard", "LayerSummary", "Profile", "check_engine"]
+__all__ = [
+    "ENGINE_FORMAT_VERSION",
+    "EngineCard",
+    "LayerSummary",
+    "Profile",
+    "Target",
+    "check_engine",
+    "check_origin",
+    "largest_batch",
+    "uncovered",
+]
 
 ENGINE_FORMAT_VERSION = 1
+
+_BUNDLE = "BUNDLE"
+"""The word in a stored command that stands for the bundle's path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an engine has to run on.
+
+    Attributes:
+        flavor: the runtime.
+        version: the version of the runtime.
+        compute_capability: the compute capability of the GPU: "8.9".
+    """
+
+    flavor: Flavor
+    version: str
+    compute_capability: str
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Sizes that an engine is optimized for.
+    """The sizes of batches that an engine takes and is optimized for.
 
     Attributes:
         frames: N as (least, best, most).
@@ -50,21 +80,41 @@ class Profile:
             raise ValueError(f"profile has {self.tracklets[2]} tracklets, more than its {self.frames[2]} frames")
 
     def fits(self, frames: int, tracklets: int) -> bool:
-        """Whether a batch of N frames and T tracklets can run with it."""
+        """Return whether a batch of N frames and T tracklets can run with it."""
         return self.frames[0] <= frames <= self.frames[2] and self.tracklets[0] <= tracklets <= self.tracklets[2]
 
 
+def largest_batch(profiles: Sequence[Profile]) -> tuple[int, int]:
+    """Return the most frames and the most tracklets that any of the profiles takes."""
+    return max(profile.frames[2] for profile in profiles), max(profile.tracklets[2] for profile in profiles)
+
+
+def uncovered(profiles: Sequence[Profile]) -> tuple[int, int] | None:
+    """Return the smallest batch, as (frames, tracklets), that fits no profile though a larger one does.
+
+    Streams end in batches of any size, so an engine has to take all of them, from one frame of one tracklet on. A batch
+    never has more tracklets than frames. None where every batch fits a profile.
+    """
+    most_frames, most_tracklets = largest_batch(profiles)
+    batches = (
+        (frames, tracklets)
+        for frames in range(1, most_frames + 1)
+        for tracklets in range(1, min(frames, most_tracklets) + 1)
+    )
+    return next((batch for batch in batches if not any(profile.fits(*batch) for profile in profiles)), None)
+
+
 class LayerSummary(BaseModel):
-    """How many layers run in which precision ("fp32", "fp16", "int8", ...).
+    """The number of layers that run in each precision ("fp32", "fp16", "int8", ...).
 
     Attributes:
-        source: what was read: the engine by the inspector, the builder's log of the engine's layers, or the network
+        source: what was read: the engine (by its inspector), the builder's log of the engine's layers, or the network
             that was built, whose types a strongly typed engine keeps.
-        reason: why not the engine itself; empty where it was.
-        layers: precision -> count, of all layers.
-        convolutions: precision -> count, of convolutions alone.
-        fp32_convolutions: those in FP32, each by the names of the graph's nodes in it: "conv1 + relu1".
-        int8_convolutions: those that read INT8, likewise.
+        reason: why the engine itself was not read; empty where it was.
+        layers: precision -> number of layers.
+        convolutions: precision -> number of convolutions.
+        fp32_convolutions: the convolutions in FP32, each by the names of the graph's nodes in it: "conv1 + relu1".
+        int8_convolutions: the convolutions that read INT8, likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,23 +131,23 @@ class EngineCard(BaseModel):
     """The facts about an engine file, stored as JSON beside it, under a hash of themselves.
 
     Attributes:
-        format_version: of this card.
-        flavor: whose engine it is.
-        version: of the TensorRT that built it.
-        cuda: newest CUDA of the driver that built it; None where it was built without a GPU.
-        device: name of the GPU that built it, or the targets where it was built without one.
-        compute_capabilities: that it was built for.
-        hardware_compatible: also runs on later architectures.
-        version_compatible: also runs on later versions.
-        precision: of the graph: fp32, fp16 or int8.
-        profiles: by the engine's index.
-        graph_sha256: of the ONNX file.
-        engine_sha256: of the engine file.
-        engine_bytes: its size.
-        fingerprint: of the model.
-        opset: of the graph.
-        layers: precision of the layers.
-        build_command: command line that builds it again, with BUNDLE where the bundle's path goes.
+        format_version: the version of this card's format.
+        flavor: the runtime that built it.
+        version: the version of that runtime.
+        cuda: the newest CUDA of the driver that built it; None where it was built without a GPU.
+        device: the name of the GPU that built it, or the targets where it was built without one.
+        compute_capabilities: the compute capabilities that it was built for.
+        hardware_compatible: whether it also runs on later architectures.
+        version_compatible: whether it also runs on later versions.
+        precision: the precision of the graph.
+        profiles: the profiles, in the engine's order.
+        graph_sha256: the SHA-256 of the ONNX file.
+        engine_sha256: the SHA-256 of the engine file.
+        engine_bytes: the size of the engine file.
+        fingerprint: the fingerprint of the model.
+        opset: the ONNX opset of the graph.
+        layers: the precisions of the layers.
+        build_command: the command line that builds it again, with BUNDLE where the bundle's path goes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,13 +171,18 @@ class EngineCard(BaseModel):
     build_command: str
 
     def to_json(self) -> str:
-        """Give the sidecar's text."""
+        """Return the sidecar's text."""
         facts = self.model_dump(mode="json")
         return json.dumps({**facts, "card_sha256": _digest(facts)}, indent=2) + "\n"
 
     def rebuild(self, engine: Path) -> str:
-        """Give the command that builds an engine file again, wherever its bundle lies now."""
-        return self.build_command.replace("BUNDLE", shlex.quote(str(engine.parent.parent)))
+        """Return the command that builds this engine again, and no other, wherever its bundle lies now.
+
+        Version 0.1 stored `--fp16` or `--int8`, or nothing for FP32, where `--precision` stands today.
+        """
+        words = [word for word in shlex.split(self.build_command) if word not in ("--fp16", "--int8")]
+        words = [str(engine.parent.parent) if word == _BUNDLE else word for word in words]
+        return shlex.join(words if "--precision" in words else [*words, "--precision", self.precision])
 
     @classmethod
     def parse(cls, text: str | bytes, source: Path) -> EngineCard:
@@ -161,43 +216,47 @@ def _refuse(source: Path, reason: str) -> NoReturn:
     raise ModelError(f"{source}: the engine's card is not valid ({reason}); build the engine again with `reid-export`")
 
 
-def check_engine(
-    path: Path,
-    card: EngineCard,
-    *,
-    flavor: Flavor,
-    version: str,
-    compute_capability: str,
-    graph_sha256: str,
-    fingerprint: str,
-) -> None:
-    """Compare an engine with where it is to run, and with its own file, before anything of it is deserialized.
+def check_engine(path: Path, card: EngineCard, target: Target, graph: Graph, fingerprint: str) -> None:
+    """Check that an engine runs on a target and is the bundle's own, before anything of it is deserialized.
 
     Args:
-        path: of the engine.
+        path: the engine's file.
         card: its sidecar.
-        flavor: of the runtime at hand.
-        version: of the runtime at hand.
-        compute_capability: of the GPU at hand: "8.9".
-        graph_sha256: of the bundle's graph in the engine's precision.
-        fingerprint: of the bundle's model.
+        target: what it has to run on.
+        graph: the bundle's graph in the engine's precision.
+        fingerprint: the fingerprint of the bundle's model.
 
     Raises:
-        SessionError: sound, but not for here: another flavor, version or device.
-        ModelError: of another graph or model, or the file is not the one that was built.
+        SessionError: the engine is sound, but for another flavor, version or device.
+        ModelError: it was built from another graph or model, or the file is not the one that was built.
     """
-    here = f"this is {TITLES[flavor]} {version}"
+    here = f"this is {TITLES[target.flavor]} {target.version}"
     built = f"{path} was built by {TITLES[card.flavor]} {card.version}"
-    if card.flavor != flavor or not _runs_version(card, version):
+    if card.flavor != target.flavor or not _runs_version(card, target.version):
         raise SessionError(f"{built}, and {here}; rebuild it: {card.rebuild(path)}")
-    if not _runs_on(card, compute_capability):
+    if not _runs_on(card, target.compute_capability):
         targets = ", ".join(card.compute_capabilities) + (" and later" if card.hardware_compatible else "")
-        difference = (
-            f"was built for compute capability {targets} ({card.device}), and this GPU has {compute_capability}"
+        raise SessionError(
+            f"{path} was built for compute capability {targets} ({card.device}), and this GPU has "
+            f"{target.compute_capability}; rebuild it: {card.rebuild(path)}"
         )
-        raise SessionError(f"{path} {difference}; rebuild it: {card.rebuild(path)}")
+    check_origin(path, card, graph, fingerprint)
+
+
+def check_origin(path: Path, card: EngineCard, graph: Graph, fingerprint: str) -> None:
+    """Check that an engine was built from a bundle's graph and is unchanged, wherever it is to run.
+
+    Args:
+        path: the engine's file.
+        card: its sidecar.
+        graph: the bundle's graph in the engine's precision.
+        fingerprint: the fingerprint of the bundle's model.
+
+    Raises:
+        ModelError: it was built from another graph or model, or the file is not the one that was built.
+    """
     for fact, of_engine, of_bundle in (
-        ("graph", card.graph_sha256, graph_sha256),
+        ("graph", card.graph_sha256, graph.sha256),
         ("model", card.fingerprint, fingerprint),
     ):
         if of_engine != of_bundle:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reid.runtime.errors import ModelError
+from reid.runtime.precision import Precision
 
 __all__ = ["FORMAT_VERSION", "Level", "ModelCard", "Preprocessing"]
 
@@ -58,6 +59,8 @@ class ModelCard(BaseModel):
         training: facts of the run: data, its fingerprint, seed, loss, command, versions, metrics.
         files: the SHA-256 of every file beside the card, by relative path; empty outside a bundle.
         opset: the ONNX opset of the graphs; None for a checkpoint.
+        similarity: the smallest cosine similarity to PyTorch's embeddings with which a session of a precision opens. A
+            precision that is not listed has the self-check's own limit. Empty outside a bundle.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,6 +73,7 @@ class ModelCard(BaseModel):
     training: dict[str, Any] = {}
     files: dict[str, str] = {}
     opset: int | None = None
+    similarity: dict[Precision, Annotated[float, Field(ge=-1, le=1)]] = {}
 
     @model_validator(mode="before")
     @classmethod

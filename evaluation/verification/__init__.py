@@ -1,1 +1,1 @@
-"""A model beside its reference: how far apart embeddings, rankings and metrics are, and whether that is tolerable."""
+"""Verification: does a graph answer as PyTorch does, in its embeddings and in what they find? Needs no PyTorch."""

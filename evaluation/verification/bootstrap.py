@@ -1,4 +1,4 @@
-"""How much of a difference between two models is the choice of queries: the paired bootstrap (Efron, 1979)."""
+"""How much of a difference between two models is due to the choice of queries: the paired bootstrap (Efron, 1979)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["paired_interval"]
 def paired_interval(
     differences: NDArray[np.float64], *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Give the percentile interval of the mean difference, were the queries drawn anew from such queries.
+    """Return the percentile interval of the mean difference if the queries were drawn again from their population.
 
     Paired: a query is drawn with both models' results, so that hard and easy queries do not widen the interval.
 
     Args:
-        differences: float64 [Q, M], of each query, in each of M metrics; Q at least 1.
-        resamples: of Q queries each, drawn with replacement.
-        confidence: from 0 to 1.
-        seed: of the draws.
+        differences: the difference of each query in each of M metrics, float64 [Q, M]; Q at least 1.
+        resamples: the number of resamples, of Q queries each, drawn with replacement.
+        confidence: the confidence, from 0 to 1.
+        seed: the seed of the draws.
 
     Returns:
-        float64 [M, 2], lower and upper bound.
+        The lower and the upper bound of each metric, float64 [M, 2].
     """
     random = np.random.default_rng(seed)
     count = len(differences)

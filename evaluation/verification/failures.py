@@ -1,72 +1,117 @@
-"""What is outside tolerance, a sentence each: the precision, what fell, from where to where, and what was allowed."""
+"""What can be outside tolerance, as records: which precision, what of it, its values, and what was allowed.
+
+`sentences.py` says them in words.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import Annotated, Literal, TypeAlias
 
-from reid.evaluation.verification.records import ProtocolComparison, Similarity, Tolerance
-from reid.evaluation.verification.similarity import (
-    first_level,
-    furthest_level,
-    half_squared_distance,
-    required_similarity,
-)
+from pydantic import BaseModel, ConfigDict, Field
+
 from reid.runtime.precision import Precision
 
-__all__ = ["pooling_failures", "retrieval_failures", "similarity_failures"]
+__all__ = ["Defect", "Dissimilar", "Failure", "Fallen", "LevelMinimum", "Told", "Unusable", "WrongSums"]
 
 
-def similarity_failures(precision: Precision, similarity: Similarity, tolerance: Tolerance) -> list[str]:
-    """Judge the embeddings by the least similar one; of the levels only say which are to blame."""
-    required, smallest = required_similarity(similarity, tolerance), similarity.levels[0].minimum
-    if smallest >= required:
-        return []
-    return [
-        f"{precision}: the least similar of {similarity.frames} embeddings has cosine similarity {smallest:.6f} to the "
-        f"reference's and needs {required:.6f} (tolerance {tolerance.similarity:g}, in a model that gives different "
-        f"frames {1 - similarity.spread:.4f} on average); {_blamed(similarity, tolerance)}"
-    ]
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _blamed(similarity: Similarity, tolerance: Tolerance) -> str:
-    first, furthest = first_level(similarity, tolerance), furthest_level(similarity)
-    blamed = f"{furthest.level} is the furthest off, {furthest.minimum:.6f}"
-    return (
-        blamed if first is None or first == furthest else f"{blamed}, and {first.level} the first, {first.minimum:.6f}"
-    )
+class Defect(_Record):
+    """What makes embeddings unfit for ranking.
+
+    Attributes:
+        frames: the number of embeddings.
+        defective: the number of those that are unfit.
+        length: the length that is furthest from 1; None where embeddings are NaN or infinite.
+    """
+
+    frames: int
+    defective: int
+    length: float | None = None
 
 
-def pooling_failures(
-    precision: Precision,
-    similarity: Similarity,
-    tolerance: Tolerance,
-    expected: NDArray[np.float32],
-    actual: NDArray[np.float32],
-) -> list[str]:
-    """Judge sums of tracklets, [T, D]; their length matters too, since those of several batches are added up."""
-    length = np.linalg.norm(expected, axis=1, keepdims=True)
-    smallest = 1 - half_squared_distance(expected / length, actual / length).max()
-    required = required_similarity(similarity, tolerance)
-    if smallest >= required:
-        return []
-    return [
-        f"{precision}: `pooled` is not the sum of the frames' embeddings (similarity {smallest:.6f}, needs "
-        f"{required:.6f}): tracklets would be wrong where single frames are right"
-    ]
+class Unusable(_Record):
+    """Embeddings by which nothing can be ranked."""
+
+    kind: Literal["unusable"] = "unusable"
+    precision: Precision
+    defect: Defect
 
 
-def retrieval_failures(precision: Precision, comparison: ProtocolComparison, tolerance: Tolerance) -> list[str]:
-    """Judge one protocol: a sentence for every metric that fell by more than the tolerance."""
-    return [_fall(precision, comparison, metric, tolerance) for metric in comparison.exceeded]
+class LevelMinimum(_Record):
+    """The smallest cosine similarity to PyTorch's embeddings in one level."""
+
+    level: str
+    minimum: float
 
 
-def _fall(precision: Precision, comparison: ProtocolComparison, metric: str, tolerance: Tolerance) -> str:
-    low, high = comparison.interval[metric]
-    noise = "within" if low <= 0 <= high else "beyond"
-    return (
-        f"{precision}, {comparison.protocol}: {metric} fell by {-comparison.difference[metric]:.2f} points, from "
-        f"{comparison.reference[metric]:.2f} to {comparison.candidate[metric]:.2f}, tolerance "
-        f"{tolerance.map if metric == 'mAP' else tolerance.rank:g}; {noise} the noise of {comparison.queries} queries "
-        f"(95 % interval {low:.2f} to {high:.2f})"
-    )
+class Dissimilar(_Record):
+    """An embedding that is too far from PyTorch's.
+
+    Attributes:
+        precision: the precision that gives it.
+        frames: the number of embeddings that were compared.
+        minimum: the smallest cosine similarity.
+        required: the similarity that was required.
+        tolerance: the similarity that would be required if the model gave different frames 0 on average.
+        spread: the mean of `1 - similarity` between different frames, by PyTorch.
+        furthest: the level with the smallest similarity.
+        first: the first level, in the card's order, that is less similar than required; None where none is.
+    """
+
+    kind: Literal["dissimilar"] = "dissimilar"
+    precision: Precision
+    frames: int
+    minimum: float
+    required: float
+    tolerance: float
+    spread: float
+    furthest: LevelMinimum
+    first: LevelMinimum | None = None
+
+
+class WrongSums(_Record):
+    """`pooled` is not the sum of the frames' embeddings: its cosine similarity to that, and what was required."""
+
+    kind: Literal["wrong sums"] = "wrong sums"
+    precision: Precision
+    similarity: float
+    required: float
+
+
+class Fallen(_Record):
+    """A metric that fell by more than the tolerance.
+
+    Attributes:
+        precision: the precision with which it fell.
+        protocol: i2i, i2t or t2t.
+        metric: mAP, R-1, R-5 or R-10.
+        reference: PyTorch's value, in percent.
+        candidate: the precision's value, in percent.
+        allowed: how far it was allowed to fall, in points.
+        interval: the 95 % interval of candidate - reference, in points.
+        queries: the number of queries that count.
+    """
+
+    kind: Literal["fallen"] = "fallen"
+    precision: Precision
+    protocol: str
+    metric: str
+    reference: float
+    candidate: float
+    allowed: float
+    interval: tuple[float, float]
+    queries: int
+
+
+class Told(_Record):
+    """A failure of which there is only a text: version 1 of verification.json stored nothing else."""
+
+    kind: Literal["told"] = "told"
+    precision: Precision
+    text: str
+
+
+Failure: TypeAlias = Annotated[Unusable | Dissimilar | WrongSums | Fallen | Told, Field(discriminator="kind")]

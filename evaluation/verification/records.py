@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal, TypeAlias
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from reid.evaluation.verification.failures import Failure
+from reid.runtime.engine_card import EngineCard
 from reid.runtime.precision import Precision
+from reid.runtime.tensorrt_api import Flavor
 
 __all__ = [
+    "FORMAT_VERSION",
     "VERIFICATION_FILE",
+    "EngineFacts",
+    "JudgedOn",
     "LayerDrift",
+    "LayerInFp32",
     "LevelSimilarity",
     "PrecisionVerification",
     "ProtocolComparison",
+    "ReferenceCrops",
+    "ReferenceData",
     "Similarity",
     "Tolerance",
     "Verification",
     "WorstQuery",
 ]
 
-
 VERIFICATION_FILE = "verification.json"
 """Name of the stored Verification within a bundle."""
+
+FORMAT_VERSION: Literal[2] = 2
+"""Version of `Verification`; `read_verification` also reads 1."""
 
 
 class _Record(BaseModel):
@@ -31,10 +44,10 @@ class Tolerance(_Record):
     """How far a precision may fall below PyTorch.
 
     Attributes:
-        map: of mAP, in points.
-        rank: of R-1, R-5 and R-10, in points.
-        similarity: smallest cosine similarity of an embedding to PyTorch's, where the model gives different frames 0
-            on average; where it gives them more, the room left is less in proportion (`required_similarity`).
+        map: how far mAP may fall, in points.
+        rank: how far R-1, R-5 and R-10 may fall, in points.
+        similarity: the smallest cosine similarity of an embedding to PyTorch's, where the model gives different frames
+            0 on average; where it gives them more, the room left is less in proportion (`required_similarity`).
         int8_similarity: the same for INT8, whose embeddings differ visibly while they find the same.
     """
 
@@ -43,9 +56,13 @@ class Tolerance(_Record):
     similarity: float = Field(default=0.99, ge=-1, le=1)
     int8_similarity: float = Field(default=0.9, ge=-1, le=1)
 
-    def of(self, precision: Precision) -> Tolerance:
-        """Give the tolerance with `similarity` as it is for a precision."""
-        return self.model_copy(update={"similarity": self.int8_similarity}) if precision == "int8" else self
+    def room(self, metric: str) -> float:
+        """Return how far a metric may fall, in points: "mAP", or any of "R-1", "R-5", "R-10"."""
+        return self.map if metric == "mAP" else self.rank
+
+    def similarity_of(self, precision: Precision) -> float:
+        """Return the smallest similarity that a precision needs in a model of spread 1."""
+        return self.int8_similarity if precision == "int8" else self.similarity
 
 
 class LevelSimilarity(_Record):
@@ -61,12 +78,12 @@ class Similarity(_Record):
     """Cosine similarity to PyTorch over all embedded frames.
 
     Attributes:
-        frames: how many were compared.
+        frames: the number of frames that were compared.
         levels: "all" first, then each level in the card's order.
         counts: histogram of `1 - similarity`, one more bin than edges: below the first edge, between two, above the
             last.
-        edges: of the histogram, ascending, 1e-7 to 1.
-        spread: mean of `1 - similarity` between different frames by PyTorch: what a distance means to this model.
+        edges: the edges of the histogram's bins, ascending, 1e-7 to 1.
+        spread: the mean of `1 - similarity` between different frames by PyTorch: what a distance means to this model.
     """
 
     frames: int
@@ -82,12 +99,12 @@ class ProtocolComparison(_Record):
     Attributes:
         protocol: i2i, i2t or t2t.
         reference: PyTorch's "mAP", "R-1", "R-5", "R-10".
-        candidate: the precision's.
+        candidate: the precision's values of the same metrics.
         difference: candidate - reference, in points.
-        interval: of the difference, 95 %, by bootstrap over queries, in points.
+        interval: the 95 % interval of the difference, by bootstrap over queries, in points.
         exceeded: the metrics that fell by more than the tolerance.
-        first_match_changed: share of queries whose first match differs, in percent.
-        queries: counted queries.
+        first_match_changed: the share of queries whose first match differs, in percent.
+        queries: the number of queries that count.
     """
 
     protocol: str
@@ -101,14 +118,14 @@ class ProtocolComparison(_Record):
 
 
 class WorstQuery(_Record):
-    """A query that lost most average precision, with its first matches in both rankings.
+    """One of the queries that lost most average precision, with its first matches in both rankings.
 
     Attributes:
-        protocol: in which it lost.
-        query: path of its picture.
+        protocol: the protocol in which it lost.
+        query: the path of its picture.
         average_precision: (PyTorch's, the precision's), in percent.
-        before: paths of the first matches' pictures by PyTorch, best first, each with whether it is right.
-        after: the same by the precision.
+        before: the paths of the pictures of PyTorch's first matches, best first, each with whether it is right.
+        after: the same for the precision's first matches.
     """
 
     protocol: str
@@ -123,13 +140,13 @@ class LayerDrift(_Record):
 
     Attributes:
         layer: the node's name.
-        op: its ONNX type.
-        position: in the order of execution.
-        relative_error: root mean square of the error over that of the tensor.
-        largest_error: absolute.
-        peak: largest absolute value in FP32.
-        not_finite: how many values are infinite or NaN; in the errors they count as 0.
-        weight: name of the layer's weight, which is PyTorch's own; empty where it has none.
+        op: the node's ONNX operator.
+        position: the node's position in the order of execution.
+        relative_error: the root mean square of the error over that of the tensor.
+        largest_error: the largest absolute error.
+        peak: the largest absolute value in FP32.
+        not_finite: the number of values that are infinite or NaN; in the errors they count as 0.
+        weight: the name of the layer's weight, which is PyTorch's own; empty where it has none.
     """
 
     layer: str
@@ -142,20 +159,27 @@ class LayerDrift(_Record):
     weight: str = ""
 
 
+class LayerInFp32(_Record):
+    """A layer that has to stay in FP32 in a graph of another precision, with the largest absolute value it meets."""
+
+    layer: str
+    amax: float
+
+
 class PrecisionVerification(_Record):
     """One precision beside PyTorch.
 
     Attributes:
-        precision: fp32, fp16 or int8.
-        session: what it ran on.
-        similarity: of embeddings.
-        protocols: empty where retrieval was not verified.
-        worst_queries: most lost first.
-        drift: largest relative error first; empty where every tolerance was met.
-        kept_in_fp32: layers that would overflow, with their peak value.
-        failures: what is outside tolerance, a sentence each; empty where nothing is.
-        unreadable: frames that were left out, by name; the same for all precisions.
-        queries_left_out: queries that could not be read, and count in no protocol.
+        precision: the precision of the graph.
+        session: what the graph ran on.
+        similarity: the similarity of its embeddings.
+        protocols: the metrics of each protocol; empty where retrieval was not compared.
+        worst_queries: the queries that lost most average precision, most lost first.
+        drift: the layers that drifted, largest relative error first; empty where every tolerance was met.
+        in_fp32: the layers that would overflow or vanish, and stay in FP32.
+        failures: what is outside tolerance; empty where nothing is.
+        unreadable: the names of the frames that were left out; the same for all precisions.
+        queries_left_out: the names of the queries that could not be read, and count in no protocol.
     """
 
     precision: Precision
@@ -164,36 +188,110 @@ class PrecisionVerification(_Record):
     protocols: tuple[ProtocolComparison, ...] = ()
     worst_queries: tuple[WorstQuery, ...] = ()
     drift: tuple[LayerDrift, ...] = ()
-    kept_in_fp32: dict[str, float] = {}
-    failures: tuple[str, ...] = ()
+    in_fp32: tuple[LayerInFp32, ...] = ()
+    failures: tuple[Failure, ...] = ()
     unreadable: tuple[str, ...] = ()
     queries_left_out: tuple[str, ...] = ()
 
 
-class Verification(_Record):
-    """All precisions of a bundle.
+class ReferenceCrops(_Record):
+    """Graphs were compared on the checkpoint's reference crops alone."""
+
+    kind: Literal["reference crops"] = "reference crops"
+    crops: int
+
+
+class ReferenceData(_Record):
+    """Graphs were compared on the queries and the gallery of a data set, and on the reference crops.
 
     Attributes:
-        format_version: of this file.
-        fingerprint: of the model.
-        reference: the session that everything is compared with.
-        data: facts of the data that was embedded.
-        engines: built from the graphs, a sentence each.
-        retrieval: whether mAP and Rank-k were compared, or embeddings of the reference crops only.
-        tolerance: that was asked for.
-        precisions: in the order in which they were made.
+        name: the name of the data set's folder.
+        layout: the layout of the data set: "veri".
+        held_out: whether these are vehicles that were held out of the training split.
+        query_images: the number of query images.
+        gallery_images: the number of gallery images.
+        unreadable: the number of frames that could not be read, and were left out.
     """
 
-    format_version: int = 1
+    kind: Literal["data"] = "data"
+    name: str
+    layout: str
+    held_out: bool
+    query_images: int
+    gallery_images: int
+    unreadable: int
+
+
+JudgedOn: TypeAlias = Annotated[ReferenceCrops | ReferenceData, Field(discriminator="kind")]
+
+
+class EngineFacts(_Record):
+    """An engine that was built from a graph: what its sidecar says of it, in short.
+
+    Attributes:
+        precision: the precision of the graph.
+        flavor: the runtime that built it.
+        version: the version of that runtime.
+        device: the GPU that it was built on, or the targets that it was built for.
+        layers: precision -> number of layers.
+        source: what the layers were read from.
+        reason: why the engine did not run where it was built; empty where it was loaded there.
+    """
+
+    precision: Precision
+    flavor: Flavor
+    version: str
+    device: str
+    layers: dict[str, int]
+    source: Literal["engine", "build log", "network"]
+    reason: str = ""
+
+    @classmethod
+    def of(cls, card: EngineCard) -> EngineFacts:
+        """Take the facts from a sidecar."""
+        return cls(
+            precision=card.precision,
+            flavor=card.flavor,
+            version=card.version,
+            device=card.device,
+            layers=card.layers.layers,
+            source=card.layers.source,
+            reason=card.layers.reason,
+        )
+
+
+class Verification(_Record):
+    """All precisions of a bundle beside PyTorch.
+
+    Attributes:
+        format_version: the version of this format.
+        fingerprint: the fingerprint of the model.
+        reference: the session that everything is compared with.
+        judged_on: the data that was embedded.
+        tolerance: the tolerance that was asked for.
+        precisions: the comparison of each precision, in the order in which the graphs were made.
+        engines: the engines that were built from the graphs; a text where version 1 stored nothing else.
+    """
+
+    format_version: Literal[2] = FORMAT_VERSION
     fingerprint: str
     reference: str
-    data: dict[str, str | int]
-    retrieval: bool
+    judged_on: JudgedOn
     tolerance: Tolerance
     precisions: tuple[PrecisionVerification, ...]
-    engines: tuple[str, ...] = ()
+    engines: tuple[EngineFacts | str, ...] = ()
+
+    @property
+    def retrieval(self) -> bool:
+        """Whether mAP and Rank-k were compared, and not only embeddings of the reference crops."""
+        return isinstance(self.judged_on, ReferenceData)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What is outside tolerance, in any precision."""
+        return tuple(failure for precision in self.precisions for failure in precision.failures)
 
     @property
     def passed(self) -> bool:
         """Whether everything is within tolerance."""
-        return not any(precision.failures for precision in self.precisions)
+        return not self.failures

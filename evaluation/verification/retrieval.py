@@ -30,15 +30,15 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """What one model found by one protocol.
+    """What one model found in one protocol.
 
     Attributes:
-        protocol: its name.
-        queries: the Q counted ones, those that have a right answer.
-        gallery: the G entries.
-        metrics: of these queries.
-        matches: int64 [Q, SHOWN_MATCHES], the first entries of the gallery, best first, junk left out; -1 where
-            there are no more.
+        protocol: the name of the protocol.
+        queries: the Q queries that count, which are those that have a right answer.
+        gallery: the G entries of the gallery.
+        metrics: the metrics of these queries.
+        matches: int64 [Q, SHOWN_MATCHES], the first entries of the gallery, best first, without junk; -1 where there
+            are no more.
     """
 
     protocol: str
@@ -48,18 +48,18 @@ class Ranked:
     matches: NDArray[np.int64]
 
     def points(self) -> NDArray[np.float64]:
-        """Give what each query adds to each of METRICS, in percent, float64 [Q, 4]: their means are the metrics."""
+        """Return what each query contributes to each of METRICS, in percent, float64 [Q, 4]: their means."""
         hits = self.metrics.first_hit[:, None] < np.array((1, 5, 10))
         return 100 * np.column_stack([self.metrics.average_precision, hits])
 
     def summary(self) -> dict[str, float]:
-        """Give METRICS, in percent."""
+        """Return METRICS, in percent."""
         summary = self.metrics.summary()
         return {name: float(summary[name]) for name in METRICS}
 
 
 def rank(data: EmbeddedData, protocol: Protocol) -> Ranked:
-    """Rank and score by one protocol. Raises DataError as `evaluate_protocol` does."""
+    """Rank and score by one protocol. Raises DataError where `evaluate_protocol` does."""
     metrics = evaluate_protocol(data, protocol)
     asked: tuple[Tracklet, ...] = getattr(data.query, protocol.query)
     queries = tuple(asked[position] for position in metrics.counted)
@@ -71,7 +71,7 @@ def _first_matches(data: EmbeddedData, queries: Sequence[Tracklet], gallery: Seq
     matches = np.full((len(queries), SHOWN_MATCHES), -1, np.int64)
     shown = min(SHOWN_MATCHES, len(gallery))
     codes: dict[tuple[str | None, str | None], int] = {}
-    # Junk has the query's vehicle and camera: both in one number, so that a block is one comparison.
+    # Junk has the query's vehicle and camera: with both in one number, one comparison does for a block.
     asked, found = (
         np.array([codes.setdefault((entry.vehicle, entry.camera), len(codes)) for entry in entries])
         for entries in (queries, gallery)
@@ -87,7 +87,7 @@ def _first_matches(data: EmbeddedData, queries: Sequence[Tracklet], gallery: Seq
 
 
 def compare_rankings(reference: Ranked, candidate: Ranked, tolerance: Tolerance) -> ProtocolComparison:
-    """Compare two models' rankings of the same queries in the same gallery; a rise is no failure.
+    """Compare two models' rankings of the same queries in the same gallery; a metric that rose exceeds nothing.
 
     Raises:
         DataError: the queries or the galleries are not the same, so that nothing is paired.
@@ -101,21 +101,20 @@ def compare_rankings(reference: Ranked, candidate: Ranked, tolerance: Tolerance)
     differences = candidate.points() - reference.points()
     mean = dict(zip(METRICS, differences.mean(axis=0).tolist(), strict=True))
     bounds = paired_interval(differences).tolist()
-    room = {name: tolerance.map if name == "mAP" else tolerance.rank for name in METRICS}
     return ProtocolComparison(
         protocol=reference.protocol,
         reference=reference.summary(),
         candidate=candidate.summary(),
         difference=mean,
         interval={name: (low, high) for name, (low, high) in zip(METRICS, bounds, strict=True)},
-        exceeded=tuple(name for name in METRICS if -mean[name] > room[name] + _ROUNDING),
+        exceeded=tuple(name for name in METRICS if -mean[name] > tolerance.room(name) + _ROUNDING),
         first_match_changed=100 * float(np.mean(reference.matches[:, 0] != candidate.matches[:, 0])),
         queries=len(reference.queries),
     )
 
 
 def worst_queries(reference: Ranked, candidate: Ranked, most: int) -> list[WorstQuery]:
-    """Give the queries that lost average precision, most lost first, at most `most`."""
+    """Return the queries that lost average precision, most lost first, at most `most` of them."""
     before, after = (100 * ranked.metrics.average_precision for ranked in (reference, candidate))
     order = np.argsort(after - before, kind="stable")[:most]
     return [

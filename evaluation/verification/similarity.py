@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.evaluation.verification.records import LevelSimilarity, Similarity, Tolerance
+from reid.evaluation.verification.failures import Defect
+from reid.evaluation.verification.records import LevelSimilarity, Similarity
 from reid.runtime.embedding import normalize
 from reid.runtime.errors import ModelError
 from reid.runtime.galleries.ranking import LENGTH_TOLERANCE
@@ -16,15 +17,15 @@ from reid.runtime.model_card import Level
 __all__ = [
     "EDGES",
     "compare_embeddings",
+    "defect_of",
     "first_level",
     "furthest_level",
     "half_squared_distance",
     "required_similarity",
-    "unusable",
 ]
 
 EDGES = tuple(float(edge) for edge in np.logspace(-7, 0, 15))
-"""Of the histogram of `1 - similarity`: two a decade."""
+"""The edges of the histogram of `1 - similarity`: two a decade."""
 
 _OPPOSITE = 2.0
 """`1 - similarity` of opposite vectors, and of what is no vector at all: NaN or infinity."""
@@ -36,12 +37,12 @@ _SMALLEST_SPREAD = 1e-4
 def compare_embeddings(
     reference: NDArray[np.float32], candidate: NDArray[np.float32], levels: Sequence[Level]
 ) -> Similarity:
-    """Compare the same frames' embeddings; one that is not finite counts as the opposite, similarity -1.
+    """Compare two models' embeddings of the same frames; one that is not finite counts as opposite, similarity -1.
 
     Args:
-        reference: float32 [n, D], L2-normalized; n at least 1.
-        candidate: float32 [n, D].
-        levels: in the order of their concatenation.
+        reference: the reference's embeddings, float32 [n, D], L2-normalized; n at least 1.
+        candidate: the candidate's embeddings, float32 [n, D].
+        levels: the levels, in the order of their concatenation.
 
     Raises:
         ModelError: the two have different shapes, or D is not the sum of the levels' sizes.
@@ -67,7 +68,7 @@ def compare_embeddings(
 
 
 def half_squared_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Half the squared Euclidean distance of rows [n, d]: `1 - cosine` for unit vectors; 2 where not finite.
+    """Return half the squared Euclidean distance of rows [n, d]: `1 - cosine` for unit vectors; 2 where not finite.
 
     Unlike `1 - a.b` it tells differences apart that are far below float32's rounding of 1.
     """
@@ -78,40 +79,42 @@ def half_squared_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDA
     return distances
 
 
-def required_similarity(similarity: Similarity, tolerance: Tolerance) -> float:
-    """Give the smallest similarity that is within tolerance for this model and these frames.
+def required_similarity(similarity: Similarity, tolerance: float) -> float:
+    """Return the smallest similarity that is within tolerance for this model and these frames.
 
     Models differ in how far apart they put frames: where any two are 0.98 similar, 0.99 to PyTorch's is half way to
-    another vehicle. So the room that the tolerance leaves is a share of the spread.
+    another vehicle. So the room that the tolerance leaves is a fraction of the spread.
+
+    Args:
+        similarity: the comparison, of which `spread` counts.
+        tolerance: the similarity that is required in a model of spread 1 (`Tolerance.similarity_of`).
     """
-    return 1 - (1 - tolerance.similarity) * max(similarity.spread, _SMALLEST_SPREAD)
+    return 1 - (1 - tolerance) * max(similarity.spread, _SMALLEST_SPREAD)
 
 
 def furthest_level(similarity: Similarity) -> LevelSimilarity:
-    """Give the level with the smallest similarity."""
+    """Return the level with the smallest similarity."""
     return min(similarity.levels[1:], key=lambda level: level.minimum)
 
 
-def first_level(similarity: Similarity, tolerance: Tolerance) -> LevelSimilarity | None:
-    """Give the first level, in the card's order, that is less similar than required; None where none is."""
-    required = required_similarity(similarity, tolerance)
+def first_level(similarity: Similarity, required: float) -> LevelSimilarity | None:
+    """Return the first level, in the card's order, that is less similar than required; None where none is."""
     return next((level for level in similarity.levels[1:] if level.minimum < required), None)
 
 
-def unusable(embeddings: NDArray[np.float32]) -> str:
-    """Say what makes embeddings, float32 [n, D], unfit for ranking; empty where nothing does."""
-    broken = np.count_nonzero(~np.isfinite(embeddings).all(axis=1))
+def defect_of(embeddings: NDArray[np.float32]) -> Defect | None:
+    """Return what makes embeddings, float32 [n, D], unfit for ranking; None where nothing does."""
+    broken = int(np.count_nonzero(~np.isfinite(embeddings).all(axis=1)))
     if broken:
-        return f"{broken} of {len(embeddings)} embeddings are NaN or infinite: something in the model overflows"
+        return Defect(frames=len(embeddings), defective=broken)
     lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
     off = np.abs(lengths - 1)
-    if (wrong := np.count_nonzero(off > LENGTH_TOLERANCE)) == 0:
-        return ""
-    return f"{wrong} of {len(embeddings)} embeddings do not have length 1: the worst has {lengths[off.argmax()]:.4g}"
+    wrong = int(np.count_nonzero(off > LENGTH_TOLERANCE))
+    return Defect(frames=len(embeddings), defective=wrong, length=float(lengths[off.argmax()])) if wrong else None
 
 
 def _cosine_distance(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is dealt with behind this
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is dealt with afterwards
         return half_squared_distance(normalize(reference), normalize(candidate))
 
 
@@ -121,7 +124,7 @@ def _summary(level: str, distances: NDArray[np.float64]) -> LevelSimilarity:
 
 
 def _spread(embeddings: NDArray[np.float32]) -> float:
-    """Mean of `1 - similarity` over all pairs of different rows, which the length of their mean tells."""
+    """Return the mean of `1 - similarity` over all pairs of different rows, from the length of their mean."""
     count = len(embeddings)
     if count < 2:
         return 1.0

@@ -1,4 +1,4 @@
-"""Tolerances from a file."""
+"""Reading tolerances from a file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _EXAMPLE = '{"map": 0.5, "rank": 0.5, "similarity": 0.99}'
 
 
 def read_tolerance(path: Path) -> Tolerance:
-    """Read a tolerance from a JSON object with the fields of `Tolerance`; what is left out keeps its default.
+    """Read a tolerance from a JSON object with the fields of `Tolerance`; a field that is left out keeps its default.
 
     Raises:
-        DataError: the file cannot be read, is no such JSON, or a value is out of its range.
+        DataError: the file cannot be read, is not such JSON, or a value is out of range.
     """
     try:
         return Tolerance.model_validate_json(path.read_bytes())

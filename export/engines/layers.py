@@ -1,4 +1,4 @@
-"""In which precision an engine's layers run: read from the inspector, the builder's log, or the parsed network."""
+"""The precision that each of an engine's layers runs in: from the inspector, the builder's log, or the network."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reid.runtime.engine_card import LayerSummary
 from reid.runtime.errors import GateError
+from reid.runtime.precision import Precision
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
@@ -25,7 +26,7 @@ __all__ = [
     "summarize_network",
 ]
 
-# The first that matches: "UInt8" holds "Int8", and "BFloat16" holds "Float".
+# The first that matches counts: "UInt8" contains "Int8", and "BFloat16" contains "Float".
 _PRECISIONS = (
     ("bf16", r"bf16|bfloat16"),
     ("fp8", r"fp8|float8"),
@@ -47,7 +48,7 @@ _LOGGED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A layer; inputs and outputs are types in TensorRT's words, nodes the names of the ONNX nodes in it."""
+    """A layer: the types of its inputs and outputs in TensorRT's words, and the names of the ONNX nodes in it."""
 
     name: str
     kind: str
@@ -56,7 +57,7 @@ class _Layer:
     nodes: tuple[str, ...]
 
     def is_convolution(self, convolutions: Collection[str]) -> bool:
-        """Whether it convolves, perhaps as a matrix product, which a convolution of 1 x 1 can become."""
+        """Return whether it convolves, perhaps as a matrix product, which a convolution of 1 x 1 can become."""
         # TensorRT calls it CaskConvolution and the like; its fusing compiler calls it a correlation, and names what it
         # fused after what is in it: __myl_CorrCast_myl0_2. What only pads or casts for a convolution is called kgen.
         fused = self.name if self.name.startswith("__myl_") and self.kind != "kgen" else ""
@@ -66,17 +67,18 @@ class _Layer:
         return re.search(r"gemm|Fc", does) is not None and not set(convolutions).isdisjoint(self.nodes)
 
     def precision(self, is_convolution: bool) -> str:
-        """A convolution's is what reaches it, for it may write another type; any other's is what it writes."""
+        """Return the type that a convolution reads, for it may write another; else the type that the layer writes."""
         types = self.inputs or self.outputs if is_convolution else self.outputs or self.inputs
         return _precision(types[0]) if types else "none"
 
 
 def summarize_layers(inspector_json: str, convolutions: Collection[str] = ()) -> LayerSummary:
-    """Summarize what `EngineInspector.get_engine_information(JSON)` gives, of TensorRT 10 and 11.
+    """Summarize what `EngineInspector.get_engine_information(JSON)` of TensorRT 10 or 11 returns.
 
     10 has one field "Format/Datatype" for a tensor, in words ("Row major linear FP16 format") or as a type ("Half");
     11 has "Format" and "Datatype". Layers that are names alone (an engine without detailed verbosity) are counted as
-    "unknown". `convolutions` are the graph's nodes that are some, to know those that became matrix products.
+    "unknown". `convolutions` are the names of the graph's convolutions, by which those that became matrix products are
+    known.
     """
     return _summary("engine", [_layer(entry) for entry in json.loads(inspector_json)["Layers"]], convolutions)
 
@@ -95,9 +97,9 @@ def _type(tensor: dict[str, Any]) -> str:
 
 
 def summarize_log(messages: Iterable[str], convolutions: Collection[str] = ()) -> LayerSummary | None:
-    """Summarize the layers that the builder logs after a build with detailed verbosity; None where it did not.
+    """Summarize the layers that the builder logs after a build with detailed verbosity; None where it logged none.
 
-    It is the inspector's text of the same engine, and needs no GPU. `convolutions` as in summarize_layers.
+    The log is the inspector's text on the same engine, and needs no GPU. `convolutions`: see summarize_layers.
     """
     for message in messages:
         if message.startswith("Layers:") and (found := list(_LOGGED.finditer(message))):
@@ -111,12 +113,12 @@ def _logged_layer(match: re.Match[str]) -> _Layer:
 
 
 def convolutions_of(network: trt.INetworkDefinition, api: ModuleType) -> frozenset[str]:
-    """Names of a network's convolutions, which are those of the graph's nodes."""
+    """Return the names of a network's convolutions, which are those of the graph's nodes."""
     return frozenset(layer.name for layer in _layers_of(network) if layer.type == api.LayerType.CONVOLUTION)
 
 
 def quantized_convolutions_of(network: trt.INetworkDefinition, api: ModuleType) -> frozenset[str]:
-    """Names of the convolutions that the graph has in INT8: both what they read and their weights are dequantized."""
+    """Return the names of the convolutions in INT8: both their inputs and their weights are dequantized."""
     dequantized = _dequantized(network, api)
     return frozenset(
         layer.name
@@ -173,18 +175,18 @@ def _summary(
 
 
 def check_precision(
-    summary: LayerSummary, precision: str, kept_in_fp32: frozenset[str], quantized: frozenset[str] = frozenset()
+    summary: LayerSummary, precision: Precision, in_fp32: frozenset[str], quantized: frozenset[str] = frozenset()
 ) -> None:
-    """Raise GateError where an engine runs convolutions otherwise than its graph says.
+    """Raise GateError where an engine runs convolutions in another precision than its graph.
 
     Args:
-        summary: of the engine's layers.
-        precision: of the graph.
-        kept_in_fp32: convolutions that may run in FP32 in an engine below it.
-        quantized: convolutions that must read INT8.
+        summary: the summary of the engine's layers.
+        precision: the precision of the graph.
+        in_fp32: the convolutions that may run in FP32 in an engine of lower precision.
+        quantized: the convolutions that must read INT8.
     """
     _check_int8(summary, quantized)
-    unexpected = [name for name in summary.fp32_convolutions if kept_in_fp32.isdisjoint(name.split(" + "))]
+    unexpected = [name for name in summary.fp32_convolutions if in_fp32.isdisjoint(name.split(" + "))]
     if precision == "fp32" or not unexpected:
         return
     total = sum(summary.convolutions.values())

@@ -1,4 +1,4 @@
-"""What `build_engine` does with TensorRT, step by step; `build.py` says what for."""
+"""What `build_engine` does with TensorRT, step by step; `build.py` says why."""
 
 from __future__ import annotations
 
@@ -16,134 +16,112 @@ from reid.export.engines.layers import (
     summarize_log,
     summarize_network,
 )
+from reid.export.engines.options import EngineOptions
 from reid.export.engines.watch import BuildWatch, monitor_for
+from reid.export.graphs import ExportedGraph
 from reid.runtime.engine_card import LayerSummary, Profile
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import Device
+from reid.runtime.graph_names import FRAMES, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.storage import atomic_write
-from reid.runtime.tensorrt_api import TITLES, Flavor, logger_for
+from reid.runtime.tensorrt_api import TITLES, logger_for
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
 
-__all__ = ["Build", "EngineOptions"]
+__all__ = ["Build"]
 
 # Turing: TensorRT-RTX refuses FP32 matrix products for it, and every graph has some.
 _ONLY_IF_ASKED = ("7.5",)
 
 
 @dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """How to build an engine.
+class Build:
+    """A build with one flavor on one machine; the steps are in the order in which TensorRT wants them.
 
     Attributes:
-        profiles: sizes to optimize for; a batch runs with the first that it fits.
-        workspace_mib: GPU memory that a layer may use as scratch.
-        optimization_level: 0 builds fastest, 5 runs fastest.
-        timing_cache: file that remembers measured kernels from build to build. TensorRT-RTX measures nothing when it
-            builds, and its timing cache would only make it ask for a GPU, so that it is not used there.
-        hardware_compatible: TensorRT: an engine for compute capability 8.0 and all later ones; slower.
-        version_compatible: TensorRT: an engine for later versions of the same major version; slower.
-        compute_capabilities: TensorRT-RTX: what to build for ("8.6"); empty for all that it knows but Turing.
+        api: the flavor's package.
+        options: how to build.
+        device: the GPU of this machine; None where there is none.
+        watch: what listens to the builder.
     """
 
-    profiles: tuple[Profile, ...] = (Profile(frames=(1, 32, 32), tracklets=(1, 8, 32)),)
-    workspace_mib: int = 4096
-    optimization_level: int = 3
-    timing_cache: Path | None = None
-    hardware_compatible: bool = False
-    version_compatible: bool = False
-    compute_capabilities: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Raise ValueError where a value cannot be right."""
-        if not self.profiles:
-            raise ValueError("an engine needs at least one profile")
-        if self.workspace_mib < 1:
-            raise ValueError(f"workspace of {self.workspace_mib} MiB: must be positive")
-        if not 0 <= self.optimization_level <= 5:
-            raise ValueError(f"optimization level {self.optimization_level}: must be 0 to 5")
-        for capability in self.compute_capabilities:
-            if not re.fullmatch(r"\d+\.\d", capability):
-                raise ValueError(f"compute capability {capability!r}: must look like 8.6")
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """One flavor on one machine; steps in the order in which TensorRT wants them."""
-
     api: ModuleType
-    flavor: Flavor
     options: EngineOptions
     device: Device | None
     watch: BuildWatch
 
     def __post_init__(self) -> None:
         """Raise SessionError where the machine or the flavor cannot do what is asked."""
-        if self.flavor == "tensorrt-rtx" and (self.options.hardware_compatible or self.options.version_compatible):
+        if self.options.flavor == "tensorrt-rtx" and (
+            self.options.hardware_compatible or self.options.version_compatible
+        ):
             raise SessionError(
-                "hardware and version compatibility are TensorRT's: a TensorRT-RTX engine runs on the compute "
+                "hardware and version compatibility are options of TensorRT: a TensorRT-RTX engine runs on the compute "
                 "capabilities that it is built for, with the release that built it; leave these options out"
             )
-        if self.flavor == "tensorrt" and self.options.compute_capabilities:
-            raise SessionError("TensorRT builds for the GPU at hand; compute capabilities are chosen for tensorrt-rtx")
-        if self.flavor == "tensorrt" and self.device is None:
+        if self.options.flavor == "tensorrt" and self.options.compute_capabilities:
+            raise SessionError(
+                "TensorRT builds for the GPU at hand; compute capabilities are chosen for tensorrt-rtx: leave them out"
+            )
+        if self.options.flavor == "tensorrt" and self.device is None:
             raise SessionError(
                 "TensorRT builds on the GPU that the engine is for, and there is none here; build there, or use "
                 "--engine tensorrt-rtx, which needs none"
             )
-        if unknown := [c for c in self.capabilities if self.flavor == "tensorrt-rtx" and c not in self._known()]:
+        if unknown := [
+            c for c in self.capabilities if self.options.flavor == "tensorrt-rtx" and c not in self._known()
+        ]:
             raise SessionError(
-                f"{self.title} knows no compute capability {unknown[0]}; there are {', '.join(self._known())}"
+                f"unknown compute capability {unknown[0]!r} of {self.title}; choose one of: {', '.join(self._known())}"
             )
 
     @property
     def title(self) -> str:
-        """Flavor and version, for people."""
-        return f"{TITLES[self.flavor]} {self.api.__version__}"
+        """The flavor and its version, for people."""
+        return f"{TITLES[self.options.flavor]} {self.api.__version__}"
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """Compute capabilities that the engine is for."""
-        if self.flavor == "tensorrt":
+        """The compute capabilities that the engine is for."""
+        if self.options.flavor == "tensorrt":
             return (self.device.compute_capability,) if self.device else ()
         return self.options.compute_capabilities or tuple(c for c in self._known() if c not in _ONLY_IF_ASKED)
 
     @property
     def target(self) -> str:
-        """What the engine is for, to name it after: the GPU, or compute capabilities as "sm80-sm86"."""
-        if self.flavor == "tensorrt" and self.device:
+        """What the engine is for, as a part of its name: the GPU, or compute capabilities as "sm80-sm86"."""
+        if self.options.flavor == "tensorrt" and self.device:
             return self.device.name
         return "-".join(f"sm{capability.replace('.', '')}" for capability in self.capabilities)
 
     def _known(self) -> dict[str, str]:
-        """Compute capability -> its member's name: "12.0" -> "SM120"."""
+        """Return compute capability -> the name of its member: "12.0" -> "SM120"."""
         members = (name for name in self.api.ComputeCapability.__members__ if re.fullmatch(r"SM\d+", name))
         return {f"{name[2:-1]}.{name[-1]}": name for name in members}
 
-    def run(
-        self, graph: Path, card: ModelCard, precision: str, kept_in_fp32: frozenset[str]
-    ) -> tuple[bytes, LayerSummary]:
-        """Give the serialized engine and what its layers are."""
+    def run(self, exported: ExportedGraph, card: ModelCard) -> tuple[bytes, LayerSummary]:
+        """Return the serialized engine and what its layers are."""
+        graph, in_fp32 = exported.graph, frozenset(one.layer for one in exported.in_fp32)
         logger, monitor = logger_for(self.api, self.watch.log), monitor_for(self.api, self.watch)
         builder: trt.Builder = self.api.Builder(logger)
         network: trt.INetworkDefinition = builder.create_network(self._strongly_typed())
         parser: trt.OnnxParser = self.api.OnnxParser(network, logger)  # owns weights: must outlive the build
-        self._parse(parser, network, graph)
+        self._parse(parser, network, graph.path)
         planned = summarize_network(network, self.api)
         quantized = quantized_convolutions_of(network, self.api)
-        check_precision(planned, precision, kept_in_fp32, quantized)  # before the minutes that a build can take
+        check_precision(planned, graph.precision, in_fp32, quantized)  # before the minutes that a build can take
         config = self._configure(builder, card)
         config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
         self.watch.raise_interruption()
         if plan is None:
-            raise ModelError(f"{self.title} cannot build {graph}: {self._last_error()}; try another version of it")
+            raise ModelError(f"{self.title} cannot build {graph.path}: {self._last_error()}; try another version of it")
         self._save_timing_cache(config)
         content = bytes(plan)
         layers = self._inspect(content, logger, planned, convolutions_of(network, self.api))
-        check_precision(layers, precision, kept_in_fp32, quantized)
+        check_precision(layers, graph.precision, in_fp32, quantized)
         return content, layers
 
     def _strongly_typed(self) -> int:
@@ -159,15 +137,15 @@ class Build:
                 f"{self.title} cannot parse {graph}: {found}; export the model again, or with another backbone"
             )
         inputs = {network.get_input(index).name for index in range(network.num_inputs)}
-        if inputs != {"frames", "pooling"}:
+        if inputs != {FRAMES, POOLING}:
             raise ModelError(
-                f"{graph} has inputs {sorted(inputs)}, not frames and pooling: use a graph of `reid-export`"
+                f"{graph} has inputs {sorted(inputs)}, not {FRAMES} and {POOLING}: use a graph of `reid-export`"
             )
 
     def _configure(self, builder: trt.Builder, card: ModelCard) -> trt.IBuilderConfig:
         api, options = self.api, self.options
         config: trt.IBuilderConfig = builder.create_builder_config()
-        config.clear_flag(api.BuilderFlag.TF32)  # TF32 would make an FP32 engine something else than what was verified
+        config.clear_flag(api.BuilderFlag.TF32)  # TF32 would make an FP32 engine something other than what was verified
         config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
         config.builder_optimization_level = options.optimization_level
         config.profiling_verbosity = api.ProfilingVerbosity.DETAILED
@@ -175,7 +153,7 @@ class Build:
             config.hardware_compatibility_level = api.HardwareCompatibilityLevel.AMPERE_PLUS
         if options.version_compatible:
             config.set_flag(api.BuilderFlag.VERSION_COMPATIBLE)
-        if self.flavor == "tensorrt-rtx":
+        if self.options.flavor == "tensorrt-rtx":
             self._set_capabilities(config)
         self._load_timing_cache(config)
         for profile in options.profiles:
@@ -190,29 +168,29 @@ class Build:
     def _add_profile(self, builder: trt.Builder, config: trt.IBuilderConfig, profile: Profile, card: ModelCard) -> None:
         height, width = card.preprocessing.height, card.preprocessing.width
         shapes = builder.create_optimization_profile()
-        shapes.set_shape("frames", *((n, 3, height, width) for n in profile.frames))
-        shapes.set_shape("pooling", *zip(profile.tracklets, profile.frames, strict=True))
+        shapes.set_shape(FRAMES, *((n, 3, height, width) for n in profile.frames))
+        shapes.set_shape(POOLING, *zip(profile.tracklets, profile.frames, strict=True))
         if config.add_optimization_profile(shapes) < 0:
             raise ModelError(f"{self.title} refuses the profile {profile}: {self._last_error()}; give other sizes")
 
     def _load_timing_cache(self, config: trt.IBuilderConfig) -> None:
         path = self.options.timing_cache
-        if path is None or self.flavor == "tensorrt-rtx":
+        if path is None or self.options.flavor == "tensorrt-rtx":
             return
         cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
-        # One of another device or version is not accepted: measure anew.
+        # A cache of another device or version is not accepted: measure again.
         if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
             config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 
     def _save_timing_cache(self, config: trt.IBuilderConfig) -> None:
         path = self.options.timing_cache
-        if path is not None and self.flavor == "tensorrt":
+        if path is not None and self.options.flavor == "tensorrt":
             atomic_write(path, bytes(config.get_timing_cache().serialize()))
 
     def _inspect(
         self, plan: bytes, logger: trt.ILogger, planned: LayerSummary, convolutions: frozenset[str]
     ) -> LayerSummary:
-        """Read the engine's layers where it can be deserialized, else its log, else what was planned."""
+        """Read the layers from the engine where it can be deserialized, else from the log, else as planned."""
         reason = "no GPU here"
         if self.device is not None:
             runtime: trt.Runtime = self.api.Runtime(logger)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
+
+from reid.runtime.progress import Progress
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
@@ -14,29 +16,30 @@ if TYPE_CHECKING:
 __all__ = ["PROGRESS_STEPS", "BuildWatch", "monitor_for"]
 
 PROGRESS_STEPS = 1000
-"""What `on_progress` gets as the whole."""
+"""The steps of a whole build."""
 
 
 class BuildWatch:
-    """What the builder said so far, in memory: nothing is printed.
+    """Keeps what the builder says in memory, and tells a progress how far it is: nothing is printed.
 
     The builder calls from C++, sometimes from several threads, and an exception must not pass through it: it is kept,
-    stops the build at the next step, and `raise_interruption` raises it after.
+    stops the build at the next step, and `raise_interruption` raises it afterwards.
 
     Attributes:
-        errors: messages, in order.
-        layers: messages that list an engine's layers.
+        errors: the error messages, in order.
+        layers: the messages that list an engine's layers.
     """
 
-    def __init__(self, on_progress: Callable[[int, int], None]) -> None:
-        """Report progress as (done, PROGRESS_STEPS), ascending."""
+    def __init__(self, progress: Progress, stage: str) -> None:
+        """Begin a stage of PROGRESS_STEPS."""
         self.errors: list[str] = []
         self.layers: list[str] = []
-        self._on_progress = on_progress
+        self._progress = progress
         self._phases: dict[str, tuple[int, int]] = {}  # open phases, outermost first: (steps done, steps)
         self._reported = 0
         self._interruption: BaseException | None = None
         self._lock = threading.RLock()
+        progress.begin(stage, PROGRESS_STEPS, "steps")
 
     @contextlib.contextmanager
     def _keeping_exceptions(self) -> Iterator[None]:
@@ -55,20 +58,20 @@ class BuildWatch:
                 self.layers.append(message)
 
     def start(self, phase: str, steps: int) -> None:
-        """A phase begins, inside the one that began last."""
+        """Note that a phase begins, inside the one that began last."""
         with self._keeping_exceptions():
             self._phases[phase] = (0, max(1, steps))
 
     def step(self, phase: str, index: int) -> bool:
-        """Count a finished step of a phase, from 0; whether the build may go on."""
+        """Count a finished step of a phase, from 0; return whether the build may go on."""
         with self._keeping_exceptions():
             if phase in self._phases:
                 self._phases[phase] = (index + 1, self._phases[phase][1])
-            self._report(self._share_done())
+            self._report(self._fraction_done())
         return self._interruption is None
 
     def finish(self, phase: str) -> None:
-        """A phase ends."""
+        """Note that a phase ends."""
         with self._keeping_exceptions():
             self._phases.pop(phase, None)
 
@@ -81,22 +84,22 @@ class BuildWatch:
         if self._interruption is not None:
             raise self._interruption
 
-    def _share_done(self) -> float:
-        share, width = 0.0, 1.0
+    def _fraction_done(self) -> float:
+        fraction, width = 0.0, 1.0
         for done, steps in self._phases.values():
-            share, width = share + width * done / steps, width / steps
-        return min(share, 1.0)
+            fraction, width = fraction + width * done / steps, width / steps
+        return min(fraction, 1.0)
 
-    def _report(self, share: float) -> None:
-        # Phases follow each other within one step of the phase around them; never go back.
-        done = int(share * PROGRESS_STEPS)
+    def _report(self, fraction: float) -> None:
+        # Phases follow one another within one step of the phase around them: progress must never go back.
+        done = int(fraction * PROGRESS_STEPS)
         if done > self._reported:
-            self._reported = done
-            self._on_progress(done, PROGRESS_STEPS)
+            steps, self._reported = done - self._reported, done
+            self._progress.advance(steps)
 
 
 def monitor_for(api: ModuleType, watch: BuildWatch) -> trt.IProgressMonitor:
-    """Make the progress monitor of this TensorRT that tells `watch`."""
+    """Make a progress monitor, of the given TensorRT package, that reports to `watch`."""
 
     class Monitor(api.IProgressMonitor):  # type: ignore[misc,name-defined] # the API takes nothing but a subclass
         def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""The gate: does a graph answer as PyTorch does, on embeddings and on retrieval metrics, and where does it not?"""
+"""Verification of the graphs that an export makes: each run beside PyTorch, and its layers beside the FP32 graph's."""

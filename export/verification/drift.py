@@ -1,8 +1,8 @@
-"""Where two graphs of one model part: their tensors compared layer by layer."""
+"""Where two graphs of one model part company: their tensors compared layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,35 +13,33 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from reid.calibration.intermediates import float_tensors, run_with_intermediates
+from reid.evaluation.verification.drift import first_drift
 from reid.evaluation.verification.records import LayerDrift
 from reid.runtime.errors import ModelError
 
-__all__ = ["DRIFT_THRESHOLD", "drifted_layers", "first_drift"]
-
-DRIFT_THRESHOLD = 0.01
-"""Relative error from which a layer has drifted: FP16 rounds by 0.0005, and layers add some of that up."""
+__all__ = ["drifted_layers"]
 
 
 def drifted_layers(
     reference_graph: Path, candidate_graph: Path, frames: NDArray[np.uint8], *, most: int = 20
 ) -> tuple[LayerDrift, ...]:
-    """Run both graphs with ONNX Runtime on the CPU and compare what corresponding layers give.
+    """Run both graphs with ONNX Runtime on the CPU and compare the outputs of corresponding layers.
 
-    Layers correspond by name and operator; what is in one graph only, such as casts and Q/DQ pairs, is left out. One
-    frame runs at a time, so that memory is that of one frame's tensors.
+    Layers correspond by name and operator; a node of one graph only, such as a cast or a Q/DQ pair, is left out. One
+    frame runs at a time, so that no more than one frame's tensors are in memory.
 
     Args:
         reference_graph: the FP32 graph.
-        candidate_graph: made from it.
-        frames: uint8 [n, 3, H, W], resized as the card says.
-        most: layers to give, at least 1.
+        candidate_graph: a graph made from it.
+        frames: the frames to run, uint8 [n, 3, H, W], resized as the card says.
+        most: the most layers to return, at least 1.
 
     Returns:
-        The layers with values that are not finite, then by relative error, largest first. The layer of `first_drift`
-        is always among them, as the last one where others have larger errors.
+        The layers with values that are not finite, then the others by relative error, largest first. The layer of
+        `first_drift` is always among them, as the last one where others have larger errors.
 
     Raises:
-        ModelError: a graph is absent or damaged, or the two are not of one model.
+        ModelError: a graph is absent or damaged, or the two are not graphs of one model.
     """
     reference, candidate = _layers(reference_graph), _layers(candidate_graph)
     shared = [name for name, layer in reference.items() if name in candidate and layer.op == candidate[name].op]
@@ -63,15 +61,6 @@ def drifted_layers(
     return _largest([_drift(name, reference[name], error) for name, error in errors.items()], most)
 
 
-def first_drift(drift: Sequence[LayerDrift], threshold: float = DRIFT_THRESHOLD) -> LayerDrift | None:
-    """Give the earliest layer, in the order of execution, whose relative error is above `threshold`.
-
-    One with values that are not finite counts as above. None where there is no such layer.
-    """
-    above = (layer for layer in drift if layer.relative_error > threshold or layer.not_finite)
-    return min(above, key=lambda layer: layer.position, default=None)
-
-
 @dataclass(frozen=True, slots=True)
 class _Layer:
     """A node whose first output is a float tensor."""
@@ -84,7 +73,7 @@ class _Layer:
 
 @dataclass(slots=True)
 class _Error:
-    """Sums over frames of what one layer gives, and of how far that is off."""
+    """Sums over frames of one layer's output and of its error."""
 
     squared_error: float = 0.0
     squared: float = 0.0
@@ -131,7 +120,7 @@ def _frame_by_frame(
 
 
 def _drift(name: str, layer: _Layer, error: _Error) -> LayerDrift:
-    # Of a tensor that is zero everywhere, the error itself is told.
+    # The error of a tensor that is zero everywhere has nothing to be relative to, and is absolute.
     relative = (error.squared_error / (error.squared or 1.0)) ** 0.5
     return LayerDrift(
         layer=name,
@@ -147,5 +136,5 @@ def _drift(name: str, layer: _Layer, error: _Error) -> LayerDrift:
 
 def _largest(drift: list[LayerDrift], most: int) -> tuple[LayerDrift, ...]:
     ordered = sorted(drift, key=lambda layer: (not layer.not_finite, -layer.relative_error, layer.position))
-    kept, first = ordered[:most], first_drift(ordered)
-    return tuple(kept if first is None or first in kept else [*kept[:-1], first])
+    shown, first = ordered[:most], first_drift(ordered)
+    return tuple(shown if first is None or first in shown else [*shown[:-1], first])

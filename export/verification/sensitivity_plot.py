@@ -8,6 +8,7 @@ from html import escape
 from itertools import groupby
 
 from reid.calibration.sensitivity import LayerEffect
+from reid.pages.charts import power_of_ten
 
 __all__ = ["draw_sensitivity"]
 
@@ -18,7 +19,6 @@ _MOST_DECADES = 7
 _CHARACTER = 6.2
 """Width of a letter on the axis, roughly."""
 _NAMED_WORST = 3
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _KINDS = {"Conv": "weighted", "Gemm": "weighted", "MatMul": "weighted", "Add": "addition"}
 _LEGEND = {"weighted": "convolution, matrix product", "addition": "residual addition", "pooling": "pooling"}
@@ -95,16 +95,12 @@ def _mark(x: float, y: float) -> str:
 def _ticks(axis: _Axis) -> str:
     ticks = "".join(
         f'<path class="grid" d="M{_LEFT} {axis(10.0**n):.1f}H{_RIGHT}"/>\n'
-        f'<text class="tick" x="{_LEFT - 6}" y="{axis(10.0**n) + 4:.1f}">{_power(n)}</text>\n'
+        f'<text class="tick" x="{_LEFT - 6}" y="{axis(10.0**n) + 4:.1f}">{power_of_ten(n)}</text>\n'
         for n in range(axis.first + 1, axis.last + 1)
     )
     middle = _TOP + _PANEL / 2
     title = "mean of 1 \N{MINUS SIGN} cosine similarity"
     return f'{ticks}<text class="title" transform="translate(11 {middle}) rotate(-90)">{title}</text>\n'
-
-
-def _power(exponent: int) -> str:
-    return "1" if exponent == 0 else "10" + str(exponent).translate(_SUPERSCRIPT)
 
 
 def _parts(layers: Sequence[LayerEffect], slot: float) -> str:

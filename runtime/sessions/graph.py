@@ -68,13 +68,14 @@ def _within_bundle(graph: Path) -> tuple[Bundle, Precision] | None:
     if not (graph.parent / CARD_FILE).is_file():
         return None
     bundle = Bundle.open(graph.parent)
-    return next(((bundle, one) for one in bundle.precisions if bundle.graph(one).name == graph.name), None)
+    return next(((bundle, one) for one in bundle.precisions if graph_file(one) == graph.name), None)
 
 
 def _open_in_bundle(bundle: Bundle, precision: Precision, load: Callable[[Path], Session]) -> Opened:
-    session = load(bundle.graph(precision))
-    # The card holds the hashes of all other files, but not its own: the graph's copy of it takes that part.
-    if session.info.card != bundle.card.model_copy(update={"files": {}}):
+    graph = bundle.graph(precision)
+    session = load(graph.path)
+    # The graph's copy of the card was written before the other files were, and before anything was verified.
+    if session.info.card != bundle.card.model_copy(update={"files": {}, "similarity": {}}):
         session.close()
         raise ModelError(f"{bundle.root / CARD_FILE} is not the card of its graph; export it again")
-    return Opened(session, Reference(bundle, bundle.card.files[graph_file(precision)]))
+    return Opened(session, Reference(bundle, graph.sha256))

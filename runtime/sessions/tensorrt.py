@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.runtime.bundle import ENGINES_FOLDER, Bundle, graph_file
-from reid.runtime.engine_card import EngineCard, check_engine
+from reid.runtime.bundle import ENGINES_FOLDER, Bundle
+from reid.runtime.engine_card import EngineCard, Target, check_engine
 from reid.runtime.errors import ModelError, ReidError, SessionError
 from reid.runtime.gpu import Device, find_device
 from reid.runtime.model_card import ModelCard
@@ -55,38 +56,26 @@ def _open(flavor: Flavor, model: Path, device: str | None, precision: Precision)
     if gpu is None:
         raise SessionError(f"there is no NVIDIA GPU {ordinal} with a driver here; use onnxruntime:cpu")
     api = import_tensorrt(flavor)
-    path, engine = find_engine(
-        bundle, precision, flavor=flavor, version=api.__version__, compute_capability=gpu.compute_capability
-    )
+    path, engine = find_engine(bundle, precision, Target(flavor, api.__version__, gpu.compute_capability))
     session = TensorRTSession(path, engine, bundle.card, api, gpu, ordinal)
     return Opened(session, Reference(bundle, engine.engine_sha256, f"rebuild it: {engine.rebuild(path)}"))
 
 
-def find_engine(
-    bundle: Bundle, precision: Precision, *, flavor: Flavor, version: str, compute_capability: str
-) -> tuple[Path, EngineCard]:
-    """Find the engine of a bundle that is for here, by the sidecars; nothing is deserialized.
+def find_engine(bundle: Bundle, precision: Precision, target: Target) -> tuple[Path, EngineCard]:
+    """Find the engine of a bundle that runs on a target, by the sidecars; nothing is deserialized.
 
     Raises:
-        ModelError: a sidecar is damaged, or the engine for here is, or it was built from another graph.
-        SessionError: no engine is for here; the message says why and how to build one.
+        ModelError: a sidecar is damaged, or the engine for the target is, or it was built from another graph.
+        SessionError: no engine runs on the target; the message says why and how to build one.
     """
     refusals: list[ReidError] = []
     for sidecar in sorted((bundle.root / ENGINES_FOLDER).glob("*.json")):
         path = sidecar.with_suffix(".engine")
         try:
             card = EngineCard.parse(sidecar.read_bytes(), sidecar)
-            if (card.flavor, card.precision) != (flavor, precision):
+            if (card.flavor, card.precision) != (target.flavor, precision):
                 continue
-            check_engine(
-                path,
-                card,
-                flavor=flavor,
-                version=version,
-                compute_capability=compute_capability,
-                graph_sha256=bundle.card.files[graph_file(precision)],
-                fingerprint=bundle.card.fingerprint,
-            )
+            check_engine(path, card, target, bundle.graph(precision), bundle.card.fingerprint)
         except ReidError as error:  # there may be another
             refusals.append(error)
         else:
@@ -94,11 +83,8 @@ def find_engine(
     # A damaged engine says more than one that is for another device.
     for refusal in sorted(refusals, key=lambda error: isinstance(error, SessionError)):
         raise refusal
-    option = "" if precision == "fp32" else f" --{precision}"
-    raise SessionError(
-        f"{bundle.root} has no {precision} engine of {TITLES[flavor]}; build one: "
-        f"reid-export {bundle.root}{option} --engine {flavor}"
-    )
+    command = shlex.join(["reid-export", str(bundle.root), "--precision", precision, "--engine", target.flavor])
+    raise SessionError(f"{bundle.root} has no {precision} engine of {TITLES[target.flavor]}; build one: {command}")
 
 
 class TensorRTSession:

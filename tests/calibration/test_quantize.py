@@ -19,7 +19,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from reid.calibration.layers import Layers, find_layers
 from reid.calibration.quantize import QDQ_OPSET, quantize, weight_scales
 from reid.calibration.shapes import tensor_types
-from reid.export.half import write_half_graph
+from reid.export.fp16 import write_fp16_graph
 from reid.runtime.errors import ModelError
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
@@ -141,7 +141,7 @@ def test_residuals_and_poolings_read_the_same_pair_as_the_layers_beside_them() -
 @pytest.fixture(scope="module")
 def half(graph: Path, frames: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> ModelProto:
     path = tmp_path_factory.mktemp("half") / "half.onnx"
-    assert write_half_graph(graph, path, frames) == {}
+    assert write_fp16_graph(graph, path, frames) == ()
     return onnx.load(path)
 
 
@@ -207,7 +207,7 @@ def test_layers_that_half_keeps_in_fp32_are_dequantized_in_fp32(
     factor = 2.0**18
     hostile = scaled(model, first, second, factor)
     onnx.save(hostile, tmp_path / "hostile.onnx")
-    kept = write_half_graph(tmp_path / "hostile.onnx", tmp_path / "half.onnx", frames)
+    kept = write_fp16_graph(tmp_path / "hostile.onnx", tmp_path / "half.onnx", frames)
     assert len(kept) == 3  # both convolutions and the ReLU between them
     (between,) = (layer.reads for layer in layers.layers if layer.name == second.removeprefix("model."))
     quantized = quantize(

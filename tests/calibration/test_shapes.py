@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from reid.calibration.intermediates import run_with_intermediates
 from reid.calibration.shapes import TensorType, tensor_types
-from reid.export.half import write_half_graph
+from reid.export.fp16 import write_fp16_graph
 
 from .conftest import graph_of
 
@@ -40,7 +40,7 @@ def test_weights_and_inputs_are_known_and_free_sizes_are_0(model: ModelProto) ->
 def test_every_type_of_a_half_graph_is_known_without_its_own_words(
     graph: Path, frames: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    write_half_graph(graph, tmp_path / "half.onnx", frames)
+    write_fp16_graph(graph, tmp_path / "half.onnx", frames)
     half = onnx.load(tmp_path / "half.onnx")
     assert not half.graph.value_info
     known = tensor_types(half)

@@ -13,15 +13,21 @@ from typing import TypeAlias
 
 import onnx
 import pytest
+import typer
 
 import reid.export.bundle as writer
-from reid.commands.export import main
+from reid.commands.export import app, main
+from reid.evaluation.verification.reading import read_verification
+from reid.evaluation.verification.records import EngineFacts, LayerInFp32
+from reid.evaluation.verification.sentences import engine_sentence
 from reid.runtime.bundle import Bundle
-from reid.runtime.engine_card import EngineCard
+from reid.runtime.engine_card import EngineCard, Profile, Target, check_engine
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.opening import open_session
+from reid.runtime.sessions.tensorrt import find_engine
 from reid.runtime.storage import sha256_of
+from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import MultiLevelReID
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
@@ -65,6 +71,7 @@ def test_json_is_alone_on_standard_output(run: Run, checkpoint: Path, tmp_path: 
     assert 0 <= result["fp32"]["largest_difference"] < 1e-4
     assert result["verification"]["retrieval"] is False
     assert result["engines"] == []
+    assert result["verification"]["judged_on"]["kind"] == "reference crops"
 
 
 def test_a_failed_gate_ends_with_3_and_leaves_no_bundle(
@@ -120,8 +127,9 @@ def test_a_bundle_alone_is_wrong_usage_that_says_what_it_is_good_for(run: Run, b
 
 @pytest.mark.parametrize("wrong", ["1,2", "1,2,3:4", "1,2,3:3,2,1", "4,2,1:1,1,1", "1,2,3:1,2,4"])
 def test_a_profile_that_cannot_be_is_wrong_usage(run: Run, checkpoint: Path, wrong: str) -> None:
-    code, out, _ = run(checkpoint, "--profile", wrong)
+    code, out, err = run(checkpoint, "--engine", "tensorrt-rtx", "--profile", wrong)
     assert (code, out) == (2, "")
+    assert "profile" in err
 
 
 def test_fp16_is_verified_on_retrieval_and_built_for_tensorrt_rtx(
@@ -140,7 +148,7 @@ def test_fp16_is_verified_on_retrieval_and_built_for_tensorrt_rtx(
     }
     engines = sorted(path.suffix for path in (tmp_path / "bundle" / "engines").iterdir())
     assert engines == [".engine", ".engine", ".json", ".json"]
-    assert Bundle.open(tmp_path / "bundle").precisions == ("fp16", "fp32")
+    assert Bundle.open(tmp_path / "bundle").precisions == ("fp32", "fp16")
     assert result["triton"]
     assert "fp16 i2i: mAP" in err
 
@@ -154,7 +162,10 @@ class Blocker:
         if name.partition(".")[0] in ("torch", "torchvision", "timm", "safetensors"):
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Blocker())
-from reid.commands.export import main
+from reid.commands.export import app, main
+from reid.evaluation.verification.reading import read_verification
+from reid.evaluation.verification.records import EngineFacts, LayerInFp32
+from reid.evaluation.verification.sentences import engine_sentence
 sys.argv = ["reid-export", *sys.argv[1:]]
 main()
 """
@@ -168,15 +179,15 @@ main()
 def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
     run: Run, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def perturbed(graph: Path, output: Path, frames: object) -> dict[str, float]:
+    def perturbed(graph: Path, output: Path, frames: object) -> tuple[LayerInFp32, ...]:
         model = onnx.load(graph)
         (weight,) = (t for t in model.graph.initializer if t.name == "model.heads.1.weight")
         values = onnx.numpy_helper.to_array(weight)
         weight.CopyFrom(onnx.numpy_helper.from_array(values[::-1].copy(), weight.name))
         onnx.save(model, output)
-        return {}
+        return ()
 
-    monkeypatch.setattr(writer, "write_half_graph", perturbed)
+    monkeypatch.setattr(writer, "write_fp16_graph", perturbed)
     line = assert_one_line_of_error(*run(checkpoint, "--fp16"), expected=3)
     assert "fp16" in line
     assert "bundle.rejected" in line
@@ -184,7 +195,9 @@ def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
     found = json.loads((tmp_path / "bundle.rejected" / "verification.json").read_text())
     first = min((d for d in found["precisions"][1]["drift"] if d["relative_error"] > 0.01), key=lambda d: d["position"])
     assert first["weight"] == "model.heads.1.weight"
-    assert "level4" in found["precisions"][1]["failures"][0]
+    failure = found["precisions"][1]["failures"][0]
+    assert (failure["kind"], failure["furthest"]["level"]) == ("dissimilar", "level4")
+    assert "level4 is the furthest off" in line
 
 
 def dimmed(bundle: Path, output: Path) -> Path:
@@ -254,7 +267,7 @@ def test_frames_that_cannot_be_read_are_counted_and_named(
     assert "2 frames could not be read" in err
     found = json.loads((tmp_path / "bundle" / "verification.json").read_text())
     assert sorted(found["precisions"][0]["unreadable"]) == list(map(str, lost))
-    assert found["data"]["unreadable frames, left out"] == 2
+    assert found["judged_on"]["unreadable"] == 2
 
 
 @pytest.mark.parametrize("wrong", ["inf", "nan", "-1"])
@@ -323,3 +336,151 @@ def test_options_that_would_be_ignored_are_wrong_usage(
     (tmp_path / "tolerances.json").write_text("{}")
     assert run(checkpoint, "--tolerances", "tolerances.json", "--tolerance-map", "0")[0] == 2
     assert sorted(os.listdir(tmp_path)) == ["tolerances.json"]
+
+
+@pytest.fixture(scope="module")
+def fp16_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with an FP32 and an FP16 graph. Copy to change."""
+    output = tmp_path_factory.mktemp("fp16") / "bundle"
+    writer.write_bundle(load_checkpoint(checkpoint), output, writer.ExportRequest(fp16=True))
+    return output
+
+
+def engines_of(bundle: Path) -> list[str]:
+    """The precisions of a bundle's engines."""
+    return sorted(path.stem.rpartition("-")[2] for path in (bundle / "engines").glob("*.engine"))
+
+
+RTX = ("--engine", "tensorrt-rtx", "--compute-capability", "8.9", "--optimization-level", "0")
+
+
+def test_an_engine_of_one_precision_is_added_alone(run: Run, fp16_bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(fp16_bundle, tmp_path / "copy"))
+    code, out, err = run(copy, "--precision", "fp16", *RTX, "--json")
+    assert code == 0, err
+    assert engines_of(copy) == ["fp16"]
+    (engine,) = json.loads(out)["engines"]
+    assert engine.startswith("fp16 for sm89 by tensorrt-rtx ")
+    assert f"engine: {engine}" in err
+    (sidecar,) = (copy / "engines").glob("*.json")
+    command = shlex.split(EngineCard.parse(sidecar.read_bytes(), sidecar).rebuild(sidecar.with_suffix(".engine")))
+    shutil.rmtree(copy / "engines")
+    assert run(*command[1:])[0] == 0
+    assert engines_of(copy) == ["fp16"]
+    assert run(copy, *RTX)[0] == 0  # every graph's, where none is named
+    assert engines_of(copy) == ["fp16", "fp32"]
+
+
+@pytest.mark.parametrize("stored", ["--fp16", ""])
+def test_the_command_that_version_0_1_stored_builds_that_engine_alone(
+    run: Run, fp16_bundle: Path, tmp_path: Path, stored: str
+) -> None:
+    copy = Path(shutil.copytree(fp16_bundle, tmp_path / "a copy"))
+    precision = "fp16" if stored else "fp32"
+    assert run(copy, "--precision", precision, *RTX)[0] == 0
+    (sidecar,) = (copy / "engines").glob("*.json")
+    card = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    old = card.model_copy(update={"build_command": f"reid-export BUNDLE {stored} {shlex.join(RTX)}"})
+    sidecar.write_text(old.to_json())
+    engine = sidecar.with_suffix(".engine")
+    engine.write_bytes(b"damaged")
+    shown = EngineCard.parse(sidecar.read_bytes(), sidecar).rebuild(engine)
+    code, _, err = run(*shlex.split(shown)[1:])
+    assert code == 0, err
+    assert engines_of(copy) == [precision]
+    again = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    check_engine(
+        engine,
+        again,
+        Target("tensorrt-rtx", again.version, "8.9"),
+        Bundle.open(copy).graph(precision),
+        card.fingerprint,
+    )
+
+
+def test_a_flag_that_makes_a_graph_is_refused_for_a_bundle_with_the_command_that_builds_its_engine(
+    run: Run, fp16_bundle: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(fp16_bundle, tmp_path / "a copy"))
+    code, out, err = run(copy, "--fp16", "--engine", "tensorrt-rtx")
+    assert (code, out) == (2, "")
+    (line,) = (line for line in err.splitlines() if "its graphs are made" in line)
+    command = shlex.split(line[line.index("reid-export ") :])
+    assert command == ["reid-export", str(copy), "--precision", "fp16", "--engine", "tensorrt-rtx"]
+    assert not (copy / "engines").exists()
+    assert run(*command[1:])[0] == 0
+    assert engines_of(copy) == ["fp16"]
+    code, _, err = run(copy, "--int8", "--engine", "tensorrt-rtx")
+    assert code == 2
+    assert "to have an INT8 graph, export its checkpoint with --int8" in err
+
+
+def test_an_engine_needs_its_graph_and_a_package(run: Run, checkpoint: Path, fp16_bundle: Path, tmp_path: Path) -> None:
+    for arguments, named in (
+        ((checkpoint, "--precision", "fp32"), "add --engine"),
+        ((fp16_bundle, "--precision", "fp16", "--triton", "repo"), "add --engine"),
+        ((checkpoint, "--precision", "fp16", *RTX), "add --fp16"),
+        ((checkpoint, "--fp16", "--precision", "int8", *RTX), "add --int8"),
+        ((checkpoint, "--precision", "half", *RTX), "unknown precision 'half'; choose one of: fp32, fp16, int8"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert named in err
+    assert "has no int8 graph" in assert_one_line_of_error(*run(fp16_bundle, "--precision", "int8", *RTX))
+    assert not (fp16_bundle / "engines").exists()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_bundle_gets_the_engines_that_are_asked_for_and_says_so(
+    run: Run, checkpoint: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(checkpoint, "--fp16", "--precision", "fp16", *RTX, "--profile", "1,8,8:1,4,4", "--json")
+    assert code == 0, err
+    assert engines_of(tmp_path / "bundle") == ["fp16"]
+    stored = read_verification(tmp_path / "bundle" / "verification.json")
+    (facts,) = stored.engines
+    assert isinstance(facts, EngineFacts)
+    assert (facts.precision, facts.flavor, facts.device) == ("fp16", "tensorrt-rtx", "sm89")
+    assert json.loads(out)["engines"] == [engine_sentence(facts)]
+    assert engine_sentence(facts) in (tmp_path / "bundle" / "report.html").read_text()
+    (sidecar,) = (tmp_path / "bundle" / "engines").glob("*.json")
+    card = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    assert card.profiles == (Profile((1, 8, 8), (1, 4, 4)),)
+    opened = Bundle.open(tmp_path / "bundle")
+    assert find_engine(opened, "fp16", Target("tensorrt-rtx", card.version, "8.9")) == (
+        sidecar.with_suffix(".engine"),
+        card,
+    )
+
+
+def test_profiles_that_leave_batches_without_one_are_wrong_usage_with_a_remedy_that_works(
+    run: Run, bundle: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    given = (copy, *RTX, "--profile", "4,8,8:1,4,4")
+    code, out, err = run(*given)
+    assert (code, out) == (2, "")
+    assert "a batch of 1 frames and 1 tracklets fits no profile" in " ".join(err.split())
+    assert not (copy / "engines").exists()
+    *_, option, profile = err.split()
+    code, _, err = run(*given, option, profile)
+    assert code == 0, err
+
+
+def test_a_damaged_verification_is_one_line(run: Run, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    (copy / "verification.json").write_text("{}")
+    card = json.loads((copy / "model.json").read_text())
+    card["files"]["verification.json"] = sha256_of(copy / "verification.json")
+    (copy / "model.json").write_text(json.dumps(card))
+    assert "verification.json holds no verification" in assert_one_line_of_error(*run(copy, *RTX))
+
+
+def test_the_options_are_listed_in_panels() -> None:
+    """However --help draws them, every option of this command names one of its panels."""
+    panels = {parameter.name: parameter for parameter in typer.main.get_command(app).params}
+    found = {name: getattr(parameter, "rich_help_panel", None) for name, parameter in panels.items()}
+    assert {found["fp16"], found["int8"]} == {"Graphs"}
+    assert found["calibration"] == found["scales"] == "INT8"
+    assert found["verify"] == found["tolerances"] == "Verification"
+    assert {found["engine"], found["precision"], found["profile"], found["triton"]} == {"Engines"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -20,9 +21,9 @@ from reid.calibration.layers import Layers
 from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import open_calibration_data
 from reid.calibration.sensitivity import LayerEffect, Sensitivity
-from reid.evaluation.verification.records import Tolerance
+from reid.evaluation.verification.records import LayerInFp32, Tolerance
+from reid.export.bundle import ExportRequest
 from reid.export.int8 import Int8Record, Int8Request
-from reid.export.watcher import Watcher
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError, ReidError
 from reid.runtime.model_card import ModelCard
@@ -73,7 +74,7 @@ def test_a_bundle_has_the_files_of_the_design(bundle: Path, loaded: Checkpoint) 
 
 def test_the_proof_says_how_far_the_graph_is_from_pytorch(bundle: Path, loaded: Checkpoint) -> None:
     proof = json.loads((bundle / "verification.json").read_text())
-    assert (proof["retrieval"], proof["data"]) == (False, {"reference crops": len(loaded.reference)})
+    assert proof["judged_on"] == {"kind": "reference crops", "crops": len(loaded.reference)}
     (fp32,) = proof["precisions"]
     assert (fp32["precision"], fp32["similarity"]["frames"]) == ("fp32", len(loaded.reference))
     assert 1 - 1e-6 < fp32["similarity"]["levels"][0]["minimum"] <= 1
@@ -108,7 +109,9 @@ def test_a_folder_with_other_things_is_refused_before_the_work(loaded: Checkpoin
 
 
 @pytest.mark.usefixtures("quick_export")
-@pytest.mark.parametrize("step", ["export_graph", "_reference_frames", "_compare", "_write_reference", "_with_files"])
+@pytest.mark.parametrize(
+    "step", ["export_graph", "_reference_frames", "_compare_outputs", "_write_reference", "_finished_card"]
+)
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=str)
 def test_a_failure_at_any_step_leaves_what_was_there(
     loaded: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, failure: BaseException
@@ -193,17 +196,16 @@ LENIENT = Tolerance(map=100, rank=100, int8_similarity=-1)
 
 @pytest.mark.usefixtures("quick_export", "quick_sensitivity")
 def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
-    loaded: Checkpoint, request_int8: Int8Request, tmp_path: Path
+    loaded: Checkpoint, request_int8: Int8Request, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notes: list[str] = []
-    export = writer.write_bundle(
-        loaded, tmp_path / "bundle", int8=request_int8, tolerance=LENIENT, watcher=Watcher(on_note=notes.append)
-    )
+    caplog.set_level(logging.INFO, "reid")
+    request = ExportRequest(int8=request_int8, tolerance=LENIENT)
+    export = writer.write_bundle(loaded, tmp_path / "bundle", request)
     folder = tmp_path / "bundle"
     graphs = [f"model.{precision}.onnx" for precision in ("fp16", "fp32", "int8")]
     assert names(folder) == sorted([*FILES, *graphs[::2], "int8.json", "scales.json"])
     opened = Bundle.open(folder)
-    assert opened.precisions == ("fp16", "fp32", "int8")
+    assert opened.precisions == ("fp32", "fp16", "int8")
     for name in ("int8.json", "scales.json", "model.int8.onnx"):
         assert opened.info.card.files[name] == sha256_of(folder / name)
     assert Int8Record.model_validate_json((folder / "int8.json").read_bytes()) == export.int8
@@ -215,7 +217,7 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
     assert export.int8 is not None
     assert "held-out training vehicles" in export.int8.judged_on
     assert all(one.protocols for one in export.verification.precisions)
-    assert any("all layers in INT8" in note for note in notes)
+    assert any("all layers in INT8" in message for message in caplog.messages)
     assert not (tmp_path / "search.json").exists()
     with open_session(folder, "onnxruntime:cpu", "int8") as session:  # checks hashes, and embeds the reference crops
         assert session.info.card.fingerprint == opened.info.card.fingerprint
@@ -225,17 +227,17 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
 def test_fp16_outside_tolerance_is_told_before_any_search(
     loaded: Checkpoint, bundle: Path, request_int8: Int8Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(graph: Path, output: Path, frames: object) -> dict[str, float]:
+    def damaged(graph: Path, output: Path, frames: object) -> tuple[LayerInFp32, ...]:
         perturbed(bundle, output, 10.0)
-        return {}
+        return ()
 
     def searched(*_: object) -> None:
         pytest.fail("there is nothing to search for")
 
-    monkeypatch.setattr(writer, "write_half_graph", damaged)
+    monkeypatch.setattr(writer, "write_fp16_graph", damaged)
     monkeypatch.setattr(writer, "write_int8_graph", searched)
     with pytest.raises(GateError, match=r"^fp16"):
-        writer.write_bundle(loaded, tmp_path / "bundle", int8=request_int8)
+        writer.write_bundle(loaded, tmp_path / "bundle", ExportRequest(int8=request_int8))
     assert names(tmp_path) == ["bundle.rejected"]
 
 
@@ -245,7 +247,7 @@ def test_a_search_that_fails_leaves_its_journal_and_no_bundle(
 ) -> None:
     impossible = Tolerance(map=100, rank=100, int8_similarity=1)
     with pytest.raises(GateError, match="not even with all layers in FP16"):
-        writer.write_bundle(loaded, tmp_path / "bundle", int8=request_int8, tolerance=impossible)
+        writer.write_bundle(loaded, tmp_path / "bundle", ExportRequest(int8=request_int8, tolerance=impossible))
     assert names(tmp_path) == ["search.json"]
 
 

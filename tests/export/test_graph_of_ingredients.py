@@ -13,8 +13,8 @@ import torch
 from onnx import TensorProto
 
 from reid.calibration.intermediates import float_tensors
+from reid.export.fp16 import write_fp16_graph
 from reid.export.graph import export_graph
-from reid.export.half import write_half_graph
 from reid.runtime.model_card import FORMAT_VERSION, ModelCard
 from reid.train.model.architecture import Architecture
 from reid.train.model.backbone import create_backbone
@@ -88,16 +88,15 @@ def test_the_neck_is_folded_into_the_layer_before(exported: tuple[Path, MultiLev
     assert (kinds["BatchNormalization"], kinds["InstanceNormalization"]) == (halves, halves)
 
 
-def test_the_half_graph_is_half_and_embeds_alike(
+def test_the_fp16_graph_is_fp16_and_embeds_alike(
     exported: tuple[Path, MultiLevelReID], frames: np.ndarray, tmp_path: Path
 ) -> None:
     graph, _ = exported
-    kept = write_half_graph(graph, tmp_path / "half.onnx", frames)
-    assert kept == {}
-    assert (run(graph, frames) * run(tmp_path / "half.onnx", frames)).sum(axis=1).min() > 0.9999
-    half = onnx.load(tmp_path / "half.onnx")
-    types = float_tensors(half)
-    heavy = [node for node in half.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert write_fp16_graph(graph, tmp_path / "fp16.onnx", frames) == ()
+    assert (run(graph, frames) * run(tmp_path / "fp16.onnx", frames)).sum(axis=1).min() > 0.9999
+    fp16 = onnx.load(tmp_path / "fp16.onnx")
+    types = float_tensors(fp16)
+    heavy = [node for node in fp16.graph.node if node.op_type in ("Conv", "Gemm")]
     assert {types[node.output[0]] for node in heavy} == {TensorProto.FLOAT16}
-    accurate = [node for node in half.graph.node if node.op_type in ("Pow", "ReduceMean", "InstanceNormalization")]
+    accurate = [node for node in fp16.graph.node if node.op_type in ("Pow", "ReduceMean", "InstanceNormalization")]
     assert {types[node.output[0]] for node in accurate} <= {TensorProto.FLOAT}

@@ -21,11 +21,11 @@ from reid.calibration.probe import Probe
 from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import open_calibration_data
 from reid.data.dataset import Split
-from reid.evaluation.verification.gate import embed_reference
-from reid.evaluation.verification.records import Tolerance
-from reid.export.half import write_half_graph
+from reid.evaluation.verification.records import ReferenceData, Tolerance
+from reid.evaluation.verification.reference import Crops, Reference, embed_retrieval
+from reid.export.fp16 import write_fp16_graph
 from reid.export.int8 import Int8Record, Int8Request, choose_material, held_out_data, write_int8_graph
-from reid.export.verification.judge import Judge
+from reid.export.verification.graphs import compare_graph
 from reid.export.watcher import Watcher
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError
@@ -45,7 +45,7 @@ class Workshop:
     folder: Path
     card: ModelCard
     request: Int8Request
-    judge: Judge
+    judge: Reference
     notes: list[str] = field(default_factory=list)
 
     def write(self, output: Path, **changes: Any) -> tuple[Int8Record, ScaleFile]:  # noqa: ANN401
@@ -81,15 +81,23 @@ def workshop(bundle: Path, veri: Path, tmp_path_factory: pytest.TempPathFactory)
     crops, embeddings = opened.reference()
     frames = np.stack([resize(read_frame(crop), 64, 64).transpose(2, 0, 1) for crop in crops])
     write_hostile(bundle / "model.fp32.onnx", folder / "fp32.onnx")
-    write_half_graph(folder / "fp32.onnx", folder / "fp16.onnx", frames)
+    write_fp16_graph(folder / "fp32.onnx", folder / "fp16.onnx", frames)
     data = open_calibration_data(veri)
-    judged_on = held_out_data(data, opened.info.card)
+    judged_on = held_out_data(data, opened.card)
     assert judged_on is not None
     with load_onnxruntime(folder / "fp32.onnx", "cpu") as session:
-        reference = embed_reference(session, judged_on.query, judged_on.gallery)
-    judge = Judge(judged_on, reference, frames, embeddings, TOLERANCE)
+        retrieval = embed_retrieval(session, judged_on.query, judged_on.gallery)
+    facts = ReferenceData(
+        name=data.root.name,
+        layout=data.layout,
+        held_out=True,
+        query_images=len(judged_on.query.images),
+        gallery_images=len(judged_on.gallery.images),
+        unreadable=0,
+    )
+    judge = Reference(opened.card.levels, Crops(frames, embeddings), retrieval, facts, TOLERANCE)
     request = Int8Request(data, frames=8, methods=("max",), journal=folder / "journal.json")
-    return Workshop(folder, opened.info.card, request, judge)
+    return Workshop(folder, opened.card, request, judge)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +111,7 @@ def nothing_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("this was measured before, or need not be")
 
     monkeypatch.setattr(Probe, "measure", measured)
-    monkeypatch.setattr(Judge, "compare", measured)
+    monkeypatch.setattr(int8, "compare_graph", measured)
 
 
 def test_the_guilty_layer_is_found_and_nearly_all_work_stays_in_int8(
@@ -136,7 +144,7 @@ def test_the_graph_is_int8_but_for_that_layer_and_fp16_there(
     fed = {layer.name: sum(name in pairs for name in nodes[layer.node].input) for layer in layers.layers}
     expected = {layer.name: 0 if layer.name == GUILTY else 1 + bool(layer.weight) for layer in layers.layers}
     assert fed == expected
-    verified = workshop.judge.compare("int8", workshop.folder / "int8.onnx", workshop.card.levels)
+    verified = compare_graph(workshop.judge, "int8", workshop.folder / "int8.onnx")
     assert verified.failures == ()
     assert verified.similarity.levels[0].minimum == written[0].evaluations[-1].similarity
 
@@ -181,8 +189,8 @@ def test_nothing_is_calibrated_on_what_judges_or_what_layers_are_measured_on(
     written: tuple[Int8Record, ScaleFile], workshop: Workshop
 ) -> None:
     material = choose_material(workshop.card, workshop.request)
-    assert workshop.judge.data is not None
-    judging = {image.vehicle for image in workshop.judge.data.gallery.images}
+    assert workshop.judge.retrieval is not None
+    judging = {image.vehicle for image in workshop.judge.retrieval.gallery.images}
     every = material.frames(10**6)
     calibrated = {image.vehicle for image in every.images}
     probed = {image.vehicle for image in material.probe}
@@ -211,7 +219,7 @@ import os, pickle, signal, sys
 from pathlib import Path
 import reid.export.int8 as int8
 from reid.calibration.probe import Probe
-from reid.export.verification.judge import Judge
+import reid.export.int8 as int8
 
 folder, card, request, judge = pickle.loads(Path(sys.argv[1]).read_bytes())
 log, kills = Path(sys.argv[2]), [int(number) for number in sys.argv[3:]]
@@ -229,7 +237,7 @@ def logged(name, measure):
     return measured
 
 Probe.measure = logged("p", Probe.measure)
-Judge.compare = logged("j", Judge.compare)
+int8.compare_graph = logged("j", int8.compare_graph)
 for attempt in range(len(kills) + 1):
     if not (pid := os.fork()):
         record, _ = int8.write_int8_graph(

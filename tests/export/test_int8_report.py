@@ -19,6 +19,7 @@ from reid.calibration.sensitivity import LayerEffect, Sensitivity
 from reid.evaluation.verification.records import (
     LevelSimilarity,
     PrecisionVerification,
+    ReferenceCrops,
     Similarity,
     Tolerance,
     Verification,
@@ -26,8 +27,8 @@ from reid.evaluation.verification.records import (
 from reid.evaluation.verification.similarity import EDGES
 from reid.export.int8 import Int8Record
 from reid.export.int8_report import int8_section, write_sensitivity_report
-from reid.export.verification.report import write_verification_report
 from reid.export.verification.sensitivity_plot import draw_sensitivity
+from reid.pages.verification.report import write_verification_report
 
 
 def effect(name: str, error: float, op: str = "Conv", share: float = 0.2) -> LayerEffect:
@@ -235,13 +236,12 @@ def test_the_bundles_page_has_the_section_and_int8s_own_tolerance(tmp_path: Path
     verification = Verification(
         fingerprint="f" * 64,
         reference="torch CPU",
-        data={},
-        retrieval=False,
+        judged_on=ReferenceCrops(crops=9),
         tolerance=Tolerance(),
         precisions=(PrecisionVerification(precision="int8", session="cpu", similarity=similarity),),
     )
     path = tmp_path / "report.html"
-    write_verification_report(path, verification, title="t", int8=(record(), scales(*LAYERS)))
+    write_verification_report(path, verification, title="t", int8=int8_section(record(), scales(*LAYERS)))
     html = path.read_text()
     assert "<h2>INT8</h2>" in html
     assert "smallest needs 0.900000" in Reader(html).text

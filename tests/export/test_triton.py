@@ -17,7 +17,7 @@ from tritonclient import grpc
 from tritonclient.grpc import model_config_pb2 as schema
 
 import reid.export.triton as writer
-from reid.export.half import write_half_graph
+from reid.export.fp16 import write_fp16_graph
 from reid.export.triton import write_frames_graph, write_triton_repository
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile
@@ -145,16 +145,16 @@ def test_frames_alone_embed_as_in_the_fused_graph(opened: Bundle, repository: Pa
 
 def test_frames_alone_embed_as_in_the_fused_fp16_graph(opened: Bundle, tmp_path: Path) -> None:
     frames, fused, alone = frames_of(5), tmp_path / "fused.onnx", tmp_path / "alone.onnx"
-    write_half_graph(opened.graph("fp32"), fused, frames)
+    write_fp16_graph(opened.graph("fp32").path, fused, frames)
     write_frames_graph(fused, alone)
     expected = run(fused, frames=frames, pooling=np.eye(5, dtype=np.float32))["frame_embedding"]
     np.testing.assert_allclose(run(alone, frames=frames)["frame_embedding"], expected, atol=1e-6)
-    assert alone.stat().st_size < 0.55 * opened.graph("fp32").stat().st_size
+    assert alone.stat().st_size < 0.55 * opened.graph("fp32").path.stat().st_size
 
 
 def test_two_requests_in_one_batch_get_what_they_get_alone(opened: Bundle, tmp_path: Path) -> None:
     graph = tmp_path / "frames.onnx"
-    write_frames_graph(opened.graph("fp32"), graph)
+    write_frames_graph(opened.graph("fp32").path, graph)
     first, second = frames_of(2, seed=1), frames_of(3, seed=2)
     together = run(graph, frames=np.concatenate([first, second]))["frame_embedding"]
     alone = [run(graph, frames=request)["frame_embedding"] for request in (first, second)]
@@ -162,15 +162,15 @@ def test_two_requests_in_one_batch_get_what_they_get_alone(opened: Bundle, tmp_p
 
 
 def test_the_frames_graph_keeps_opset_format_and_card(opened: Bundle, tmp_path: Path) -> None:
-    write_frames_graph(opened.graph("fp32"), tmp_path / "frames.onnx")
-    part, whole = onnx.load(tmp_path / "frames.onnx"), onnx.load(opened.graph("fp32"))
+    write_frames_graph(opened.graph("fp32").path, tmp_path / "frames.onnx")
+    part, whole = onnx.load(tmp_path / "frames.onnx"), onnx.load(opened.graph("fp32").path)
     assert part.ir_version == whole.ir_version
     assert part.opset_import == whole.opset_import
     assert part.metadata_props == whole.metadata_props
 
 
 def test_a_graph_that_mixes_pooling_into_frames_is_refused(opened: Bundle, tmp_path: Path) -> None:
-    model = onnx.load(opened.graph("fp32"))
+    model = onnx.load(opened.graph("fp32").path)
     (last,) = (node for node in model.graph.node if "frame_embedding" in node.output)
     last.output[0] = "before"
     model.graph.node.append(helper.make_node("ReduceMax", ["pooling"], ["scale"], keepdims=0))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reid.runtime.bundle import Bundle
+from reid.runtime.bundle import Bundle, Graph
 from reid.runtime.errors import ModelError
 from reid.runtime.opening import open_session
 from reid.runtime.sessions.session import run
@@ -42,12 +42,12 @@ def test_the_card_lists_every_other_file_with_its_sha256(bundle: Path) -> None:
 def test_a_whole_bundle_opens_and_names_its_precisions(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     assert opened.precisions == ("fp32",)
-    assert opened.graph("fp32") == bundle / "model.fp32.onnx"
+    assert opened.graph("fp32") == Graph.of("fp32", bundle / "model.fp32.onnx")
     assert opened.card.opset is not None
 
 
 def test_a_precision_that_is_not_there_is_refused_with_those_that_are(bundle: Path) -> None:
-    with pytest.raises(ModelError, match="has no int8 graph; it has fp32"):
+    with pytest.raises(ModelError, match="has no int8 graph; choose one of: fp32"):
         Bundle.open(bundle).graph("int8")
 
 

@@ -3,25 +3,33 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile, check_engine
+from reid.runtime.bundle import Graph
+from reid.runtime.engine_card import (
+    ENGINE_FORMAT_VERSION,
+    EngineCard,
+    LayerSummary,
+    Profile,
+    Target,
+    check_engine,
+    check_origin,
+    largest_batch,
+    uncovered,
+)
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import find_device
 from reid.runtime.tensorrt_api import import_tensorrt, release
 
 PLAN = b"a serialized engine" * 100
-COMMAND = "reid-export bundle --engine tensorrt"
-HERE: dict[str, Any] = {
-    "flavor": "tensorrt",
-    "version": "10.13.0.35",
-    "compute_capability": "8.9",
-    "graph_sha256": "aa" * 32,
-    "fingerprint": "bb" * 32,
-}
+COMMAND = "reid-export bundle --precision fp16 --engine tensorrt"
+HERE = Target("tensorrt", "10.13.0.35", "8.9")
+GRAPH = Graph("fp16", Path("model.fp16.onnx"), "aa" * 32)
+FINGERPRINT = "bb" * 32
 
 
 def card(**changes: Any) -> EngineCard:  # noqa: ANN401 - any field
@@ -54,9 +62,11 @@ def engine(tmp_path: Path) -> Path:
     return path
 
 
-def refusal(path: Path, built: EngineCard, kind: type[Exception], **here: str) -> str:
+def refusal(path: Path, built: EngineCard, kind: type[Exception], **other: Any) -> str:  # noqa: ANN401
+    graph = replace(GRAPH, sha256=other.pop("graph_sha256", GRAPH.sha256))
+    fingerprint = other.pop("fingerprint", FINGERPRINT)
     with pytest.raises(kind) as caught:
-        check_engine(path, built, **{**HERE, **here})
+        check_engine(path, built, replace(HERE, **other), graph, fingerprint)
     message = str(caught.value)
     assert "\n" not in message
     assert message.endswith(f"; rebuild it: {COMMAND}")
@@ -70,7 +80,7 @@ def test_a_card_survives_its_own_json() -> None:
 
 
 def test_an_engine_where_it_was_built_for_passes(engine: Path) -> None:
-    check_engine(engine, card(), **HERE)
+    check_engine(engine, card(), HERE, GRAPH, FINGERPRINT)
 
 
 @pytest.mark.parametrize(
@@ -104,17 +114,16 @@ def test_an_engine_for_elsewhere_is_refused_with_both_values(
 def test_compatible_engines_run_where_they_are_documented_to(
     engine: Path, built: dict[str, Any], here: dict[str, str]
 ) -> None:
-    check_engine(engine, card(**built), **{**HERE, **here})
+    check_engine(engine, card(**built), replace(HERE, **here), GRAPH, FINGERPRINT)
 
 
 def test_an_rtx_engine_runs_on_what_it_was_built_for_with_its_own_release_only(engine: Path) -> None:
     rtx = card(flavor="tensorrt-rtx", version="1.7.1.116", compute_capabilities=("8.6", "12.0"))
-    here = {**HERE, "flavor": "tensorrt-rtx", "version": "1.7.1.116"}
     for capability in ("8.6", "12.0"):
-        check_engine(engine, rtx, **{**here, "compute_capability": capability})
+        check_engine(engine, rtx, Target("tensorrt-rtx", "1.7.1.116", capability), GRAPH, FINGERPRINT)
+    here: dict[str, Any] = {"flavor": "tensorrt-rtx", "version": "1.7.1.116", "compute_capability": "8.6"}
     assert "9.0" in refusal(engine, rtx, SessionError, **{**here, "compute_capability": "9.0"})
-    newer = {**here, "compute_capability": "8.6", "version": "1.7.2.1"}
-    assert "1.7.2.1" in refusal(engine, rtx, SessionError, **newer)
+    assert "1.7.2.1" in refusal(engine, rtx, SessionError, **{**here, "version": "1.7.2.1"})
 
 
 @pytest.mark.parametrize(("fact", "named"), [("graph_sha256", "graph"), ("fingerprint", "model")])
@@ -122,6 +131,41 @@ def test_an_engine_of_another_graph_or_model_is_refused(engine: Path, fact: str,
     message = refusal(engine, card(), ModelError, **{fact: "cc" * 32})
     assert f"another {named}" in message
     assert "cccccccccccc" in message
+    own = {"graph": (replace(GRAPH, sha256="cc" * 32), FINGERPRINT), "model": (GRAPH, "cc" * 32)}[named]
+    with pytest.raises(ModelError, match=f"another {named}"):
+        check_origin(engine, card(), *own)
+
+
+def test_the_origin_of_an_engine_is_checked_wherever_it_is_to_run(engine: Path) -> None:
+    check_origin(engine, card(compute_capabilities=("7.2",), version="10.3"), GRAPH, FINGERPRINT)
+    engine.write_bytes(PLAN[:-1])
+    with pytest.raises(ModelError, match="1899 bytes, not the 1900"):
+        check_origin(engine, card(), GRAPH, FINGERPRINT)
+
+
+@pytest.mark.parametrize(
+    ("stored", "precision", "shown"),
+    [
+        (  # of 0.1: the flag that today asks for a graph stood for the precision, and none for FP32
+            "reid-export BUNDLE --engine tensorrt --fp16 --workspace 99",
+            "fp16",
+            "reid-export '/a b' --engine tensorrt --workspace 99 --precision fp16",
+        ),
+        (
+            "reid-export BUNDLE --engine tensorrt-rtx --int8 --compute-capability 8.9",
+            "int8",
+            "reid-export '/a b' --engine tensorrt-rtx --compute-capability 8.9 --precision int8",
+        ),
+        ("reid-export BUNDLE --engine tensorrt", "fp32", "reid-export '/a b' --engine tensorrt --precision fp32"),
+        (
+            "reid-export BUNDLE --precision fp16 --engine tensorrt --timing-cache 'MY BUNDLE'",
+            "fp16",
+            "reid-export '/a b' --precision fp16 --engine tensorrt --timing-cache 'MY BUNDLE'",
+        ),
+    ],
+)
+def test_the_command_that_is_shown_builds_that_engine_alone(stored: str, precision: str, shown: str) -> None:
+    assert card(build_command=stored, precision=precision).rebuild(Path("/a b/engines/x.engine")) == shown
 
 
 @pytest.mark.parametrize(
@@ -198,6 +242,24 @@ def test_a_profile_fits_what_lies_between_its_bounds() -> None:
     assert profile.fits(16, 8)
     for frames, tracklets in ((3, 2), (17, 8), (16, 9), (4, 1)):
         assert not profile.fits(frames, tracklets)
+
+
+@pytest.mark.parametrize(
+    ("profiles", "missed"),
+    [
+        ([Profile((1, 8, 8), (1, 4, 4))], None),
+        ([Profile((1, 1, 4), (1, 1, 4)), Profile((4, 16, 64), (1, 4, 16))], None),
+        ([Profile((4, 16, 64), (1, 4, 16))], (1, 1)),
+        ([Profile((1, 8, 8), (2, 4, 4))], (1, 1)),
+        ([Profile((1, 1, 4), (1, 1, 4)), Profile((6, 8, 8), (1, 4, 4))], (5, 1)),
+        ([Profile((1, 1, 4), (1, 1, 2)), Profile((4, 8, 8), (1, 4, 4))], (3, 3)),
+    ],
+)
+def test_a_batch_that_fits_no_profile_is_found(profiles: list[Profile], missed: tuple[int, int] | None) -> None:
+    frames, tracklets = largest_batch(profiles)
+    batches = [(n, t) for n in range(1, frames + 1) for t in range(1, tracklets + 1) if t <= n]
+    assert missed == next((b for b in batches if not [p for p in profiles if p.fits(*b)]), None)
+    assert uncovered(profiles) == missed
 
 
 def test_versions_compare_as_numbers() -> None:

@@ -35,7 +35,7 @@ def rebuild(bundle: Bundle) -> MultiLevelReID:
         ModelError: its FP32 graph does not name all weights, as with some transformers, or it is not the model that the
             reference embeddings are of.
     """
-    card, path = bundle.card, bundle.graph("fp32")
+    card, path = bundle.card, bundle.graph("fp32").path
     onnx_model = onnx.load(path)
     parts = architecture_of(onnx_model, path)
     indices = [int(level.name.removeprefix("level")) for level in card.levels]

@@ -46,7 +46,7 @@ def qat_recipe(root: Path, given: Mapping[str, Any]) -> Recipe:
         raise ReidError(f"with --qat, {', '.join(decided)} of {root} cannot be changed; leave it out")
     bundle = Bundle.open(root)
     bundle.graph("int8")
-    parts = architecture_of(onnx.load(bundle.graph("fp32")), bundle.graph("fp32"))
+    parts = architecture_of(onnx.load(bundle.graph("fp32").path), bundle.graph("fp32").path)
     card = bundle.card
     trained = _recipe_of(card)
     recipe = replace(
@@ -91,7 +91,7 @@ def build_fake_quantized(root: Path) -> tuple[FakeQuantizedReID, ModelCard]:
         ModelError: it is not a bundle, it has no INT8 graph, or its model cannot be rebuilt.
     """
     bundle = Bundle.open(root)
-    quantization = read_quantization(bundle.graph("int8"))
+    quantization = read_quantization(bundle.graph("int8").path)
     model = rebuild(bundle)
     card = bundle.card.model_copy(update={"fingerprint": "", "training": {}, "files": {}, "opset": None})
-    return FakeQuantizedReID(card, model, Graph(onnx.load(bundle.graph("fp32"))), quantization), card
+    return FakeQuantizedReID(card, model, Graph(onnx.load(bundle.graph("fp32").path)), quantization), card

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reid.evaluation.verification.records import Similarity, Tolerance
+from reid.evaluation.verification.failures import Defect
+from reid.evaluation.verification.records import Similarity
 from reid.evaluation.verification.similarity import (
     EDGES,
     compare_embeddings,
+    defect_of,
     first_level,
     furthest_level,
     half_squared_distance,
     required_similarity,
-    unusable,
 )
 from reid.runtime.embedding import normalize
 from reid.runtime.errors import ModelError
@@ -71,7 +72,7 @@ def test_distances_far_below_the_rounding_of_one_are_told_apart() -> None:
 
 
 def test_the_required_similarity_follows_how_far_apart_the_model_puts_frames() -> None:
-    tolerance = Tolerance(similarity=0.99)
+    tolerance = 0.99
     orthogonal = np.eye(16, dtype=np.float32)
     alike = normalize(np.ones((16, 16), np.float32) + np.eye(16, dtype=np.float32))
     assert required_similarity(compare_embeddings(orthogonal, orthogonal, LEVELS), tolerance) == pytest.approx(0.99)
@@ -90,10 +91,10 @@ def test_a_level_that_is_wrong_is_named() -> None:
     after[7, 11:] *= -1
     found = compare_embeddings(before, after, LEVELS)
     assert furthest_level(found).level == "level4"
-    first = first_level(found, Tolerance())
+    first = first_level(found, required_similarity(found, 0.99))
     assert first is not None
     assert first.level == "level3"
-    assert first_level(compare_embeddings(before, before, LEVELS), Tolerance()) is None
+    assert first_level(compare_embeddings(before, before, LEVELS), 0.99) is None
 
 
 def test_a_level_that_is_zero_in_both_is_the_same_in_both() -> None:
@@ -113,16 +114,16 @@ def test_what_is_not_finite_is_opposite_and_leaves_json_valid(value: float) -> N
     assert [level.minimum for level in found.levels] == pytest.approx([-1, 1, 1, -1])
     assert found.counts[-1] == 1
     assert Similarity.model_validate_json(found.model_dump_json()) == found
-    assert "1 of 10 embeddings are NaN or infinite" in unusable(after)
+    assert defect_of(after) == Defect(frames=10, defective=1)
 
 
 def test_lengths_that_distances_cannot_do_with_are_told() -> None:
     embeddings = rows(10)
-    assert unusable(embeddings) == ""
-    assert unusable(embeddings.astype(np.float16).astype(np.float32)) == ""
+    assert defect_of(embeddings) is None
+    assert defect_of(embeddings.astype(np.float16).astype(np.float32)) is None
     embeddings[3] = 0
     embeddings[4] *= 1.5
-    assert unusable(embeddings) == "2 of 10 embeddings do not have length 1: the worst has 0"
+    assert defect_of(embeddings) == Defect(frames=10, defective=2, length=0)
 
 
 def test_embeddings_of_another_model_are_refused() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,20 +17,25 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import reid.export.engines.build as builder
-from reid.export.engines.build import EngineOptions, Profile, build_engine
+from reid.evaluation.verification.records import LayerInFp32
+from reid.export.engines.build import build_engine
+from reid.export.engines.options import EngineOptions
 from reid.export.engines.steps import Build
 from reid.export.engines.watch import PROGRESS_STEPS, BuildWatch
+from reid.export.fp16 import write_fp16_graph
 from reid.export.graph import OPSET, export_graph
-from reid.export.half import write_half_graph
-from reid.runtime.bundle import Bundle
-from reid.runtime.engine_card import EngineCard, check_engine
+from reid.export.graphs import ExportedGraph
+from reid.runtime.bundle import Bundle, Graph
+from reid.runtime.engine_card import EngineCard, Profile, Target, check_engine
 from reid.runtime.errors import GateError, ModelError, SessionError
 from reid.runtime.gpu import Device
 from reid.runtime.model_card import ModelCard
+from reid.runtime.precision import Precision
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.storage import sha256_of
 
-COMMAND = "reid-export bundle --engine tensorrt-rtx"
-SMALL = EngineOptions(profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)
+RTX = EngineOptions("tensorrt-rtx")
+SMALL = replace(RTX, profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +43,35 @@ def card(bundle: Path) -> ModelCard:
     return Bundle.open(bundle).card
 
 
-def build(graph: Path, output: Path, card: ModelCard, precision: str = "fp32", **options: Any) -> EngineCard:  # noqa: ANN401
-    given = {"build_command": COMMAND, "on_progress": lambda done, total: None, "options": SMALL, **options}
-    return build_engine(graph, output, card, precision, "tensorrt-rtx", given.pop("options"), **given)
+class Steps:
+    """A progress that keeps what it is told, and calls a function with the steps done so far."""
+
+    def __init__(self, on_step: Callable[[int], None] = lambda done: None) -> None:
+        self.stages: list[tuple[str, int, str]] = []
+        self.done: list[int] = [0]
+        self.on_step = on_step
+
+    def begin(self, stage: str, total: int, unit: str = "frames") -> None:
+        self.stages.append((stage, total, unit))
+
+    def advance(self, steps: int = 1) -> None:
+        self.done.append(self.done[-1] + steps)
+        self.on_step(self.done[-1])
+
+
+def build(
+    graph: Path,
+    output: Path,
+    card: ModelCard,
+    precision: Precision = "fp32",
+    *,
+    options: EngineOptions = SMALL,
+    in_fp32: Sequence[str] = (),
+    progress: Progress = SILENT,
+) -> EngineCard:
+    sha256 = sha256_of(graph) if graph.is_file() else ""
+    layers = tuple(LayerInFp32(layer=name, amax=1e5) for name in in_fp32)
+    return build_engine(ExportedGraph(Graph(precision, graph, sha256), layers), output, card, options, progress)
 
 
 def convolution(
@@ -49,13 +82,13 @@ def convolution(
     return node, numpy_helper.from_array(weights, f"{name}.weight")
 
 
-def half_graph(path: Path, *, second: type = np.float32, odd: bool = False) -> Path:
+def fp16_graph(path: Path, *, second: type = np.float32, odd: bool = False) -> Path:
     """A graph with this project's inputs and outputs: conv_a in FP16, conv_b in FP32 or FP16."""
-    first_node, first_weight = convolution("conv_a", "half", "a", 3, np.float16)
+    first_node, first_weight = convolution("conv_a", "fp16", "a", 3, np.float16)
     second_node, second_weight = convolution("conv_b", "cast", "b", 8, second)
     middle = TensorProto.FLOAT if second is np.float32 else TensorProto.FLOAT16
     nodes = [
-        helper.make_node("Cast", ["frames"], ["half"], name="to_half", to=TensorProto.FLOAT16),
+        helper.make_node("Cast", ["frames"], ["fp16"], name="to_half", to=TensorProto.FLOAT16),
         first_node,
         helper.make_node("Cast", ["a"], ["cast"], name="between", to=middle),
         second_node,
@@ -74,7 +107,7 @@ def half_graph(path: Path, *, second: type = np.float32, odd: bool = False) -> P
     }
     ends = [helper.make_tensor_value_info(name, *shape) for name, shape in shapes.items()]
     axes = numpy_helper.from_array(np.array([2, 3], np.int64), "axes")
-    graph = helper.make_graph(nodes, "half", ends[:2], ends[2:], [first_weight, second_weight, axes])
+    graph = helper.make_graph(nodes, "fp16", ends[:2], ends[2:], [first_weight, second_weight, axes])
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("odd", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
     return path
@@ -92,15 +125,18 @@ def test_the_bundles_graph_becomes_an_engine_with_its_card(bundle: Path, card: M
     assert {"8.0", "8.6", "8.9", "12.0"} <= set(built.compute_capabilities)
     assert "7.5" not in built.compute_capabilities
     assert built.profiles == SMALL.profiles
-    check_engine(
-        engine,
-        built,
-        flavor="tensorrt-rtx",
-        version=built.version,
-        compute_capability="8.6",
-        graph_sha256=sha256_of(graph),
-        fingerprint=card.fingerprint,
-    )
+    target = Target("tensorrt-rtx", built.version, "8.6")
+    check_engine(engine, built, target, Bundle.open(bundle).graph("fp32"), card.fingerprint)
+
+
+def test_an_engine_of_small_batches_is_built_and_passes(bundle: Path, card: ModelCard, tmp_path: Path) -> None:
+    """Profile 1,8,8:1,4,4 of the documents: fewer than 32 frames, and fewer tracklets than frames."""
+    options = replace(SMALL, profiles=(Profile((1, 8, 8), (1, 4, 4)),), compute_capabilities=("8.9",))
+    graph = Bundle.open(bundle).graph("fp32")
+    built = build(graph.path, tmp_path, card, options=options)
+    assert built.profiles == (Profile((1, 8, 8), (1, 4, 4)),)
+    (engine,) = tmp_path.glob("*.engine")
+    check_engine(engine, built, Target("tensorrt-rtx", built.version, "8.9"), graph, card.fingerprint)
 
 
 def test_every_convolution_of_the_engine_is_counted(bundle: Path, card: ModelCard, tmp_path: Path) -> None:
@@ -117,11 +153,11 @@ def random_frames(side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (2, 3, side, side), dtype=np.uint8)
 
 
-def test_the_bundles_half_graph_becomes_an_engine_without_an_fp32_convolution(
+def test_the_bundles_fp16_graph_becomes_an_engine_without_an_fp32_convolution(
     bundle: Path, card: ModelCard, tmp_path: Path
 ) -> None:
-    assert write_half_graph(bundle / "model.fp32.onnx", tmp_path / "half.onnx", random_frames(64)) == {}
-    layers = build(tmp_path / "half.onnx", tmp_path / "engines", card, "fp16").layers
+    assert write_fp16_graph(bundle / "model.fp32.onnx", tmp_path / "fp16.onnx", random_frames(64)) == ()
+    layers = build(tmp_path / "fp16.onnx", tmp_path / "engines", card, "fp16").layers
     assert set(layers.convolutions) == {"fp16"}
 
 
@@ -137,34 +173,34 @@ def test_resnet50_of_three_levels_becomes_engines_in_fp32_and_fp16(tmp_path: Pat
     facts = {"format_version": FORMAT_VERSION, "fingerprint": "ab" * 32, "backbone": "resnet50"}
     card = ModelCard(**facts, levels=levels, preprocessing=preprocessing)
     export_graph(model, card, tmp_path / "model.onnx")
-    built = build(tmp_path / "model.onnx", tmp_path / "engines", card, options=EngineOptions())
+    built = build(tmp_path / "model.onnx", tmp_path / "engines", card, options=RTX)
     assert built.layers.convolutions == {"fp32": 53}
     assert built.profiles == (Profile((1, 32, 32), (1, 8, 32)),)
-    assert write_half_graph(tmp_path / "model.onnx", tmp_path / "half.onnx", random_frames(256)) == {}
-    half = build(tmp_path / "half.onnx", tmp_path / "engines", card, "fp16", options=EngineOptions())
-    assert half.layers.convolutions == {"fp16": 53}
+    assert write_fp16_graph(tmp_path / "model.onnx", tmp_path / "fp16.onnx", random_frames(256)) == ()
+    fp16 = build(tmp_path / "fp16.onnx", tmp_path / "engines", card, "fp16", options=RTX)
+    assert fp16.layers.convolutions == {"fp16": 53}
 
 
 def test_several_profiles_and_chosen_compute_capabilities(card: ModelCard, tmp_path: Path) -> None:
     profiles = (Profile((1, 1, 4), (1, 1, 4)), Profile((4, 16, 64), (1, 4, 16)))
-    options = EngineOptions(profiles=profiles, compute_capabilities=("8.6", "12.0"), timing_cache=tmp_path / "cache")
-    built = build(half_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "e", card, "fp16", options=options)
+    options = replace(RTX, profiles=profiles, compute_capabilities=("8.6", "12.0"), timing_cache=tmp_path / "cache")
+    built = build(fp16_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "e", card, "fp16", options=options)
     assert built.profiles == profiles
     assert (built.compute_capabilities, built.device) == (("8.6", "12.0"), "sm86-sm120")
     assert not (tmp_path / "cache").exists()  # TensorRT-RTX has none
 
 
-def test_a_half_graph_becomes_a_half_engine(card: ModelCard, tmp_path: Path) -> None:
-    layers = build(half_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "e", card, "fp16").layers
+def test_an_fp16_graph_becomes_an_fp16_engine(card: ModelCard, tmp_path: Path) -> None:
+    layers = build(fp16_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "e", card, "fp16").layers
     assert layers.convolutions == {"fp16": 2}
 
 
-def test_a_half_engine_with_an_fp32_convolution_fails_the_gate(card: ModelCard, tmp_path: Path) -> None:
-    graph = half_graph(tmp_path / "g.onnx")
+def test_an_fp16_engine_with_an_fp32_convolution_fails_the_gate(card: ModelCard, tmp_path: Path) -> None:
+    graph = fp16_graph(tmp_path / "g.onnx")
     with pytest.raises(GateError, match=r"1 of 2 convolutions run in FP32 \(conv_b\)"):
         build(graph, tmp_path / "engines", card, "fp16")
     assert not (tmp_path / "engines").exists()
-    built = build(graph, tmp_path / "engines", card, "fp16", kept_in_fp32=["conv_b"])
+    built = build(graph, tmp_path / "engines", card, "fp16", in_fp32=["conv_b"])
     assert built.layers.convolutions == {"fp16": 1, "fp32": 1}
 
 
@@ -178,12 +214,12 @@ def test_the_engines_own_layers_are_gated_not_only_the_network(
 
     monkeypatch.setattr(builder, "Build", Betrayed)
     with pytest.raises(GateError, match="conv_a"):
-        build(half_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "engines", card, "fp16")
+        build(fp16_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "engines", card, "fp16")
     assert not (tmp_path / "engines").exists()
 
 
 def test_a_parser_error_names_the_node_its_type_and_the_remedy(card: ModelCard, tmp_path: Path) -> None:
-    graph = half_graph(tmp_path / "odd.onnx", odd=True)
+    graph = fp16_graph(tmp_path / "odd.onnx", odd=True)
     with pytest.raises(
         ModelError, match=r"cannot parse .*odd\.onnx: node 'suspect' \(Frobnicate\): .*; export"
     ) as caught:
@@ -202,36 +238,35 @@ def test_what_is_no_graph_is_refused_by_its_name(bundle: Path, card: ModelCard, 
 
 
 def test_a_graph_that_cannot_be_built_gives_the_builders_last_error(card: ModelCard, tmp_path: Path) -> None:
-    turing = EngineOptions(profiles=SMALL.profiles, compute_capabilities=("7.5",))
+    turing = replace(RTX, profiles=SMALL.profiles, compute_capabilities=("7.5",))
     with pytest.raises(ModelError, match=r"cannot build .*g\.onnx: .*Turing"):
-        build(half_graph(tmp_path / "g.onnx"), tmp_path / "engines", card, options=turing)
+        build(fp16_graph(tmp_path / "g.onnx"), tmp_path / "engines", card, options=turing)
     assert not (tmp_path / "engines").exists()
 
 
 def test_progress_ascends_to_the_whole(bundle: Path, card: ModelCard, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    build(bundle / "model.fp32.onnx", tmp_path, card, on_progress=lambda done, total: seen.append((done, total)))
-    done = [step for step, _ in seen]
-    assert done == sorted(set(done))
-    assert done[-1] == PROGRESS_STEPS
-    assert {total for _, total in seen} == {PROGRESS_STEPS}
-    assert len(done) > 10
+    steps = Steps()
+    build(bundle / "model.fp32.onnx", tmp_path, card, progress=steps)
+    assert steps.stages == [("building fp32 engine", PROGRESS_STEPS, "steps")]
+    assert steps.done == sorted(set(steps.done))
+    assert steps.done[-1] == PROGRESS_STEPS
+    assert len(steps.done) > 10
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), RuntimeError("the bar broke")], ids=repr)
 def test_an_interruption_stops_the_build_and_leaves_what_was_there(
     card: ModelCard, tmp_path: Path, interruption: BaseException, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    graph, output = half_graph(tmp_path / "g.onnx"), tmp_path / "engines"
+    graph, output = fp16_graph(tmp_path / "g.onnx"), tmp_path / "engines"
     build(graph, output, card)
     before = {path: path.read_bytes() for path in output.iterdir()}
 
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(done: int) -> None:
         if done > 200:
             raise interruption
 
     with pytest.raises(type(interruption)):
-        build(graph, output, card, on_progress=interrupt)
+        build(graph, output, card, progress=Steps(interrupt))
     assert {path: path.read_bytes() for path in output.iterdir()} == before
     assert capfd.readouterr() == ("", "")
 
@@ -250,24 +285,24 @@ def test_a_failure_between_engine_and_sidecar_leaves_no_pair_that_passes(
 
     monkeypatch.setattr(builder, "atomic_write", full_disk)
     with pytest.raises(OSError, match="No space"):
-        build(half_graph(tmp_path / "g.onnx"), tmp_path / "engines", card)
+        build(fp16_graph(tmp_path / "g.onnx"), tmp_path / "engines", card)
     assert written == [".engine"]
     assert [Path(name).suffix for name in os.listdir(tmp_path / "engines")] == [".engine"]
 
 
 def test_options_of_the_other_flavor_are_refused(card: ModelCard, tmp_path: Path) -> None:
-    graph = half_graph(tmp_path / "g.onnx")
-    for options in (EngineOptions(hardware_compatible=True), EngineOptions(version_compatible=True)):
-        with pytest.raises(SessionError, match="are TensorRT's"):
+    graph = fp16_graph(tmp_path / "g.onnx")
+    for options in (replace(RTX, hardware_compatible=True), replace(RTX, version_compatible=True)):
+        with pytest.raises(SessionError, match="are options of TensorRT"):
             build(graph, tmp_path / "engines", card, options=options)
-    with pytest.raises(SessionError, match=r"knows no compute capability 9\.9; there are .*8\.6"):
-        build(graph, tmp_path / "engines", card, options=EngineOptions(compute_capabilities=("8.6", "9.9")))
+    with pytest.raises(SessionError, match=r"unknown compute capability '9\.9' of .*; choose one of: .*8\.6"):
+        build(graph, tmp_path / "engines", card, options=replace(RTX, compute_capabilities=("8.6", "9.9")))
     gpu = Device("NVIDIA L4", "8.9", "13.0")
-    api, watch = SimpleNamespace(__version__="10.13"), BuildWatch(lambda done, total: None)
+    api, watch = SimpleNamespace(__version__="10.13"), BuildWatch(SILENT, "building")
     with pytest.raises(SessionError, match="builds for the GPU at hand"):
-        Build(api, "tensorrt", EngineOptions(compute_capabilities=("8.6",)), gpu, watch)  # type: ignore[arg-type]
+        Build(api, EngineOptions("tensorrt", compute_capabilities=("8.6",)), gpu, watch)  # type: ignore[arg-type]
     with pytest.raises(SessionError, match="--engine tensorrt-rtx, which needs none"):
-        Build(api, "tensorrt", EngineOptions(), None, watch)  # type: ignore[arg-type]
+        Build(api, EngineOptions("tensorrt"), None, watch)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -277,11 +312,21 @@ def test_options_of_the_other_flavor_are_refused(card: ModelCard, tmp_path: Path
         ({"workspace_mib": 0}, "workspace of 0 MiB"),
         ({"optimization_level": 6}, "optimization level 6"),
         ({"compute_capabilities": ("sm86",)}, "'sm86'"),
+        ({"profiles": (Profile((4, 16, 64), (1, 4, 16)),)}, "1 frames and 1 tracklets fits no profile"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        EngineOptions(**options)
+        EngineOptions("tensorrt", **options)
+
+
+def test_the_remedy_for_a_batch_that_fits_no_profile_is_a_profile_that_it_fits() -> None:
+    lacking = (Profile((1, 1, 4), (1, 1, 2)), Profile((4, 8, 8), (1, 4, 4)))
+    with pytest.raises(ValueError, match="3 frames and 3 tracklets fits no profile") as caught:
+        EngineOptions("tensorrt", profiles=lacking)
+    *_, remedy = str(caught.value).split()
+    frames, tracklets = (tuple(map(int, part.split(","))) for part in remedy.split(":"))
+    EngineOptions("tensorrt", profiles=(*lacking, Profile(frames, tracklets)))  # type: ignore[arg-type]
 
 
 def test_a_missing_package_is_named_with_what_to_install(
@@ -322,8 +367,8 @@ def test_a_timing_cache_is_used_if_it_is_this_devices_and_always_saved(
     path, config = tmp_path / "timing.cache", Caches()
     if stored is not None:
         path.write_bytes(stored)
-    gpu, watch = Device("NVIDIA L4", "8.9", "13.0"), BuildWatch(lambda done, total: None)
-    step = Build(SimpleNamespace(), "tensorrt", EngineOptions(timing_cache=path), gpu, watch)  # type: ignore[arg-type]
+    gpu, watch = Device("NVIDIA L4", "8.9", "13.0"), BuildWatch(SILENT, "building")
+    step = Build(SimpleNamespace(), EngineOptions("tensorrt", timing_cache=path), gpu, watch)  # type: ignore[arg-type]
     step._load_timing_cache(config)  # type: ignore[arg-type]
     assert config.cache == used
     step._save_timing_cache(config)  # type: ignore[arg-type]

@@ -11,18 +11,21 @@ import numpy as np
 import pytest
 
 import reid.runtime.sessions.tensorrt as sessions
-from reid.export.engines.build import EngineOptions, build_engine
+from reid.export.engines.build import build_engine
+from reid.export.engines.options import EngineOptions
+from reid.export.graphs import ExportedGraph
 from reid.runtime.bundle import Bundle
 from reid.runtime.embedding import embed
-from reid.runtime.engine_card import EngineCard, Profile
+from reid.runtime.engine_card import EngineCard, Profile, Target
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import Device, find_device
+from reid.runtime.precision import Precision
 from reid.runtime.sessions.session import BatchLimits, run
 from reid.runtime.sessions.tensorrt import TensorRTSession, find_engine, open_tensorrt, open_tensorrt_rtx
 from reid.runtime.tracklet import Tracklet
 
-COMMAND = "reid-export bundle --engine tensorrt-rtx"
-OPTIONS = EngineOptions(profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)
+COMMAND = r"reid-export \S+ --precision fp32 --engine tensorrt-rtx --profile 1,4,8:1,2,8 --workspace 4096 \S+ 0"
+OPTIONS = EngineOptions("tensorrt-rtx", profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +33,8 @@ def with_engine(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle with a real TensorRT-RTX engine. Copy to change."""
     root = tmp_path_factory.mktemp("engines") / "bundle"
     shutil.copytree(bundle, root)
-    card = Bundle.open(root).card
-    flavor = "tensorrt-rtx"
-    build_engine(
-        root / "model.fp32.onnx",
-        root / "engines",
-        card,
-        "fp32",
-        flavor,
-        OPTIONS,
-        build_command=COMMAND,
-        on_progress=lambda done, total: None,
-    )
+    opened = Bundle.open(root)
+    build_engine(ExportedGraph(opened.graph("fp32")), root / "engines", opened.card, OPTIONS)
     return root
 
 
@@ -59,9 +52,9 @@ def card_of(root: Path) -> EngineCard:
     return EngineCard.parse(sidecar_of(root).read_bytes(), sidecar_of(root))
 
 
-def find(root: Path, precision: str = "fp32", **here: str) -> tuple[Path, EngineCard]:
+def find(root: Path, precision: Precision = "fp32", **here: str) -> tuple[Path, EngineCard]:
     facts: dict[str, Any] = {"flavor": "tensorrt-rtx", "version": card_of(root).version, "compute_capability": "8.6"}
-    return find_engine(Bundle.open(root), precision, **{**facts, **here})
+    return find_engine(Bundle.open(root), precision, Target(**{**facts, **here}))
 
 
 def rewritten(root: Path, **changes: Any) -> None:  # noqa: ANN401
@@ -109,11 +102,10 @@ def test_an_engine_for_elsewhere_is_refused_with_the_command_that_rebuilds(with_
 
 def test_where_no_engine_is_there_the_command_builds_one(bundle: Path, with_engine: Path) -> None:
     opened = Bundle.open(bundle)
-    here: dict[str, Any] = {"version": "1.7", "compute_capability": "8.6"}
-    with pytest.raises(SessionError, match=rf"no fp32 engine.*reid-export {bundle} --engine tensorrt-rtx$"):
-        find_engine(opened, "fp32", flavor="tensorrt-rtx", **here)
-    with pytest.raises(SessionError, match=rf"no fp16 engine.*reid-export {bundle} --fp16 --engine tensorrt$"):
-        find_engine(opened, "fp16", flavor="tensorrt", **here)
+    for precision, flavor in (("fp32", "tensorrt-rtx"), ("fp16", "tensorrt")):
+        command = f"reid-export {bundle} --precision {precision} --engine {flavor}"
+        with pytest.raises(SessionError, match=rf"no {precision} engine.*{command}$"):
+            find_engine(opened, precision, Target(flavor, "1.7", "8.6"))
     with pytest.raises(SessionError, match=r"no fp32 engine of TensorRT;"):
         find(with_engine, flavor="tensorrt")
 
@@ -123,7 +115,7 @@ def test_an_engine_without_a_sidecar_or_with_anothers_is_never_taken(copy: Path)
     content = sidecar.read_bytes()
     sidecar.unlink()
     with pytest.raises(SessionError, match="no fp32 engine"):
-        find_engine(Bundle.open(copy), "fp32", flavor="tensorrt-rtx", version="1.7.1.116", compute_capability="8.6")
+        find_engine(Bundle.open(copy), "fp32", Target("tensorrt-rtx", "1.7.1.116", "8.6"))
     (sidecar.parent / "other.json").write_bytes(content)
     (sidecar.parent / "other.engine").write_bytes(b"another engine")
     with pytest.raises(ModelError, match=r"other\.engine has 14 bytes"):
@@ -142,7 +134,7 @@ def test_a_damaged_or_newer_sidecar_is_refused_by_its_name(copy: Path) -> None:
     ):
         sidecar.write_text(damaged)
         with pytest.raises(ModelError, match=rf"\.json.*{named}"):
-            find_engine(Bundle.open(copy), "fp32", flavor="tensorrt-rtx", version=version, compute_capability="8.6")
+            find_engine(Bundle.open(copy), "fp32", Target("tensorrt-rtx", version, "8.6"))
 
 
 def test_of_several_engines_the_one_for_here_is_taken(copy: Path) -> None:
@@ -151,7 +143,7 @@ def test_of_several_engines_the_one_for_here_is_taken(copy: Path) -> None:
     elsewhere = card_of(copy).model_copy(update={"compute_capabilities": ("12.0",)})
     for name in ("a", "z"):  # before and after it in the folder
         (sidecar.parent / f"{name}.json").write_text(elsewhere.to_json())
-    path, _ = find_engine(Bundle.open(copy), "fp32", flavor="tensorrt-rtx", version=version, compute_capability="8.6")
+    path, _ = find_engine(Bundle.open(copy), "fp32", Target("tensorrt-rtx", version, "8.6"))
     assert path == sidecar.with_suffix(".engine")
 
 
@@ -161,11 +153,11 @@ def test_a_damaged_engine_does_not_stand_in_the_way_of_a_good_one(copy: Path) ->
     (copy / "engines" / "aaa.engine").write_bytes(good.read_bytes()[:-1])
     shutil.copy(sidecar_of(copy), copy / "engines" / "aaa.json")
     (copy / "engines" / "aab.json").write_text("[" * 100_000)
-    here = {"flavor": "tensorrt-rtx", "version": version, "compute_capability": "8.6"}
-    assert find_engine(Bundle.open(copy), "fp32", **here)[0] == good
+    here = Target("tensorrt-rtx", version, "8.6")
+    assert find_engine(Bundle.open(copy), "fp32", here)[0] == good
     good.unlink()
     with pytest.raises(ModelError, match="aaa"):
-        find_engine(Bundle.open(copy), "fp32", **here)
+        find_engine(Bundle.open(copy), "fp32", here)
 
 
 def test_without_a_gpu_a_bundle_does_not_open_and_says_what_does(

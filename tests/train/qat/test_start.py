@@ -19,7 +19,7 @@ from reid.calibration.quantize import quantize
 from reid.commands.export import main as export_main
 from reid.commands.train import main as train_main
 from reid.data.layout import open_dataset
-from reid.export.bundle import write_bundle
+from reid.export.bundle import ExportRequest, write_bundle
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError, ReidError
 from reid.runtime.model_card import FORMAT_VERSION, ModelCard
@@ -64,7 +64,7 @@ def make_bundle(folder: Path, data: Path, architecture: Architecture) -> Path:
     run = folder / "run"
     run.mkdir()
     save_checkpoint(run, model.eval(), card, reference_crops(open_dataset(data, needs="query").gallery.images))
-    write_bundle(load_checkpoint(run), folder / "bundle", half=True)
+    write_bundle(load_checkpoint(run), folder / "bundle", ExportRequest(fp16=True))
     add_int8_graph(folder / "bundle")
     return folder / "bundle"
 
@@ -72,12 +72,12 @@ def make_bundle(folder: Path, data: Path, architecture: Architecture) -> Path:
 def add_int8_graph(root: Path) -> None:
     """Put every layer but one in INT8, with ranges that clip."""
     bundle = Bundle.open(root)
-    layers = find_layers(onnx.load(bundle.graph("fp32")))
+    layers = find_layers(onnx.load(bundle.graph("fp32").path))
     frames = reference_frames(bundle).numpy()[:4]
-    seen = run_with_intermediates(bundle.graph("fp32"), frames)
+    seen = run_with_intermediates(bundle.graph("fp32").path, frames)
     thresholds = {name: 0.8 * float(np.abs(values).max()) for name, values in seen}
     names = [layer.name for layer in layers.layers]
-    onnx.save(quantize(onnx.load(bundle.graph("fp16")), layers, names[1:], thresholds), root / graph_file("int8"))
+    onnx.save(quantize(onnx.load(bundle.graph("fp16").path), layers, names[1:], thresholds), root / graph_file("int8"))
     files = {**bundle.card.files, graph_file("int8"): sha256_of(root / graph_file("int8"))}
     (root / CARD_FILE).write_text(bundle.card.model_copy(update={"files": files}).model_dump_json())
 
@@ -104,16 +104,16 @@ def run_as_written(graph: Path, frames: NDArray[np.uint8]) -> NDArray[np.float32
 
 def fake_quantized(root: Path, model: MultiLevelReID, quantization: Quantization) -> FakeQuantizedReID:
     bundle = Bundle.open(root)
-    return FakeQuantizedReID(bundle.card, model, Graph(onnx.load(bundle.graph("fp32"))), quantization).eval()
+    return FakeQuantizedReID(bundle.card, model, Graph(onnx.load(bundle.graph("fp32").path)), quantization).eval()
 
 
 def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(each)
     model, frames = rebuild(bundle), reference_frames(bundle)
     plain = model(frames).detach().numpy()
-    int8 = onnx.load(bundle.graph("int8"))
-    quantization = read_quantization(bundle.graph("int8"))
-    layers = find_layers(onnx.load(bundle.graph("fp32")))
+    int8 = onnx.load(bundle.graph("int8").path)
+    quantization = read_quantization(bundle.graph("int8").path)
+    layers = find_layers(onnx.load(bundle.graph("fp32").path))
     assert set(quantization.reads) == {layer.node for layer in layers.layers[1:]}
     assert set(quantization.weights) == {layer.node for layer in layers.layers[1:] if layer.weight}
     assert sum(node.op_type == "QuantizeLinear" for node in int8.graph.node) == len(quantization.steps)
@@ -121,9 +121,9 @@ def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each:
     names = [layer.name for layer in layers.layers[1:]]
     thresholds = {tensor: 127 * step for tensor, step in quantization.steps.items()}
     exact = tmp_path / "exact.onnx"
-    onnx.save(quantize(onnx.load(bundle.graph("fp32")), layers, names, thresholds), exact)
+    onnx.save(quantize(onnx.load(bundle.graph("fp32").path), layers, names, thresholds), exact)
 
-    for graph, least in ((exact, 0.9999), (bundle.graph("int8"), 0.999)):
+    for graph, least in ((exact, 0.9999), (bundle.graph("int8").path, 0.999)):
         expected = run_as_written(graph, frames.numpy())
         rounded = fake_quantized(each, model, read_quantization(graph))(frames).detach().numpy()
         similarity = (expected * rounded).sum(axis=1)
@@ -134,7 +134,7 @@ def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each:
 
 def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path) -> None:
     bundle = Bundle.open(int8_bundle)
-    quantization = read_quantization(bundle.graph("int8"))
+    quantization = read_quantization(bundle.graph("int8").path)
     model, frames = rebuild(bundle), reference_frames(bundle)[:4]
     fine = fake_quantized(int8_bundle, model, quantization)
     sum(feature.square().sum() for feature in fine.train().features(frames)).backward()  # type: ignore[union-attr]
@@ -143,7 +143,7 @@ def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path)
     assert all(float(gradient.abs().max()) > 0 for name, gradient in gradients.items() if "weight" in name)
 
     # A range so small that the last pooled map is clipped everywhere lets nothing through from above it.
-    layers = find_layers(onnx.load(bundle.graph("fp32")))
+    layers = find_layers(onnx.load(bundle.graph("fp32").path))
     last = layers.layers[-1]
     assert last.op == "ReduceMax"
     steps = {**quantization.steps, last.reads: 1e-9}
@@ -156,7 +156,7 @@ def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path)
 
 def test_batch_normalization_does_not_move_in_training(int8_bundle: Path) -> None:
     bundle = Bundle.open(int8_bundle)
-    model = fake_quantized(int8_bundle, rebuild(bundle), read_quantization(bundle.graph("int8")))
+    model = fake_quantized(int8_bundle, rebuild(bundle), read_quantization(bundle.graph("int8").path))
     frames = reference_frames(bundle)
     before = {name: value.clone() for name, value in model.named_buffers()}
     embeddings = model(frames)
@@ -249,10 +249,10 @@ def test_a_resumed_run_needs_the_graph_that_it_was_started_with(
     assert run_main(train_main, "reid-train", veri, *options)[0] == 0
     assert run_main(train_main, "reid-train", veri, *options, "--resume")[0] == 0
     bundle = Bundle.open(copy)
-    model = onnx.load(bundle.graph("int8"))
+    model = onnx.load(bundle.graph("int8").path)
     model.doc_string = "another"
-    onnx.save(model, bundle.graph("int8"))
-    files = {**bundle.card.files, graph_file("int8"): sha256_of(bundle.graph("int8"))}
+    onnx.save(model, bundle.graph("int8").path)
+    files = {**bundle.card.files, graph_file("int8"): sha256_of(bundle.graph("int8").path)}
     (copy / CARD_FILE).write_text(bundle.card.model_copy(update={"files": files}).model_dump_json())
     code, _, errors = run_main(train_main, "reid-train", veri, *options, "--resume")
     assert code == 1

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from reid.evaluation.verification.drift import DRIFT_THRESHOLD, first_drift
 from reid.evaluation.verification.records import (
+    JudgedOn,
     LayerDrift,
     LevelSimilarity,
     PrecisionVerification,
     ProtocolComparison,
+    ReferenceCrops,
     Tolerance,
     Verification,
     WorstQuery,
 )
+from reid.evaluation.verification.sentences import engine_sentence, reason
 from reid.evaluation.verification.similarity import furthest_level, required_similarity
-from reid.export.int8_report import INT8_STYLE, int8_section
-from reid.export.verification.histogram import draw_histograms
 from reid.pages.base import SECTIONS, Pictures, head, mark, terms
 from reid.pages.markup import number, scrolling, section, signed
-from reid.runtime.precision import Precision
-
-if TYPE_CHECKING:
-    from reid.calibration.scales import ScaleFile
-    from reid.export.int8 import Int8Record
+from reid.pages.verification.histogram import draw_histograms
 
 __all__ = ["write_verification_report"]
 
@@ -33,27 +30,26 @@ _STYLE = Path(__file__).with_name("report.css")
 
 
 def write_verification_report(
-    path: Path, verification: Verification, *, title: str, int8: tuple[Int8Record, ScaleFile] | None = None
+    path: Path, verification: Verification, *, title: str, int8: str = "", styles: Sequence[Path] = ()
 ) -> None:
     """Write the page: the verdict in words, then what it rests on.
 
     Args:
         path: the .html file; its folder exists.
-        verification: the records, of which every number on the page is one.
-        title: the page's heading.
-        int8: how the INT8 graph came about, and the ranges that it was made with; None where there is none.
+        verification: the record, from which every number on the page comes.
+        title: the heading of the page.
+        int8: the section, as HTML, on how the INT8 graph came about; empty where there is none.
+        styles: the style sheets that this section needs.
     """
-
-    def search(verification: Verification) -> str:
-        return int8_section(*int8) if int8 else ""
-
-    sections = (_verdict, _metrics, _similarity, search, _kept_in_fp32, _drift, _worst_queries, _facts)
-    # A file name that is no valid UTF-8 is shown with escapes, and does not fail the page.
+    before, after = (_verdict, _metrics, _similarity), (_in_fp32, _drift, _worst_queries, _facts)
+    # A file name that is not valid UTF-8 is shown with escapes, and does not fail the page.
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(head(title, SECTIONS, _STYLE, INT8_STYLE))
+        file.write(head(title, SECTIONS, _STYLE, *styles))
         file.write(_bar(title, verification))
         file.write("<main>\n")
-        file.writelines(part(verification) for part in sections)
+        file.writelines(part(verification) for part in before)
+        file.write(int8)
+        file.writelines(part(verification) for part in after)
         file.write("</main>\n</body>\n</html>\n")
 
 
@@ -70,18 +66,21 @@ def _bar(title: str, verification: Verification) -> str:
 
 
 def _verdict(verification: Verification) -> str:
-    judged = "".join(
-        _judgment(precision, verification.tolerance.of(precision.precision)) for precision in verification.precisions
-    )
+    judged = "".join(_judgment(precision, verification.tolerance) for precision in verification.precisions)
     verdicts = f"<ul>\n{judged}</ul>\n" if judged else "<p>No precision was verified.</p>\n"
     return f'<section class="verdict">\n{verdicts}{_unverified(verification)}</section>\n'
 
 
 def _judgment(precision: PrecisionVerification, tolerance: Tolerance) -> str:
-    name, words, reasons = "right", f"is within tolerance on {_extent(precision)}", _margins(precision, tolerance)
+    name, words = "right", f"is within tolerance on {_extent(precision)}"
+    reasons: Iterable[str] = _margins(precision, tolerance)
     if precision.failures:
-        name, words, reasons = "wrong", f"is OUTSIDE tolerance{_worst_fall(precision, tolerance)}", _reasons(precision)
-    lines = "".join(f"<p>{escape(reason)}</p>\n" for reason in reasons)
+        name, words, reasons = (
+            "wrong",
+            f"is OUTSIDE tolerance{_worst_fall(precision, tolerance)}",
+            map(reason, precision.failures),
+        )
+    lines = "".join(f"<p>{escape(line)}</p>\n" for line in reasons)
     return f"""<li class="{name}">{mark(name)}
 <div><p><b>{escape(f"{precision.precision} {words}")}</b></p>
 {lines}</div></li>
@@ -104,13 +103,7 @@ def _worst_fall(precision: PrecisionVerification, tolerance: Tolerance) -> str:
     if not falls:
         return ""
     fall, protocol, name = min(falls)
-    return f": {protocol.upper()} {name} fell {-fall:.2f} points (tolerance {_allowed(name, tolerance):.2f})"
-
-
-def _reasons(precision: PrecisionVerification) -> Iterable[str]:
-    """Give the failures without the precision's name, which is the heading above them."""
-    name = precision.precision
-    return (failure.removeprefix(f"{name}: ").removeprefix(f"{name}, ") for failure in precision.failures)
+    return f": {protocol.upper()} {name} fell {-fall:.2f} points (tolerance {tolerance.room(name):.2f})"
 
 
 def _margins(precision: PrecisionVerification, tolerance: Tolerance) -> Iterable[str]:
@@ -122,16 +115,12 @@ def _margins(precision: PrecisionVerification, tolerance: Tolerance) -> Iterable
     ]
     if falls:
         fall, protocol, name = min(falls)
-        allowed = f"(tolerance {_allowed(name, tolerance):.2f})"
+        allowed = f"(tolerance {tolerance.room(name):.2f})"
         fell = f"largest fall: {protocol.upper()} {name} by {-fall:.2f} points {allowed}"
         yield fell if round(fall, 2) < 0 else "no metric fell"
     for level in precision.similarity.levels[:1]:
-        required = required_similarity(precision.similarity, tolerance.of(precision.precision))
+        required = required_similarity(precision.similarity, tolerance.similarity_of(precision.precision))
         yield f"smallest cosine similarity: {level.minimum:.6f} (needs {required:.6f})"
-
-
-def _allowed(metric: str, tolerance: Tolerance) -> float:
-    return tolerance.map if metric == "mAP" else tolerance.rank
 
 
 def _unverified(verification: Verification) -> str:
@@ -181,7 +170,7 @@ def _protocol(verification: Verification, protocol: str, names: Sequence[str]) -
 """
 
 
-def _comparison(precision: Precision, comparison: ProtocolComparison, names: Sequence[str]) -> str:
+def _comparison(precision: str, comparison: ProtocolComparison, names: Sequence[str]) -> str:
     cells = "".join(_metric(comparison, name) for name in names)
     changed = f"<td>{comparison.first_match_changed:.2f} %</td>"
     return f'<tr><th scope="row">{escape(precision)}</th>{cells}{changed}</tr>\n'
@@ -217,7 +206,7 @@ def _similarity(verification: Verification) -> str:
 
 def _levels(precision: PrecisionVerification, tolerance: Tolerance) -> str:
     similarity = precision.similarity
-    required = required_similarity(similarity, tolerance.of(precision.precision))
+    required = required_similarity(similarity, tolerance.similarity_of(precision.precision))
     rows = "".join(_level(level, required) for level in similarity.levels)
     return f"""<tbody>
 <tr><th class="group" scope="rowgroup" colspan="4">{escape(precision.precision)}
@@ -240,21 +229,20 @@ def _level(level: LevelSimilarity, required: float) -> str:
 # Layers
 
 
-def _kept_in_fp32(verification: Verification) -> str:
+def _in_fp32(verification: Verification) -> str:
     reduced = [precision for precision in verification.precisions if precision.precision != "fp32"]
     if not reduced:
         return ""
-    return section("Layers kept in FP32", "".join(_kept(precision) for precision in reduced))
+    return section("Layers kept in FP32", "".join(_layers_in_fp32(precision) for precision in reduced))
 
 
-def _kept(precision: PrecisionVerification) -> str:
-    name, kept = escape(precision.precision), precision.kept_in_fp32
-    if not kept:
+def _layers_in_fp32(precision: PrecisionVerification) -> str:
+    name = escape(precision.precision)
+    if not precision.in_fp32:
         return f"<p><b>{name}</b> <i>none: no layer would overflow</i></p>\n"
-    largest_first = sorted(kept.items(), key=lambda layer: -layer[1])
     rows = "".join(
-        f'<tr><th scope="row"><code>{escape(layer)}</code></th><td>{peak:,.0f}</td></tr>\n'
-        for layer, peak in largest_first
+        f'<tr><th scope="row"><code>{escape(one.layer)}</code></th><td>{one.amax:,.0f}</td></tr>\n'
+        for one in sorted(precision.in_fp32, key=lambda one: -one.amax)
     )
     table = f"""<table>
 <thead><tr><th scope="col">layer</th><th scope="col">peak value</th></tr></thead>
@@ -287,9 +275,6 @@ def _drifted(precision: PrecisionVerification) -> str:
 
 
 def _first_layer(drift: Sequence[LayerDrift]) -> str:
-    # Here, because this module needs onnx, and a page without drift does not.
-    from reid.export.verification.drift import DRIFT_THRESHOLD, first_drift
-
     above, first = f"above {100 * DRIFT_THRESHOLD:g} %", first_drift(drift)
     if first is None:
         return f"<i>no layer is {above}</i>"
@@ -332,7 +317,7 @@ before and after: {right} the same vehicle, {wrong} another vehicle.</p>"""
     return section("Worst queries", guide.format(right=right, wrong=wrong) + f"\n{content}")
 
 
-def _query(query: WorstQuery, precision: Precision, pictures: Pictures) -> str:
+def _query(query: WorstQuery, precision: str, pictures: Pictures) -> str:
     before, after = query.average_precision
     name = Path(query.query).name
     return f"""<article class="query" aria-label="{escape(f"{query.protocol.upper()} query {name}")}">
@@ -373,11 +358,22 @@ def _facts(verification: Verification) -> str:
     facts: dict[str, str] = {
         "model": verification.fingerprint[:12],
         "compared with": verification.reference,
-        **{precision.precision: precision.session for precision in verification.precisions},
+        **{str(precision.precision): precision.session for precision in verification.precisions},
         "tolerance": f"mAP {tolerance.map:g}, Rank-k {tolerance.rank:g} points; similarity {tolerance.similarity:g}",
     }
     if any(precision.precision == "int8" for precision in verification.precisions):
         facts["tolerance"] += f", of INT8 {tolerance.int8_similarity:g}"
-    facts |= {f"engine {number}": engine for number, engine in enumerate(verification.engines, start=1)}
-    data = {key: f"{value:,}" if isinstance(value, int) else value for key, value in verification.data.items()}
-    return section("Facts", f"{terms(facts)}\n{terms(data)}")
+    facts |= {f"engine {place}": engine_sentence(one) for place, one in enumerate(verification.engines, start=1)}
+    return section("Facts", f"{terms(facts)}\n{terms(_data(verification.judged_on))}")
+
+
+def _data(data: JudgedOn) -> dict[str, str]:
+    if isinstance(data, ReferenceCrops):
+        return {"reference crops": f"{data.crops:,}"}
+    return {
+        "name": data.name,
+        "layout": f"{data.layout}, held-out training vehicles" if data.held_out else data.layout,
+        "query images": f"{data.query_images:,}",
+        "gallery images": f"{data.gallery_images:,}",
+        "unreadable frames, left out": f"{data.unreadable:,}",
+    }

@@ -12,18 +12,24 @@ from html_page import Page, assert_asks_nothing_of_the_network, assert_can_be_he
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reid.evaluation.verification.failures import Defect, Dissimilar, Fallen, LevelMinimum, Told, Unusable
 from reid.evaluation.verification.records import (
+    EngineFacts,
     LayerDrift,
+    LayerInFp32,
     LevelSimilarity,
     PrecisionVerification,
     ProtocolComparison,
+    ReferenceCrops,
+    ReferenceData,
     Similarity,
     Tolerance,
     Verification,
     WorstQuery,
 )
 from reid.evaluation.verification.similarity import EDGES
-from reid.export.verification.report import write_verification_report
+from reid.pages.verification.report import write_verification_report
+from reid.runtime.precision import PRECISIONS
 
 METRICS = ("mAP", "R-1", "R-5", "R-10")
 
@@ -63,15 +69,38 @@ def precision(name: str = "fp16", **fields: Any) -> PrecisionVerification:  # no
     )
 
 
-def verification(*precisions: PrecisionVerification, retrieval: bool = True) -> Verification:
-    return Verification(
-        fingerprint="3f9c2a7be01d" + "5" * 52,
-        reference="torch CPU",
-        data={"layout": "veri", "images": 11579},
-        retrieval=retrieval,
-        tolerance=Tolerance(),
-        precisions=precisions,
-    )
+DATA = ReferenceData(name="VeRi", layout="veri", held_out=False, query_images=1678, gallery_images=11579, unreadable=0)
+
+
+def verification(*precisions: PrecisionVerification, **fields: Any) -> Verification:  # noqa: ANN401 - the record's own
+    facts = {"fingerprint": "3f9c2a7be01d" + "5" * 52, "reference": "torch CPU", "judged_on": DATA}
+    return Verification(**{**facts, "tolerance": Tolerance(), "precisions": precisions, **fields})
+
+
+FALL = Fallen(
+    precision="fp16",
+    protocol="i2i",
+    metric="mAP",
+    reference=62.48,
+    candidate=61.28,
+    allowed=0.5,
+    interval=(-1.4, -1.0),
+    queries=1678,
+)
+FAR = Dissimilar(
+    precision="fp16",
+    frames=1678,
+    minimum=0.95,
+    required=0.99,
+    tolerance=0.99,
+    spread=1.0,
+    furthest=LevelMinimum(level="level4", minimum=0.93),
+    first=LevelMinimum(level="level3", minimum=0.94),
+)
+
+
+def told(text: str) -> Told:
+    return Told(precision="fp16", text=text)
 
 
 def layer(name: str, position: int, error: float, not_finite: int = 0) -> LayerDrift:
@@ -110,8 +139,8 @@ def failing(folder: Path) -> Verification:
         protocols=(comparison(falls=(1.2, 0.83, 0.1, 0)), comparison("i2t")),
         worst_queries=(worst_query(folder),),
         drift=(layer("late", 90, 0.42), layer("early", 7, 0.013), layer("first", 1, 0.0004)),
-        kept_in_fp32={"small": 17000.0, "large": 48211.4},
-        failures=("fp16, i2i: mAP fell by 1.20 points", "fp16: the least similar is 0.95"),
+        in_fp32=(LayerInFp32(layer="small", amax=17000.0), LayerInFp32(layer="large", amax=48211.4)),
+        failures=(FALL, FAR),
     )
     fine = (comparison(), comparison("i2t"))
     return verification(precision("fp32", protocols=fine), bad, precision("int8", protocols=fine))
@@ -139,7 +168,9 @@ def test_the_verdict_is_in_words(tmp_path: Path) -> None:
     text = page_of(tmp_path, failing(tmp_path)).words
     assert text.startswith("Verification OUTSIDE tolerance fp32 is within tolerance on all protocols: I2I, I2T")
     assert "fp16 is OUTSIDE tolerance: I2I mAP fell 1.20 points (tolerance 0.50)" in text
-    assert "i2i: mAP fell by 1.20 points the least similar is 0.95" in text  # less the name in the heading
+    fall = "i2i mAP fell by 1.20 points, from 62.48 to 61.28, tolerance 0.5; beyond the noise of 1678 queries"
+    assert f"(tolerance 0.50) {fall} (95 % interval -1.40 to -1.00) the least similar of 1678 embeddings" in text
+    assert "level4 is the furthest off, 0.930000, and level3 the first, 0.940000" in text
     assert "int8 is within tolerance on all protocols" in text
 
 
@@ -154,7 +185,7 @@ def test_what_passed_says_how_near_it_came(tmp_path: Path) -> None:
 
 def test_what_was_not_verified_is_said(tmp_path: Path) -> None:
     crops = precision(similarity=similarity(frames=32))
-    page = page_of(tmp_path, verification(crops, retrieval=False))
+    page = page_of(tmp_path, verification(crops, judged_on=ReferenceCrops(crops=32)))
     note = "mAP and Rank-k were not verified: embeddings of 32 reference crops only; give --verify DATA"
     assert note in page.words
     assert page.words.startswith(
@@ -200,10 +231,17 @@ def test_a_precision_without_a_protocol_or_a_metric_is_shown(tmp_path: Path) -> 
     )
     page = page_of(tmp_path, verification(precision("fp32", protocols=(whole,)), precision(protocols=(partial,))))
     assert page.named("fp16")[0][1:] == ["\N{EN DASH}"] * 3 + ["3.21 %"]
-    page = page_of(tmp_path, verification(precision("fp32", protocols=(whole,)), precision(failures=("NaN",))))
+    broken = precision(failures=(Unusable(precision="fp16", defect=Defect(frames=9, defective=2)),))
+    page = page_of(
+        tmp_path,
+        verification(
+            precision("fp32", protocols=(whole,)),
+            broken,
+        ),
+    )
     assert len(page.named("fp32")) == 1
     assert not page.named("fp16")
-    assert "fp16 is OUTSIDE tolerance NaN" in page.words
+    assert "fp16 is OUTSIDE tolerance 2 of 9 embeddings are NaN or infinite" in page.words
 
 
 def test_similarities_are_those_of_the_records(tmp_path: Path) -> None:
@@ -306,9 +344,38 @@ def test_a_picture_that_is_gone_has_a_placeholder(tmp_path: Path) -> None:
 
 def test_facts_are_those_of_the_record(tmp_path: Path) -> None:
     text = page_of(tmp_path, failing(tmp_path)).words
-    for fact in ("model 3f9c2a7be01d", "compared with torch CPU", "fp16 onnxruntime CPU", "images 11,579"):
+    for fact in ("model 3f9c2a7be01d", "compared with torch CPU", "fp16 onnxruntime CPU", "gallery images 11,579"):
         assert fact in text
     assert "mAP 0.5, Rank-k 0.5 points; similarity 0.99" in text
+    assert "name VeRi layout veri query images 1,678" in text
+
+
+def test_engines_and_held_out_vehicles_are_said(tmp_path: Path) -> None:
+    engine = EngineFacts(
+        precision="fp16",
+        flavor="tensorrt-rtx",
+        version="1.7",
+        device="sm89",
+        layers={"fp16": 50, "fp32": 2},
+        source="build log",
+        reason="no GPU here",
+    )
+    held_out = DATA.model_copy(update={"held_out": True})
+    record = verification(precision(), judged_on=held_out, engines=(engine, "a sentence of version 1"))
+    text = page_of(tmp_path, record).words
+    said = "fp16 for sm89 by tensorrt-rtx 1.7; layers 50 in fp16, 2 in fp32, by the build log; not run: no GPU here"
+    assert f"engine 1 {said} engine 2 a sentence of version 1" in text
+    assert "layout veri, held-out training vehicles" in text
+
+
+def test_the_section_on_int8_is_shown_as_it_is_given(tmp_path: Path) -> None:
+    path, style = tmp_path / "report.html", tmp_path / "int8.css"
+    style.write_text(".int8 { color: red }")
+    section = '<section class="int8"><h2>INT8</h2></section>'
+    write_verification_report(path, verification(precision("int8")), title="t", int8=section, styles=[style])
+    html = path.read_text()
+    assert html.index("Similarity of embeddings") < html.index(section) < html.index("Layers kept in FP32")
+    assert ".int8 { color: red }" in html
 
 
 def test_nothing_verified_is_no_pass(tmp_path: Path) -> None:
@@ -317,12 +384,12 @@ def test_nothing_verified_is_no_pass(tmp_path: Path) -> None:
     assert "within tolerance" not in text
 
 
-def test_four_precisions_stand_side_by_side(tmp_path: Path) -> None:
-    names = ("fp32", "fp16", "fp16 engine", "int8")
-    record = verification(*(precision(name, protocols=(comparison(),)) for name in names))
+def test_all_precisions_stand_side_by_side(tmp_path: Path) -> None:
+    record = verification(*(precision(name, protocols=(comparison(),)) for name in PRECISIONS))
     page = page_of(tmp_path, record)
-    assert [row[0] for row in page.rows if row[0] in names and len(row) == len(METRICS) + 2] == list(names)
-    assert [group["class"] for group in page.all("g")] == [f"series-{number}" for number in range(4)]
+    shown = [row[0] for row in page.rows if row[0] in PRECISIONS and len(row) == len(METRICS) + 2]
+    assert shown == list(PRECISIONS)
+    assert [group["class"] for group in page.all("g")] == [f"series-{number}" for number in range(3)]
 
 
 hostile = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.sampled_from(
@@ -347,17 +414,16 @@ def test_whatever_the_names_the_page_keeps_its_structure(
             after=(),
         )
         record = precision(
-            f"p{name}",
             session=other,
             similarity=similarity().model_copy(update={"levels": levels}),
             protocols=(comparison(name),),
             worst_queries=(query,),
             drift=(layer(name, 1, 0.5),),
-            kept_in_fp32={other: 1.0},
-            failures=(name, other),
+            in_fp32=(LayerInFp32(layer=other, amax=1.0),),
+            failures=(told(name), FALL.model_copy(update={"metric": other})),
         )
-        data: dict[str, str | int] = {name: other}
-        whole = verification(record).model_copy(update={"data": data, "fingerprint": other, "reference": name})
+        data = DATA.model_copy(update={"name": name, "layout": other})
+        whole = verification(record, judged_on=data, fingerprint=other, reference=name, engines=(name,))
         return [tag for tag, _ in Page(write(folder, whole, title=name)).tags]
 
     assert structure(name, other) == structure("n", "o")
@@ -365,7 +431,7 @@ def test_whatever_the_names_the_page_keeps_its_structure(
 
 def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     name = '"><img src=x onerror=alert(1)> & "quotes"'
-    record = verification(precision(drift=(layer(name, 1, 0.5),), failures=(name,)))
+    record = verification(precision(drift=(layer(name, 1, 0.5),), failures=(told(name),)))
     page = Page(write(tmp_path, record, title=name))
     assert page.words.count(name) == 5  # the heading, the failure, the first layer, the layer, its weight
 
@@ -385,7 +451,7 @@ def test_the_page_can_be_heard(tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [1280, 500])
 def test_a_browser_renders_all_of_it(browser: Browser, tmp_path: Path, width: int) -> None:
     record = failing(tmp_path)
-    long = precision("fp16 engine", session="s" * 300, drift=(layer("n" * 300, 1, 0.5),), failures=("f" * 300,))
+    long = precision(session="s" * 300, drift=(layer("n" * 300, 1, 0.5),), failures=(told("f" * 300),))
     html = write(tmp_path, verification(*record.precisions, long), title="t" * 200)
     found = browser.probe(
         html,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from reid.calibration.intermediates import float_tensors, run_with_intermediates
-from reid.export.half import LIMIT, write_half_graph
+from reid.export.fp16 import LIMIT, write_fp16_graph
 from reid.runtime.bundle import graph_file
 
 
@@ -57,34 +57,34 @@ def casts(model: ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.name.startswith("cast_")]
 
 
-def test_convolutions_and_heads_are_half_and_everything_outside_is_as_before(
+def test_convolutions_and_heads_are_fp16_and_everything_outside_is_as_before(
     graph: Path, frames: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    assert write_half_graph(graph, tmp_path / "half.onnx", frames) == {}
-    half, full = onnx.load(tmp_path / "half.onnx"), onnx.load(graph)
-    kinds = float_tensors(half)
-    heavy = [node for node in half.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert write_fp16_graph(graph, tmp_path / "fp16.onnx", frames) == ()
+    fp16, full = onnx.load(tmp_path / "fp16.onnx"), onnx.load(graph)
+    kinds = float_tensors(fp16)
+    heavy = [node for node in fp16.graph.node if node.op_type in ("Conv", "Gemm")]
     assert heavy
     assert {kinds[node.output[0]] for node in heavy} == {TensorProto.FLOAT16}
-    accurate = [node for node in half.graph.node if node.op_type in ("ReduceL2", "Div")]
+    accurate = [node for node in fp16.graph.node if node.op_type in ("ReduceL2", "Div")]
     assert {kinds[node.output[0]] for node in accurate} == {TensorProto.FLOAT}
-    assert half.graph.input == full.graph.input
-    assert half.graph.output == full.graph.output
-    assert half.metadata_props == full.metadata_props
-    assert Counter(n.op_type for n in half.graph.node) - Counter(n.op_type for n in full.graph.node) == {
-        "Cast": len(casts(half))
+    assert fp16.graph.input == full.graph.input
+    assert fp16.graph.output == full.graph.output
+    assert fp16.metadata_props == full.metadata_props
+    assert Counter(n.op_type for n in fp16.graph.node) - Counter(n.op_type for n in full.graph.node) == {
+        "Cast": len(casts(fp16))
     }
     # One at the entrance, and one behind each of the two levels.
-    assert len(casts(half)) == 3
+    assert len(casts(fp16)) == 3
 
 
 def test_the_half_graph_embeds_alike_in_half_the_space(graph: Path, frames: NDArray[np.uint8], tmp_path: Path) -> None:
-    half = tmp_path / "half.onnx"
-    write_half_graph(graph, half, frames)
-    cosine = (run(graph, frames) * run(half, frames)).sum(axis=1)
+    fp16 = tmp_path / "fp16.onnx"
+    write_fp16_graph(graph, fp16, frames)
+    cosine = (run(graph, frames) * run(fp16, frames)).sum(axis=1)
     assert cosine.min() > 0.9999
-    assert (run(graph, frames) != run(half, frames)).any()
-    assert half.stat().st_size < 0.55 * graph.stat().st_size
+    assert (run(graph, frames) != run(fp16, frames)).any()
+    assert fp16.stat().st_size < 0.55 * graph.stat().st_size
 
 
 @pytest.mark.parametrize("layer", [0, -1])
@@ -93,27 +93,26 @@ def test_layers_that_would_overflow_are_found_and_stay_in_fp32(
 ) -> None:
     hostile = rescaled(graph, tmp_path / "hostile.onnx", layer, 3e5)
     np.testing.assert_allclose(run(hostile, frames), run(graph, frames), atol=1e-5)
-    kept = write_half_graph(hostile, tmp_path / "half.onnx", frames)
-    assert 2 <= len(kept) <= 3
-    assert max(kept.values()) > LIMIT
-    cosine = (run(hostile, frames) * run(tmp_path / "half.onnx", frames)).sum(axis=1)
+    found = write_fp16_graph(hostile, tmp_path / "fp16.onnx", frames)
+    assert 2 <= len(found) <= 3
+    assert max(one.amax for one in found) > LIMIT
+    in_fp32 = [one.layer for one in found]
+    cosine = (run(hostile, frames) * run(tmp_path / "fp16.onnx", frames)).sum(axis=1)
     assert cosine.min() > 0.9999
-    half = onnx.load(tmp_path / "half.onnx")
-    between = {node.name for node in half.graph.node if node.name in kept}
-    assert between == kept.keys()
+    fp16 = onnx.load(tmp_path / "fp16.onnx")
+    assert [node.name for node in fp16.graph.node if node.name in in_fp32] == in_fp32  # in the order of execution
     # Not by way of FP16: between two layers that stay in FP32 there is no cast.
-    inside = {name for node in half.graph.node if node.name in kept for name in node.output}
-    read_by = {node.name for node in half.graph.node if inside & set(node.input)}
-    assert len(read_by & kept.keys()) == len(kept) - 1
+    inside = {name for node in fp16.graph.node if node.name in in_fp32 for name in node.output}
+    read_by = {node.name for node in fp16.graph.node if inside & set(node.input)}
+    assert len(read_by.intersection(in_fp32)) == len(in_fp32) - 1
 
 
-def test_layers_that_are_too_small_for_half_stay_in_fp32(
+def test_layers_that_are_too_small_for_fp16_stay_in_fp32(
     graph: Path, frames: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     hostile = rescaled(graph, tmp_path / "hostile.onnx", 0, 1e-7)
-    kept = write_half_graph(hostile, tmp_path / "half.onnx", frames)
-    assert kept
-    cosine = (run(hostile, frames) * run(tmp_path / "half.onnx", frames)).sum(axis=1)
+    assert write_fp16_graph(hostile, tmp_path / "fp16.onnx", frames)
+    cosine = (run(hostile, frames) * run(tmp_path / "fp16.onnx", frames)).sum(axis=1)
     assert cosine.min() > 0.9999
 
 

@@ -1,0 +1,165 @@
+"""Comparing a session with PyTorch: embeddings, sums, metrics and matches. Needs no PyTorch, only its embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
+from reid.evaluation.verification.failures import Failure, Unusable
+from reid.evaluation.verification.records import ProtocolComparison, Similarity, WorstQuery
+from reid.evaluation.verification.reference import Reference, Retrieval, embed_splits, stack
+from reid.evaluation.verification.retrieval import Ranked, compare_rankings, rank, worst_queries
+from reid.evaluation.verification.sentences import defect_sentence
+from reid.evaluation.verification.similarity import compare_embeddings, defect_of, required_similarity
+from reid.evaluation.verification.tolerance_checks import check_metrics, check_similarity, check_sums
+from reid.runtime.errors import DataError, ModelError
+from reid.runtime.model_card import Level
+from reid.runtime.precision import Precision
+from reid.runtime.progress import SILENT, Progress
+from reid.runtime.sessions.session import Session, run
+
+__all__ = ["MOST_WORST_QUERIES", "Comparison", "compare", "compare_on_crops", "compare_on_data"]
+
+MOST_WORST_QUERIES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a session gives beside what PyTorch gives.
+
+    Attributes:
+        precision: the precision that the session runs.
+        session: the session, for people.
+        similarity: the similarity of the frames' embeddings: the data set's, or the reference crops'.
+        crops: the similarity of the reference crops' embeddings.
+        protocols: the metrics of each protocol; empty where nothing was ranked.
+        worst_queries: the queries that lost most average precision, most lost first.
+        failures: what is outside tolerance.
+        unreadable: the names of the frames that were left out.
+        queries_left_out: the names of the queries that could not be read.
+    """
+
+    precision: Precision
+    session: str
+    similarity: Similarity
+    crops: Similarity
+    protocols: tuple[ProtocolComparison, ...] = ()
+    worst_queries: tuple[WorstQuery, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    queries_left_out: tuple[str, ...] = ()
+
+
+def compare(reference: Reference, precision: Precision, session: Session, progress: Progress = SILENT) -> Comparison:
+    """Compare a session with PyTorch on the reference crops and, where the reference has one, on a data set.
+
+    The crops are compared in either case: they are pooled with weights other than 0 and 1, which no data set has.
+
+    Args:
+        reference: what to compare with.
+        precision: the precision that the session runs.
+        session: the session.
+        progress: the progress to advance by each frame of the data set.
+
+    Raises:
+        DataError: the data changed since the reference was embedded.
+        ModelError: the reference's embeddings are damaged, or the session's have another size.
+    """
+    on_crops = compare_on_crops(reference, precision, session)
+    if reference.retrieval is None:
+        return on_crops
+    on_data = compare_on_data(reference, reference.retrieval, precision, session, progress)
+    failures = tuple(dict.fromkeys((*on_data.failures, *on_crops.failures)))
+    return replace(on_data, crops=on_crops.crops, failures=failures)
+
+
+def compare_on_crops(reference: Reference, precision: Precision, session: Session) -> Comparison:
+    """Compare embeddings of the reference crops, of frames and pooled; see compare."""
+    expected, frames = reference.crops.embeddings, reference.crops.frames
+    if defect := defect_of(expected):
+        raise ModelError(f"the reference embeddings are damaged ({defect_sentence(defect)}); export the bundle again")
+    pooling = np.random.default_rng(0).uniform(0.1, 1, size=(3, len(frames))).astype(np.float32)
+    embeddings, pooled = _run(session, frames, pooling)
+    similarity = compare_embeddings(expected, embeddings, reference.levels)
+    failures: list[Failure]
+    if defect := defect_of(embeddings):
+        failures = [Unusable(precision=precision, defect=defect)]
+    else:
+        failures = [*check_similarity(precision, similarity, reference.tolerance)]
+        required = required_similarity(similarity, reference.tolerance.similarity_of(precision))
+        # Where the frames are off, their sums are too: that would only say it twice.
+        failures = failures or [*check_sums(precision, required, pooling @ expected, pooled)]
+    return Comparison(precision, str(session.info), similarity, crops=similarity, failures=tuple(failures))
+
+
+def compare_on_data(
+    reference: Reference, expected: Retrieval, precision: Precision, session: Session, progress: Progress = SILENT
+) -> Comparison:
+    """Compare embeddings, metrics and matches on a data set; see compare.
+
+    A session whose embeddings cannot be ranked has a failure and no protocols.
+    """
+    actual = embed_splits(session, expected.query, expected.gallery, f"verifying {precision}", progress)
+    _check_same_frames(expected.data, actual)
+    similarity = _frame_similarity(expected.data, actual, reference.levels)
+    protocols: tuple[ProtocolComparison, ...] = ()
+    lost: list[WorstQuery] = []
+    failures: list[Failure]
+    if defect := defect_of(stack(actual, actual.embeddings)):
+        failures = [Unusable(precision=precision, defect=defect)]
+    else:
+        pairs = [(before, rank(actual, PROTOCOLS[before.protocol])) for before in expected.ranked]
+        protocols = tuple(compare_rankings(before, after, reference.tolerance) for before, after in pairs)
+        lost = _most_lost(pairs)
+        failures = [*check_similarity(precision, similarity, reference.tolerance)]
+        for comparison in protocols:
+            failures += check_metrics(precision, comparison, reference.tolerance)
+    return Comparison(
+        precision,
+        str(session.info),
+        similarity,
+        crops=similarity,
+        protocols=protocols,
+        worst_queries=tuple(lost),
+        failures=tuple(failures),
+        unreadable=expected.data.unreadable,
+        queries_left_out=expected.data.queries_left_out,
+    )
+
+
+def _run(
+    session: Session, frames: NDArray[np.uint8], pooling: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Run in batches as deployment does: frame embeddings [n, D], and the pooled sums [T, D] over all batches."""
+    limits = session.limits
+    rows = [slice(start, start + limits.tracklets) for start in range(0, len(pooling), limits.tracklets)]
+    batches = [slice(start, start + limits.frames) for start in range(0, len(frames), limits.frames)]
+    outputs = [
+        [run(session, frames[batch], np.ascontiguousarray(pooling[part, batch])) for part in rows] for batch in batches
+    ]
+    with np.errstate(invalid="ignore", over="ignore"):
+        pooled = [np.concatenate([output.pooled for output in parts]) for parts in outputs]
+        return np.concatenate([parts[0].frame_embedding for parts in outputs]), np.sum(pooled, axis=0)
+
+
+def _check_same_frames(expected: EmbeddedData, actual: EmbeddedData) -> None:
+    """Check that both were made of the same files: only then is a query of one a query of the other."""
+    if (expected.query, expected.gallery) != (actual.query, actual.gallery) or expected.unreadable != actual.unreadable:
+        changed = sorted(set(expected.unreadable) ^ set(actual.unreadable))
+        raise DataError(f"{changed[0] if changed else 'the data'} changed while it was read; verify again")
+
+
+def _frame_similarity(expected: EmbeddedData, actual: EmbeddedData, levels: Sequence[Level]) -> Similarity:
+    single = [frames for frames in expected.embeddings if len(frames) == 1]
+    return compare_embeddings(stack(expected, single), stack(actual, single), levels)
+
+
+def _most_lost(pairs: Sequence[tuple[Ranked, Ranked]]) -> list[WorstQuery]:
+    """Return the queries of all protocols that lost most average precision, most lost first."""
+    lost = [query for before, after in pairs for query in worst_queries(before, after, MOST_WORST_QUERIES)]
+    lost.sort(key=lambda query: query.average_precision[1] - query.average_precision[0])
+    return lost[:MOST_WORST_QUERIES]

@@ -1,0 +1,37 @@
+"""The graphs of a bundle while it is written, and the check of those that are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid.evaluation.verification.records import LayerInFp32
+from reid.runtime.bundle import Graph
+from reid.runtime.opening import open_session
+from reid.runtime.precision import Precision
+
+__all__ = ["ExportedGraph", "check_graphs"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedGraph:
+    """A graph with what an engine built from it is held to.
+
+    Attributes:
+        graph: the graph.
+        in_fp32: the layers that the graph keeps in FP32 although its precision is lower.
+    """
+
+    graph: Graph
+    in_fp32: tuple[LayerInFp32, ...] = ()
+
+
+def check_graphs(bundle: Path, precisions: Iterable[Precision]) -> None:
+    """Check that a bundle's graphs are those that were verified, by their hashes and by what they make of the crops.
+
+    Raises:
+        ModelError: a graph is absent or damaged, or embeds the reference crops unlike PyTorch.
+    """
+    for precision in precisions:
+        open_session(bundle, "onnxruntime:cpu", precision).close()
