@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from reid.data.dataset import Dataset
     from reid.evaluation.verification.records import ProtocolComparison, Tolerance, Verification
     from reid.export.engines.steps import EngineOptions
-    from reid.export.int8 import Int8Record, Int8Request
-    from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record
+    from reid.export.int8.plan import CalibrationRequest
+    from reid.export.int8.record import Int8Record, TrainedInt8Record
+    from reid.export.int8.trained import TrainedInt8
     from reid.runtime.model_card import ModelCard
     from reid.runtime.tensorrt_api import Flavor
 
@@ -157,7 +158,7 @@ def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -
 
 def _trained_int8(model: Path, *, given: bool) -> TrainedInt8 | None:
     """Look into a checkpoint for the scales of `reid-train --qat`, with which none must be given."""
-    from reid.export.trained_int8 import TrainedInt8
+    from reid.export.int8.trained import TrainedInt8
     from reid.train.model.checkpoint import load_checkpoint
 
     quantization = load_checkpoint(model).model.quantization
@@ -174,11 +175,11 @@ def _int8_request(
     scales: Path | None,
     allow_evaluation_data: bool,
     output: Path,
-) -> Int8Request:
-    from reid.calibration.ranges import METHODS
+) -> CalibrationRequest:
+    from reid.calibration.amax import METHODS
     from reid.calibration.scales import ScaleFile
     from reid.calibration.selection import open_calibration_data
-    from reid.export.int8 import Int8Request
+    from reid.export.int8.plan import CalibrationRequest
 
     if calibration is None:
         raise typer.BadParameter("--int8 needs --calibration DATA, whose training split shows it what values occur")
@@ -186,7 +187,7 @@ def _int8_request(
         calibration, layout.value if layout else None, allow_evaluation_data=allow_evaluation_data
     )
     note_problems(data)
-    return Int8Request(
+    return CalibrationRequest(
         data=data,
         frames=frames,
         methods=METHODS if ranges is Ranges.AUTO else (ranges.value,),
@@ -200,7 +201,7 @@ def _write(
     model: Path,
     output: Path,
     fp16: bool,
-    int8: Int8Request | TrainedInt8 | None,
+    int8: CalibrationRequest | TrainedInt8 | None,
     verify: Path | None,
     layout: Layout | None,
     tolerance: Tolerance,
@@ -259,14 +260,14 @@ def _summary(verification: Verification) -> dict[str, Any]:
 
 
 def _int8_summary(record: Int8Record | TrainedInt8Record) -> dict[str, Any]:
-    from reid.export.int8 import Int8Record
+    from reid.export.int8.record import Int8Record
 
     if not isinstance(record, Int8Record):
         return record.model_dump(mode="json")
     return {
-        "judged_on": record.judged_on,
-        "kept_in_fp16": list(record.kept_in_fp16),
-        "int8_share": record.int8_share,
+        "judged_on": record.model_dump(mode="json")["judged_on"],
+        "in_fp16": list(record.in_fp16),
+        "int8_percent": record.int8_percent,
         "predicted_speedup": record.predicted_speedup,
         "evaluations": [
             {**evaluation.model_dump(mode="json"), "passed": evaluation.passed} for evaluation in record.evaluations

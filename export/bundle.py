@@ -18,12 +18,14 @@ from reid.evaluation.verification.gate import embed_reference
 from reid.evaluation.verification.records import VERIFICATION_FILE, Tolerance, Verification
 from reid.export.graph import OPSET, export_graph
 from reid.export.half import write_half_graph
-from reid.export.int8 import INT8_FILE, SCALES_FILE, Int8Record, Int8Request, held_out_data, write_int8_graph
-from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record, write_trained_int8_graph
+from reid.export.int8.calibrated import write_int8_graph
+from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
+from reid.export.int8.record import INT8_FILE, SCALES_FILE, Int8Record, TrainedInt8Record
+from reid.export.int8.trained import TrainedInt8, write_trained_int8_graph
 from reid.export.verification.judge import Judge
 from reid.export.verification.report import write_verification_report
 from reid.export.verification.verify import verify_graphs
-from reid.export.watcher import SILENT, Watcher
+from reid.export.watcher import SILENT, Watcher, progress_of
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, graph_file
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.imaging import decode, resize
@@ -79,7 +81,7 @@ def write_bundle(
     output: Path,
     *,
     half: bool = False,
-    int8: Int8Request | TrainedInt8 | None = None,
+    int8: CalibrationRequest | TrainedInt8 | None = None,
     data: Dataset | None = None,
     tolerance: Tolerance = DEFAULT_TOLERANCE,
     add: Callable[[Path, ModelCard, Verification], tuple[str, ...]] = lambda folder, card, verification: (),
@@ -108,16 +110,17 @@ def write_bundle(
     with atomic_directory(output, replaces=CARD_FILE) as folder:
         frames = _reference_frames(checkpoint)
         expected, difference = _write_fp32_graph(checkpoint, folder / graph_file("fp32"), frames)
-        searched = int8 if isinstance(int8, Int8Request) else None
-        judge = _judge(checkpoint, frames, expected, data, searched, tolerance, watcher)
+        plan = CalibrationPlan.of(int8, checkpoint.card) if isinstance(int8, CalibrationRequest) else int8
+        held_out = plan.held_out if isinstance(plan, CalibrationPlan) else None
+        judge = _judge(checkpoint, frames, expected, data or held_out, tolerance, watcher)
         kept_in_fp32: dict[str, dict[str, float]] = {"fp32": {}}
         if half or int8:
             kept = write_half_graph(folder / graph_file("fp32"), folder / graph_file("fp16"), frames)
             kept_in_fp32["fp16"] = kept
         verification = verify_graphs(checkpoint.card, folder, kept_in_fp32, judge, watcher)
         made = None
-        if int8 and verification.passed:
-            made = _write_int8(folder, checkpoint.card, int8, judge, watcher)
+        if plan and verification.passed:
+            made = _write_int8(folder, plan, judge, watcher)
             more = verify_graphs(checkpoint.card, folder, {"int8": kept_in_fp32["fp16"]}, judge, watcher)
             verification = verification.model_copy(update={"precisions": verification.precisions + more.precisions})
         if not verification.passed:
@@ -130,8 +133,8 @@ def write_bundle(
         (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
     if (rejected_folder(output) / VERIFICATION_FILE).is_file():  # of an attempt before this one
         shutil.rmtree(rejected_folder(output), ignore_errors=True)
-    if searched and searched.journal:
-        searched.journal.unlink(missing_ok=True)
+    if isinstance(plan, CalibrationPlan) and plan.request.journal:
+        plan.request.journal.unlink(missing_ok=True)
     return Export(card, difference, verification, made.record if made else None)
 
 
@@ -178,13 +181,10 @@ def _judge(
     frames: NDArray[np.uint8],
     expected: NDArray[np.float32],
     data: Dataset | None,
-    int8: Int8Request | None,
     tolerance: Tolerance,
     watcher: Watcher,
 ) -> Judge:
     """Embed with PyTorch what graphs are compared on."""
-    if data is None and int8:
-        data = held_out_data(int8.data, checkpoint.card)
     reference = None
     if data is not None:
         session = TorchSession(checkpoint.model, checkpoint.card, best_torch_device())
@@ -193,14 +193,12 @@ def _judge(
     return Judge(data, reference, frames, expected, tolerance)
 
 
-def _write_int8(
-    folder: Path, card: ModelCard, request: Int8Request | TrainedInt8, judge: Judge, watcher: Watcher
-) -> _MadeInt8:
+def _write_int8(folder: Path, plan: CalibrationPlan | TrainedInt8, judge: Judge, watcher: Watcher) -> _MadeInt8:
     fp32, fp16, int8 = (folder / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
-    if isinstance(request, TrainedInt8):
-        made = _MadeInt8(write_trained_int8_graph(fp32, fp16, int8, request.quantization))
+    if isinstance(plan, TrainedInt8):
+        made = _MadeInt8(write_trained_int8_graph(fp32, fp16, int8, plan.quantization))
     else:
-        made = _MadeInt8(*write_int8_graph(fp32, fp16, int8, card, request, judge, watcher))
+        made = _MadeInt8(*write_int8_graph(fp32, fp16, int8, plan, judge, progress_of(watcher)))
     (folder / INT8_FILE).write_text(made.record.model_dump_json(indent=2) + "\n")
     if made.scales:
         made.scales.save(folder / SCALES_FILE)

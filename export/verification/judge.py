@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.data.dataset import Dataset
+from reid.data.held_out import is_held_out
 from reid.evaluation.verification.gate import Reference, compare_retrieval, verify_embeddings
 from reid.evaluation.verification.records import PrecisionVerification, Tolerance
 from reid.runtime.model_card import Level
 from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession, best_device
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "describe"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +70,7 @@ class Judge:
         """What it compares on, for people."""
         if self.data is None:
             return f"{len(self.crops)} reference crops"
-        return f"{len(self.data.query.images)} queries of {self.data.root.resolve().name} ({self.data.layout})"
+        return f"{len(self.data.query.images)} queries of {self.data.root.resolve().name} ({describe(self.data)})"
 
     def digest(self) -> str:
         """Give a hash of all of PyTorch's embeddings, which tells one judge's data from another's."""
@@ -77,3 +78,8 @@ class Judge:
         for embedding in self.reference.data.embeddings.values() if self.reference else ():
             digest.update(embedding.tobytes())
         return digest.hexdigest()
+
+
+def describe(data: Dataset) -> str:
+    """Give the layout of a data set, and what its queries are where it does not name them itself."""
+    return f"{data.layout}, held-out training vehicles" if is_held_out(data) else data.layout

@@ -17,14 +17,15 @@ from reid.evaluation.verification.records import (
     WorstQuery,
 )
 from reid.evaluation.verification.similarity import furthest_level, required_similarity
-from reid.export.int8_report import INT8_STYLE, int8_section
+from reid.export.int8.page import section_of
 from reid.export.verification.histogram import draw_histograms
 from reid.pages.base import SECTIONS, Pictures, head, mark, terms
+from reid.pages.int8 import INT8_STYLE
 from reid.pages.markup import number, scrolling, section, signed
 
 if TYPE_CHECKING:
     from reid.calibration.scales import ScaleFile
-    from reid.export.int8 import Int8Record
+    from reid.export.int8.record import Int8Record
 
 __all__ = ["write_verification_report"]
 
@@ -44,7 +45,7 @@ def write_verification_report(
     """
 
     def search(verification: Verification) -> str:
-        return int8_section(*int8) if int8 else ""
+        return section_of(*int8) if int8 else ""
 
     sections = (_verdict, _metrics, _similarity, search, _kept_in_fp32, _drift, _worst_queries, _facts)
     # A file name that is no valid UTF-8 is shown with escapes, and does not fail the page.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reid.evaluation.verification.records import PrecisionVerification, Verification
 from reid.export.verification.drift import drifted_layers
-from reid.export.verification.judge import Judge
+from reid.export.verification.judge import Judge, describe
 from reid.export.watcher import Watcher
 from reid.runtime.bundle import graph_file
 from reid.runtime.model_card import ModelCard
@@ -58,7 +58,7 @@ def _facts(judge: Judge, first: PrecisionVerification) -> dict[str, str | int]:
         return {"reference crops": len(judge.crops)}
     return {
         "name": judge.data.root.resolve().name,
-        "layout": judge.data.layout,
+        "layout": describe(judge.data),
         "query images": len(judge.data.query.images),
         "gallery images": len(judge.data.gallery.images),
         "unreadable frames, left out": len(first.unreadable),

@@ -24,7 +24,7 @@ from reid.calibration.sensitivity import Sensitivity
 from reid.commands.calibrate import main
 from reid.data.layout import open_dataset
 from reid.data.splitting import hold_out_vehicles
-from reid.export.int8 import Int8Request, choose_material
+from reid.export.int8 import CalibrationRequest, choose_material
 from reid.runtime.bundle import Bundle
 from reid.runtime.storage import sha256_of
 
@@ -83,7 +83,7 @@ def test_a_graph_says_nothing_of_the_machine_that_it_was_exported_on(bundle: Pat
 def test_no_vehicle_is_both_calibrated_on_and_measured_or_judged_on(bundle: Path, veri: Path) -> None:
     data = open_dataset(veri, needs="query")
     _, _, held_out, _ = hold_out_vehicles(data.train, share=0.1, seed=0)  # what training does by default
-    material = choose_material(Bundle.open(bundle).card, Int8Request(data, seed=3))
+    material = choose_material(Bundle.open(bundle).card, CalibrationRequest(data, seed=3))
     calibrated, measured, judged, everyone = (
         {image.vehicle for image in images}
         for images in (material.frames(10_000).images, material.probe, held_out.images, data.train.images)
@@ -155,7 +155,7 @@ def test_a_scale_file_is_shown_and_compared(run: Run, bundle: Path, veri: Path, 
     assert code == 0
     rows = json.loads(out)["tensors"]
     assert {row["tensor"]: row["mse"] for row in rows} == {
-        name: found.thresholds["mse"].value for name, found in first.tensors.items()
+        name: found.by_method["mse"].value for name, found in first.tensors.items()
     }
     code, out, _ = run("--inspect", "a/scales.json")
     assert code == 0
@@ -165,7 +165,7 @@ def test_a_scale_file_is_shown_and_compared(run: Run, bundle: Path, veri: Path, 
     found = json.loads(out)
     assert (code, found["same_graph"]) == (0, True)
     for name, changes in found["changes"].items():
-        before, after = (scales.tensors[name].thresholds["max"].value for scales in (first, second))
+        before, after = (scales.tensors[name].by_method["max"].value for scales in (first, second))
         assert changes["max"] == pytest.approx((after - before) / max(after, before))
     code, out, _ = run("--diff", "a/scales.json", "b/scales.json")
     assert (code, "of the same graph" in out) == (0, True)

@@ -15,13 +15,14 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 import reid.export.bundle as writer
-import reid.export.int8 as int8
-from reid.calibration.layers import Layers
+import reid.export.int8.calibrated as int8
+from reid.calibration.layers import QuantizableLayers
 from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import open_calibration_data
 from reid.calibration.sensitivity import LayerEffect, Sensitivity
 from reid.evaluation.verification.records import Tolerance
-from reid.export.int8 import Int8Record, Int8Request
+from reid.export.int8.plan import CalibrationRequest
+from reid.export.int8.record import Int8Record
 from reid.export.watcher import Watcher
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError, ReidError
@@ -160,30 +161,32 @@ def test_a_checkpoint_without_reference_crops_is_refused(loaded: Checkpoint, tmp
 
 
 @pytest.fixture
-def request_int8(veri: Path, tmp_path: Path) -> Int8Request:
-    return Int8Request(open_calibration_data(veri), frames=6, methods=("max",), journal=tmp_path / "search.json")
+def request_int8(veri: Path, tmp_path: Path) -> CalibrationRequest:
+    return CalibrationRequest(open_calibration_data(veri), frames=6, methods=("max",), journal=tmp_path / "search.json")
 
 
 @pytest.fixture
 def quick_sensitivity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take it that every layer does the same harm, instead of measuring."""
 
-    def made_up(model: ModelProto, card: ModelCard, layers: Layers, scales: ScaleFile, *_: object) -> Sensitivity:
+    def made_up(
+        model: ModelProto, card: ModelCard, layers: QuantizableLayers, scales: ScaleFile, *_: object
+    ) -> Sensitivity:
         effects = (
             LayerEffect(
                 layer=layer.name,
                 op=layer.op,
-                share=layer.macs / layers.macs,
+                fraction=layer.macs / layers.macs,
                 error=0.01,
                 worst=0.02,
                 map_change=None,
-                tensor=layer.reads,
+                tensor=layer.input,
                 method="max",
             )
-            for layer in layers.layers
+            for layer in layers
         )
-        thresholds = {name: found.thresholds["max"].value for name, found in scales.tensors.items()}
-        return Sensitivity(layers=tuple(effects), method_errors={"max": 0.1}, thresholds=thresholds)
+        amax = {name: found.by_method["max"].value for name, found in scales.tensors.items()}
+        return Sensitivity(layers=tuple(effects), method_errors={"max": 0.1}, amax=amax)
 
     monkeypatch.setattr(int8, "measure_layers", made_up)
 
@@ -193,7 +196,7 @@ LENIENT = Tolerance(map=100, rank=100, int8_similarity=-1)
 
 @pytest.mark.usefixtures("quick_export", "quick_sensitivity")
 def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
-    loaded: Checkpoint, request_int8: Int8Request, tmp_path: Path
+    loaded: Checkpoint, request_int8: CalibrationRequest, tmp_path: Path
 ) -> None:
     notes: list[str] = []
     export = writer.write_bundle(
@@ -223,7 +226,7 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
 
 @pytest.mark.usefixtures("quick_export")
 def test_fp16_outside_tolerance_is_told_before_any_search(
-    loaded: Checkpoint, bundle: Path, request_int8: Int8Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: Checkpoint, bundle: Path, request_int8: CalibrationRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def damaged(graph: Path, output: Path, frames: object) -> dict[str, float]:
         perturbed(bundle, output, 10.0)
@@ -241,10 +244,10 @@ def test_fp16_outside_tolerance_is_told_before_any_search(
 
 @pytest.mark.usefixtures("quick_export", "quick_sensitivity")
 def test_a_search_that_fails_leaves_its_journal_and_no_bundle(
-    loaded: Checkpoint, request_int8: Int8Request, tmp_path: Path
+    loaded: Checkpoint, request_int8: CalibrationRequest, tmp_path: Path
 ) -> None:
     impossible = Tolerance(map=100, rank=100, int8_similarity=1)
-    with pytest.raises(GateError, match="not even with all layers in FP16"):
+    with pytest.raises(GateError, match="even with all layers in FP16"):
         writer.write_bundle(loaded, tmp_path / "bundle", int8=request_int8, tolerance=impossible)
     assert names(tmp_path) == ["search.json"]
 

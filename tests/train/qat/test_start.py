@@ -76,7 +76,7 @@ def add_int8_graph(root: Path) -> None:
     frames = reference_frames(bundle).numpy()[:4]
     seen = run_with_intermediates(bundle.graph("fp32"), frames)
     thresholds = {name: 0.8 * float(np.abs(values).max()) for name, values in seen}
-    names = [layer.name for layer in layers.layers]
+    names = [layer.name for layer in layers]
     onnx.save(quantize(onnx.load(bundle.graph("fp16")), layers, names[1:], thresholds), root / graph_file("int8"))
     files = {**bundle.card.files, graph_file("int8"): sha256_of(root / graph_file("int8"))}
     (root / CARD_FILE).write_text(bundle.card.model_copy(update={"files": files}).model_dump_json())
@@ -114,11 +114,11 @@ def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each:
     int8 = onnx.load(bundle.graph("int8"))
     quantization = read_quantization(bundle.graph("int8"))
     layers = find_layers(onnx.load(bundle.graph("fp32")))
-    assert set(quantization.reads) == {layer.node for layer in layers.layers[1:]}
-    assert set(quantization.weights) == {layer.node for layer in layers.layers[1:] if layer.weight}
+    assert set(quantization.reads) == {layer.node for layer in layers.in_order[1:]}
+    assert set(quantization.weights) == {layer.node for layer in layers.in_order[1:] if layer.weight}
     assert sum(node.op_type == "QuantizeLinear" for node in int8.graph.node) == len(quantization.steps)
     # The same pairs around FP32, so that no rounding of FP16 is between the two.
-    names = [layer.name for layer in layers.layers[1:]]
+    names = [layer.name for layer in layers.in_order[1:]]
     thresholds = {tensor: 127 * step for tensor, step in quantization.steps.items()}
     exact = tmp_path / "exact.onnx"
     onnx.save(quantize(onnx.load(bundle.graph("fp32")), layers, names, thresholds), exact)
@@ -144,10 +144,10 @@ def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path)
 
     # A range so small that the last pooled map is clipped everywhere lets nothing through from above it.
     layers = find_layers(onnx.load(bundle.graph("fp32")))
-    last = layers.layers[-1]
+    last = layers[-1]
     assert last.op == "ReduceMax"
-    steps = {**quantization.steps, last.reads: 1e-9}
-    clipped = fake_quantized(int8_bundle, rebuild(bundle), Quantization({last.node: last.reads}, steps, {}))
+    steps = {**quantization.steps, last.input: 1e-9}
+    clipped = fake_quantized(int8_bundle, rebuild(bundle), Quantization({last.node: last.input}, steps, {}))
     clipped.zero_grad()
     clipped.features(frames)[-1].sum().backward()
     conv = clipped.backbone.get_parameter("layer4.0.conv1.weight").grad
@@ -217,7 +217,7 @@ def test_from_bundle_to_bundle(int8_bundle: Path, veri: Path, run_main: RunMain,
     asked = read_quantization(int8_bundle / graph_file("int8"))
     kept = checkpoint.model.quantization
     assert kept is not None
-    assert (kept.reads, kept.steps) == (asked.reads, asked.steps)
+    assert (kept.input, kept.steps) == (asked.input, asked.steps)
     start = rebuild(Bundle.open(int8_bundle)).state_dict()
     assert checkpoint.model.state_dict().keys() == start.keys()
     assert not torch.equal(checkpoint.model.state_dict()["backbone.layer1.0.conv1.weight"],
@@ -233,7 +233,7 @@ def test_from_bundle_to_bundle(int8_bundle: Path, veri: Path, run_main: RunMain,
     code, _, errors = run_main(export_main, "reid-export", run, *options)
     assert code == 0, errors
     written = read_quantization(tmp_path / "again" / graph_file("int8"))
-    assert (written.reads, written.steps) == (asked.reads, asked.steps)
+    assert (written.input, written.steps) == (asked.input, asked.steps)
     assert all(torch.equal(written.weights[node], asked.weights[node]) for node in asked.weights)
     again = Bundle.open(tmp_path / "again")
     frames = reference_frames(again)

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reid.export.int8_report import int8_section, write_sensitivity_report
+from reid.export.verification.sensitivity_plot import draw_sensitivity
 
-from reid.calibration.ranges import METHODS, TensorRange, Threshold
+from reid.calibration.amax import METHODS, Amax, TensorAmax
 from reid.calibration.scales import ScaleFile
 from reid.calibration.search import Evaluation
 from reid.calibration.selection import CalibrationFacts
@@ -25,9 +27,7 @@ from reid.evaluation.verification.records import (
 )
 from reid.evaluation.verification.similarity import EDGES
 from reid.export.int8 import Int8Record
-from reid.export.int8_report import int8_section, write_sensitivity_report
 from reid.export.verification.report import write_verification_report
-from reid.export.verification.sensitivity_plot import draw_sensitivity
 
 
 def effect(name: str, error: float, op: str = "Conv", share: float = 0.2) -> LayerEffect:
@@ -61,7 +61,7 @@ def sensitivity(*layers: LayerEffect) -> Sensitivity:
 
 
 def scales(*layers: LayerEffect) -> ScaleFile:
-    thresholds = {method: Threshold(value=1, clipped=0.0625, error=0.03) for method in METHODS}
+    thresholds = {method: Amax(value=1, clipped=0.0625, error=0.03) for method in METHODS}
     facts = CalibrationFacts(
         split="train",
         requested=64,
@@ -72,7 +72,7 @@ def scales(*layers: LayerEffect) -> ScaleFile:
         unreadable=1,
         names_sha256="ab" * 32,
     )
-    ranges = {layer.tensor: TensorRange(peak=1, zeros=0, thresholds=thresholds) for layer in layers}
+    ranges = {layer.tensor: TensorAmax(peak=1, zeros=0, thresholds=thresholds) for layer in layers}
     return ScaleFile(format_version=1, graph_sha256="cd" * 32, fingerprint="ef" * 32, calibration=facts, tensors=ranges)
 
 

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-import reid.export.int8 as int8
+import reid.export.int8.calibrated as int8
 from reid.calibration.layers import find_layers
 from reid.calibration.probe import Probe
 from reid.calibration.scales import ScaleFile
@@ -24,7 +24,7 @@ from reid.data.dataset import Split
 from reid.evaluation.verification.gate import embed_reference
 from reid.evaluation.verification.records import Tolerance
 from reid.export.half import write_half_graph
-from reid.export.int8 import Int8Record, Int8Request, choose_material, held_out_data, write_int8_graph
+from reid.export.int8 import CalibrationRequest, Int8Record, choose_material, held_out_data, write_int8_graph
 from reid.export.verification.judge import Judge
 from reid.export.watcher import Watcher
 from reid.runtime.bundle import Bundle
@@ -44,7 +44,7 @@ class Workshop:
 
     folder: Path
     card: ModelCard
-    request: Int8Request
+    request: CalibrationRequest
     judge: Judge
     notes: list[str] = field(default_factory=list)
 
@@ -88,7 +88,7 @@ def workshop(bundle: Path, veri: Path, tmp_path_factory: pytest.TempPathFactory)
     with OnnxRuntimeSession(folder / "fp32.onnx", "cpu") as session:
         reference = embed_reference(session, judged_on.query, judged_on.gallery)
     judge = Judge(judged_on, reference, frames, embeddings, TOLERANCE)
-    request = Int8Request(data, frames=8, methods=("max",), journal=folder / "journal.json")
+    request = CalibrationRequest(data, frames=8, methods=("max",), journal=folder / "journal.json")
     return Workshop(folder, opened.card, request, judge)
 
 
@@ -133,8 +133,8 @@ def test_the_graph_is_int8_but_for_that_layer_and_fp16_there(
     layers = find_layers(onnx.load(workshop.folder / "fp32.onnx"))
     nodes = {node.name: node for node in graph.graph.node}
     pairs = {node.output[0] for node in graph.graph.node if node.op_type == "DequantizeLinear"}
-    fed = {layer.name: sum(name in pairs for name in nodes[layer.node].input) for layer in layers.layers}
-    expected = {layer.name: 0 if layer.name == GUILTY else 1 + bool(layer.weight) for layer in layers.layers}
+    fed = {layer.name: sum(name in pairs for name in nodes[layer.node].input) for layer in layers}
+    expected = {layer.name: 0 if layer.name == GUILTY else 1 + bool(layer.weight) for layer in layers}
     assert fed == expected
     verified = workshop.judge.compare("int8", workshop.folder / "int8.onnx", workshop.card.levels)
     assert verified.failures == ()
@@ -209,7 +209,7 @@ def test_where_not_even_fp16_is_within_tolerance_it_says_so(
 KILLED = """
 import os, pickle, signal, sys
 from pathlib import Path
-import reid.export.int8 as int8
+import reid.export.int8.calibrated as int8
 from reid.calibration.probe import Probe
 from reid.export.verification.judge import Judge
 
