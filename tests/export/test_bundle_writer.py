@@ -15,15 +15,14 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 import reid.export.bundle as writer
-import reid.export.int8.calibrated as int8
+import reid.export.int8.calibrated as calibrated
 from reid.calibration.layers import QuantizableLayers
 from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import open_calibration_data
 from reid.calibration.sensitivity import LayerEffect, Sensitivity
 from reid.evaluation.verification.records import Tolerance
 from reid.export.int8.plan import CalibrationRequest
-from reid.export.int8.record import Int8Record
-from reid.export.watcher import Watcher
+from reid.export.int8.record import Int8Record, ReferenceData
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError, ReidError
 from reid.runtime.model_card import ModelCard
@@ -169,9 +168,7 @@ def request_int8(veri: Path, tmp_path: Path) -> CalibrationRequest:
 def quick_sensitivity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take it that every layer does the same harm, instead of measuring."""
 
-    def made_up(
-        model: ModelProto, card: ModelCard, layers: QuantizableLayers, scales: ScaleFile, *_: object
-    ) -> Sensitivity:
+    def made_up(model: ModelProto, layers: QuantizableLayers, scales: ScaleFile, *_: object) -> Sensitivity:
         effects = (
             LayerEffect(
                 layer=layer.name,
@@ -188,7 +185,7 @@ def quick_sensitivity(monkeypatch: pytest.MonkeyPatch) -> None:
         amax = {name: found.by_method["max"].value for name, found in scales.tensors.items()}
         return Sensitivity(layers=tuple(effects), method_errors={"max": 0.1}, amax=amax)
 
-    monkeypatch.setattr(int8, "measure_layers", made_up)
+    monkeypatch.setattr(calibrated, "measure_layers", made_up)
 
 
 LENIENT = Tolerance(map=100, rank=100, int8_similarity=-1)
@@ -196,12 +193,10 @@ LENIENT = Tolerance(map=100, rank=100, int8_similarity=-1)
 
 @pytest.mark.usefixtures("quick_export", "quick_sensitivity")
 def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
-    loaded: Checkpoint, request_int8: CalibrationRequest, tmp_path: Path
+    loaded: Checkpoint, request_int8: CalibrationRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notes: list[str] = []
-    export = writer.write_bundle(
-        loaded, tmp_path / "bundle", int8=request_int8, tolerance=LENIENT, watcher=Watcher(on_note=notes.append)
-    )
+    with caplog.at_level("INFO", logger="reid"):
+        export = writer.write_bundle(loaded, tmp_path / "bundle", int8=request_int8, tolerance=LENIENT)
     folder = tmp_path / "bundle"
     graphs = [f"model.{precision}.onnx" for precision in ("fp16", "fp32", "int8")]
     assert names(folder) == sorted([*FILES, *graphs[::2], "int8.json", "scales.json"])
@@ -215,10 +210,11 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
     assert (scales.calibration.split, scales.calibration.count) == ("train", 6)
     assert [one.precision for one in export.verification.precisions] == ["fp32", "fp16", "int8"]
     # Judged on vehicles that were held out, as no data set was given to verify on, and so are the other precisions.
-    assert export.int8 is not None
-    assert "held-out training vehicles" in export.int8.judged_on
+    assert isinstance(export.int8, Int8Record)
+    assert isinstance(export.int8.judged_on, ReferenceData)
+    assert export.int8.judged_on.held_out
     assert all(one.protocols for one in export.verification.precisions)
-    assert any("all layers in INT8" in note for note in notes)
+    assert any("all layers in INT8" in note for note in caplog.messages)
     assert not (tmp_path / "search.json").exists()
     with open_session(folder, "onnxruntime:cpu", "int8") as session:  # checks hashes, and embeds the reference crops
         assert session.card.fingerprint == opened.card.fingerprint
