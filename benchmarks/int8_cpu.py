@@ -192,11 +192,10 @@ def write_graphs(folder: Path, checkpoint: Checkpoint, frames: CalibrationSet) -
     export_graph(checkpoint.model, checkpoint.card, fp32)
     write_fp16_graph(fp32, fp16, np.load(folder / "frames.npy")[:8])
     layers = find_layers(onnx.load(fp32))
-    scales = measure_scales(fp32, checkpoint.card, frames, set(layers.tensors))
-    names = [layer.name for layer in layers.layers]
-    thresholds = {name: found.thresholds[METHOD].value for name, found in scales.tensors.items()}
-    onnx.save(quantize(onnx.load(fp16), layers, names, thresholds), int8)
-    return layers.share(names)
+    scales = measure_scales(fp32, checkpoint.card, frames, set(layers.inputs))
+    amax = {name: found.by_method[METHOD].value for name, found in scales.tensors.items()}
+    onnx.save(quantize(onnx.load(fp16), layers, layers.names, amax), int8)
+    return layers.fraction(layers.names)
 
 
 def measure(checkpoint: Path, folder: Path, threads: int, batch: int, rounds: int) -> Rows:

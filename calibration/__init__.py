@@ -1,1 +1,1 @@
-"""INT8: what to calibrate on, ranges per tensor, Q/DQ pairs, sensitivity per layer, and the search for the mix."""
+"""INT8 calibration: frames to calibrate on, amax per tensor, Q/DQ pairs, sensitivity per layer, search for a mix."""

@@ -1,4 +1,4 @@
-"""How a tensor's values are spread, collected batch by batch in memory that does not grow."""
+"""The distribution of a tensor's values, collected batch by batch in constant memory."""
 
 from __future__ import annotations
 
@@ -8,93 +8,92 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINS", "LEVELS", "Histogram"]
+from reid.calibration.int8 import INT8_MAX
+
+__all__ = ["BINS", "Histogram"]
 
 BINS = 1 << 15
-"""At least 128 of them lie within one step of INT8, unless the range is clipped."""
-
-LEVELS = 127
-"""Symmetric INT8 has the levels -127 to 127."""
+"""Number of bins: at least 128 of them lie within one INT8 scale, unless the range is clipped."""
 
 _LEAST_EXPONENT = -100
-"""Of the range, which is a power of two: what is below 2^-100 / BINS is counted as if it were 0 < x < that."""
+"""Smallest exponent of the range, a power of two: values below 2^-100 / BINS all go into the first bin."""
 
 
 @dataclass(slots=True)
 class Histogram:
-    """Counts of the absolute values other than 0.
+    """Counts of the nonzero absolute values.
 
-    Bins are equally wide. Their range starts small and doubles, two bins becoming one, until a larger value fits; as it
-    is always a power of two, the counts do not depend on the order of the values or on how these were batched.
+    All bins have the same width. The range starts small and doubles, merging bins in pairs, until a larger value fits.
+    As it is always a power of two, the counts depend neither on the order of the values nor on their batches.
 
-    Zeros are counted apart: every scale represents them exactly, and behind a ReLU there are so many that what they
-    hide is the rest. So all shares and percentiles here are of the values that are not 0.
+    Zeros are counted separately: every scale represents them exactly, and after a ReLU there are so many that they
+    would hide the rest. All fractions and percentiles here are therefore of the nonzero values.
 
     Attributes:
-        peak: largest absolute value.
-        zeros: how many values are 0.
-        counts: int64 [BINS]; the first bin starts at 0.
-        exponent: the last bin ends at 2^exponent.
+        amax: the largest absolute value.
+        zeros: the number of zeros.
+        counts: the number of values in each bin, int64 [BINS]; the first bin starts at 0.
+        exponent: the exponent of the range's end: the last bin ends at 2^exponent.
     """
 
-    peak: float = 0.0
+    amax: float = 0.0
     zeros: int = 0
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     exponent: int = _LEAST_EXPONENT
 
     @property
     def width(self) -> float:
-        """Of a bin."""
+        """Width of a bin."""
         return math.ldexp(1, self.exponent) / BINS
 
     @property
     def used(self) -> int:
-        """Number of bins up to the last that is not empty."""
+        """Number of bins up to and including the last nonempty one."""
         return int(np.flatnonzero(self.counts)[-1]) + 1 if self.counts.any() else 0
 
     def add(self, values: NDArray[np.float32]) -> bool:
-        """Count more values, of any shape; none, and give False, where one is not finite."""
+        """Count more values, of any shape. If one of them is not finite, count none and return False."""
         magnitudes = np.abs(values).ravel()
-        peak = float(magnitudes.max(initial=0))
-        if not math.isfinite(peak):
+        amax = float(magnitudes.max(initial=0))
+        if not math.isfinite(amax):
             return False
-        if peak > 0:
-            self._widen(math.frexp(peak)[1])
-        self.peak = max(self.peak, peak)
+        if amax > 0:
+            self._widen(math.frexp(amax)[1])
+        self.amax = max(self.amax, amax)
         zeros = magnitudes.size - int(np.count_nonzero(magnitudes))
         self.zeros += zeros
-        # By a power of two, so that the product is exact and no value comes to lie in another bin by rounding.
+        # The factor is a power of two: the product is exact, and no value lands in another bin by rounding.
         indices = (magnitudes * np.float32(1 / self.width)).astype(np.intp)
         self.counts += np.bincount(indices, minlength=BINS)
         self.counts[0] -= zeros
         return True
 
-    def share_above(self, threshold: float) -> float:
-        """Share of the values other than 0 that are above `threshold`; within a bin they count as spread evenly."""
+    def fraction_above(self, amax: float) -> float:
+        """Return the fraction of the nonzero values above `amax`, with the values of a bin spread evenly over it."""
         total = int(self.counts.sum())
-        if total == 0 or threshold >= self.peak:
+        if total == 0 or amax >= self.amax:
             return 0.0
         edges = np.arange(BINS + 1) * self.width
-        below = np.interp(threshold, edges, np.concatenate(([0], np.cumsum(self.counts))))
+        below = np.interp(amax, edges, np.concatenate(([0], np.cumsum(self.counts))))
         return float(1 - below / total)
 
-    def squared_errors(self, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean squared error of rounding to INT8 and clipping, relative to the mean square, float64 [k].
+    def squared_errors(self, amax: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the mean squared error of rounding to INT8 and clipping, relative to the mean square, float64 [k].
 
-        Values count as the centers of their bins. Per level, the error is the sum of x^2 - 2 level x + level^2 over the
-        values that are rounded to it, which cumulative sums give without a loop over bins.
+        Every value counts as the center of its bin. For an integer q, the error is the sum of x^2 - 2 (q scale) x +
+        (q scale)^2 over the values that are rounded to q, which cumulative sums give without a loop over bins.
 
         Args:
-            thresholds: positive, float64 [k].
+            amax: the ranges' ends to try, positive, float64 [k].
         """
-        steps = thresholds[:, None] / self.width / LEVELS  # from here on, the unit is a bin's width
-        levels = steps * np.arange(LEVELS + 1)
-        first = np.ceil(np.minimum(steps * (np.arange(LEVELS + 2) - 0.5), BINS) - 0.5).astype(np.intp)
+        scales = amax[:, None] / self.width / INT8_MAX  # from here on, the unit is a bin's width
+        rounded = scales * np.arange(INT8_MAX + 1)
+        first = np.ceil(np.minimum(scales * (np.arange(INT8_MAX + 2) - 0.5), BINS) - 0.5).astype(np.intp)
         first[:, 0], first[:, -1] = 0, BINS
         centers = np.arange(BINS) + 0.5
         below = [np.concatenate(([0.0], np.cumsum(self.counts * centers**power))) for power in (0, 1, 2)]
         number, total = np.diff(below[0][first]), np.diff(below[1][first])
-        errors = below[2][-1] - 2 * (levels * total).sum(axis=1) + (levels**2 * number).sum(axis=1)
+        errors = below[2][-1] - 2 * (rounded * total).sum(axis=1) + (rounded**2 * number).sum(axis=1)
         return np.asarray(np.maximum(errors, 0) / below[2][-1])
 
     def _widen(self, exponent: int) -> None:

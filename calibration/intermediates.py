@@ -1,4 +1,4 @@
-"""Every float tensor of a graph, by running it with all of them as outputs."""
+"""Every float tensor of a graph, by running the graph with all of them as outputs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from reid.calibration.shapes import tensor_types
 from reid.runtime.errors import ModelError
+from reid.runtime.sessions.threads import thread_limit
 
 __all__ = ["float_tensors", "run_with_intermediates"]
 
@@ -19,7 +20,7 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 def float_tensors(model: ModelProto) -> dict[str, int]:
-    """Give the element type, FLOAT or FLOAT16, of every such tensor that a node makes."""
+    """Return the element type, FLOAT or FLOAT16, of every such tensor that a node computes."""
     known = {name: found.kind for name, found in tensor_types(model).items()}
     made = [name for node in model.graph.node for name in node.output]
     return {name: known[name] for name in made if known.get(name) in _FLOATS}
@@ -32,26 +33,26 @@ def run_with_intermediates(
     batch_size: int = 4,
     only: Set[str] | None = None,
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Run a graph on the CPU and give each float tensor that a node makes, batch after batch.
+    """Run a graph on the CPU and yield each float tensor that a node computes, batch after batch.
 
     Args:
-        graph: of export_graph, or made from one.
-        frames: uint8 [n, 3, H, W], or batches of this shape, taken lazily and run as they are.
-        batch_size: of an array's frames at a time, which bounds the memory.
-        only: the tensors to give; None for all.
+        graph: a graph that export_graph wrote, or one made from it.
+        frames: the frames, uint8 [n, 3, H, W], or batches of this shape, read lazily and run as they are.
+        batch_size: the number of frames of an array to run at a time, which bounds the memory.
+        only: the names of the tensors to yield; None for all.
 
     Yields:
-        The tensor's name and its values for one batch, as float32; all of one batch before the next is taken.
+        The tensor's name and its values for one batch, as float32; all of one batch before the next is read.
 
     Raises:
-        ModelError: the graph makes no such tensor as `only` names.
+        ModelError: the graph computes no tensor that `only` names.
     """
     import onnxruntime
 
     model = onnx.load(graph)
     tensors = float_tensors(model)
     if unknown := sorted((only or set()) - tensors.keys()):
-        raise ModelError(f"{graph} makes no float tensor {unknown[0]!r}; the names are not of this graph")
+        raise ModelError(f"{graph} computes no float tensor {unknown[0]!r}; the names belong to another graph")
     tensors = {name: kind for name, kind in tensors.items() if only is None or name in only}
     outputs = {output.name for output in model.graph.output}
     model.graph.output.extend(
@@ -59,6 +60,7 @@ def run_with_intermediates(
     )
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # fusing hides tensors
+    options.intra_op_num_threads = thread_limit()
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
     )

@@ -1,4 +1,4 @@
-"""What a long measurement has found so far, so that it goes on where it was stopped."""
+"""The results of a long measurement so far, so that it resumes where it was stopped."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Journal:
     """Results by key, in one file that is whole after every entry.
 
     Args:
-        path: of the file; None keeps nothing.
-        facts: what the results depend on. A journal with other facts, or a damaged one, is begun anew.
+        path: the file; None keeps the results in memory only.
+        facts: the facts that the results depend on. A journal with other facts, or a damaged one, starts empty.
     """
 
     def __init__(self, path: Path | None, facts: Mapping[str, Any]) -> None:
@@ -36,11 +36,11 @@ class Journal:
         return entries if isinstance(entries, dict) else {}
 
     def __len__(self) -> int:
-        """How many results there are."""
+        """Return the number of results."""
         return len(self._entries)
 
     def remember(self, key: str, measure: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever JSON can hold
-        """Give the result stored under `key`, or measure and store it."""
+        """Return the result stored under `key`; if there is none, measure and store it."""
         if key not in self._entries:
             self._entries[key] = json.loads(json.dumps(measure()))
             if self._path:
@@ -48,8 +48,3 @@ class Journal:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 atomic_write(self._path, json.dumps(content).encode())
         return self._entries[key]
-
-    def discard(self) -> None:
-        """Remove the file: what it was for is done."""
-        if self._path:
-            self._path.unlink(missing_ok=True)

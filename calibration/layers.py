@@ -1,8 +1,8 @@
-"""Which layers of a graph can run in INT8, what they read, and how much of the work is theirs."""
+"""Which layers of a graph can run in INT8, what their inputs are, and how much of the work they do."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from reid.calibration.shapes import tensor_types
 
-__all__ = ["Layer", "Layers", "find_layers", "graph_source"]
+__all__ = ["Layer", "QuantizableLayers", "find_layers", "graph_source"]
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _POOLS = ("ReduceMax", "GlobalMaxPool")
@@ -18,58 +18,69 @@ _POOLS = ("ReduceMax", "GlobalMaxPool")
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What reads one activation in INT8 or not, as the search decides.
+    """An operation that reads one activation either in INT8 or not, as the search decides.
 
-    It is a convolution or matrix product of the backbone with constant weights; the addition behind one, which TensorRT
-    runs in the same kernel if what is added is INT8, too; or the global max-pooling of a level, which can pick among
-    INT8 values as well as among others, so that the level need not be written in FP16 beside.
+    It is a convolution or matrix product of the backbone with constant weights; the residual addition after one, which
+    TensorRT runs in the same kernel if the other summand is INT8, too; or the global max-pooling of a level, which can
+    choose among INT8 values as well as among others, so that the level need not be written in FP16 as well.
 
     Attributes:
-        name: PyTorch's name of the module where the graph knows it, else the node's.
-        node: name of the graph's node.
-        op: Conv, Gemm, MatMul, Add or ReduceMax.
-        reads: the tensor that comes in; for an addition, what is added to the layer's output.
-        weight: name of the weights' tensor; empty where there are none.
-        axis: of the weights, along which the output channels lie.
-        macs: multiply-accumulates for one frame.
+        name: PyTorch's name of the module if the graph knows it, otherwise the node's name.
+        node: the name of the graph's node.
+        op: the node's type: Conv, Gemm, MatMul, Add, ReduceMax or GlobalMaxPool.
+        input: the name of the activation; for an addition, of what is added to the output of the layer before it.
+        weight: the name of the weights' tensor; empty if there is none.
+        axis: the axis of the weights along which the output channels lie.
+        macs: the number of multiply-accumulates for one frame.
     """
 
     name: str
     node: str
     op: str
-    reads: str
+    input: str
     weight: str = ""
     axis: int = 0
     macs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
-    """What can be quantized in a graph.
+class QuantizableLayers:
+    """The layers of a graph that can be quantized; iterates over them.
 
     Attributes:
-        layers: in the order of execution.
-        macs: of the whole graph for one frame, heads and all.
+        in_order: the layers in the order of execution.
+        macs: the number of multiply-accumulates of the whole graph for one frame, heads included.
     """
 
-    layers: tuple[Layer, ...]
+    in_order: tuple[Layer, ...]
     macs: int
 
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.in_order)
+
+    def __len__(self) -> int:
+        return len(self.in_order)
+
     @property
-    def tensors(self) -> tuple[str, ...]:
-        """Every activation that may have to be quantized, without repetition: what ranges are needed for."""
-        return tuple(dict.fromkeys(layer.reads for layer in self.layers))
+    def names(self) -> tuple[str, ...]:
+        """Names of the layers, in the order of execution."""
+        return tuple(layer.name for layer in self)
 
-    def share(self, names: Collection[str]) -> float:
-        """Give the named layers' share of all multiply-accumulates, 0 to 1."""
-        return sum(layer.macs for layer in self.layers if layer.name in names) / self.macs
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of all activations that may have to be quantized, each once: the tensors whose amax is needed."""
+        return tuple(dict.fromkeys(layer.input for layer in self))
+
+    def fraction(self, names: Collection[str]) -> float:
+        """Return the named layers' fraction of all multiply-accumulates, 0 to 1."""
+        return sum(layer.macs for layer in self if layer.name in names) / self.macs
 
 
-def find_layers(model: ModelProto) -> Layers:
-    """Find what can be quantized.
+def find_layers(model: ModelProto) -> QuantizableLayers:
+    """Find the layers that can be quantized.
 
-    Left out are the heads and whatever works on one position (squeeze-and-excitation): they are a thousandth of the
-    work, and the embedding is as fine as they are.
+    The heads and everything that works on a single position (squeeze-and-excitation) are left out: they are a
+    thousandth of the work, and the embedding is only as precise as they are.
 
     Args:
         model: the FP32 graph of `reid-export`.
@@ -78,23 +89,23 @@ def find_layers(model: ModelProto) -> Layers:
     shapes = {name: known.shape for name, known in tensor_types(model, single).items()}
     weights = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT}
     macs = {node.name: _macs(node, shapes, weights) for node in model.graph.node if node.op_type in _WEIGHTED}
-    graph = _Graph(model)
+    readers = _Readers(model)
     layers: list[Layer] = []
-    added_by: dict[str, Layer] = {}
+    residual_adds: dict[str, Layer] = {}
     for node in model.graph.node:
         if node.name in macs and node.input[1] in weights and _is_worth_it(node, shapes):
             layer = _weighted(node, macs[node.name])
             layers.append(layer)
-            added_by |= graph.addition_behind(node, layer, added_by)
-        elif node.name in added_by:
-            layers.append(added_by[node.name])
+            residual_adds |= readers.residual_add(node, layer, residual_adds)
+        elif node.name in residual_adds:
+            layers.append(residual_adds[node.name])
         elif node.op_type in _POOLS and len(shapes.get(node.input[0], ())) == 4:
             layers.append(Layer(f"pooling of {node.input[0]}", node.name, node.op_type, node.input[0]))
-    return Layers(tuple(layers), sum(macs.values()))
+    return QuantizableLayers(tuple(layers), sum(macs.values()))
 
 
 def graph_source(name: str, producers: Mapping[str, NodeProto]) -> str:
-    """Follow a tensor's name back through casts to what they cast."""
+    """Return the name of the tensor that a chain of casts starts from; a tensor that is no cast's output is its own."""
     while name in producers and producers[name].op_type == "Cast":
         name = producers[name].input[0]
     return name
@@ -105,7 +116,7 @@ def _one_frame(value: ValueInfoProto) -> tuple[int, ...]:
 
 
 def _macs(node: NodeProto, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, TensorProto]) -> int:
-    if node.input[1] in weights:  # each value of the output is a sum over one output channel's weights
+    if node.input[1] in weights:  # each value of the output is a sum over the weights of one output channel
         dims = list(weights[node.input[1]].dims)
         del dims[_output_axis(node)]
         summed = prod(dims)
@@ -136,22 +147,22 @@ def _weighted(node: NodeProto, macs: int) -> Layer:
     return Layer(name, node.name, node.op_type, node.input[0], weight, _output_axis(node), macs)
 
 
-class _Graph:
-    """Who makes and who reads a tensor."""
+class _Readers:
+    """The nodes that read each tensor."""
 
     def __init__(self, model: ModelProto) -> None:
         self._readers: dict[str, list[NodeProto]] = {}
-        self._made: set[str] = set()
+        self._computed: set[str] = set()
         for node in model.graph.node:
-            self._made.update(node.output)
+            self._computed.update(node.output)
             for name in node.input:
                 self._readers.setdefault(name, []).append(node)
 
-    def addition_behind(self, node: NodeProto, layer: Layer, known: Collection[str]) -> dict[str, Layer]:
-        """Give the addition that alone reads a layer; of two layers that meet in one, the first has it."""
+    def residual_add(self, node: NodeProto, layer: Layer, known: Collection[str]) -> dict[str, Layer]:
+        """Return the addition that is the only reader of a layer; if two layers meet in one, the first one has it."""
         output = node.output[0]
         readers = self._readers.get(output, [])
         if len(readers) != 1 or readers[0].op_type != "Add" or readers[0].name in known:
             return {}
-        others = [name for name in readers[0].input if name != output and name in self._made]  # no bias
+        others = [name for name in readers[0].input if name != output and name in self._computed]  # not a bias
         return {readers[0].name: Layer(f"{layer.name} residual", readers[0].name, "Add", others[0])} if others else {}

@@ -1,4 +1,4 @@
-"""What a change of a graph does to embeddings and mAP, measured on training vehicles that nothing is calibrated on."""
+"""The effect of a changed graph on embeddings and mAP, measured on training vehicles that are not calibrated on."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ IMAGES_PER_VEHICLE = 4
 
 _BATCH_SIZE = 8
 _OPPOSITE = 2.0
+"""`1 - cosine similarity` of opposite vectors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a graph does that its reference does not.
+    """The difference between a graph and its reference.
 
     Attributes:
-        error: mean of `1 - cosine similarity` to the reference's embeddings.
-        worst: the largest.
-        map_change: mAP minus the reference's, in points; each image is a query, all are the gallery. None where the
-            frames have no labels.
+        error: the mean of `1 - cosine similarity` to the reference's embeddings.
+        worst: the largest of these.
+        map_change: mAP minus the reference's, in points; each image is a query, and all of them are the gallery. None
+            if the frames have no labels.
     """
 
     error: float
@@ -49,9 +50,9 @@ class Effect:
 
 
 def choose_probe(images: Sequence[Tracklet], seed: int) -> tuple[Tracklet, ...]:
-    """Choose images of VEHICLES training vehicles, IMAGES_PER_VEHICLE each, over as many cameras as possible.
+    """Choose images of VEHICLES training vehicles, IMAGES_PER_VEHICLE each, from as many cameras as possible.
 
-    Fewer vehicles are taken where that would be more than a quarter of all, but at least two.
+    If that is more than a quarter of all vehicles, only a quarter is chosen, but at least two.
     """
     by_vehicle: dict[str, dict[str, list[Tracklet]]] = defaultdict(lambda: defaultdict(list))
     for image in sorted(images, key=lambda one: one.id):
@@ -72,12 +73,12 @@ def _over_cameras(cameras: dict[str, list[Tracklet]], random: np.random.Generato
 
 
 class Probe:
-    """Frames with a reference graph's answers.
+    """Frames, with a reference graph's embeddings of them.
 
     Args:
         reference: the FP32 graph.
-        frames: uint8 [n, 3, H, W].
-        labels: vehicles and cameras of the frames; None where they are not known.
+        frames: the frames, uint8 [n, 3, H, W].
+        labels: the vehicles and cameras of the frames; None if they are not known.
     """
 
     def __init__(self, reference: ModelProto, frames: NDArray[np.uint8], labels: Labels | None) -> None:
@@ -88,26 +89,26 @@ class Probe:
 
     @classmethod
     def of(cls, reference: ModelProto, preprocessing: Preprocessing, images: Sequence[Tracklet]) -> Probe:
-        """Read the images of choose_probe, or others; what cannot be read is left out.
+        """Read the images of choose_probe, or others; those that cannot be read are left out.
 
         Raises:
             DataError: none of them can be read.
         """
         readable = [batch for batch in batches(images, preprocessing, BatchLimits(1, 1)) if len(batch.frames)]
         if not readable:
-            raise DataError("no image to measure layers on can be read; `reid-data inspect` says what is there")
+            raise DataError("no image to measure layers on can be read; `reid-data inspect` lists what is there")
         shown = [batch.arrivals[0].tracklet for batch in readable]
         cameras: dict[str | None, set[str | None]] = defaultdict(set)
         for image in shown:
             cameras[image.vehicle].add(image.camera)
-        has_answers = any(vehicle and len(seen_by) > 1 for vehicle, seen_by in cameras.items())
-        labels = Labels([str(i.vehicle) for i in shown], [str(i.camera) for i in shown]) if has_answers else None
+        has_matches = any(vehicle and len(seen_by) > 1 for vehicle, seen_by in cameras.items())
+        labels = Labels([str(i.vehicle) for i in shown], [str(i.camera) for i in shown]) if has_matches else None
         return cls(reference, np.concatenate([batch.frames for batch in readable]), labels)
 
     def measure(self, graph: ModelProto) -> Effect:
         """Embed the frames with another graph of the model, and compare.
 
-        What is not finite, or 0, is as far as can be; with such an embedding nothing is found.
+        An embedding that is not finite, or 0, counts as opposite to the reference's, and mAP as 0.
         """
         actual = _embed(graph, self._frames)
         distances = np.full(len(actual), _OPPOSITE)

@@ -1,9 +1,10 @@
-"""The Q/DQ graph: explicit, symmetric INT8, in pairs that every runtime reads the same.
+"""The Q/DQ graph: explicit, symmetric INT8, as pairs that every runtime reads in the same way.
 
 A layer in INT8 reads its input through a Q/DQ pair with one scale, and has INT8 weights with a scale for each output
-channel. What is added behind it can come through a pair, too, and a level be pooled from the pair that the next layer
-reads, so that TensorRT runs convolution, addition and activation as one kernel and hands INT8 to the next. A tensor has
-one quantizer, whoever reads it. A layer that is not in INT8 reads what was there before.
+channel. The other summand of a residual addition can come through a pair, too, and a level can be pooled from the pair
+that the next layer reads, so that TensorRT runs convolution, addition and activation as one kernel and passes INT8 on
+to the next. A tensor has a single quantizer, whatever reads it. A layer that is not in INT8 reads the same tensor as
+before.
 """
 
 from __future__ import annotations
@@ -15,59 +16,59 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from reid.calibration.layers import Layer, Layers, graph_source
+from reid.calibration.int8 import INT8_MAX
+from reid.calibration.layers import Layer, QuantizableLayers, graph_source
 from reid.calibration.shapes import tensor_types
 from reid.runtime.errors import ModelError
 
-__all__ = ["QDQ_OPSET", "quantize", "weight_scales"]
+__all__ = ["QDQ_OPSET", "channel_scales", "quantize"]
 
 QDQ_OPSET = 19
-"""The first in which the scale of a Q/DQ pair may be FP16."""
+"""First ONNX opset in which the scale of a Q/DQ pair may be FP16."""
 
-_LEVELS = 127
-_SCALES: dict[int, tuple[float, float]] = {
+_SCALE_LIMITS: dict[int, tuple[float, float]] = {
     TensorProto.FLOAT16: (2.0**-24, 65504.0),
     TensorProto.FLOAT: (2.0**-126, 2.0**127),
 }
-"""The smallest and the largest of a type: 0 and infinity cannot be divided by."""
+"""Smallest and largest scale of a type: 0 and infinity are no divisors."""
 
 
 def quantize(
     model: ModelProto,
-    layers: Layers,
-    int8: Collection[str],
-    thresholds: Mapping[str, float],
+    layers: QuantizableLayers,
+    in_int8: Collection[str],
+    amax: Mapping[str, float],
     *,
-    scales: Mapping[str, NDArray[np.float32]] | None = None,
+    weight_scales: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> ModelProto:
-    """Put Q/DQ pairs into a graph.
+    """Return a copy of a graph with Q/DQ pairs in it.
 
     Args:
-        model: the FP32 graph, or the FP16 graph made from it; is not changed.
-        layers: of the FP32 graph.
-        int8: names of the layers that run in INT8.
-        thresholds: tensor -> largest absolute value that INT8 can give.
-        scales: layer -> float32 [output channels], for weights that were trained for them; None takes each channel's
-            largest weight.
+        model: the FP32 graph, or the FP16 graph made from it; it is not changed.
+        layers: the layers of the FP32 graph.
+        in_int8: the names of the layers that run in INT8.
+        amax: tensor -> the largest absolute value that INT8 can represent in it.
+        weight_scales: layer -> float32 [output channels], the scales that its weights were trained for; a layer that is
+            not in it takes each channel's largest weight.
 
     Raises:
-        ModelError: a tensor has no range.
+        ModelError: a tensor has no amax.
     """
     result = ModelProto()
     result.CopyFrom(model)
     _raise_opset(result)
-    writer = _Writer(result, thresholds)
-    for layer in layers.layers:
-        if layer.name in int8:
-            writer.quantize(layer, (scales or {}).get(layer.name))
+    writer = _Writer(result, amax)
+    for layer in layers:
+        if layer.name in in_int8:
+            writer.quantize(layer, (weight_scales or {}).get(layer.name))
     return writer.finish()
 
 
-def weight_scales(weights: NDArray[np.floating], axis: int) -> NDArray[np.float32]:
-    """Give each output channel's scale, float32 [channels]: its largest absolute weight becomes 127."""
+def channel_scales(weights: NDArray[np.floating], axis: int) -> NDArray[np.float32]:
+    """Return the scale of each output channel, float32 [channels]: its largest absolute weight becomes 127."""
     others = tuple(index for index in range(weights.ndim) if index != axis)
-    peaks: NDArray[np.float32] = np.abs(weights.astype(np.float32)).max(axis=others)
-    return peaks / np.float32(_LEVELS)
+    amax: NDArray[np.float32] = np.abs(weights.astype(np.float32)).max(axis=others)
+    return amax / np.float32(INT8_MAX)
 
 
 def _raise_opset(model: ModelProto) -> None:
@@ -77,35 +78,35 @@ def _raise_opset(model: ModelProto) -> None:
 
 
 class _Writer:
-    """Changes one graph. Nodes are put in their order at the end."""
+    """Changes one graph. `finish` puts the nodes in order."""
 
-    def __init__(self, model: ModelProto, thresholds: Mapping[str, float]) -> None:
+    def __init__(self, model: ModelProto, amax: Mapping[str, float]) -> None:
         self._model = model
-        self._thresholds = thresholds
+        self._amax = amax
         self._nodes = {node.name: node for node in model.graph.node}
         self._producers = {name: node for node in model.graph.node for name in node.output}
         self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
         self._kinds = {name: known.kind for name, known in tensor_types(model).items()}
-        half = (node for node in model.graph.node if self._kinds[node.output[0]] == TensorProto.FLOAT16)
-        self._half = {name for node in half for name in (*node.input, *node.output)}
-        self._behind: dict[str, list[NodeProto]] = {}  # tensor -> what goes right behind the node that makes it
+        fp16 = (node for node in model.graph.node if self._kinds[node.output[0]] == TensorProto.FLOAT16)
+        self._fp16 = {name for node in fp16 for name in (*node.input, *node.output)}
+        self._after: dict[str, list[NodeProto]] = {}  # tensor -> the nodes that go right after the one that computes it
         self._first: list[NodeProto] = []
         self._made: dict[tuple[str, int], str] = {}
 
-    def quantize(self, layer: Layer, scales: NDArray[np.float32] | None) -> None:
-        """Have a layer read its tensor through the tensor's Q/DQ pair, and its weights as INT8."""
+    def quantize(self, layer: Layer, weight_scales: NDArray[np.float32] | None) -> None:
+        """Make a layer read its input through the input's Q/DQ pair, and its weights as INT8."""
         node = self._nodes[layer.node]
         kind = self._kinds[node.output[0]]
         for index, name in enumerate(node.input):
-            if graph_source(name, self._producers) == layer.reads:
-                node.input[index] = self._dequantized(layer.reads, kind)
+            if graph_source(name, self._producers) == layer.input:
+                node.input[index] = self._dequantized(layer.input, kind)
         if layer.weight:
-            node.input[1] = self._dequantized_weight(layer, node, scales)
+            node.input[1] = self._dequantized_weight(layer, node, weight_scales)
 
     def _dequantized(self, tensor: str, kind: int) -> str:
         if (tensor, kind) not in self._made:
             own = self._kinds[tensor]
-            pair = self._behind.setdefault(tensor, [])
+            pair = self._after.setdefault(tensor, [])
             if not pair:
                 inputs = [tensor, self._scale(tensor, own), self._zero_point()]
                 pair.append(helper.make_node("QuantizeLinear", inputs, [f"{tensor}_int8"], name=f"q_{tensor}"))
@@ -116,12 +117,12 @@ class _Writer:
         return self._made[tensor, kind]
 
     def _scale(self, tensor: str, kind: int) -> str:
-        if tensor not in self._thresholds:
-            raise ModelError(f"there is no range for {tensor}; calibrate this graph again")
+        if tensor not in self._amax:
+            raise ModelError(f"there is no amax for {tensor}; calibrate this graph again")
         name = f"{tensor}_scale_{TensorProto.DataType.Name(kind).lower()}"
-        # A tensor that is read in both types has one scale, which FP16 can hold.
-        strictest = TensorProto.FLOAT16 if tensor in self._half else TensorProto.FLOAT
-        value = _usable(np.asarray(self._thresholds[tensor] / _LEVELS, np.float32), strictest)
+        # A tensor that is read in both types has a single scale, which FP16 can represent.
+        strictest = TensorProto.FLOAT16 if tensor in self._fp16 else TensorProto.FLOAT
+        value = _usable(np.asarray(self._amax[tensor] / INT8_MAX, np.float32), strictest)
         self._add(name, value.astype(_dtype(kind)))
         return name
 
@@ -136,12 +137,12 @@ class _Writer:
             return output
         self._made[layer.weight, kind] = output
         weights = numpy_helper.to_array(self._weights[node.input[1]]).astype(np.float32)
-        scales = weight_scales(weights, layer.axis) if given is None else given
+        scales = channel_scales(weights, layer.axis) if given is None else given
         scales = _usable(scales, kind)
         shape = [1] * weights.ndim
         shape[layer.axis] = -1
-        steps = np.clip(np.rint(weights / scales.astype(np.float32).reshape(shape)), -_LEVELS, _LEVELS)
-        self._add(f"{layer.weight}_int8", steps.astype(np.int8))
+        rounded = np.clip(np.rint(weights / scales.astype(np.float32).reshape(shape)), -INT8_MAX, INT8_MAX)
+        self._add(f"{layer.weight}_int8", rounded.astype(np.int8))
         self._add(f"{layer.weight}_scale", scales)
         self._add(f"{layer.weight}_zero", np.zeros(len(scales), np.int8))
         inputs = [f"{layer.weight}_int8", f"{layer.weight}_scale", f"{layer.weight}_zero"]
@@ -158,11 +159,11 @@ class _Writer:
         graph = self._model.graph
         ordered = list(self._first)
         for value in graph.input:
-            ordered += self._behind.get(value.name, [])
+            ordered += self._after.get(value.name, [])
         for node in graph.node:
             ordered.append(node)
             for name in node.output:
-                ordered += self._behind.get(name, [])
+                ordered += self._after.get(name, [])
         ordered = _without_unused(ordered, {output.name for output in graph.output})
         used = {name for node in ordered for name in node.input}
         del graph.node[:], graph.value_info[:], graph.initializer[:]
@@ -172,11 +173,11 @@ class _Writer:
 
 
 def _usable(scales: NDArray[np.float32], kind: int) -> NDArray[Any]:
-    """Give scales in a type: the next that are not below, so that what was to be the largest value stays in range.
+    """Return scales in a type, rounded up, so that the largest value stays within the range.
 
-    What is 0 everywhere gets 1: any will do.
+    A tensor or channel that is 0 everywhere gets the scale 1: any would do.
     """
-    smallest, largest = _SCALES[kind]
+    smallest, largest = _SCALE_LIMITS[kind]
     wanted = np.clip(np.where(scales == 0, np.float32(1), scales), np.float32(smallest), np.float32(largest))
     found = wanted.astype(_dtype(kind))
     above = np.nextafter(found, np.finfo(found.dtype).max)
@@ -188,10 +189,10 @@ def _dtype(kind: int) -> np.dtype[Any]:
 
 
 def _without_unused(nodes: list[NodeProto], outputs: set[str]) -> list[NodeProto]:
-    """Drop the casts that nobody reads any more."""
-    needed, kept = set(outputs), []
+    """Drop the casts whose output is no longer read."""
+    needed, used = set(outputs), []
     for node in reversed(nodes):
         if needed.intersection(node.output):
             needed.update(node.input)
-            kept.append(node)
-    return kept[::-1]
+            used.append(node)
+    return used[::-1]

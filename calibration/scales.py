@@ -1,8 +1,9 @@
-"""The scale file: the ranges of a graph's tensors, bound to that graph, to be reused, inspected and compared."""
+"""The scale file: the amax of a graph's tensors, bound to that graph, to be reused, inspected and compared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+import hashlib
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from reid.calibration.ranges import METHODS, Method, TensorRange, collect_ranges
+from reid.calibration.amax import METHODS, Method, TensorAmax, collect_amax
 from reid.calibration.selection import CalibrationFacts, CalibrationSet
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.storage import atomic_write, sha256_of
 
 __all__ = ["SCALES_FORMAT_VERSION", "Comparison", "ScaleFile", "compare", "describe", "measure_scales"]
@@ -25,14 +27,14 @@ _REMEDY = "calibrate again with `reid-calibrate`"
 
 
 class ScaleFile(BaseModel):
-    """What was measured on one graph with one calibration set, stored as JSON.
+    """The values of one graph's tensors on one calibration set, stored as JSON.
 
     Attributes:
-        format_version: of this file; a newer one is refused.
-        graph_sha256: of the FP32 graph; the ranges hold for no other.
-        fingerprint: of the model.
-        calibration: what it was measured on.
-        tensors: range by the tensor's name, in the order in which the graph makes them.
+        format_version: the version of the file's format; a newer one is refused.
+        graph_sha256: the SHA-256 of the FP32 graph; the values hold for no other graph.
+        fingerprint: the model's fingerprint.
+        calibration: the facts of the calibration set.
+        tensors: tensor -> its amax, in the order in which the graph computes them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +43,7 @@ class ScaleFile(BaseModel):
     graph_sha256: str
     fingerprint: str
     calibration: CalibrationFacts
-    tensors: dict[str, TensorRange]
+    tensors: dict[str, TensorAmax]
 
     @model_validator(mode="before")
     @classmethod
@@ -53,7 +55,7 @@ class ScaleFile(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> ScaleFile:
-        """Read a file that `save` wrote. Raises ModelError where it is absent, damaged or too new."""
+        """Read a file that `save` wrote. Raise ModelError if it is absent, damaged or too new."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
@@ -64,11 +66,11 @@ class ScaleFile(BaseModel):
             raise ModelError(f"{path}: the scale file is not valid ({reason}); {_REMEDY}") from None
 
     def save(self, path: Path) -> None:
-        """Write it as JSON; it is whole or absent."""
+        """Write the file as JSON; it is whole or absent."""
         atomic_write(path, (self.model_dump_json(indent=2) + "\n").encode())
 
     def check(self, graph: Path) -> None:
-        """Compare with the graph that the scales are to be used for. Raises ModelError where it is another one."""
+        """Raise ModelError if `graph` is not the graph that was measured."""
         if not graph.is_file():
             raise ModelError(f"{graph}: no such graph; export it with `reid-export`")
         if (digest := sha256_of(graph)) != self.graph_sha256:
@@ -76,6 +78,10 @@ class ScaleFile(BaseModel):
                 f"{graph} is not the graph that the scales were measured on (its SHA-256 is {digest[:12]}, not "
                 f"{self.graph_sha256[:12]}); {_REMEDY}"
             )
+
+    def digest(self) -> str:
+        """Return a SHA-256 that distinguishes one measurement from another."""
+        return hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()
 
 
 def measure_scales(
@@ -85,50 +91,47 @@ def measure_scales(
     tensors: Set[str] | None = None,
     *,
     batch_size: int = 4,
-    on_frames: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = SILENT,
 ) -> ScaleFile:
-    """Run the frames through a graph and record the ranges of its tensors.
+    """Run the frames through a graph and record the amax of its tensors.
 
     Args:
         graph: the FP32 graph.
-        card: of its model.
-        frames: to calibrate on.
-        tensors: names of those to look at; None for all float tensors that a node makes.
-        batch_size: frames at a time, which bounds the memory.
-        on_frames: called with (frames done, frames in all).
+        card: the model's card.
+        frames: the frames to calibrate on.
+        tensors: the names of the tensors to measure; None for every float tensor that a node computes.
+        batch_size: the number of frames to run at a time, which bounds the memory.
+        progress: follows the frames.
 
     Raises:
         DataError: a frame can no longer be read.
-        ModelError: a value is NaN or infinite, or the graph makes no such tensor.
+        ModelError: a value is NaN or infinite, or the graph computes no such tensor.
     """
 
-    def counted() -> Iterator[NDArray[np.uint8]]:
-        done = 0
+    def followed() -> Iterator[NDArray[np.uint8]]:
+        progress.begin("calibrating", frames.facts.count)
         for batch in frames.batches(card.preprocessing, batch_size):
-            on_frames(done, frames.facts.count)
             yield batch
-            done += len(batch)
-        on_frames(done, frames.facts.count)
+            progress.advance(len(batch))
 
     return ScaleFile(
         format_version=SCALES_FORMAT_VERSION,
         graph_sha256=sha256_of(graph),
         fingerprint=card.fingerprint,
         calibration=frames.facts,
-        tensors=collect_ranges(graph, counted(), tensors),
+        tensors=collect_amax(graph, followed(), tensors),
     )
 
 
 def describe(scales: ScaleFile) -> list[dict[str, str | float]]:
-    """Give a row for each tensor: its peak, its share of zeros, and of each method threshold, share clipped, error."""
+    """Return a row for each tensor: its fraction of zeros, and for each method amax, fraction clipped and error."""
     return [
         {
             "tensor": name,
-            "peak": found.peak,
             "zeros": found.zeros,
-            **{method: found.thresholds[method].value for method in METHODS},
-            **{f"{method} clipped": found.thresholds[method].clipped for method in METHODS},
-            **{f"{method} error": found.thresholds[method].error for method in METHODS},
+            **{method: found.by_method[method].value for method in METHODS},
+            **{f"{method} clipped": found.by_method[method].clipped for method in METHODS},
+            **{f"{method} error": found.by_method[method].error for method in METHODS},
         }
         for name, found in scales.tensors.items()
     ]
@@ -136,14 +139,14 @@ def describe(scales: ScaleFile) -> list[dict[str, str | float]]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How two scale files differ.
+    """The differences between two scale files.
 
     Attributes:
-        same_graph: whether they are of the same graph.
+        same_graph: whether both are of the same graph.
         changes: tensor -> method -> (second - first) / the larger of the two, from -1 to 1; the tensor with the largest
-            change first.
-        only_first: tensors that the second lacks.
-        only_second: tensors that the first lacks.
+            change comes first.
+        only_first: the tensors that the second file lacks.
+        only_second: the tensors that the first file lacks.
     """
 
     same_graph: bool
@@ -153,10 +156,10 @@ class Comparison:
 
 
 def compare(first: ScaleFile, second: ScaleFile) -> Comparison:
-    """Compare the thresholds of two scale files, tensor by tensor."""
+    """Compare the amax of two scale files, tensor by tensor."""
     changes = {
         name: {
-            method: _change(found.thresholds[method].value, second.tensors[name].thresholds[method].value)
+            method: _change(found.by_method[method].value, second.tensors[name].by_method[method].value)
             for method in METHODS
         }
         for name, found in first.tensors.items()

@@ -1,4 +1,4 @@
-"""What a graph is calibrated on: frames of the training split, evenly over cameras and vehicles."""
+"""The frames that a graph is calibrated on: from the training split, spread evenly over cameras and vehicles."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _REMEDY = "give the data set's own folder, or allow it with --calibrate-on-evalu
 
 
 class CalibrationFacts(BaseModel):
-    """What a calibration set is, as scale file and bundle record it.
+    """The facts about a calibration set, as scale file and bundle record them.
 
     Attributes:
-        split: that the frames are from.
-        requested: frames asked for; more than `count` where there were not as many.
-        count: frames taken.
-        seed: of the choice.
-        cameras: frames of each camera.
-        vehicles: how many different ones, of those that are known.
-        unreadable: frames that were left out, because they could not be read.
-        names_sha256: of the names relative to the data set, sorted, each ended by a line feed.
+        split: the split that the frames are from.
+        requested: the number of frames asked for; more than `count` if there were not as many.
+        count: the number of frames chosen.
+        seed: the seed of the choice.
+        cameras: camera -> number of frames.
+        vehicles: the number of different vehicles, as far as they are known.
+        unreadable: the number of frames left out because they could not be read.
+        names_sha256: the SHA-256 of the names relative to the data set, sorted, each followed by a line feed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,9 +62,9 @@ class CalibrationSet:
     """Frames to calibrate on.
 
     Attributes:
-        images: in the order of their choice, so that the first n are themselves spread evenly.
-        facts: about them.
-        unreadable: of each frame that was left out, its file and why.
+        images: the frames in the order in which they were chosen, so that the first n are spread evenly as well.
+        facts: the facts about them.
+        unreadable: for each frame that was left out, a sentence that names the file and the reason.
     """
 
     images: tuple[Tracklet, ...]
@@ -72,7 +72,7 @@ class CalibrationSet:
     unreadable: tuple[str, ...] = ()
 
     def batches(self, preprocessing: Preprocessing, batch_size: int = 4) -> Iterator[NDArray[np.uint8]]:
-        """Decode and resize the frames as inference does, uint8 [n, 3, H, W] at a time, n up to `batch_size`.
+        """Decode and resize the frames as inference does; yield uint8 [n, 3, H, W], n up to `batch_size`.
 
         Raises:
             DataError: a frame can no longer be read.
@@ -86,16 +86,16 @@ class CalibrationSet:
 def open_calibration_data(root: Path, layout: str | None = None, *, allow_evaluation_data: bool = False) -> Dataset:
     """Read the data set that a graph is to be calibrated on.
 
-    Ranges fitted to the images that the model is judged by make the judgment too good, so these are refused.
+    Calibrating on the images that the model is evaluated on would make it look better than it is, so these are refused.
 
     Args:
         root: the data set's folder.
-        layout: one of READERS; None to recognize it.
-        allow_evaluation_data: take a folder of queries or of gallery images, one without labels, and a data set without
-            training images. Such images are in the `gallery` of the result.
+        layout: the name of its layout, one of READERS; None to recognize it.
+        allow_evaluation_data: whether to accept a folder of query or gallery images, one without labels, and a data set
+            without training images. Such images are in the `gallery` of the result.
 
     Raises:
-        DataError: as read_dataset, or there is no training split and `allow_evaluation_data` is false.
+        DataError: read_dataset raises it, or there is no training split and `allow_evaluation_data` is false.
     """
     if _is_evaluation_folder(root):
         if allow_evaluation_data:
@@ -116,21 +116,21 @@ def select_frames(
     exclude_vehicles: Set[str] = frozenset(),
     allow_evaluation_data: bool = False,
 ) -> CalibrationSet:
-    """Choose readable training images, as evenly as possible over the pairs of camera and vehicle.
+    """Choose readable training images, spread as evenly as possible over the pairs of camera and vehicle.
 
-    No pair gives its second image before every pair gave one; among those, the camera with the fewest images is next,
-    then the vehicle with the fewest. The choice depends on names, labels and seed alone, and with the same seed a
-    smaller choice is the beginning of a larger one.
+    No pair gives a second image before every pair has given one; among those that have not, the camera with the fewest
+    chosen images is next, then the vehicle with the fewest. The choice depends on names, labels and seed alone, and
+    with the same seed a smaller choice is the beginning of a larger one.
 
     Args:
-        dataset: of open_calibration_data.
-        count: frames to choose; all are taken where there are no more, and the facts say so.
-        seed: of the choice among equals.
-        exclude_vehicles: vehicles to leave out, such as those held out to measure on.
-        allow_evaluation_data: as in open_calibration_data.
+        dataset: the data set that open_calibration_data returned.
+        count: the number of frames to choose; if there are fewer, all are chosen, and the facts say so.
+        seed: the seed of the choice among equals.
+        exclude_vehicles: the vehicles to leave out, such as those held out to measure on.
+        allow_evaluation_data: see open_calibration_data.
 
     Raises:
-        DataError: nothing to choose from, nothing readable, or an image of a single color.
+        DataError: there is nothing to choose from, nothing is readable, or an image has a single color.
     """
     _check_split(dataset, allow_evaluation_data)
     images = [i for i in _images(dataset, allow_evaluation_data) if i.vehicle not in exclude_vehicles]
@@ -142,7 +142,7 @@ def select_frames(
     chosen = tuple(islice(_evenly(cells), max(count, 0)))
     if not chosen:
         cause = unreadable[0] if unreadable else f"{count} asked for, of {len(images)}"
-        raise DataError(f"{dataset.root}: no frame to calibrate on ({cause}); `reid-data inspect` says what is there")
+        raise DataError(f"{dataset.root}: no frame to calibrate on ({cause}); `reid-data inspect` lists what is there")
     facts = CalibrationFacts(
         split="train" if dataset.train.images else "evaluation",
         requested=count,
@@ -182,7 +182,7 @@ def _check_split(dataset: Dataset, allow_evaluation_data: bool) -> None:
 
 
 def _shuffled_cells(images: Sequence[Tracklet], root: Path, seed: int) -> dict[tuple[str, str], list[Tracklet]]:
-    """Group images by camera and vehicle, in an order that hangs on their names and the seed alone."""
+    """Group images by camera and vehicle, in an order that depends on their names and the seed alone."""
     by_name = sorted(images, key=lambda image: _name(image, root))
     cells: dict[tuple[str, str], list[Tracklet]] = defaultdict(list)
     for index in np.random.default_rng(seed).permutation(len(by_name)):
@@ -192,11 +192,11 @@ def _shuffled_cells(images: Sequence[Tracklet], root: Path, seed: int) -> dict[t
 
 
 def _evenly(cells: Mapping[tuple[str, str], Iterator[Tracklet]]) -> Iterator[Tracklet]:
-    """Give all images, in an order of which every beginning is spread evenly."""
+    """Yield all images, in an order every beginning of which is spread evenly."""
     left = dict(cells)
     cameras, vehicles = Counter[str](), Counter[str]()
     while left:
-        waiting: dict[str, list[str]] = defaultdict(list)  # to give their image of this round: camera -> vehicles
+        waiting: dict[str, list[str]] = defaultdict(list)  # camera -> vehicles yet to give an image in this round
         for camera, vehicle in left:
             waiting[camera].append(vehicle)
         while waiting:
@@ -221,7 +221,7 @@ def _is_usable(image: Tracklet, unreadable: list[str]) -> bool:
         unreadable.append(str(error))
         return False
     if (pixels == pixels[0, 0]).all():
-        raise DataError(f"{image.frames[0]} is of a single color, which says nothing about ranges; remove the file")
+        raise DataError(f"{image.frames[0]} has a single color, which says nothing about a range; remove the file")
     return True
 
 

@@ -1,4 +1,4 @@
-"""Types and shapes of a graph's tensors, found without its weights' values."""
+"""Types and shapes of a graph's tensors, inferred without the values of its weights."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from onnx import ModelProto, helper
 __all__ = ["TensorType", "tensor_types"]
 
 _SMALL = 64
-"""Elements: a constant of so few may be a shape, which has to be known."""
+"""Number of elements up to which a constant may be a shape, whose values have to be known."""
 
 
 class TensorType(NamedTuple):
-    """An ONNX element type, and sizes of which unknown ones are 0."""
+    """An ONNX element type, and a shape in which an unknown size is 0."""
 
     kind: int
     shape: tuple[int, ...]
 
 
 def tensor_types(model: ModelProto, inputs: Mapping[str, tuple[int, ...]] = {}) -> dict[str, TensorType]:
-    """Give type and shape of every tensor: inputs, weights and what nodes make.
+    """Return the type and shape of every tensor: inputs, weights and the outputs of nodes.
 
     Args:
-        model: whose weights are not copied, which for a large model is what would take the time.
-        inputs: shapes to assume for inputs; left out, they stay as free as the model has them.
+        model: the model; its weights are not copied, which would take most of the time for a large model.
+        inputs: the shapes to assume for inputs; those left out stay as free as they are in the model.
     """
     light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     light.graph.name = model.graph.name
@@ -41,7 +41,7 @@ def tensor_types(model: ModelProto, inputs: Mapping[str, tuple[int, ...]] = {}) 
             light.graph.initializer.append(tensor)
         else:
             light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    if not inputs:  # what the model says of its tensors holds for the shapes that it was made with
+    if not inputs:  # the shapes stored in the model hold for its own inputs only
         light.graph.value_info.extend(model.graph.value_info)
     for value in model.graph.output:
         light.graph.output.append(helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, None))

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid.commands.options import RangeMethod
-from reid.commands.shell import Layout, application, note, note_problems, print_json, run, stages
+from reid.commands.options import (
+    AllowEvaluationData,
+    AsJson,
+    CalibrationFrames,
+    LayoutName,
+    LayoutOption,
+    RangeMethod,
+    RangesOption,
+)
+from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
 
 if TYPE_CHECKING:
     from reid.calibration.scales import ScaleFile
     from reid.calibration.selection import CalibrationFacts
     from reid.calibration.sensitivity import LayerEffect, Sensitivity
-    from reid.export.int8 import Int8Request
+    from reid.export.int8.plan import CalibrationRequest
 
 app = application()
+logger = logging.getLogger(__name__)
 
 SENSITIVITY_FILE = "sensitivity.json"
 REPORT_FILE = "report.html"
 
+_CALIBRATION = "Calibration"
+_OUTPUT = "Output"
+_STORED = "Stored scale files"
+
 _WIDTH = 120
-"""Of a table that goes into a file or a pipe, in characters."""
+"""Width of a table that goes into a file or a pipe, in characters."""
 
 
 @app.command(epilog="Example: reid-calibrate runs/latest VeRi --sensitivity")
@@ -34,30 +48,36 @@ def calibrate(
     data: Annotated[
         Path | None, typer.Argument(metavar="DATA", help="Data set whose training split is measured on.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder of scales.json, and of what --sensitivity writes.")] = Path(
-        "calibration"
-    ),
-    frames: Annotated[int, typer.Option(min=1, help="Frames to calibrate on.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of the choice of frames.")] = 0,
-    layout: Annotated[Layout | None, typer.Option(help="Of DATA; recognized if left out.")] = None,
+    layout: LayoutOption = None,
+    frames: CalibrationFrames = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of frames.", rich_help_panel=_CALIBRATION)] = 0,
+    calibrate_on_evaluation_data: AllowEvaluationData = False,
     sensitivity: Annotated[
-        bool, typer.Option("--sensitivity", help="Also measure what INT8 in each layer does, with a page.")
+        bool,
+        typer.Option(
+            "--sensitivity",
+            help="Also measure the effect of INT8 in each layer, and write a page.",
+            rich_help_panel=_CALIBRATION,
+        ),
     ] = False,
-    ranges: Annotated[RangeMethod, typer.Option(help="For --sensitivity; auto measures which are best.")] = "auto",
-    calibrate_on_evaluation_data: Annotated[
-        bool, typer.Option("--calibrate-on-evaluation-data", help="Where there is no training split.")
-    ] = False,
+    ranges: RangesOption = "auto",
     inspect: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Print a scale file instead, and measure nothing.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Print a scale file; measure nothing.", rich_help_panel=_STORED),
     ] = None,
     diff: Annotated[
-        tuple[Path, Path] | None, typer.Option(metavar="A B", help="Print how two scale files differ instead.")
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Print how two scale files differ; measure nothing.", rich_help_panel=_STORED),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    output: Annotated[
+        Path,
+        typer.Option(help="Folder for scales.json, and for what --sensitivity writes.", rich_help_panel=_OUTPUT),
+    ] = Path("calibration"),
+    as_json: AsJson = False,
 ) -> None:
     """Measure a model's ranges for INT8 on training frames; `reid-export --int8 --scales` uses them again.
 
-    A measurement with --sensitivity that was stopped goes on from OUTPUT.progress.json.
+    A measurement with --sensitivity that was stopped resumes from OUTPUT.progress.json.
     """
     if sum(one is not None for one in (inspect, diff, model)) > 1:
         raise typer.BadParameter("--inspect FILE and --diff A B stand alone, without MODEL and DATA")
@@ -77,41 +97,38 @@ def calibrate(
 
 
 def _request(
-    data: Path, layout: Layout | None, frames: int, seed: int, ranges: RangeMethod, allow_evaluation_data: bool
-) -> Int8Request:
-    from reid.calibration.ranges import METHODS
+    data: Path, layout: LayoutName | None, frames: int, seed: int, ranges: RangeMethod, allow_evaluation_data: bool
+) -> CalibrationRequest:
+    from reid.calibration.amax import METHODS
     from reid.calibration.selection import open_calibration_data
-    from reid.export.int8 import Int8Request
+    from reid.export.int8.plan import CalibrationRequest
 
-    dataset = open_calibration_data(data, layout.value if layout else None, allow_evaluation_data=allow_evaluation_data)
+    dataset = open_calibration_data(data, layout, allow_evaluation_data=allow_evaluation_data)
     note_problems(dataset)
-    return Int8Request(
-        data=dataset,
-        frames=frames,
-        seed=seed,
-        methods=METHODS if ranges == "auto" else (ranges,),
-        allow_evaluation_data=allow_evaluation_data,
-    )
+    methods = METHODS if ranges == "auto" else (ranges,)
+    return CalibrationRequest(dataset, frames, seed, methods, allow_evaluation_data=allow_evaluation_data)
 
 
-def _measure(model: Path, output: Path, request: Int8Request, with_layers: bool, as_json: bool) -> dict[str, Any]:
+def _measure(
+    model: Path, output: Path, request: CalibrationRequest, with_layers: bool, as_json: bool
+) -> dict[str, Any]:
     from dataclasses import replace
 
-    from reid.export.int8 import SCALES_FILE
-    from reid.export.int8_report import write_sensitivity_report
-    from reid.export.measurement import measure
-    from reid.export.watcher import Watcher
+    from reid.export.int8.measurement import measure
+    from reid.export.int8.page import write_sensitivity_page
+    from reid.export.int8.record import SCALES_FILE
     from reid.runtime.storage import atomic_directory
 
     journal = output.with_name(f"{output.name}.progress.json") if with_layers else None
     with atomic_directory(output, replaces=SCALES_FILE) as folder:
-        with stages() as on_progress:
-            watcher = Watcher(on_progress, note)
-            scales, found = measure(model, replace(request, journal=journal), sensitivity=with_layers, watcher=watcher)
+        with ProgressBar() as progress:
+            scales, found = measure(
+                model, replace(request, journal=journal), sensitivity=with_layers, progress=progress
+            )
         scales.save(folder / SCALES_FILE)
         if found:
             (folder / SENSITIVITY_FILE).write_text(found.model_dump_json(indent=2) + "\n")
-            write_sensitivity_report(folder / REPORT_FILE, scales, found)
+            write_sensitivity_page(folder / REPORT_FILE, scales, found)
     if journal:
         journal.unlink(missing_ok=True)
     if found and not as_json:
@@ -131,23 +148,22 @@ def _facts(scales: ScaleFile) -> dict[str, Any]:
 
 
 def _inspect(file: Path, as_json: bool) -> dict[str, Any]:
-    from reid.calibration.ranges import METHODS
+    from reid.calibration.amax import METHODS
     from reid.calibration.scales import ScaleFile, describe
 
     scales = ScaleFile.load(file)
     if not as_json:
         print(f"graph {scales.graph_sha256[:12]} of model {scales.fingerprint[:12]}; {_sentence(scales.calibration)}")
-        print("of each method: the range, and its error in percent of the tensor's root mean square")
+        print("for each method: the range, and its error in percent of the tensor's root mean square")
         rows = [
             (
                 name,
-                f"{found.peak:.3g}",
                 f"{100 * found.zeros:.0f} %",
-                *(f"{found.thresholds[one].value:.3g} {100 * found.thresholds[one].error:.2g}%" for one in METHODS),
+                *(f"{found.by_method[one].value:.3g} {100 * found.by_method[one].error:.2g}%" for one in METHODS),
             )
             for name, found in scales.tensors.items()
         ]
-        _print_table(("tensor", "peak", "zeros", *METHODS), rows)
+        _print_table(("tensor", "zeros", *METHODS), rows)
     return {"file": str(file), **_facts(scales), "tensors": describe(scales)}
 
 
@@ -161,7 +177,7 @@ def _sentence(facts: CalibrationFacts) -> str:
 def _diff(first: Path, second: Path, as_json: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from reid.calibration.ranges import METHODS
+    from reid.calibration.amax import METHODS
     from reid.calibration.scales import ScaleFile, compare
 
     files = [ScaleFile.load(path) for path in (first, second)]
@@ -184,13 +200,13 @@ def _diff(first: Path, second: Path, as_json: bool) -> dict[str, Any]:
 def _print_sensitivity(found: Sensitivity) -> None:
     def row(one: LayerEffect) -> tuple[str, ...]:
         change = "" if one.map_change is None else f"{one.map_change + 0.0:+.2f}"
-        share = f"{100 * one.share:.1f} %" if one.share else ""
-        return one.layer, one.op, share, f"{one.error:.2e}", f"{one.worst:.2e}", change, one.method
+        work = f"{100 * one.fraction:.1f} %" if one.fraction else ""
+        return one.layer, one.op, work, f"{one.error:.2e}", f"{one.worst:.2e}", change, one.method
 
     worst_first = sorted(found.layers, key=lambda one: -one.error)
     _print_table(("layer", "op", "work", "error", "worst", "mAP", "range"), [row(one) for one in worst_first])
     for method, error in sorted(found.method_errors.items(), key=lambda entry: entry[1]):
-        note(f"everything in INT8 with {method} ranges: error {error:.2e}")
+        logger.info("everything in INT8 with %s ranges: error %.2e", method, error)
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

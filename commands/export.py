@@ -50,8 +50,9 @@ if TYPE_CHECKING:
     from reid.evaluation.verification.records import PrecisionVerification, Tolerance, Verification
     from reid.export.bundle import ExportRequest
     from reid.export.engines.options import EngineOptions
-    from reid.export.int8 import Int8Record, Int8Request
-    from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record
+    from reid.export.int8.plan import CalibrationRequest
+    from reid.export.int8.record import Int8Record, TrainedInt8Record
+    from reid.export.int8.trained import TrainedInt8
     from reid.runtime.engine_card import Profile
 
 app = application()
@@ -118,7 +119,7 @@ def export(
     else:
         from reid.export.bundle import ExportRequest
 
-        asked: Int8Request | TrainedInt8 | None = None
+        asked: CalibrationRequest | TrainedInt8 | None = None
         if int8:
             asked = _trained_int8(model, given=bool(calibration or scales)) or _int8_request(
                 _calibration_data(calibration, layout, calibrate_on_evaluation_data),
@@ -157,7 +158,7 @@ def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -
 
 def _trained_int8(model: Path, *, given: bool) -> TrainedInt8 | None:
     """Look into a checkpoint for the scales of `reid-train --qat`, with which no others may be given."""
-    from reid.export.trained_int8 import TrainedInt8
+    from reid.export.int8.trained import TrainedInt8
     from reid.train.model.checkpoint import load_checkpoint
 
     quantization = load_checkpoint(model).model.quantization
@@ -191,12 +192,12 @@ def _int8_request(
     scales: Path | None,
     allow_evaluation_data: bool,
     journal: Path,
-) -> Int8Request:
-    from reid.calibration.ranges import METHODS
+) -> CalibrationRequest:
+    from reid.calibration.amax import METHODS
     from reid.calibration.scales import ScaleFile
-    from reid.export.int8 import Int8Request
+    from reid.export.int8.plan import CalibrationRequest
 
-    return Int8Request(
+    return CalibrationRequest(
         data=data,
         frames=frames,
         methods=METHODS if ranges == "auto" else (ranges,),
@@ -244,14 +245,14 @@ def _summary(verification: Verification) -> dict[str, Any]:
 
 
 def _int8_summary(record: Int8Record | TrainedInt8Record) -> dict[str, Any]:
-    from reid.export.int8 import Int8Record
+    from reid.export.int8.record import Int8Record
 
     if not isinstance(record, Int8Record):
         return record.model_dump(mode="json")
     return {
-        "judged_on": record.judged_on,
-        "kept_in_fp16": list(record.kept_in_fp16),
-        "int8_share": record.int8_share,
+        "judged_on": record.model_dump(mode="json")["judged_on"],
+        "in_fp16": list(record.in_fp16),
+        "int8_percent": record.int8_percent,
         "predicted_speedup": record.predicted_speedup,
         "evaluations": [
             {**evaluation.model_dump(mode="json"), "passed": evaluation.passed} for evaluation in record.evaluations

@@ -28,12 +28,14 @@ from reid.export.engines.options import EngineOptions
 from reid.export.fp16 import write_fp16_graph
 from reid.export.graph import OPSET, export_graph
 from reid.export.graphs import ExportedGraph
-from reid.export.int8 import INT8_FILE, SCALES_FILE, Int8Record, Int8Request, held_out_data, write_int8_graph
-from reid.export.int8_report import INT8_STYLE, int8_section
+from reid.export.int8.calibrated import write_int8_graph
+from reid.export.int8.page import section_of
+from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
+from reid.export.int8.record import INT8_FILE, SCALES_FILE, Int8Record, TrainedInt8Record
+from reid.export.int8.trained import TrainedInt8, write_trained_int8_graph
 from reid.export.similarity_limits import similarity_limits
-from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record, write_trained_int8_graph
 from reid.export.verification.graphs import ComparedGraph, compare_graphs, describe
-from reid.export.watcher import watcher_of
+from reid.pages.int8 import INT8_STYLE
 from reid.pages.verification.report import write_verification_report
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, Graph, graph_file
 from reid.runtime.errors import GateError, ModelError
@@ -71,7 +73,7 @@ class ExportRequest:
     """
 
     fp16: bool = False
-    int8: Int8Request | TrainedInt8 | None = None
+    int8: CalibrationRequest | TrainedInt8 | None = None
     data: Dataset | None = None
     tolerance: Tolerance = field(default_factory=Tolerance)
     engines: EngineOptions | None = None
@@ -162,18 +164,21 @@ def _make_graphs(checkpoint: Checkpoint, folder: Path, request: ExportRequest, p
     frames = _reference_frames(checkpoint)
     fp32 = folder / graph_file("fp32")
     embeddings, difference = _write_fp32_graph(checkpoint, fp32, frames)
-    reference = _reference(checkpoint, Crops(frames, embeddings), request, progress)
+    int8 = request.int8
+    plan = CalibrationPlan.of(int8, checkpoint.card) if isinstance(int8, CalibrationRequest) else int8
+    held_out = plan.held_out if isinstance(plan, CalibrationPlan) else None
+    reference = _reference(checkpoint, Crops(frames, embeddings), request, held_out, progress)
     graphs = [ExportedGraph(Graph.of("fp32", fp32))]
     if request.fp16 or request.int8:
         fp16 = folder / graph_file("fp16")
         in_fp32 = write_fp16_graph(fp32, fp16, frames)
         graphs.append(ExportedGraph(Graph.of("fp16", fp16), in_fp32))
     compared = compare_graphs(reference, graphs, progress)
-    if request.int8 is None or any(one.comparison.failures for one in compared):
+    if plan is None or any(one.comparison.failures for one in compared):
         return _Made(reference, compared, difference)
-    record, section = _write_int8(folder, checkpoint.card, request.int8, reference, progress)
-    int8 = ExportedGraph(Graph.of("int8", folder / graph_file("int8")), in_fp32)
-    compared += compare_graphs(reference, [int8], progress)
+    record, section = _write_int8(folder, plan, reference, progress)
+    graph = ExportedGraph(Graph.of("int8", folder / graph_file("int8")), in_fp32)
+    compared += compare_graphs(reference, [graph], progress)
     return _Made(reference, compared, difference, record, section)
 
 
@@ -212,20 +217,20 @@ def _compare_outputs(
     return expected[0], difference
 
 
-def _reference(checkpoint: Checkpoint, crops: Crops, request: ExportRequest, progress: Progress) -> Reference:
-    """Embed with PyTorch what graphs are compared on."""
+def _reference(
+    checkpoint: Checkpoint, crops: Crops, request: ExportRequest, held_out: Dataset | None, progress: Progress
+) -> Reference:
+    """Embed with PyTorch what graphs are compared on: the data to verify on, else held-out vehicles, else crops."""
     judged_on: JudgedOn = ReferenceCrops(crops=len(crops.frames))
     retrieval: Retrieval | None = None
-    data, source = request.data, request.data
-    if data is None and isinstance(request.int8, Int8Request):
-        source, data = request.int8.data, held_out_data(request.int8.data, checkpoint.card)
-    if data is not None and source is not None:
+    data = request.data or held_out
+    if data is not None:
         session = torch_session(checkpoint.model, checkpoint.card, best_torch_device())
         retrieval = embed_retrieval(session, data.query, data.gallery, progress=progress)
         judged_on = ReferenceData(
-            name=source.root.resolve().name,
-            layout=source.layout,
-            held_out=data is not source,
+            name=data.root.resolve().name,
+            layout=data.layout,
+            held_out=data is held_out,
             query_images=len(data.query.images),
             gallery_images=len(data.gallery.images),
             unreadable=len(retrieval.data.unreadable),
@@ -234,17 +239,17 @@ def _reference(checkpoint: Checkpoint, crops: Crops, request: ExportRequest, pro
 
 
 def _write_int8(
-    folder: Path, card: ModelCard, request: Int8Request | TrainedInt8, reference: Reference, progress: Progress
+    folder: Path, plan: CalibrationPlan | TrainedInt8, reference: Reference, progress: Progress
 ) -> tuple[Int8Record | TrainedInt8Record, str]:
     """Write the INT8 graph and how it came about; return the latter as a record and as a section of the report."""
     record: Int8Record | TrainedInt8Record
     fp32, fp16, int8 = (folder / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
-    if isinstance(request, TrainedInt8):
-        record, section = write_trained_int8_graph(fp32, fp16, int8, request.quantization), ""
+    if isinstance(plan, TrainedInt8):
+        record, section = write_trained_int8_graph(fp32, fp16, int8, plan.quantization), ""
     else:
-        record, scales = write_int8_graph(fp32, fp16, int8, card, request, reference, watcher_of(progress))
+        record, scales = write_int8_graph(fp32, fp16, int8, plan, reference, progress)
         scales.save(folder / SCALES_FILE)
-        section = int8_section(record, scales)
+        section = section_of(record, scales)
     (folder / INT8_FILE).write_text(record.model_dump_json(indent=2) + "\n")
     return record, section
 
@@ -310,5 +315,5 @@ def _clean_up(output: Path, request: ExportRequest) -> None:
     """Remove what attempts before this one left: the report of a rejection, and the journal of a search."""
     if (rejected_folder(output) / VERIFICATION_FILE).is_file():
         shutil.rmtree(rejected_folder(output), ignore_errors=True)
-    if isinstance(request.int8, Int8Request) and request.int8.journal:
+    if isinstance(request.int8, CalibrationRequest) and request.int8.journal:
         request.int8.journal.unlink(missing_ok=True)

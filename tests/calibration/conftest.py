@@ -1,4 +1,4 @@
-"""A real graph with its layers and ranges, the same made hostile, and small graphs made by hand."""
+"""A real graph with its layers and the amax of their inputs, the same made hostile, and small graphs made by hand."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from reid.calibration.layers import Layers, find_layers
-from reid.calibration.ranges import TensorRange, collect_ranges
+from reid.calibration.amax import TensorAmax, collect_amax
+from reid.calibration.layers import QuantizableLayers, find_layers
 from reid.runtime.bundle import graph_file
 
 Node: TypeAlias = tuple[str, list[str], str, dict[str, Any]]
@@ -41,7 +41,7 @@ def model(graph: Path) -> ModelProto:
 
 
 @pytest.fixture(scope="session")
-def layers(model: ModelProto) -> Layers:
+def layers(model: ModelProto) -> QuantizableLayers:
     return find_layers(model)
 
 
@@ -53,13 +53,13 @@ def frames() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def ranges(graph: Path, frames: NDArray[np.uint8], layers: Layers) -> dict[str, TensorRange]:
-    return collect_ranges(graph, [frames], set(layers.tensors))
+def tensors(graph: Path, frames: NDArray[np.uint8], layers: QuantizableLayers) -> dict[str, TensorAmax]:
+    return collect_amax(graph, [frames], set(layers.inputs))
 
 
 @pytest.fixture(scope="session")
-def thresholds(ranges: dict[str, TensorRange]) -> dict[str, float]:
-    return {name: found.thresholds["max"].value for name, found in ranges.items()}
+def amax(tensors: dict[str, TensorAmax]) -> dict[str, float]:
+    return {name: found.by_method["max"].value for name, found in tensors.items()}
 
 
 def graph_of(*nodes: Node, weights: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> ModelProto:
@@ -75,7 +75,7 @@ def graph_of(*nodes: Node, weights: Mapping[str, NDArray[Any]], shape: tuple[int
 
 
 def scaled(model: ModelProto, first: str, second: str, factor: float, channel: int | slice = slice(None)) -> ModelProto:
-    """Scale output channels of one convolution and undo it in the next, behind a ReLU: the same function in FP32."""
+    """Scale output channels of a convolution, and undo it in the next, after a ReLU: the same function in FP32."""
     changed = ModelProto()
     changed.CopyFrom(model)
     weights = {tensor.name: tensor for tensor in changed.graph.initializer}

@@ -10,7 +10,7 @@ from onnx import ModelProto
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from reid.calibration.layers import Layers, find_layers
+from reid.calibration.layers import QuantizableLayers, find_layers
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import FusedReID
 
@@ -21,7 +21,7 @@ def zeros(*shape: int) -> Any:  # noqa: ANN401
     return np.zeros(shape, np.float32)
 
 
-def test_the_work_of_a_resnet_is_what_pytorch_counts(checkpoint: Path, layers: Layers) -> None:
+def test_the_work_of_a_resnet_is_what_pytorch_counts(checkpoint: Path, layers: QuantizableLayers) -> None:
     model = load_checkpoint(checkpoint).model
     seen: dict[str, int] = {}
 
@@ -37,28 +37,28 @@ def test_the_work_of_a_resnet_is_what_pytorch_counts(checkpoint: Path, layers: L
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         FusedReID(model)(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.ones(1, 1))
     assert layers.macs == counter.get_total_flops() / 2
-    assert {layer.name: layer.macs for layer in layers.layers if layer.op == "Conv"} == seen
-    assert layers.share(seen) == sum(seen.values()) / layers.macs
-    assert layers.share([]) == 0
+    assert {layer.name: layer.macs for layer in layers if layer.op == "Conv"} == seen
+    assert layers.fraction(seen) == sum(seen.values()) / layers.macs
+    assert layers.fraction([]) == 0
 
 
 def test_a_resnet_has_convolutions_one_addition_a_block_and_a_pooling_a_level(
-    layers: Layers, model: ModelProto
+    layers: QuantizableLayers, model: ModelProto
 ) -> None:
-    assert Counter(layer.op for layer in layers.layers) == {"Conv": 14, "Add": 4, "ReduceMax": 2}
-    assert len({layer.name for layer in layers.layers}) == len(layers.layers)
+    assert Counter(layer.op for layer in layers) == {"Conv": 14, "Add": 4, "ReduceMax": 2}
+    assert len({layer.name for layer in layers}) == len(layers)
     producers = {name: node for node in model.graph.node for name in node.output}
     nodes = {node.name: node for node in model.graph.node}
     positions = [node.name for node in model.graph.node]
-    assert [layer.node for layer in layers.layers] == sorted((x.node for x in layers.layers), key=positions.index)
-    weighted = {f"{layer.name} residual": layer for layer in layers.layers if layer.op == "Conv"}
-    for layer in layers.layers:
-        assert layer.reads in nodes[layer.node].input
+    assert [layer.node for layer in layers] == sorted((x.node for x in layers), key=positions.index)
+    weighted = {f"{layer.name} residual": layer for layer in layers if layer.op == "Conv"}
+    for layer in layers:
+        assert layer.input in nodes[layer.node].input
         if layer.op == "Add":
             # What a convolution gives stays as it is; the other side, which is what comes through a pair, does not.
-            (own,) = set(nodes[layer.node].input) - {layer.reads}
+            (own,) = set(nodes[layer.node].input) - {layer.input}
             assert producers[own].name == weighted[layer.name].node
-    assert layers.tensors == tuple(dict.fromkeys(layer.reads for layer in layers.layers))
+    assert layers.inputs == tuple(dict.fromkeys(layer.input for layer in layers))
 
 
 def test_squeeze_and_excitation_is_left_out_and_depthwise_counts_what_it_does() -> None:
@@ -89,14 +89,14 @@ def test_squeeze_and_excitation_is_left_out_and_depthwise_counts_what_it_does() 
             shape=(4, 5, 5),
         )
     )
-    assert [(layer.node, layer.op, layer.reads, layer.macs) for layer in found.layers] == [
+    assert [(layer.node, layer.op, layer.input, layer.macs) for layer in found] == [
         ("n_expanded", "Conv", "x", 8 * 4 * 25),
         ("n_deep", "Conv", "active", 8 * 9 * 25),
         ("n_projected", "Conv", "gated", 4 * 8 * 25),
         ("n_again", "Conv", "half", 4 * 4 * 25),
         ("n_y", "Add", "half", 0),
     ]
-    assert found.macs == sum(layer.macs for layer in found.layers) + 2 * (8 * 2)
+    assert found.macs == sum(layer.macs for layer in found) + 2 * (8 * 2)
 
 
 def test_matrix_products_of_a_transformer_and_not_their_biases() -> None:
@@ -113,7 +113,7 @@ def test_matrix_products_of_a_transformer_and_not_their_biases() -> None:
             shape=(5, 6),
         )
     )
-    assert [(layer.node, layer.op, layer.reads, layer.axis, layer.macs) for layer in found.layers] == [
+    assert [(layer.node, layer.op, layer.input, layer.axis, layer.macs) for layer in found] == [
         ("n_value", "MatMul", "x", 1, 5 * 6 * 8),
         ("n_out", "MatMul", "attended", 1, 5 * 8 * 8),
         ("n_y", "Add", "biased", 0, 0),
@@ -135,8 +135,8 @@ def test_the_first_of_two_that_meet_has_the_addition_and_one_that_others_read_ha
             shape=(4, 5, 5),
         )
     )
-    additions = [layer for layer in found.layers if layer.op == "Add"]
-    assert [(layer.node, layer.reads) for layer in additions] == [("n_sum", "shortcut")]
+    additions = [layer for layer in found if layer.op == "Add"]
+    assert [(layer.node, layer.input) for layer in additions] == [("n_sum", "shortcut")]
 
 
 def test_gemm_has_its_output_channels_where_it_says() -> None:
@@ -149,5 +149,5 @@ def test_gemm_has_its_output_channels_where_it_says() -> None:
                 shape=(5, 3),
             )
         )
-        (layer,) = found.layers
+        (layer,) = found
         assert (layer.axis, layer.macs) == (1 - transposed, 5 * 3 * 7)

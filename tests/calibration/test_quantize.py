@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
+from reid.export.half import write_half_graph
 
-from reid.calibration.layers import Layers, find_layers
-from reid.calibration.quantize import QDQ_OPSET, quantize, weight_scales
+from reid.calibration.layers import QuantizableLayers, find_layers
+from reid.calibration.quantize import QDQ_OPSET, channel_scales, quantize
 from reid.calibration.shapes import tensor_types
-from reid.export.fp16 import write_fp16_graph
 from reid.runtime.errors import ModelError
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
@@ -28,12 +28,8 @@ from reid.runtime.sessions.session import run as run_session
 
 from .conftest import graph_of, scaled
 
-STEP = 2.0**-5
+SCALE = 2.0**-5
 """Scales are powers of two and values multiples of small ones, so that every runtime computes without rounding."""
-
-
-def names(layers: Layers) -> list[str]:
-    return [layer.name for layer in layers.layers]
 
 
 def run(model: ModelProto, x: NDArray[Any]) -> NDArray[np.float32]:
@@ -52,12 +48,12 @@ def embed(path: Path, frames: NDArray[np.uint8], load: Callable[[Path], HostSess
         return np.array(run_session(session, frames, np.eye(len(frames), dtype=np.float32))[0])
 
 
-def fake(values: torch.Tensor, step: float = STEP) -> torch.Tensor:
-    return torch.fake_quantize_per_tensor_affine(values, step, 0, -128, 127)
+def fake(values: torch.Tensor, scale: float = SCALE) -> torch.Tensor:
+    return torch.fake_quantize_per_tensor_affine(values, scale, 0, -128, 127)
 
 
 def fake_weight(weight: NDArray[np.float32], axis: int) -> torch.Tensor:
-    scales = torch.from_numpy(weight_scales(weight, axis))
+    scales = torch.from_numpy(channel_scales(weight, axis))
     zeros = torch.zeros(len(scales), dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(torch.from_numpy(weight), scales, zeros, axis, -127, 127)
 
@@ -73,8 +69,8 @@ def dyadic(*shape: int, axis: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def values(*shape: int) -> NDArray[np.float32]:
-    """Halves and quarters of a step, and some that are beyond the range."""
-    return (np.random.default_rng(1).integers(-700, 700, shape) * STEP / 4).astype(np.float32)
+    """Halves and quarters of the scale, and some values beyond the range."""
+    return (np.random.default_rng(1).integers(-700, 700, shape) * SCALE / 4).astype(np.float32)
 
 
 @pytest.mark.parametrize("kind", ["convolution", "depthwise", "grouped"])
@@ -85,7 +81,7 @@ def test_a_convolution_computes_what_pytorchs_fake_quantization_does(kind: str) 
         ("Conv", ["x", "w"], "y", {"group": groups, "pads": [1, 1, 1, 1]}), weights={"w": weight}, shape=(4, 6, 6)
     )
     layers = find_layers(model)
-    actual = run(quantize(model, layers, names(layers), {"x": 127 * STEP}), x)
+    actual = run(quantize(model, layers, layers.names, {"x": 127 * SCALE}), x)
     expected = F.conv2d(fake(torch.from_numpy(x)), fake_weight(weight, 0), padding=1, groups=groups)
     np.testing.assert_array_equal(actual, expected.numpy())
     assert (run(model, x) != actual).any()
@@ -99,7 +95,7 @@ def test_a_matrix_product_has_a_scale_for_each_output(op: str) -> None:
     model = graph_of((op.split()[0], ["x", "w"], "y", given), weights={"w": weight}, shape=x.shape[1:])
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3  # several rows: no head, which has one a frame
     layers = find_layers(model)
-    quantized = quantize(model, layers, names(layers), {"x": 127 * STEP})
+    quantized = quantize(model, layers, layers.names, {"x": 127 * SCALE})
     other = fake_weight(weight, axis)
     expected = fake(torch.from_numpy(x)) @ (other.T if axis == 0 else other)
     np.testing.assert_array_equal(run(quantized, x), expected.numpy())
@@ -127,63 +123,65 @@ def residual_block() -> tuple[ModelProto, dict[str, NDArray[np.float32]]]:
 def test_residuals_and_poolings_read_the_same_pair_as_the_layers_beside_them() -> None:
     model, weights = residual_block()
     layers, x = find_layers(model), values(2, 4, 3, 3)
-    assert [layer.op for layer in layers.layers] == ["Conv", "Conv", "Add", "ReduceMax", "Conv", "Add"]
-    steps = {"r": STEP, "right": 8 * STEP, "s": 16 * STEP, "pooled": 4 * STEP}
-    quantized = quantize(model, layers, names(layers), {name: 127 * step for name, step in steps.items()})
+    assert [layer.op for layer in layers] == ["Conv", "Conv", "Add", "ReduceMax", "Conv", "Add"]
+    scales = {"r": SCALE, "right": 8 * SCALE, "s": 16 * SCALE, "pooled": 4 * SCALE}
+    quantized = quantize(model, layers, layers.names, {name: 127 * scale for name, scale in scales.items()})
     a, b, c = (fake_weight(weights[name], 0) for name in "abc")
     r = fake(torch.from_numpy(x).relu())
-    s = fake((F.conv2d(r, a) + fake(F.conv2d(r, b), 8 * STEP)).relu(), 16 * STEP)
-    expected = F.conv2d(s, c) + fake(s.amax((2, 3), keepdim=True), 4 * STEP)
+    s = fake((F.conv2d(r, a) + fake(F.conv2d(r, b), 8 * SCALE)).relu(), 16 * SCALE)
+    expected = F.conv2d(s, c) + fake(s.amax((2, 3), keepdim=True), 4 * SCALE)
     np.testing.assert_array_equal(run(quantized, x), expected.numpy())
-    assert Counter(n.op_type for n in quantized.graph.node)["QuantizeLinear"] == len(steps)
+    assert Counter(n.op_type for n in quantized.graph.node)["QuantizeLinear"] == len(scales)
 
 
 @pytest.fixture(scope="module")
-def half(graph: Path, frames: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> ModelProto:
-    path = tmp_path_factory.mktemp("half") / "half.onnx"
-    assert write_fp16_graph(graph, path, frames) == ()
+def fp16(graph: Path, frames: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> ModelProto:
+    path = tmp_path_factory.mktemp("fp16") / "fp16.onnx"
+    assert write_half_graph(graph, path, frames) == {}
     return onnx.load(path)
 
 
-def chosen(layers: Layers) -> list[list[str]]:
-    every = names(layers)
-    return [every, every[:1], every[1::2], [layer.name for layer in layers.layers if layer.op != "Conv"], []]
+def chosen(layers: QuantizableLayers) -> list[list[str]]:
+    every = list(layers.names)
+    return [every, every[:1], every[1::2], [layer.name for layer in layers if layer.op != "Conv"], []]
 
 
 def readers(model: ModelProto, ops: Collection[str]) -> set[str]:
     return {name for node in model.graph.node if node.op_type in ops for name in node.input}
 
 
-def test_only_the_named_layers_change(model: ModelProto, half: ModelProto, layers: Layers, thresholds: Any) -> None:  # noqa: ANN401
-    for source in (model, half):
+def test_only_the_named_layers_change(
+    model: ModelProto, fp16: ModelProto, layers: QuantizableLayers, amax: dict[str, float]
+) -> None:
+    for source in (model, fp16):
         before = {node.name: node for node in source.graph.node}
         for int8 in chosen(layers):
-            quantized = quantize(source, layers, int8, thresholds)
+            quantized = quantize(source, layers, int8, amax)
             onnx.checker.check_model(quantized, full_check=True)
-            own = {layer.node for layer in layers.layers if layer.name in int8}
+            own = {layer.node for layer in layers if layer.name in int8}
             changed = {node.name for node in quantized.graph.node if before.get(node.name) not in (None, node)}
             added = {node.name: node.op_type for node in quantized.graph.node if node.name not in before}
             assert changed == own
             assert set(added.values()) <= {"QuantizeLinear", "DequantizeLinear"}
             # One quantizer a tensor, however many read it; and no weight is left in both forms.
             quantizers = [node.input[0] for node in quantized.graph.node if node.op_type == "QuantizeLinear"]
-            assert sorted(quantizers) == sorted({layer.reads for layer in layers.layers if layer.name in int8})
+            assert sorted(quantizers) == sorted({layer.input for layer in layers if layer.name in int8})
             used = {name for node in quantized.graph.node for name in node.input}
             assert {tensor.name for tensor in quantized.graph.initializer} <= used
             int8_weights = [t for t in quantized.graph.initializer if t.name.endswith("weight_int8")]
-            assert len(int8_weights) == sum(layer.op == "Conv" for layer in layers.layers if layer.name in int8)
+            assert len(int8_weights) == sum(layer.op == "Conv" for layer in layers if layer.name in int8)
 
 
 def test_inputs_outputs_and_the_card_are_those_of_the_graph(
-    half: ModelProto, layers: Layers, thresholds: dict[str, float]
+    fp16: ModelProto, layers: QuantizableLayers, amax: dict[str, float]
 ) -> None:
-    quantized = quantize(half, layers, names(layers), thresholds)
-    assert quantized.graph.input == half.graph.input
+    quantized = quantize(fp16, layers, layers.names, amax)
+    assert quantized.graph.input == fp16.graph.input
     assert quantized.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
-    assert quantized.graph.output == half.graph.output
-    assert quantized.metadata_props == half.metadata_props
+    assert quantized.graph.output == fp16.graph.output
+    assert quantized.metadata_props == fp16.metadata_props
     assert [entry.version for entry in quantized.opset_import if not entry.domain] == [QDQ_OPSET]
-    assert not {"QuantizeLinear", "DequantizeLinear"} & {node.op_type for node in half.graph.node}  # not changed itself
+    assert not {"QuantizeLinear", "DequantizeLinear"} & {node.op_type for node in fp16.graph.node}  # not changed itself
 
 
 def assert_pairs_are_read_in_their_readers_type(model: ModelProto) -> None:
@@ -200,46 +198,48 @@ def assert_pairs_are_read_in_their_readers_type(model: ModelProto) -> None:
         assert producers[node.input[0]].op_type == "QuantizeLinear" if node.input[0] in producers else True
 
 
-def test_layers_that_half_keeps_in_fp32_are_dequantized_in_fp32(
-    model: ModelProto, layers: Layers, thresholds: dict[str, float], frames: NDArray[np.uint8], tmp_path: Path
+def test_layers_that_the_fp16_graph_has_in_fp32_are_dequantized_in_fp32(
+    model: ModelProto, layers: QuantizableLayers, amax: dict[str, float], frames: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     first, second = "model.backbone.layer2.0.conv1", "model.backbone.layer2.0.conv2"
     factor = 2.0**18
     hostile = scaled(model, first, second, factor)
     onnx.save(hostile, tmp_path / "hostile.onnx")
-    kept = write_fp16_graph(tmp_path / "hostile.onnx", tmp_path / "half.onnx", frames)
+    kept = write_half_graph(tmp_path / "hostile.onnx", tmp_path / "fp16.onnx", frames)
     assert len(kept) == 3  # both convolutions and the ReLU between them
-    (between,) = (layer.reads for layer in layers.layers if layer.name == second.removeprefix("model."))
+    (between,) = (layer.input for layer in layers if layer.name == second.removeprefix("model."))
     quantized = quantize(
-        onnx.load(tmp_path / "half.onnx"),
+        onnx.load(tmp_path / "fp16.onnx"),
         layers,
-        names(layers),
-        thresholds | {between: thresholds[between] * factor},
+        layers.names,
+        amax | {between: amax[between] * factor},
     )
     onnx.checker.check_model(quantized, full_check=True)
     assert_pairs_are_read_in_their_readers_type(quantized)
-    # A tensor that both types read has one step in both.
-    steps = {t.name: float(numpy_helper.to_array(t)) for t in quantized.graph.initializer if t.name.endswith("_float")}
-    other = {t.name: float(numpy_helper.to_array(t)) for t in quantized.graph.initializer if t.name.endswith("float16")}
-    shared = {name: step for name, step in steps.items() if f"{name}16" in other}
+    # A tensor that is read in both types has the same scale in both.
+    scales = {t.name: float(numpy_helper.to_array(t)) for t in quantized.graph.initializer if t.name.endswith("_float")}
+    in_fp16 = {
+        t.name: float(numpy_helper.to_array(t)) for t in quantized.graph.initializer if t.name.endswith("float16")
+    }
+    shared = {name: scale for name, scale in scales.items() if f"{name}16" in in_fp16}
     assert shared
-    assert all(other[f"{name}16"] == step for name, step in shared.items())
+    assert all(in_fp16[f"{name}16"] == scale for name, scale in shared.items())
     # The whole layer was scaled, so that INT8 makes of it what it makes of the model as it was.
     onnx.save(quantized, tmp_path / "int8.onnx")
-    onnx.save(quantize(model, layers, names(layers), thresholds), tmp_path / "plain.onnx")
+    onnx.save(quantize(model, layers, layers.names, amax), tmp_path / "plain.onnx")
     assert (embed(tmp_path / "int8.onnx", frames) * embed(tmp_path / "plain.onnx", frames)).sum(axis=1).min() > 0.999
 
 
 def test_both_runtimes_answer_nearly_alike_and_nearly_as_in_fp32(
     graph: Path,
-    half: ModelProto,
-    layers: Layers,
-    thresholds: dict[str, float],
+    fp16: ModelProto,
+    layers: QuantizableLayers,
+    amax: dict[str, float],
     frames: NDArray[np.uint8],
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("openvino")
-    quantized = quantize(half, layers, names(layers), thresholds)
+    quantized = quantize(fp16, layers, layers.names, amax)
     assert_pairs_are_read_in_their_readers_type(quantized)
     onnx.save(quantized, tmp_path / "int8.onnx")
     expected = embed(graph, frames)
@@ -262,20 +262,20 @@ def test_dead_channels_and_dead_tensors_are_0_in_every_type(tmp_path: Path) -> N
         shape=(4, 3, 3),
     )
     layers, x = find_layers(model), values(2, 4, 3, 3)
-    quantized = quantize(model, layers, names(layers), {"x": 127 * STEP, "dead": 0.0, "b": 127 * 64 * STEP})
+    quantized = quantize(model, layers, layers.names, {"x": 127 * SCALE, "dead": 0.0, "b": 127 * 64 * SCALE})
     actual = run(quantized, x)
     assert (actual[:, 2] == 0).all()
-    expected = fake(F.conv2d(fake(torch.from_numpy(x)), fake_weight(weight, 0)), 64 * STEP)
+    expected = fake(F.conv2d(fake(torch.from_numpy(x)), fake_weight(weight, 0)), 64 * SCALE)
     np.testing.assert_array_equal(actual, expected.numpy())
     scales = [numpy_helper.to_array(t) for t in quantized.graph.initializer if "_scale" in t.name]
     assert all((scale > 0).all() and np.isfinite(scale).all() for scale in scales)
 
 
-@pytest.mark.parametrize("size", [1e-9, 1e-6, 3e4, 1e8])
+@pytest.mark.parametrize("size", [1e-45, 1e-38, 1e-30, 1e-9, 1e-6, 3e4, 1e8])
 def test_no_scale_is_0_or_infinite_in_fp16_and_none_clips_what_it_was_made_for(
-    half: ModelProto, layers: Layers, size: float
+    fp16: ModelProto, layers: QuantizableLayers, size: float
 ) -> None:
-    quantized = quantize(half, layers, names(layers), dict.fromkeys(layers.tensors, size))
+    quantized = quantize(fp16, layers, layers.names, dict.fromkeys(layers.inputs, size))
     scales = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer if "_scale" in t.name}
     assert {scale.dtype for scale in scales.values()} == {np.dtype(np.float16), np.dtype(np.float32)}
     assert all((scale > 0).all() and np.isfinite(scale).all() for scale in scales.values())
@@ -283,15 +283,17 @@ def test_no_scale_is_0_or_infinite_in_fp16_and_none_clips_what_it_was_made_for(
         assert min(127 * float(scale) for scale in scales.values() if scale.ndim == 0) >= size
 
 
-def test_tiny_weights_keep_their_values_in_fp16(half: ModelProto, layers: Layers, thresholds: dict[str, float]) -> None:
+def test_tiny_weights_keep_their_values_in_fp16(
+    fp16: ModelProto, layers: QuantizableLayers, amax: dict[str, float]
+) -> None:
     changed = ModelProto()
-    changed.CopyFrom(half)
-    layer = next(layer for layer in layers.layers if layer.op == "Conv")
+    changed.CopyFrom(fp16)
+    layer = next(layer for layer in layers if layer.op == "Conv")
     (tensor,) = (t for t in changed.graph.initializer if t.name.startswith(layer.weight))
     random = np.random.default_rng(0)
     weights = random.normal(size=tuple(tensor.dims)).astype(np.float16) * np.float16(1e-5)
     tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
-    quantized = quantize(changed, layers, [layer.name], thresholds)
+    quantized = quantize(changed, layers, [layer.name], amax)
     found = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
     scales = found[f"{layer.weight}_scale"].astype(np.float32).reshape(-1, 1, 1, 1)
     restored = found[f"{layer.weight}_int8"] * scales
@@ -306,18 +308,20 @@ def test_weights_that_two_layers_share_are_quantized_once() -> None:
         shape=(4, 3, 3),
     )
     layers, x = find_layers(model), values(1, 4, 3, 3)
-    quantized = quantize(model, layers, names(layers), {"x": 127 * STEP, "a": 127 * 16 * STEP})
+    quantized = quantize(model, layers, layers.names, {"x": 127 * SCALE, "a": 127 * 16 * SCALE})
     onnx.checker.check_model(quantized, full_check=True)
     weight = fake_weight(dyadic(4, 4, 1, 1, axis=0), 0)
-    inner = fake(F.conv2d(fake(torch.from_numpy(x)), weight), 16 * STEP)
+    inner = fake(F.conv2d(fake(torch.from_numpy(x)), weight), 16 * SCALE)
     np.testing.assert_array_equal(run(quantized, x), F.conv2d(inner, weight).numpy())
 
 
-def test_weights_that_were_trained_for_scales_get_these(model: ModelProto, layers: Layers, thresholds: Any) -> None:  # noqa: ANN401
-    layer = layers.layers[0]
+def test_weights_that_were_trained_for_scales_get_these(
+    model: ModelProto, layers: QuantizableLayers, amax: dict[str, float]
+) -> None:
+    layer = layers.in_order[0]
     (tensor,) = (t for t in model.graph.initializer if t.name == layer.weight)
     given = np.linspace(0.01, 0.02, tensor.dims[0], dtype=np.float32)
-    quantized = quantize(model, layers, [layer.name], thresholds, scales={layer.name: given})
+    quantized = quantize(model, layers, [layer.name], amax, weight_scales={layer.name: given})
     found = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
     np.testing.assert_array_equal(found[f"{layer.weight}_scale"], given)
     expected = torch.fake_quantize_per_channel_affine(
@@ -332,9 +336,11 @@ def test_weights_that_were_trained_for_scales_get_these(model: ModelProto, layer
     np.testing.assert_allclose(restored, expected.numpy(), rtol=1e-6)
 
 
-def test_a_tensor_without_a_range_is_named(model: ModelProto, layers: Layers, thresholds: dict[str, float]) -> None:
-    lacking = layers.layers[3].reads
-    without = {name: value for name, value in thresholds.items() if name != lacking}
-    with pytest.raises(ModelError, match=f"no range for {lacking}; calibrate"):
-        quantize(model, layers, names(layers), without)
-    quantize(model, layers, [layer.name for layer in layers.layers if layer.reads != lacking], without)
+def test_a_tensor_without_an_amax_is_named(
+    model: ModelProto, layers: QuantizableLayers, amax: dict[str, float]
+) -> None:
+    lacking = layers.in_order[3].input
+    without = {name: value for name, value in amax.items() if name != lacking}
+    with pytest.raises(ModelError, match=f"no amax for {lacking}; calibrate"):
+        quantize(model, layers, layers.names, without)
+    quantize(model, layers, [layer.name for layer in layers if layer.input != lacking], without)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from reid.calibration.ranges import METHODS, collect_ranges
+from reid.calibration.amax import METHODS, collect_amax
 from reid.calibration.scales import SCALES_FORMAT_VERSION, ScaleFile, compare, describe, measure_scales
 from reid.calibration.selection import CalibrationSet, open_calibration_data, select_frames
 from reid.runtime.errors import ModelError
@@ -71,7 +72,7 @@ def test_what_is_saved_is_loaded_and_is_what_was_measured(
     loaded.check(graph)
     assert loaded.fingerprint == CARD.fingerprint
     assert loaded.calibration == frames.facts
-    assert loaded.tensors == collect_ranges(graph, frames.batches(CARD.preprocessing, 1))
+    assert loaded.tensors == collect_amax(graph, frames.batches(CARD.preprocessing, 1))
     assert [path.name for path in tmp_path.iterdir()] == ["scales.json"]
 
 
@@ -92,9 +93,9 @@ def test_files_that_are_damaged_or_too_new_are_refused_in_one_line(scales: Scale
     path = tmp_path / "scales.json"
     scales.save(path)
     facts = json.loads(path.read_text())
-    threshold = facts["tensors"]["values"]["thresholds"]
-    fewer = {**facts["tensors"]["values"], "thresholds": {"max": threshold["max"]}}
-    negative = {**fewer, "thresholds": {**threshold, "mse": {**threshold["mse"], "value": -1}}}
+    amax = facts["tensors"]["values"]["by_method"]
+    fewer = {**facts["tensors"]["values"], "by_method": {"max": amax["max"]}}
+    negative = {**fewer, "by_method": {**amax, "mse": {**amax["mse"], "value": -1}}}
     for content, reason in (
         (path.read_bytes()[:300], "Invalid JSON"),
         (b"\xff\xfe", "Invalid JSON"),
@@ -102,8 +103,8 @@ def test_files_that_are_damaged_or_too_new_are_refused_in_one_line(scales: Scale
         ({**facts, "format_version": SCALES_FORMAT_VERSION + 1, "new": 1}, "is newer than 1: update reid"),
         ({**facts, "format_version": 0}, "format_version"),
         ({**facts, "surprise": 1}, "surprise"),
-        ({**facts, "tensors": {"values": fewer}}, "tensors.values.thresholds"),
-        ({**facts, "tensors": {"values": negative}}, "tensors.values.thresholds.mse.value"),
+        ({**facts, "tensors": {"values": fewer}}, "tensors.values.by_method"),
+        ({**facts, "tensors": {"values": negative}}, "tensors.values.by_method.mse.value"),
     ):
         path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
         with pytest.raises(ModelError, match=reason) as raised:
@@ -115,11 +116,35 @@ def test_files_that_are_damaged_or_too_new_are_refused_in_one_line(scales: Scale
             ScaleFile.load(absent)
 
 
-def test_rows_show_peak_thresholds_and_what_they_clip(scales: ScaleFile, frames: CalibrationSet) -> None:
+def test_a_file_of_before_loads_and_is_the_same_measurement(scales: ScaleFile, tmp_path: Path) -> None:
+    former = json.loads(scales.model_dump_json())
+    for facts in former["tensors"].values():
+        facts["peak"], facts["thresholds"] = facts.pop("largest"), facts.pop("by_method")
+    (tmp_path / "scales.json").write_text(json.dumps(former))
+    loaded = ScaleFile.load(tmp_path / "scales.json")
+    assert loaded == scales
+    assert loaded.digest() == scales.digest()
+
+
+def test_the_digest_is_that_of_before_so_that_a_search_begun_then_resumes() -> None:
+    content = (
+        '{"format_version":1,"graph_sha256":"ab","fingerprint":"cd","calibration":{"split":"train","requested":2,'
+        '"count":2,"seed":0,"cameras":{"c1":2},"vehicles":1,"unreadable":0,"names_sha256":"ef"},"tensors":{"x":'
+        '{"peak":0.00003,"zeros":0.5,"thresholds":{"max":{"value":0.00003,"clipped":0.0,"error":0.25},"percentile":'
+        '{"value":0.00002,"clipped":0.125,"error":0.5},"entropy":{"value":0.00002,"clipped":0.125,"error":0.5},"mse":'
+        '{"value":0.00002,"clipped":0.125,"error":0.5}}}}}'
+    )
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    assert ScaleFile.model_validate_json(content).digest() == digest
+    other = ScaleFile.model_validate_json(content.replace("0.00002", "0.00001"))
+    assert other.digest() != digest
+
+
+def test_rows_show_zeros_amax_and_what_it_clips(scales: ScaleFile, frames: CalibrationSet) -> None:
     values, scaled, nothing = describe(scales)
     pixels = np.concatenate(list(frames.batches(CARD.preprocessing)))
-    assert (values["tensor"], values["peak"], values["zeros"]) == ("values", pixels.max(), (pixels == 0).mean())
-    assert scaled["peak"] == pixels.max() / 2
+    assert (values["tensor"], values["max"], values["zeros"]) == ("values", pixels.max(), (pixels == 0).mean())
+    assert scaled["max"] == pixels.max() / 2
     for method in METHODS:
         assert scaled[method] == pytest.approx(float(values[method]) / 2, rel=1e-6)
         above = (pixels[pixels > 0] > float(values[method])).mean()

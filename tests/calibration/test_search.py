@@ -28,33 +28,33 @@ class Problem:
 
     @property
     def layers(self) -> list[Layer]:
-        return [Layer(name, name, "Conv", "x", macs=round(share * MACS)) for name, share in self.work.items()]
+        return [Layer(name, name, "Conv", "x", macs=round(fraction * MACS)) for name, fraction in self.work.items()]
 
     @property
     def order(self) -> list[str]:
         return order_of_return(self.layers, self.errors, MACS)
 
-    def within_tolerance(self, kept: frozenset[str]) -> bool:
-        return self.passes(frozenset(self.errors) - kept)
+    def within_tolerance(self, in_fp16: frozenset[str]) -> bool:
+        return self.passes(frozenset(self.errors) - in_fp16)
 
-    def evaluate(self, kept: frozenset[str]) -> Evaluation:
-        self.asked.append(kept)
-        failures = () if self.within_tolerance(kept) else ("outside",)
-        return Evaluation(kept=tuple(sorted(kept)), failures=failures, changes={}, similarity=1)
+    def evaluate(self, in_fp16: frozenset[str]) -> Evaluation:
+        self.asked.append(in_fp16)
+        failures = () if self.within_tolerance(in_fp16) else ("outside",)
+        return Evaluation(in_fp16=tuple(sorted(in_fp16)), failures=failures, changes={}, similarity=1)
 
     def solve(self) -> Found:
         return search(self.order, self.errors, self.work, self.evaluate)
 
-    def cost(self, kept: frozenset[str]) -> float:
-        return sum(self.work[name] + OVERHEAD for name in kept)
+    def cost(self, in_fp16: frozenset[str]) -> float:
+        return sum(self.work[name] + OVERHEAD for name in in_fp16)
 
 
-def additive(errors: Sequence[float], work: Sequence[float], share: float) -> Problem:
-    """Within tolerance while the errors in INT8 are no more than a share of all."""
+def additive(errors: Sequence[float], work: Sequence[float], fraction: float) -> Problem:
+    """Within tolerance while the errors in INT8 are no more than a fraction of all."""
     names = [f"layer{index}" for index in range(len(errors))]
     total = sum(work)
     of = dict(zip(names, errors, strict=True))
-    allowed = share * sum(errors)
+    allowed = fraction * sum(errors)
     return Problem(
         of,
         {name: one / total for name, one in zip(names, work, strict=True)},
@@ -76,14 +76,14 @@ def problems(draw: st.DrawFn, most: int = 60) -> Problem:
 @given(problems())
 def test_with_errors_that_add_up_no_layer_that_matters_can_go_back(problem: Problem) -> None:
     found = problem.solve()
-    assert found.kept is not None
-    assert problem.within_tolerance(found.kept)
+    assert found.in_fp16 is not None
+    assert problem.within_tolerance(found.in_fp16)
     assert not any(
-        problem.within_tolerance(found.kept - {name}) for name in found.kept if problem.work[name] >= WORTH_TRYING
+        problem.within_tolerance(found.in_fp16 - {name}) for name in found.in_fp16 if problem.work[name] >= WORTH_TRYING
     )
     passed = [evaluation for evaluation in found.evaluations if evaluation.passed]
-    assert passed[-1].kept == tuple(sorted(found.kept))  # which is how the record says which one was taken
-    assert [frozenset(evaluation.kept) for evaluation in found.evaluations] == problem.asked
+    assert passed[-1].in_fp16 == tuple(sorted(found.in_fp16))  # which is how the record says which one was taken
+    assert [frozenset(evaluation.in_fp16) for evaluation in found.evaluations] == problem.asked
     assert len(set(problem.asked)) == len(problem.asked)
 
 
@@ -119,8 +119,8 @@ def test_nothing_much_better_is_near() -> None:
         errors, work = 10.0 ** -random.uniform(0, 4, 10), random.dirichlet(np.full(10, concentration))
         problem = additive(errors.tolist(), work.tolist(), random.uniform(0.02, 0.9))
         found = problem.solve()
-        assert found.kept is not None
-        gaps.append(problem.cost(found.kept) - best(problem))
+        assert found.in_fp16 is not None
+        gaps.append(problem.cost(found.in_fp16) - best(problem))
     assert min(gaps) > -1e-9
     assert np.mean(gaps) < 0.01
     assert np.quantile(gaps, 0.9) < 0.05
@@ -135,7 +135,7 @@ def test_a_single_guilty_layer_is_found_within_three_evaluations(guilty: int, he
     work *= (1 - heavy) / (work.sum() - work[guilty])
     work[guilty] = heavy
     problem = additive(errors.tolist(), work.tolist(), 0.5)
-    assert problem.solve().kept == {f"layer{guilty}"}
+    assert problem.solve().in_fp16 == {f"layer{guilty}"}
     assert len(problem.asked) <= 3
 
 
@@ -143,7 +143,7 @@ def test_a_heavy_guilty_layer_sends_the_cheap_ones_before_it_back() -> None:
     errors, work = [1.0, *[0.03] * 8, *[0.001] * 20], [0.4, *[0.0001] * 8, *[0.03] * 20]
     problem = additive(errors, work, 0.3)
     assert problem.order.index("layer0") == 8  # each of the cheap ones takes more error for its work
-    assert problem.solve().kept == {"layer0"}
+    assert problem.solve().in_fp16 == {"layer0"}
     assert len(problem.asked) <= 7
 
 
@@ -151,13 +151,13 @@ def test_lighter_layers_are_taken_for_a_heavy_one_of_which_little_is_needed() ->
     problem = additive([0.5, 0.5, 0.3, 0.09], [0.02, 0.5, 0.38, 0.1], 0.82 / 1.39)
     assert problem.order == ["layer0", "layer1", "layer3", "layer2"]
     # Without the first 0.89 are left, of which 0.82 are allowed.
-    assert problem.solve().kept == {"layer0", "layer3"}
+    assert problem.solve().in_fp16 == {"layer0", "layer3"}
     assert len(problem.asked) <= 6
 
 
 def test_all_in_int8_takes_one_evaluation() -> None:
     problem = additive([0.1, 0.2], [1, 1], 2.0)
-    assert problem.solve().kept == frozenset()
+    assert problem.solve().in_fp16 == frozenset()
     assert problem.asked == [frozenset()]
 
 
@@ -165,25 +165,25 @@ def test_where_not_even_all_of_them_are_enough_it_says_so() -> None:
     problem = additive([0.1] * 50, [1] * 50, 1.0)
     problem.passes = lambda int8: False
     found = problem.solve()
-    assert found.kept is None
+    assert found.in_fp16 is None
     assert problem.asked[-1] == frozenset(problem.errors)
     assert len(problem.asked) <= log2(50) + 3
 
 
 @settings(max_examples=100, deadline=None)
 @given(problems(most=30), st.integers(0, 2**32 - 1), st.floats(0, 1))
-def test_chance_in_what_passes_does_not_lead_astray(problem: Problem, seed: int, share: float) -> None:
+def test_chance_in_what_passes_does_not_lead_astray(problem: Problem, seed: int, chance: float) -> None:
     """Some mixes pass or fail at random, as with a handful of queries; all layers in FP16 always pass."""
     exact = problem.passes
 
     def noisy(int8: frozenset[str]) -> bool:
         random = np.random.default_rng([seed, len(int8), *sorted(int(name[5:]) for name in int8)])
-        return not int8 or (exact(int8) if random.random() > share / 2 else bool(random.integers(2)))
+        return not int8 or (exact(int8) if random.random() > chance / 2 else bool(random.integers(2)))
 
     problem.passes = noisy
     found = problem.solve()
-    assert found.kept is not None
-    assert problem.within_tolerance(found.kept)
+    assert found.in_fp16 is not None
+    assert problem.within_tolerance(found.in_fp16)
     assert len(set(problem.asked)) == len(problem.asked)
 
 
@@ -195,4 +195,15 @@ def test_the_order_is_that_of_error_for_work_and_an_addition_is_not_free() -> No
     assert order_of_return(layers, errors, 1000) == ["light", "addition", "heavy", "clean"]
     assert order_of_return(layers, dict.fromkeys(errors, 0.0), 1000) == ["heavy", "light", "addition", "clean"]
     problem = Problem(errors, {layer.name: layer.macs / 1000 for layer in layers}, lambda int8: "clean" not in int8)
-    assert problem.solve().kept == {"clean", "addition"}  # errors of 0 do not stop it; an addition matters too little
+    assert problem.solve().in_fp16 == {
+        "clean",
+        "addition",
+    }  # errors of 0 do not stop it; an addition matters too little
+
+
+def test_an_evaluation_of_before_has_another_name_for_the_layers_in_fp16() -> None:
+    former = {"kept": ["a", "b"], "failures": [], "changes": {"i2i mAP": -1.0, "i2i R-1": 2.0}, "similarity": 0.5}
+    evaluation = Evaluation.model_validate(former)
+    assert (evaluation.in_fp16, evaluation.largest_fall) == (("a", "b"), ("i2i mAP", -1.0))
+    assert Evaluation(**evaluation.model_dump()) == evaluation
+    assert "in_fp16" in evaluation.model_dump()

@@ -130,7 +130,7 @@ def test_an_image_of_one_color_is_refused_by_name(tmp_path: Path) -> None:
     data = dataset(tmp_path, {("c1", "001"): 2})
     path = Path(str(data.train.images[1].frames[0]))
     cv2.imwrite(str(path), np.full((9, 7, 3), (9, 80, 200), np.uint8))
-    with pytest.raises(DataError, match=f"{path.name} is of a single color"):
+    with pytest.raises(DataError, match=f"{path.name} has a single color"):
         select_frames(data, 2, 0)
 
 

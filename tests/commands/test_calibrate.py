@@ -1,4 +1,4 @@
-"""`reid-calibrate`: measured, stopped and gone on, inspected, compared, and its files taken by `reid-export`."""
+"""`reid-calibrate`: measuring, resuming, inspecting, comparing, and `reid-export` with its files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from reid.calibration.sensitivity import Sensitivity
 from reid.commands.calibrate import main
 from reid.data.layout import open_dataset
 from reid.data.splitting import hold_out_vehicles
-from reid.export.int8 import Int8Request, choose_material
+from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.runtime.bundle import Bundle
 from reid.runtime.storage import sha256_of
 
@@ -83,10 +83,10 @@ def test_a_graph_says_nothing_of_the_machine_that_it_was_exported_on(bundle: Pat
 def test_no_vehicle_is_both_calibrated_on_and_measured_or_judged_on(bundle: Path, veri: Path) -> None:
     data = open_dataset(veri, needs="query")
     _, _, held_out, _ = hold_out_vehicles(data.train, share=0.1, seed=0)  # what training does by default
-    material = choose_material(Bundle.open(bundle).card, Int8Request(data, seed=3))
+    plan = CalibrationPlan.of(CalibrationRequest(data, seed=3), Bundle.open(bundle).card)
     calibrated, measured, judged, everyone = (
         {image.vehicle for image in images}
-        for images in (material.frames(10_000).images, material.probe, held_out.images, data.train.images)
+        for images in (plan.choose_frames(10_000).images, plan.probe, held_out.images, data.train.images)
     )
     assert not calibrated & measured
     assert not calibrated & judged
@@ -95,25 +95,45 @@ def test_no_vehicle_is_both_calibrated_on_and_measured_or_judged_on(bundle: Path
     assert all((calibrated, measured, judged))
 
 
-def test_it_works_where_torch_cannot_be_imported(bundle: Path, veri: Path, tmp_path: Path) -> None:
-    code = """
+WITHOUT_PYTORCH = """
 import sys
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "torchvision", "timm", "safetensors"}:
+        if name.partition(".")[0] in {"torch", "torchvision", "timm", "safetensors", "onnxscript"}:
             raise RuntimeError(f"calibration imported {name}")
 
 sys.meta_path.insert(0, Blocker())
-from reid.commands.calibrate import main
-main()
 """
-    words = [bundle, veri, "--frames", "4", "--output", tmp_path / "c"]
-    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'c'}\n"), done.stderr
 
 
-def test_a_stopped_measurement_goes_on_and_ends_as_one_that_was_not_stopped(
+def without_pytorch(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_PYTORCH + code, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_it_works_where_pytorch_cannot_be_imported(bundle: Path, veri: Path, tmp_path: Path) -> None:
+    code = "from reid.commands.calibrate import main; main()"
+    words = (bundle, veri, "--frames", 4, "--ranges", "max", "--sensitivity", "--output", tmp_path / "c", "--json")
+    done = without_pytorch(code, *words)
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(tmp_path / "c")) == ["report.html", "scales.json", "sensitivity.json"]
+
+
+def test_no_module_of_int8_imports_pytorch() -> None:
+    code = """
+import importlib, pkgutil
+import reid.export.int8 as package
+
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    print(importlib.import_module(module.name).__name__.rpartition(".")[2])
+"""
+    done = without_pytorch(code)
+    assert done.returncode == 0, done.stderr
+    assert {"calibrated", "measurement", "page", "plan", "search", "trained"} <= set(done.stdout.split())
+
+
+def test_a_stopped_measurement_resumes_and_ends_as_one_that_was_not_stopped(
     run: Run, bundle: Path, veri: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (bundle, veri, "--frames", 4, "--ranges", "max", "--sensitivity")
@@ -133,7 +153,7 @@ def test_a_stopped_measurement_goes_on_and_ends_as_one_that_was_not_stopped(
     monkeypatch.setattr(Probe, "measure", lambda probe, graph: measured.append(measure(probe, graph)) or measured[-1])
     code, out, err = run(*words, "--output", "c")
     assert code == 0, err
-    assert "going on after 4 measurements" in err  # the ranges, and three
+    assert "resuming after 4 measurements" in err  # the ranges, and three
     assert sorted(os.listdir(tmp_path)) == ["c"]
     found = Sensitivity.model_validate_json((tmp_path / "c" / "sensitivity.json").read_text())
     assert len(measured) == len(found.layers) + 1 - 3
@@ -155,7 +175,7 @@ def test_a_scale_file_is_shown_and_compared(run: Run, bundle: Path, veri: Path, 
     assert code == 0
     rows = json.loads(out)["tensors"]
     assert {row["tensor"]: row["mse"] for row in rows} == {
-        name: found.thresholds["mse"].value for name, found in first.tensors.items()
+        name: found.by_method["mse"].value for name, found in first.tensors.items()
     }
     code, out, _ = run("--inspect", "a/scales.json")
     assert code == 0
@@ -165,7 +185,7 @@ def test_a_scale_file_is_shown_and_compared(run: Run, bundle: Path, veri: Path, 
     found = json.loads(out)
     assert (code, found["same_graph"]) == (0, True)
     for name, changes in found["changes"].items():
-        before, after = (scales.tensors[name].thresholds["max"].value for scales in (first, second))
+        before, after = (scales.tensors[name].by_method["max"].value for scales in (first, second))
         assert changes["max"] == pytest.approx((after - before) / max(after, before))
     code, out, _ = run("--diff", "a/scales.json", "b/scales.json")
     assert (code, "of the same graph" in out) == (0, True)

@@ -296,11 +296,11 @@ def test_int8_ends_in_an_engine_and_says_what_is_in_it(run: Run, checkpoint: Pat
     code, out, err = run(checkpoint, "--int8", *options, "--engine", "tensorrt-rtx", "--json")
     assert code == 0, err
     result = json.loads(out)["int8"]
-    assert result["kept_in_fp16"] == []
+    assert result["in_fp16"] == []
     assert [one["passed"] for one in result["evaluations"]] == [True]
-    assert 99 < result["int8_share"] < 100
+    assert 99 < result["int8_percent"] < 100
     assert list(result["ranges"]) == ["max"]
-    assert "held-out training vehicles" in result["judged_on"]
+    assert result["judged_on"]["held_out"]
     assert "judged on" in err
     assert "int8: all layers in INT8" in err
     (sidecar,) = (tmp_path / "bundle" / "engines").glob("*-int8.json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -16,14 +15,15 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 import reid.export.bundle as writer
-import reid.export.int8 as int8
-from reid.calibration.layers import Layers
+import reid.export.int8.calibrated as calibrated
+from reid.calibration.layers import QuantizableLayers
 from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import open_calibration_data
 from reid.calibration.sensitivity import LayerEffect, Sensitivity
-from reid.evaluation.verification.records import LayerInFp32, Tolerance
+from reid.evaluation.verification.records import LayerInFp32, ReferenceData, Tolerance
 from reid.export.bundle import ExportRequest
-from reid.export.int8 import Int8Record, Int8Request
+from reid.export.int8.plan import CalibrationRequest
+from reid.export.int8.record import Int8Record
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError, ReidError
 from reid.runtime.model_card import ModelCard
@@ -163,32 +163,32 @@ def test_a_checkpoint_without_reference_crops_is_refused(loaded: Checkpoint, tmp
 
 
 @pytest.fixture
-def request_int8(veri: Path, tmp_path: Path) -> Int8Request:
-    return Int8Request(open_calibration_data(veri), frames=6, methods=("max",), journal=tmp_path / "search.json")
+def request_int8(veri: Path, tmp_path: Path) -> CalibrationRequest:
+    return CalibrationRequest(open_calibration_data(veri), frames=6, methods=("max",), journal=tmp_path / "search.json")
 
 
 @pytest.fixture
 def quick_sensitivity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take it that every layer does the same harm, instead of measuring."""
 
-    def made_up(model: ModelProto, card: ModelCard, layers: Layers, scales: ScaleFile, *_: object) -> Sensitivity:
+    def made_up(model: ModelProto, layers: QuantizableLayers, scales: ScaleFile, *_: object) -> Sensitivity:
         effects = (
             LayerEffect(
                 layer=layer.name,
                 op=layer.op,
-                share=layer.macs / layers.macs,
+                fraction=layer.macs / layers.macs,
                 error=0.01,
                 worst=0.02,
                 map_change=None,
-                tensor=layer.reads,
+                tensor=layer.input,
                 method="max",
             )
-            for layer in layers.layers
+            for layer in layers
         )
-        thresholds = {name: found.thresholds["max"].value for name, found in scales.tensors.items()}
-        return Sensitivity(layers=tuple(effects), method_errors={"max": 0.1}, thresholds=thresholds)
+        amax = {name: found.by_method["max"].value for name, found in scales.tensors.items()}
+        return Sensitivity(layers=tuple(effects), method_errors={"max": 0.1}, amax=amax)
 
-    monkeypatch.setattr(int8, "measure_layers", made_up)
+    monkeypatch.setattr(calibrated, "measure_layers", made_up)
 
 
 LENIENT = Tolerance(map=100, rank=100, int8_similarity=-1)
@@ -196,11 +196,11 @@ LENIENT = Tolerance(map=100, rank=100, int8_similarity=-1)
 
 @pytest.mark.usefixtures("quick_export", "quick_sensitivity")
 def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
-    loaded: Checkpoint, request_int8: Int8Request, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    loaded: Checkpoint, request_int8: CalibrationRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "reid")
-    request = ExportRequest(int8=request_int8, tolerance=LENIENT)
-    export = writer.write_bundle(loaded, tmp_path / "bundle", request)
+    with caplog.at_level("INFO", logger="reid"):
+        request = ExportRequest(int8=request_int8, tolerance=LENIENT)
+        export = writer.write_bundle(loaded, tmp_path / "bundle", request)
     folder = tmp_path / "bundle"
     graphs = [f"model.{precision}.onnx" for precision in ("fp16", "fp32", "int8")]
     assert names(folder) == sorted([*FILES, *graphs[::2], "int8.json", "scales.json"])
@@ -214,10 +214,11 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
     assert (scales.calibration.split, scales.calibration.count) == ("train", 6)
     assert [one.precision for one in export.verification.precisions] == ["fp32", "fp16", "int8"]
     # Judged on vehicles that were held out, as no data set was given to verify on, and so are the other precisions.
-    assert export.int8 is not None
-    assert "held-out training vehicles" in export.int8.judged_on
+    assert isinstance(export.int8, Int8Record)
+    assert isinstance(export.int8.judged_on, ReferenceData)
+    assert export.int8.judged_on.held_out
     assert all(one.protocols for one in export.verification.precisions)
-    assert any("all layers in INT8" in message for message in caplog.messages)
+    assert any("all layers in INT8" in note for note in caplog.messages)
     assert not (tmp_path / "search.json").exists()
     with open_session(folder, "onnxruntime:cpu", "int8") as session:  # checks hashes, and embeds the reference crops
         assert session.info.card.fingerprint == opened.info.card.fingerprint
@@ -225,7 +226,7 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
 
 @pytest.mark.usefixtures("quick_export")
 def test_fp16_outside_tolerance_is_told_before_any_search(
-    loaded: Checkpoint, bundle: Path, request_int8: Int8Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: Checkpoint, bundle: Path, request_int8: CalibrationRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def damaged(graph: Path, output: Path, frames: object) -> tuple[LayerInFp32, ...]:
         perturbed(bundle, output, 10.0)
@@ -243,10 +244,10 @@ def test_fp16_outside_tolerance_is_told_before_any_search(
 
 @pytest.mark.usefixtures("quick_export", "quick_sensitivity")
 def test_a_search_that_fails_leaves_its_journal_and_no_bundle(
-    loaded: Checkpoint, request_int8: Int8Request, tmp_path: Path
+    loaded: Checkpoint, request_int8: CalibrationRequest, tmp_path: Path
 ) -> None:
     impossible = Tolerance(map=100, rank=100, int8_similarity=1)
-    with pytest.raises(GateError, match="not even with all layers in FP16"):
+    with pytest.raises(GateError, match="even with all layers in FP16"):
         writer.write_bundle(loaded, tmp_path / "bundle", ExportRequest(int8=request_int8, tolerance=impossible))
     assert names(tmp_path) == ["search.json"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shlex
 import sys
@@ -19,6 +18,7 @@ import torchvision
 
 import reid
 from reid.data.dataset import Dataset
+from reid.data.fingerprint import data_fingerprint
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import decode
 from reid.runtime.tracklet import Tracklet
@@ -27,24 +27,6 @@ from reid.train.recipe import Recipe
 __all__ = ["data_fingerprint", "reference_crops", "run_facts", "versions"]
 
 REFERENCE_CROPS = 32
-
-
-def data_fingerprint(dataset: Dataset) -> str:
-    """SHA-256 of the training images' names, sizes and labels, which tells one data set from another."""
-    digest = hashlib.sha256()
-    for image in dataset.train.images:
-        frame = image.frames[0]
-        if isinstance(frame, Path):
-            name = frame.relative_to(dataset.root).as_posix()
-            digest.update(f"{name} {_size(frame)} {image.vehicle} {image.camera}\n".encode())
-    return digest.hexdigest()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # a dead link; training names it when it comes to it
-        return -1
 
 
 def run_facts(dataset: Dataset, recipe: Recipe, fingerprint: str, held_out: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto
 
 import reid.export.engines.build as builder
-from reid.calibration.layers import Layers, find_layers
+from reid.calibration.layers import QuantizableLayers, find_layers
 from reid.calibration.quantize import quantize
 from reid.export.engines.build import build_engine
 from reid.export.engines.layers import check_precision
@@ -33,17 +33,17 @@ def build(model: ModelProto, folder: Path, card: ModelCard, options: EngineOptio
     return build_engine(ExportedGraph(graph), folder / "engines", card, options)
 
 
-def in_fp16(graph: Path, folder: Path, side: int) -> tuple[ModelProto, Layers]:
+def in_fp16(graph: Path, folder: Path, side: int) -> tuple[ModelProto, QuantizableLayers]:
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, side, side), dtype=np.uint8)
     assert write_fp16_graph(graph, folder / "fp16.onnx", frames) == ()
     return onnx.load(folder / "fp16.onnx"), find_layers(onnx.load(graph))
 
 
-def mixed(fp16: ModelProto, layers: Layers, kept: list[str]) -> tuple[ModelProto, set[str], set[str]]:
+def mixed(fp16: ModelProto, layers: QuantizableLayers, left: list[str]) -> tuple[ModelProto, set[str], set[str]]:
     """Give the graph, and the nodes of its convolutions in INT8 and in FP16; what ranges there are is no matter."""
-    int8 = [layer.name for layer in layers.layers if layer.name not in kept]
-    graph = quantize(fp16, layers, int8, dict.fromkeys(layers.tensors, 4.0))
-    convolutions = {layer.node: layer.name in int8 for layer in layers.layers if layer.op == "Conv"}
+    int8 = [layer.name for layer in layers if layer.name not in left]
+    graph = quantize(fp16, layers, int8, dict.fromkeys(layers.inputs, 4.0))
+    convolutions = {layer.node: layer.name in int8 for layer in layers if layer.op == "Conv"}
     return (
         graph,
         {n for n, is_int8 in convolutions.items() if is_int8},
@@ -56,7 +56,7 @@ def nodes(names: tuple[str, ...]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def fp16(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelProto, Layers]:
+def fp16(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelProto, QuantizableLayers]:
     return in_fp16(bundle / graph_file("fp32"), tmp_path_factory.mktemp("fp16"), 64)
 
 
@@ -65,12 +65,12 @@ def card(bundle: Path) -> ModelCard:
     return Bundle.open(bundle).card
 
 
-@pytest.mark.parametrize("kept", [[], ["backbone.layer2.0.conv2", "backbone.layer2.0.conv2 residual"]], ids=len)
+@pytest.mark.parametrize("left", [[], ["backbone.layer2.0.conv2", "backbone.layer2.0.conv2 residual"]], ids=len)
 def test_every_convolution_that_is_int8_in_the_graph_reads_int8(
-    fp16: tuple[ModelProto, Layers], card: ModelCard, tmp_path: Path, kept: list[str]
+    fp16: tuple[ModelProto, QuantizableLayers], card: ModelCard, tmp_path: Path, left: list[str]
 ) -> None:
-    graph, int8, others = mixed(*fp16, kept)
-    assert len(others) == len(kept) // 2
+    graph, int8, others = mixed(*fp16, left)
+    assert len(others) == len(left) // 2
     built = build(graph, tmp_path, card)
     summary = built.layers
     assert summary.convolutions == {"int8": len(int8)} | ({"fp16": len(others)} if others else {})
@@ -108,7 +108,7 @@ def test_resnet50_of_three_levels_becomes_an_int8_engine(tmp_path: Path) -> None
 
 
 def test_an_engine_that_computes_in_fp16_what_is_int8_in_the_graph_fails_the_gate(
-    fp16: tuple[ModelProto, Layers], card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fp16: tuple[ModelProto, QuantizableLayers], card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph, int8, _ = mixed(*fp16, [])
     lost = sorted(int8)[0]
@@ -126,7 +126,7 @@ def test_an_engine_that_computes_in_fp16_what_is_int8_in_the_graph_fails_the_gat
 
 
 def test_a_convolution_of_which_only_one_side_is_int8_is_not_asked_to_read_it(
-    fp16: tuple[ModelProto, Layers], card: ModelCard, tmp_path: Path
+    fp16: tuple[ModelProto, QuantizableLayers], card: ModelCard, tmp_path: Path
 ) -> None:
     graph, int8, _ = mixed(*fp16, [])
     weights = {tensor.name: tensor for tensor in fp16[0].graph.initializer}

@@ -1,12 +1,14 @@
-"""The INT8 graph of a model of which one layer is hostile to INT8: found, left in FP16, and found once only."""
+"""The INT8 graph of a model one layer of which is hostile to INT8: it is found, left in FP16, and found only once."""
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,21 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-import reid.export.int8 as int8
+import reid.export.int8.calibrated as calibrated
+import reid.export.int8.search
 from reid.calibration.layers import find_layers
 from reid.calibration.probe import Probe
 from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import open_calibration_data
 from reid.data.dataset import Split
+from reid.data.held_out import held_out_data
 from reid.evaluation.verification.records import ReferenceData, Tolerance
 from reid.evaluation.verification.reference import Crops, Reference, embed_retrieval
 from reid.export.fp16 import write_fp16_graph
-from reid.export.int8 import Int8Record, Int8Request, choose_material, held_out_data, write_int8_graph
+from reid.export.int8.calibrated import write_int8_graph
+from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
+from reid.export.int8.record import Int8Record
 from reid.export.verification.graphs import compare_graph
-from reid.export.watcher import Watcher
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.imaging import read_frame, resize
@@ -40,25 +45,20 @@ TOLERANCE = Tolerance(map=100, rank=100, int8_similarity=0.5)
 
 @dataclass
 class Workshop:
-    """A folder with the FP32 and the FP16 graph, and what an INT8 graph is made of them by."""
+    """A folder with the FP32 and the FP16 graph, and everything that their INT8 graph is made with."""
 
     folder: Path
     card: ModelCard
-    request: Int8Request
+    request: CalibrationRequest
     judge: Reference
-    notes: list[str] = field(default_factory=list)
+
+    def plan(self, **changes: Any) -> CalibrationPlan:  # noqa: ANN401
+        return CalibrationPlan.of(replace(self.request, **changes), self.card)
 
     def write(self, output: Path, **changes: Any) -> tuple[Int8Record, ScaleFile]:  # noqa: ANN401
         judge = changes.pop("judge", self.judge)
-        return write_int8_graph(
-            self.folder / "fp32.onnx",
-            self.folder / "fp16.onnx",
-            output,
-            self.card,
-            replace(self.request, **changes),
-            judge,
-            Watcher(on_note=self.notes.append),
-        )
+        fp32, fp16 = self.folder / "fp32.onnx", self.folder / "fp16.onnx"
+        return write_int8_graph(fp32, fp16, output, self.plan(**changes), judge)
 
 
 def write_hostile(graph: Path, output: Path, factor: float = 1000.0) -> None:
@@ -96,12 +96,33 @@ def workshop(bundle: Path, veri: Path, tmp_path_factory: pytest.TempPathFactory)
         unreadable=0,
     )
     judge = Reference(opened.card.levels, Crops(frames, embeddings), retrieval, facts, TOLERANCE)
-    request = Int8Request(data, frames=8, methods=("max",), journal=folder / "journal.json")
+    request = CalibrationRequest(data, frames=8, methods=("max",), journal=folder / "journal.json")
     return Workshop(folder, opened.card, request, judge)
 
 
 @pytest.fixture(scope="module")
-def written(workshop: Workshop) -> tuple[Int8Record, ScaleFile]:
+def notes() -> Iterator[list[str]]:
+    """Everything that is logged from the first search on."""
+    library, handler = logging.getLogger("reid"), Collector()
+    level = library.level
+    library.addHandler(handler)
+    library.setLevel(logging.INFO)
+    yield handler.notes
+    library.removeHandler(handler)
+    library.setLevel(level)
+
+
+class Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.notes.append(record.getMessage())
+
+
+@pytest.fixture(scope="module")
+def written(workshop: Workshop, notes: list[str]) -> tuple[Int8Record, ScaleFile]:
     return workshop.write(workshop.folder / "int8.onnx")
 
 
@@ -111,26 +132,35 @@ def nothing_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("this was measured before, or need not be")
 
     monkeypatch.setattr(Probe, "measure", measured)
-    monkeypatch.setattr(int8, "compare_graph", measured)
+    monkeypatch.setattr(reid.export.int8.search, "compare_graph", measured)
 
 
 def test_the_guilty_layer_is_found_and_nearly_all_work_stays_in_int8(
-    written: tuple[Int8Record, ScaleFile], workshop: Workshop
+    written: tuple[Int8Record, ScaleFile], workshop: Workshop, notes: list[str]
 ) -> None:
     record, _ = written
-    assert record.kept_in_fp16 == (GUILTY,)
+    assert record.in_fp16 == (GUILTY,)
     assert [evaluation.passed for evaluation in record.evaluations] == [False, True]
-    assert record.evaluations[0].kept == ()
+    assert record.evaluations[0].in_fp16 == ()
     assert "similarity" in record.evaluations[0].failures[0]
-    assert 80 < record.int8_share < 100
-    share = record.int8_share / 100
-    assert record.predicted_speedup == pytest.approx(1 / (1 - share + share / 2))
+    assert 80 < record.int8_percent < 100
+    fraction = record.int8_percent / 100
+    assert record.predicted_speedup == pytest.approx(1 / (1 - fraction + fraction / 2))
     errors = record.sensitivity.errors
     assert errors[GUILTY] > 100 * max(error for name, error in errors.items() if name != GUILTY)
     assert {f"{protocol} mAP" for protocol in ("i2i", "i2t", "t2t")} <= record.evaluations[-1].changes.keys()
-    assert record.judged_on.endswith("held-out training vehicles)")
+    judged_on = workshop.judge.data
+    assert judged_on is not None
+    assert record.judged_on == ReferenceData(
+        name="veri",
+        layout="veri",
+        held_out=True,
+        query_images=len(judged_on.query.images),
+        gallery_images=len(judged_on.gallery.images),
+    )
     assert Int8Record.model_validate_json(record.model_dump_json()) == record
-    assert any("all layers in INT8" in note and "outside tolerance" in note for note in workshop.notes)
+    assert any("all layers in INT8" in note and "outside tolerance" in note for note in notes)
+    assert sum("similarity" in note for note in notes) == len(record.evaluations)  # a line for each
 
 
 def test_the_graph_is_int8_but_for_that_layer_and_fp16_there(
@@ -141,8 +171,8 @@ def test_the_graph_is_int8_but_for_that_layer_and_fp16_there(
     layers = find_layers(onnx.load(workshop.folder / "fp32.onnx"))
     nodes = {node.name: node for node in graph.graph.node}
     pairs = {node.output[0] for node in graph.graph.node if node.op_type == "DequantizeLinear"}
-    fed = {layer.name: sum(name in pairs for name in nodes[layer.node].input) for layer in layers.layers}
-    expected = {layer.name: 0 if layer.name == GUILTY else 1 + bool(layer.weight) for layer in layers.layers}
+    fed = {layer.name: sum(name in pairs for name in nodes[layer.node].input) for layer in layers}
+    expected = {layer.name: 0 if layer.name == GUILTY else 1 + bool(layer.weight) for layer in layers}
     assert fed == expected
     verified = compare_graph(workshop.judge, "int8", workshop.folder / "int8.onnx")
     assert verified.failures == ()
@@ -151,7 +181,7 @@ def test_the_graph_is_int8_but_for_that_layer_and_fp16_there(
 
 @pytest.mark.usefixtures("nothing_measured")
 def test_a_second_run_and_one_with_the_same_scales_measure_nothing_and_give_the_same_graph(
-    written: tuple[Int8Record, ScaleFile], workshop: Workshop, tmp_path: Path
+    written: tuple[Int8Record, ScaleFile], workshop: Workshop, notes: list[str], tmp_path: Path
 ) -> None:
     record, scales = written
     scales.save(tmp_path / "scales.json")
@@ -160,16 +190,16 @@ def test_a_second_run_and_one_with_the_same_scales_measure_nothing_and_give_the_
         again = workshop.write(tmp_path / "again.onnx", scales=reused, journal=journal)
         assert again == (record, scales)
         assert (tmp_path / "again.onnx").read_bytes() == (workshop.folder / "int8.onnx").read_bytes()
-    assert any("going on after" in note for note in workshop.notes)
+    assert any("resuming after" in note for note in notes)
 
 
 @pytest.mark.usefixtures("nothing_measured")
-def test_a_journal_of_other_images_is_not_gone_on_with(
+def test_a_journal_of_other_images_is_not_resumed(
     written: tuple[Int8Record, ScaleFile], workshop: Workshop, tmp_path: Path
 ) -> None:
     journal = Path(shutil.copy(workshop.folder / "journal.json", tmp_path / "journal.json"))
     data = workshop.request.data
-    probe = choose_material(workshop.card, workshop.request).probe
+    probe = workshop.plan().probe
     fewer = Split(tuple(image for image in data.train.images if image != probe[0]), data.train.tracklets)
     with pytest.raises(pytest.fail.Exception, match="measured"):
         workshop.write(tmp_path / "int8.onnx", data=replace(data, train=fewer), scales=written[1], journal=journal)
@@ -188,27 +218,29 @@ def test_scales_of_another_graph_are_refused(
 def test_nothing_is_calibrated_on_what_judges_or_what_layers_are_measured_on(
     written: tuple[Int8Record, ScaleFile], workshop: Workshop
 ) -> None:
-    material = choose_material(workshop.card, workshop.request)
+    plan = workshop.plan()
     assert workshop.judge.retrieval is not None
     judging = {image.vehicle for image in workshop.judge.retrieval.gallery.images}
-    every = material.frames(10**6)
+    every = plan.choose_frames(10**6)
     calibrated = {image.vehicle for image in every.images}
-    probed = {image.vehicle for image in material.probe}
+    probed = {image.vehicle for image in plan.probe}
     assert calibrated
     assert probed
     assert judging
     assert calibrated.isdisjoint(probed)
     assert (calibrated | probed).isdisjoint(judging)
     assert calibrated | probed | judging == {image.vehicle for image in workshop.request.data.train.images}
-    assert written[1].calibration == material.frames(8).facts
+    assert written[1].calibration == plan.choose_frames(8).facts
 
 
 def test_where_not_even_fp16_is_within_tolerance_it_says_so(
     written: tuple[Int8Record, ScaleFile], workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8, "measure_layers", lambda *_: written[0].sensitivity)
+    monkeypatch.setattr(calibrated, "measure_layers", lambda *_: written[0].sensitivity)
     strict = replace(workshop.judge, tolerance=Tolerance(map=100, rank=100, int8_similarity=1))
-    with pytest.raises(GateError, match=r"not even with all layers in FP16 .* on .* held-out .*similarity") as caught:
+    with pytest.raises(
+        GateError, match=r"even with all layers in FP16, the model is outside tolerance on .* held-out .*similarity"
+    ) as caught:
         workshop.write(tmp_path / "int8.onnx", judge=strict, scales=written[1], journal=None)
     assert caught.value.exit_code == 3
     assert not (tmp_path / "int8.onnx").exists()
@@ -217,11 +249,11 @@ def test_where_not_even_fp16_is_within_tolerance_it_says_so(
 KILLED = """
 import os, pickle, signal, sys
 from pathlib import Path
-import reid.export.int8 as int8
+from reid.export.int8.calibrated import write_int8_graph
 from reid.calibration.probe import Probe
-import reid.export.int8 as int8
+import reid.export.int8.search as search
 
-folder, card, request, judge = pickle.loads(Path(sys.argv[1]).read_bytes())
+folder, plan, judge = pickle.loads(Path(sys.argv[1]).read_bytes())
 log, kills = Path(sys.argv[2]), [int(number) for number in sys.argv[3:]]
 
 def logged(name, measure):
@@ -237,11 +269,11 @@ def logged(name, measure):
     return measured
 
 Probe.measure = logged("p", Probe.measure)
-int8.compare_graph = logged("j", int8.compare_graph)
+search.compare_graph = logged("j", search.compare_graph)
 for attempt in range(len(kills) + 1):
     if not (pid := os.fork()):
-        record, _ = int8.write_int8_graph(
-            folder / "fp32.onnx", folder / "fp16.onnx", log.with_name("int8.onnx"), card, request, judge
+        record, _ = write_int8_graph(
+            folder / "fp32.onnx", folder / "fp16.onnx", log.with_name("int8.onnx"), plan, judge
         )
         log.with_name("record.json").write_text(record.model_dump_json())
         os._exit(0)
@@ -249,15 +281,14 @@ for attempt in range(len(kills) + 1):
 """
 
 
-def test_a_search_that_is_killed_goes_on_where_it_was(
+def test_a_search_that_is_killed_resumes_where_it_was(
     written: tuple[Int8Record, ScaleFile], workshop: Workshop, tmp_path: Path
 ) -> None:
     import pickle
 
     record, scales = written
-    request = replace(workshop.request, scales=scales, journal=tmp_path / "journal.json")
-    material = (workshop.folder, workshop.card, request, workshop.judge)
-    (tmp_path / "material").write_bytes(pickle.dumps(material))
+    plan = workshop.plan(scales=scales, journal=tmp_path / "journal.json")
+    (tmp_path / "material").write_bytes(pickle.dumps((workshop.folder, plan, workshop.judge)))
     layers = 1 + len(record.sensitivity.layers)
     kills = (layers // 2, layers + 3)  # bytes of the log: once among the layers, once when the first mix was evaluated
     command = [sys.executable, "-c", KILLED, tmp_path / "material", tmp_path / "log", *kills]
@@ -270,3 +301,22 @@ def test_a_search_that_is_killed_goes_on_where_it_was(
     assert log.index("j") > log.rindex("p")
     assert json.loads((tmp_path / "record.json").read_text()) == json.loads(record.model_dump_json())
     assert (tmp_path / "int8.onnx").read_bytes() == (workshop.folder / "int8.onnx").read_bytes()
+
+
+def former_names(journal: Path) -> None:
+    """Write a journal as it was before: `kept` for the layers in FP16."""
+    stored = json.loads(journal.read_text())
+    for key, entry in stored["entries"].items():
+        if key.startswith("mix with "):
+            entry["kept"] = entry.pop("in_fp16")
+    journal.write_text(json.dumps(stored))
+
+
+@pytest.mark.usefixtures("nothing_measured")
+def test_a_journal_of_before_is_resumed(
+    written: tuple[Int8Record, ScaleFile], workshop: Workshop, tmp_path: Path
+) -> None:
+    journal = Path(shutil.copy(workshop.folder / "journal.json", tmp_path / "journal.json"))
+    former_names(journal)
+    assert '"kept"' in journal.read_text()
+    assert workshop.write(tmp_path / "again.onnx", scales=written[1], journal=journal) == written

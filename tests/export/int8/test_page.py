@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from reid.calibration.ranges import METHODS, TensorRange, Threshold
+from reid.calibration.amax import METHODS, Amax, TensorAmax
 from reid.calibration.scales import ScaleFile
 from reid.calibration.search import Evaluation
 from reid.calibration.selection import CalibrationFacts
@@ -20,22 +15,22 @@ from reid.evaluation.verification.records import (
     LevelSimilarity,
     PrecisionVerification,
     ReferenceCrops,
+    ReferenceData,
     Similarity,
     Tolerance,
     Verification,
 )
 from reid.evaluation.verification.similarity import EDGES
-from reid.export.int8 import Int8Record
-from reid.export.int8_report import int8_section, write_sensitivity_report
-from reid.export.verification.sensitivity_plot import draw_sensitivity
+from reid.export.int8.page import section_of, write_sensitivity_page
+from reid.export.int8.record import Int8Record
 from reid.pages.verification.report import write_verification_report
 
 
-def effect(name: str, error: float, op: str = "Conv", share: float = 0.2) -> LayerEffect:
+def effect(name: str, error: float, op: str = "Conv", fraction: float = 0.2) -> LayerEffect:
     return LayerEffect(
         layer=name,
         op=op,
-        share=share,
+        fraction=fraction,
         error=error,
         worst=3 * error,
         map_change=-100 * error,
@@ -45,11 +40,11 @@ def effect(name: str, error: float, op: str = "Conv", share: float = 0.2) -> Lay
 
 
 LAYERS = (
-    effect("backbone.conv1", 1e-5, share=0.1),
-    effect("backbone.layer1.0.conv1", 1e-2, share=0.5),
-    effect("backbone.layer1.0.conv1 residual", 1e-3, "Add", share=0),
-    effect("pooling of relu_7", 1e-4, "ReduceMax", share=0),
-    effect("backbone.layer2.0.conv1", 0.0, share=0.3),
+    effect("backbone.conv1", 1e-5, fraction=0.1),
+    effect("backbone.layer1.0.conv1", 1e-2, fraction=0.5),
+    effect("backbone.layer1.0.conv1 residual", 1e-3, "Add", fraction=0),
+    effect("pooling of relu_7", 1e-4, "ReduceMax", fraction=0),
+    effect("backbone.layer2.0.conv1", 0.0, fraction=0.3),
 )
 
 
@@ -57,12 +52,12 @@ def sensitivity(*layers: LayerEffect) -> Sensitivity:
     return Sensitivity(
         layers=layers,
         method_errors={"max": 0.25, "mse": 0.0125},
-        thresholds={layer.tensor: 1.0 for layer in layers},
+        amax={layer.tensor: 1.0 for layer in layers},
     )
 
 
 def scales(*layers: LayerEffect) -> ScaleFile:
-    thresholds = {method: Threshold(value=1, clipped=0.0625, error=0.03) for method in METHODS}
+    by_method = {method: Amax(value=1, clipped=0.0625, error=0.03) for method in METHODS}
     facts = CalibrationFacts(
         split="train",
         requested=64,
@@ -73,20 +68,24 @@ def scales(*layers: LayerEffect) -> ScaleFile:
         unreadable=1,
         names_sha256="ab" * 32,
     )
-    ranges = {layer.tensor: TensorRange(peak=1, zeros=0, thresholds=thresholds) for layer in layers}
-    return ScaleFile(format_version=1, graph_sha256="cd" * 32, fingerprint="ef" * 32, calibration=facts, tensors=ranges)
+    tensors = {layer.tensor: TensorAmax(largest=1, zeros=0, by_method=by_method) for layer in layers}
+    return ScaleFile(
+        format_version=1, graph_sha256="cd" * 32, fingerprint="ef" * 32, calibration=facts, tensors=tensors
+    )
 
 
 def record() -> Int8Record:
-    def evaluation(*kept: str, fall: float, failed: bool) -> Evaluation:
+    def evaluation(*in_fp16: str, fall: float, failed: bool) -> Evaluation:
         changes = {"i2i mAP": fall, "i2i R-1": 0.3}
-        return Evaluation(kept=kept, failures=("i2i: mAP fell",) * failed, changes=changes, similarity=0.91)
+        return Evaluation(in_fp16=in_fp16, failures=("i2i: mAP fell",) * failed, changes=changes, similarity=0.91)
 
     worst, addition = "backbone.layer1.0.conv1", "backbone.layer1.0.conv1 residual"
     return Int8Record(
-        judged_on="17 queries of data",
-        kept_in_fp16=(worst,),
-        int8_share=40.0,
+        judged_on=ReferenceData(
+            name="data", layout="veri", held_out=True, query_images=17, gallery_images=40, unreadable=0
+        ),
+        in_fp16=(worst,),
+        int8_percent=40.0,
         predicted_speedup=1.25,
         evaluations=(
             evaluation(fall=-7.5, failed=True),
@@ -134,20 +133,14 @@ class Reader(HTMLParser):
             self.rows[-1][-1] += data
 
 
-def bars(svg: str) -> list[dict[str, float]]:
-    """Of each layer, in the order in which they are drawn."""
-    found = re.findall(r'<rect class="\w+" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"><title>', svg)
-    return [dict(zip(("x", "y", "width", "height"), map(float, one), strict=True)) for one in found]
-
-
 def test_the_section_holds_the_numbers_of_the_record() -> None:
-    page = Reader(int8_section(record(), scales(*LAYERS)))
+    page = Reader(section_of(record(), scales(*LAYERS)))
     for fact in (
         "multiply-accumulates in INT8 40.0 %",
         "layers in INT8 4 of 5",
         "predicted speed-up over FP16 at most 1.25",
         "upper bound",
-        "judged on 17 queries of data",
+        "judged on 17 queries of data (veri, held-out training vehicles)",
         "frames 60 of the training split",
         "vehicles 17",
         "cameras c001 40, c002 20",
@@ -155,14 +148,14 @@ def test_the_section_holds_the_numbers_of_the_record() -> None:
         "unreadable 1",
     ):
         assert fact in page.text
-    kept = ["backbone.layer1.0.conv1 Conv", "50.0 %", "1.00e-02", "3.00e-02", "\N{MINUS SIGN}1.00", "mse"]
-    assert kept in page.rows
+    in_fp16 = ["backbone.layer1.0.conv1 Conv", "50.0 %", "1.00e-02", "3.00e-02", "\N{MINUS SIGN}1.00", "mse"]
+    assert in_fp16 in page.rows
     assert ["max", "2.50e-01", "6.2 %", "3 %", "0 of 5 tensors"] in page.rows
     assert ["mse", "1.25e-02", "6.2 %", "3 %", "5 of 5 tensors"] in page.rows
 
 
 def test_every_evaluation_is_a_row_with_what_it_changed_and_its_verdict() -> None:
-    rows = [row for row in Reader(int8_section(record(), scales(*LAYERS))).rows if row[0] in ("1", "2", "3")]
+    rows = [row for row in Reader(section_of(record(), scales(*LAYERS))).rows if row[0] in ("1", "2", "3")]
     worst, minus = "backbone.layer1.0.conv1", "\N{MINUS SIGN}"
     assert rows == [
         ["1", "0", "90.0 %", f"i2i mAP {minus}7.50", "0.9100", "OUTSIDE tolerance"],
@@ -171,48 +164,20 @@ def test_every_evaluation_is_a_row_with_what_it_changed_and_its_verdict() -> Non
     ]
 
 
+def test_the_data_that_judged_is_named_also_if_it_is_crops_or_the_sentence_of_before() -> None:
+    for judged_on, sentence in ((ReferenceCrops(crops=32), "32 reference crops"), ("9 queries of x", "9 queries of x")):
+        page = Reader(section_of(record().model_copy(update={"judged_on": judged_on}), scales(*LAYERS)))
+        assert f"judged on {sentence}" in page.text
+
+
 def test_all_in_int8_is_said() -> None:
-    everything = record().model_copy(update={"kept_in_fp16": ()})
-    assert "None: with every layer in INT8" in Reader(int8_section(everything, scales(*LAYERS))).text
-
-
-def test_bars_are_as_high_as_the_errors_logarithms() -> None:
-    svg = draw_sensitivity(LAYERS, ("backbone.layer1.0.conv1",))
-    drawn = bars(svg)
-    heights = [bar["height"] for bar in drawn]
-    # From 10^-5 at the bottom to 10^-2 at the top; what is at the bottom or is nothing can still be seen.
-    assert heights == pytest.approx([2, 220, 220 * 2 / 3, 220 / 3, 2], abs=0.1)
-    assert len({round(bar["y"] + bar["height"], 1) for bar in drawn}) == 1
-    assert all(left["x"] + left["width"] < right["x"] for left, right in pairwise(drawn))
-    assert svg.count('class="kept"') == 2  # on the bar and in the legend
-    assert 'class="kept"' not in draw_sensitivity(LAYERS)
-    assert "largest: backbone.layer1.0.conv1 1.00e-02, backbone.layer1.0.conv1 residual" in " ".join(svg.split())
-
-
-def test_without_an_error_there_is_no_plot() -> None:
-    assert draw_sensitivity([effect("a", 0.0)]) == ""
-    assert draw_sensitivity([]) == ""
-
-
-@given(
-    errors=st.lists(st.floats(0, 2), min_size=1, max_size=200),
-    ops=st.lists(st.sampled_from(["Conv", "Add", "ReduceMax", "MatMul"]), min_size=200, max_size=200),
-)
-def test_every_layer_has_a_bar_within_the_plot(errors: list[float], ops: list[str]) -> None:
-    layers = [
-        effect(f"backbone.l{n // 7}.{n}", error, op) for n, (error, op) in enumerate(zip(errors, ops, strict=False))
-    ]
-    svg = draw_sensitivity(layers)
-    drawn = bars(svg)
-    assert len(drawn) == (len(layers) if any(errors) else 0)
-    by_error = sorted(zip(errors, drawn, strict=False), key=lambda pair: pair[0])
-    assert all(low["height"] <= high["height"] + 0.11 for (_, low), (_, high) in pairwise(by_error))
-    assert all(bar["x"] >= 56 and bar["x"] + bar["width"] <= 952.1 and bar["y"] >= 34 for bar in drawn)
+    everything = record().model_copy(update={"in_fp16": ()})
+    assert "None: with every layer in INT8" in Reader(section_of(everything, scales(*LAYERS))).text
 
 
 def test_the_page_lists_all_layers_worst_first_and_asks_for_nothing(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    write_sensitivity_report(path, scales(*LAYERS), sensitivity(*LAYERS))
+    write_sensitivity_page(path, scales(*LAYERS), sensitivity(*LAYERS))
     html = path.read_text()
     page = Reader(html)
     names = [row[0].rpartition(" ")[0] for row in page.rows if len(row) == 6 and row[0] != "layer"]
@@ -224,7 +189,7 @@ def test_the_page_lists_all_layers_worst_first_and_asks_for_nothing(tmp_path: Pa
 def test_whatever_the_names_the_page_keeps_its_structure(tmp_path: Path) -> None:
     def tags(name: str) -> list[str]:
         layers = (effect(name, 0.1), *LAYERS)
-        write_sensitivity_report(tmp_path / "report.html", scales(*layers), sensitivity(*layers))
+        write_sensitivity_page(tmp_path / "report.html", scales(*layers), sensitivity(*layers))
         return Reader((tmp_path / "report.html").read_text()).tags
 
     assert tags('"><script>alert(1)</script>') == tags("a layer with a long name")
@@ -241,7 +206,7 @@ def test_the_bundles_page_has_the_section_and_int8s_own_tolerance(tmp_path: Path
         precisions=(PrecisionVerification(precision="int8", session="cpu", similarity=similarity),),
     )
     path = tmp_path / "report.html"
-    write_verification_report(path, verification, title="t", int8=int8_section(record(), scales(*LAYERS)))
+    write_verification_report(path, verification, title="t", int8=section_of(record(), scales(*LAYERS)))
     html = path.read_text()
     assert "<h2>INT8</h2>" in html
     assert "smallest needs 0.900000" in Reader(html).text

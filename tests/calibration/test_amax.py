@@ -1,4 +1,4 @@
-"""Ranges: the histogram against the samples themselves, every method against a naive computation."""
+"""Amax: the histogram against the samples themselves, every method against a naive computation."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from reid.calibration.amax import METHODS, PERCENTILE, Method, TensorAmax, collect_amax, collect_histograms
 from reid.calibration.histogram import BINS, Histogram
-from reid.calibration.ranges import METHODS, PERCENTILE, Method, TensorRange, collect_histograms, collect_ranges
 from reid.runtime.errors import DataError, ModelError
 
 Samples = NDArray[np.float32]
@@ -36,7 +36,7 @@ def normal(size: int = 60_000) -> Samples:
 
 
 def with_outlier_channel() -> Samples:
-    """64 channels of a ReLU, of which one is a thousand times as large."""
+    """64 channels of a ReLU, one of which is a thousand times as large."""
     values = np.maximum(normal(64 * 1000).reshape(64, 1000), 0)
     values[17] *= 1000
     return values
@@ -58,7 +58,7 @@ def samples(request: pytest.FixtureRequest) -> Samples:
 
 
 def identity_graph(path: Path, *nodes: onnx.NodeProto, outputs: Sequence[str]) -> Path:
-    """Write a graph that hands the frames on as float32, as "values", and then runs `nodes`."""
+    """Write a graph that passes the frames on as float32, as "values", and then runs `nodes`."""
     graph = helper.make_graph(
         [helper.make_node("Cast", ["frames"], ["values"], name="cast", to=TensorProto.FLOAT), *nodes],
         "test",
@@ -90,9 +90,9 @@ def frames() -> NDArray[np.uint8]:
 def test_bins_hold_what_numpy_counts(samples: Samples) -> None:
     histogram = gathered(samples)
     magnitudes = np.abs(samples[samples != 0]).astype(np.float64)
-    assert histogram.peak == magnitudes.max()
+    assert histogram.amax == magnitudes.max()
     assert histogram.zeros == (samples == 0).sum()
-    assert histogram.peak <= histogram.width * BINS <= 2 * histogram.peak
+    assert histogram.amax <= histogram.width * BINS <= 2 * histogram.amax
     expected, _ = np.histogram(magnitudes, bins=BINS, range=(0, histogram.width * BINS))
     np.testing.assert_array_equal(histogram.counts, expected)
 
@@ -110,7 +110,7 @@ def test_neither_order_nor_batches_make_a_difference(
     whole = gathered(np.array(values, np.float32))
     shuffled = sorted(values, key=lambda _: chance.random())
     parts = gathered(*np.split(np.array(shuffled, np.float32), sorted(cuts)))
-    assert (whole.peak, whole.zeros, whole.exponent) == (parts.peak, parts.zeros, parts.exponent)
+    assert (whole.amax, whole.zeros, whole.exponent) == (parts.amax, parts.zeros, parts.exponent)
     np.testing.assert_array_equal(whole.counts, parts.counts)
 
 
@@ -122,28 +122,28 @@ def test_a_value_that_is_not_finite_is_not_counted() -> None:
     np.testing.assert_array_equal(histogram.counts, before)
 
 
-def quantized(values: NDArray[Any], threshold: float) -> NDArray[np.float64]:
-    step = threshold / 127
-    return np.clip(np.round(values.astype(np.float64) / step), -127, 127) * step
+def quantized(values: NDArray[Any], amax: float) -> NDArray[np.float64]:
+    scale = amax / 127
+    return np.clip(np.round(values.astype(np.float64) / scale), -127, 127) * scale
 
 
-def relative_error(values: Samples, threshold: float) -> float:
-    difference = quantized(values, threshold) - values
+def relative_error(values: Samples, amax: float) -> float:
+    difference = quantized(values, amax) - values
     return math.sqrt((difference**2).sum() / (values.astype(np.float64) ** 2).sum())
 
 
-def test_expected_errors_and_shares_are_those_of_the_samples(samples: Samples) -> None:
+def test_expected_errors_and_fractions_are_those_of_the_samples(samples: Samples) -> None:
     histogram = gathered(samples)
-    thresholds = histogram.peak * np.array([1, 0.9, 0.5, 0.1, 0.01])
-    expected = [relative_error(samples, threshold) for threshold in thresholds]
-    np.testing.assert_allclose(np.sqrt(histogram.squared_errors(thresholds)), expected, rtol=0.02, atol=2e-5)
+    amax = histogram.amax * np.array([1, 0.9, 0.5, 0.1, 0.01])
+    expected = [relative_error(samples, value) for value in amax]
+    np.testing.assert_allclose(np.sqrt(histogram.squared_errors(amax)), expected, rtol=0.02, atol=2e-5)
     magnitudes = np.abs(samples[samples != 0])
-    shares = [(magnitudes > threshold).mean() for threshold in thresholds]
-    np.testing.assert_allclose([histogram.share_above(t) for t in thresholds], shares, atol=2e-3)
+    fractions = [(magnitudes > value).mean() for value in amax]
+    np.testing.assert_allclose([histogram.fraction_above(t) for t in amax], fractions, atol=2e-3)
 
 
-def ranges_of(tmp_path: Path, samples: Samples) -> TensorRange:
-    """Have a graph give the samples: as its constant, added to frames that are 0."""
+def of_samples(tmp_path: Path, samples: Samples) -> TensorAmax:
+    """Measure a graph that computes the samples: as its constant, added to frames that are 0."""
     path = tmp_path / "constant.onnx"
     model = onnx.load(
         identity_graph(path, helper.make_node("Add", ["zero", "x"], ["sum"], name="add"), outputs=["sum"])
@@ -151,35 +151,35 @@ def ranges_of(tmp_path: Path, samples: Samples) -> TensorRange:
     model.graph.node.insert(1, helper.make_node("ReduceSum", ["values"], ["zero"], name="reduce", keepdims=0))
     model.graph.initializer.append(numpy_helper.from_array(samples, "x"))
     onnx.save(model, path)
-    return collect_ranges(path, [np.zeros((1, 3, 4, 4), np.uint8)], {"sum"})["sum"]
+    return collect_amax(path, [np.zeros((1, 3, 4, 4), np.uint8)], {"sum"})["sum"]
 
 
 def test_errors_are_exactly_those_of_the_bins_centers(samples: Samples) -> None:
     histogram = gathered(samples)
     filled = np.flatnonzero(histogram.counts)
     centers, weights = (filled + 0.5) * histogram.width, histogram.counts[filled]
-    thresholds = histogram.peak * np.geomspace(1, 1e-4, 30)
-    expected = [np.average((quantized(centers, t) - centers) ** 2, weights=weights) for t in thresholds]
+    amax = histogram.amax * np.geomspace(1, 1e-4, 30)
+    expected = [np.average((quantized(centers, t) - centers) ** 2, weights=weights) for t in amax]
     square = np.average(centers**2, weights=weights)
-    np.testing.assert_allclose(histogram.squared_errors(thresholds), expected / square, rtol=1e-6, atol=1e-11)
+    np.testing.assert_allclose(histogram.squared_errors(amax), expected / square, rtol=1e-6, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["normal", "laplace", "relu", "outlier channel", "one outlier"])
 def test_mse_is_as_good_as_the_best_of_brute_force(tmp_path: Path, name: str) -> None:
     samples = DISTRIBUTIONS[name]()
-    found = ranges_of(tmp_path, samples).thresholds["mse"]
+    found = of_samples(tmp_path, samples).by_method["mse"]
     best = min(relative_error(samples, t) for t in np.abs(samples).max() * np.geomspace(1, 1 / 50, 150))
     assert relative_error(samples, found.value) <= 1.01 * best
     assert found.error == pytest.approx(relative_error(samples, found.value), rel=0.02)
 
 
 def test_no_method_has_a_smaller_expected_error_than_mse(samples: Samples, tmp_path: Path) -> None:
-    thresholds = ranges_of(tmp_path, samples).thresholds
-    assert min(found.error for found in thresholds.values()) >= 0.995 * thresholds["mse"].error
+    amax = of_samples(tmp_path, samples).by_method
+    assert min(found.error for found in amax.values()) >= 0.995 * amax["mse"].error
 
 
 def test_percentile_is_numpys_of_the_values_other_than_zero(samples: Samples, tmp_path: Path) -> None:
-    found = ranges_of(tmp_path, samples).thresholds["percentile"]
+    found = of_samples(tmp_path, samples).by_method["percentile"]
     expected = np.percentile(np.abs(samples[samples != 0]), PERCENTILE, method="inverted_cdf")
     assert 0 <= found.value - expected <= gathered(samples).width
     assert found.clipped <= 1 - PERCENTILE / 100
@@ -216,61 +216,54 @@ def entropy_by_loops(samples: Samples) -> float:
 def test_entropy_is_that_of_a_plain_loop(tmp_path: Path, name: str) -> None:
     samples = DISTRIBUTIONS[name]()[-4000:]
     expected = entropy_by_loops(samples)
-    assert ranges_of(tmp_path, samples).thresholds["entropy"].value == pytest.approx(expected, rel=1e-9)
+    assert of_samples(tmp_path, samples).by_method["entropy"].value == pytest.approx(expected, rel=1e-9)
     assert expected < np.abs(samples).max()
 
 
-def test_a_tensor_that_is_zero_everywhere_has_no_range_but_a_scale(tmp_path: Path) -> None:
-    found = ranges_of(tmp_path, np.zeros(100, np.float32))
-    assert (found.peak, found.zeros) == (0, 1)
+def test_a_tensor_that_is_zero_everywhere_has_an_amax_of_0(tmp_path: Path) -> None:
+    found = of_samples(tmp_path, np.zeros(100, np.float32))
+    assert (found.largest, found.zeros) == (0, 1)
     for method in METHODS:
-        assert (found.thresholds[method].value, found.thresholds[method].clipped, found.scale(method)) == (0, 0, 1)
+        assert (found.by_method[method].value, found.by_method[method].clipped) == (0, 0)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_zeros_make_no_difference_to_any_threshold(tmp_path: Path, method: Method) -> None:
+def test_zeros_make_no_difference_to_any_amax(tmp_path: Path, method: Method) -> None:
     values = np.abs(normal(5000))
-    dense, sparse = (ranges_of(tmp_path, np.append(values, np.zeros(n, np.float32))) for n in (0, 95_000))
+    dense, sparse = (of_samples(tmp_path, np.append(values, np.zeros(n, np.float32))) for n in (0, 95_000))
     assert sparse.zeros == pytest.approx(0.95)
-    assert sparse.thresholds[method] == dense.thresholds[method]
+    assert sparse.by_method[method] == dense.by_method[method]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_constant_is_not_clipped(tmp_path: Path, method: Method) -> None:
-    found = ranges_of(tmp_path, np.full(1000, 6, np.float32))
-    assert found.thresholds[method].value == 6
-    assert found.scale(method) == 6 / 127
-
-
-def test_the_smallest_values_have_scales_that_a_graph_can_hold(tmp_path: Path) -> None:
-    for value in (1e-45, 1e-38, 1e-30):
-        found = ranges_of(tmp_path, np.array([value, -value / 2], np.float32))
-        assert all(np.float32(1 / np.float32(found.scale(method))) < np.inf for method in METHODS)
+    found = of_samples(tmp_path, np.full(1000, 6, np.float32))
+    assert found.by_method[method].value == 6
 
 
 @pytest.mark.parametrize("sizes", [[9], [1] * 9, [4, 4, 1]])
-def test_ranges_of_a_graph_do_not_depend_on_the_batches(
+def test_the_amax_of_a_graph_does_not_depend_on_the_batches(
     graph: Path, frames: NDArray[np.uint8], sizes: list[int]
 ) -> None:
-    found = collect_ranges(graph, np.split(frames, np.cumsum(sizes)[:-1]))
+    found = collect_amax(graph, np.split(frames, np.cumsum(sizes)[:-1]))
     assert list(found) == ["values", "moved", "positive"]
-    assert found == collect_ranges(graph, iter([frames[::-1]]))
+    assert found == collect_amax(graph, iter([frames[::-1]]))
     session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     (positive,) = session.run(["positive"], {"frames": frames, "pooling": np.eye(9, dtype=np.float32)})
-    assert found["positive"].peak == positive.max()
+    assert found["positive"].largest == positive.max()
     assert found["positive"].zeros == (positive == 0).mean()
-    assert found["moved"].peak == np.abs(frames.astype(float) - 100).max()
+    assert found["moved"].largest == np.abs(frames.astype(float) - 100).max()
 
 
 def test_only_the_tensors_asked_for_are_collected(graph: Path, frames: NDArray[np.uint8]) -> None:
     assert collect_histograms(graph, [frames], {"moved"}).keys() == {"moved"}
-    with pytest.raises(ModelError, match="makes no float tensor 'other'"):
-        collect_ranges(graph, [frames], {"moved", "other"})
+    with pytest.raises(ModelError, match="computes no float tensor 'other'"):
+        collect_amax(graph, [frames], {"moved", "other"})
 
 
 def test_no_frames_are_an_error(graph: Path) -> None:
     with pytest.raises(DataError, match="no frames"):
-        collect_ranges(graph, [])
+        collect_amax(graph, [])
 
 
 @pytest.mark.parametrize(("operator", "kind"), [("Log", "NaN"), ("Exp", "infinite")])
@@ -282,6 +275,6 @@ def test_a_value_that_is_not_finite_names_tensor_and_frames(tmp_path: Path, oper
         outputs=["broken"],
     )
     batches = [np.full((n, 3, 4, 4), value, np.uint8) for n, value in ((2, 10), (3, 20), (2, 200))]
-    collect_ranges(path, batches[:2])
+    collect_amax(path, batches[:2])
     with pytest.raises(ModelError, match=f"broken is {kind} within frames 6 to 7 of the calibration set"):
-        collect_ranges(path, batches)
+        collect_amax(path, batches)

@@ -1,0 +1,77 @@
+"""Training vehicles as queries and gallery: those that a model's own training held out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reid.data.dataset import Dataset, Split
+from reid.data.fingerprint import data_fingerprint
+from reid.data.splitting import hold_out_vehicles
+from reid.runtime.errors import DataError
+from reid.runtime.model_card import ModelCard
+
+__all__ = ["held_out_data", "is_held_out"]
+
+logger = logging.getLogger(__name__)
+
+_SHARE, _SEED = 0.1, 0
+"""Share of the vehicles, and seed of their choice, if the card does not give those of the model's training."""
+
+
+def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
+    """Return vehicles of a training split as query and gallery: those that the model's training held out.
+
+    If the model was trained on other data, any vehicles will do. If the card does not say which vehicles were held out,
+    nor that the data was another, the model may have been trained on them, and a warning says so.
+
+    Args:
+        data: a data set with labeled training images.
+        card: the model's card.
+
+    Returns:
+        The data set without its training split; `is_held_out` recognizes it. None if there are too few vehicles.
+    """
+    facts = _TrainingFacts.of(card)
+    share = _SHARE if facts.held_out_share is None else facts.held_out_share
+    seed = _SEED if facts.seed is None else facts.seed
+    try:
+        _, query, gallery, split_facts = hold_out_vehicles(data.train, share=share, seed=seed)
+    except DataError:
+        return None
+    if not facts.say_what_was_held_out and facts.data_fingerprint in (None, data_fingerprint(data)):
+        logger.warning(
+            f"the model's card does not say which vehicles its training held out: it may have been trained on the "
+            f"{len({image.vehicle for image in gallery.images})} of {data.root} that are set aside to judge by"
+        )
+    return replace(data, train=Split(), query=query, gallery=gallery, split_facts=split_facts)
+
+
+def is_held_out(data: Dataset) -> bool:
+    """Return whether queries and gallery are held-out training vehicles, as held_out_data makes them."""
+    return not data.train.images and bool(data.split_facts)
+
+
+@dataclass(frozen=True, slots=True)
+class _TrainingFacts:
+    """What a card says about the training; None where it does not say.
+
+    Attributes:
+        held_out_share: the share of the training vehicles that were held out.
+        seed: the seed of their choice.
+        data_fingerprint: the fingerprint of the data that the model was trained on.
+    """
+
+    held_out_share: float | None
+    seed: int | None
+    data_fingerprint: str | None
+
+    @classmethod
+    def of(cls, card: ModelCard) -> _TrainingFacts:
+        recipe: dict[str, Any] = card.training.get("recipe", {})
+        return cls(recipe.get("held_out"), recipe.get("seed"), card.training.get("data", {}).get("fingerprint"))
+
+    @property
+    def say_what_was_held_out(self) -> bool:
+        return self.held_out_share is not None and self.seed is not None

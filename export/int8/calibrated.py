@@ -1,0 +1,77 @@
+"""The INT8 graph of a model that is calibrated: amax and sensitivity are measured, then its layers are searched for."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from reid import __version__
+from reid.calibration.journal import Journal
+from reid.calibration.layers import find_layers
+from reid.calibration.scales import ScaleFile
+from reid.evaluation.verification.reference import Reference
+from reid.export.int8.graph import Int8Graph
+from reid.export.int8.measurement import calibrate, measure_layers
+from reid.export.int8.plan import CalibrationPlan
+from reid.export.int8.record import Int8Record
+from reid.export.int8.search import Int8Search
+from reid.runtime.errors import ModelError
+from reid.runtime.progress import SILENT, Progress
+
+__all__ = ["write_int8_graph"]
+
+logger = logging.getLogger(__name__)
+
+
+def write_int8_graph(
+    fp32: Path, fp16: Path, output: Path, plan: CalibrationPlan, reference: Reference, progress: Progress = SILENT
+) -> tuple[Int8Record, ScaleFile]:
+    """Find the mix of INT8 and FP16 that is fastest within tolerance, and write its graph.
+
+    Args:
+        fp32: the FP32 graph.
+        fp16: the FP16 graph made from it, which provides everything that is not in INT8.
+        output: the path of the INT8 graph.
+        plan: the vehicles and frames to calibrate and to measure on.
+        reference: what the graph is compared with, and how far it may fall below.
+        progress: follows the measurements.
+
+    Returns:
+        How the graph was found, and the measurement that it was made with.
+
+    Raises:
+        DataError: there is nothing to calibrate on.
+        GateError: not even all layers in FP16 are within tolerance.
+        ModelError: nothing in the graph can run in INT8, or the scales are of another graph.
+    """
+    model = onnx.load(fp32)
+    layers = find_layers(model)
+    if not layers:
+        raise ModelError(f"{plan.card.backbone} has no convolution or matrix product that can run in INT8; use --fp16")
+    scales = plan.request.scales or calibrate(fp32, layers, plan, progress)
+    scales.check(fp32)
+    journal = Journal(plan.request.journal, _facts(scales, plan, reference))
+    if len(journal):
+        logger.info(f"resuming after {len(journal)} measurements of a search that was stopped")
+    sensitivity = measure_layers(model, layers, scales, plan, journal, progress)
+    graph = Int8Graph(onnx.load(fp16), layers, sensitivity.amax)
+    record = Int8Search(graph, sensitivity, reference, journal, progress).run()
+    graph.write(output, record.in_fp16)
+    return record, scales
+
+
+def _facts(scales: ScaleFile, plan: CalibrationPlan, reference: Reference) -> dict[str, Any]:
+    """Return everything that an evaluation depends on."""
+    return {
+        "version": __version__,
+        "scales": scales.digest(),
+        "methods": plan.request.methods,
+        "seed": plan.seed,
+        "probe": [image.id for image in plan.probe],
+        "reference": reference.title,
+        "tolerance": reference.tolerance.model_dump(),
+        "embeddings": reference.digest(),
+    }

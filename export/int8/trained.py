@@ -1,0 +1,69 @@
+"""The INT8 graph of a model that was trained for it, with the layers and scales that it was trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+from reid.calibration.int8 import INT8_MAX
+from reid.calibration.layers import QuantizableLayers, find_layers
+from reid.export.int8.graph import Int8Graph
+from reid.export.int8.record import TrainedInt8Record, predicted_speedup
+from reid.runtime.errors import ModelError
+
+if TYPE_CHECKING:
+    from reid.train.model.quantization import Quantization
+
+__all__ = ["TrainedInt8", "write_trained_int8_graph"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedInt8:
+    """A request for the INT8 graph that a model was trained for: nothing is calibrated, and nothing searched.
+
+    Attributes:
+        quantization: the checkpoint's quantization.
+    """
+
+    quantization: Quantization
+
+
+def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantization: Quantization) -> TrainedInt8Record:
+    """Put the Q/DQ pairs that a model was trained with into its FP16 graph.
+
+    Args:
+        fp32: the FP32 graph.
+        fp16: the FP16 graph made from it, which provides everything that is not in INT8.
+        output: the path of the INT8 graph.
+        quantization: the quantization, by the names in the graph.
+
+    Raises:
+        ModelError: the model was trained with another graph.
+    """
+    layers = find_layers(onnx.load(fp32))
+    _check(layers, quantization)
+    weight_scales = {
+        layer.name: quantization.weights[layer.node].numpy() for layer in layers if layer.node in quantization.weights
+    }
+    amax = {tensor: INT8_MAX * scale for tensor, scale in quantization.steps.items()}
+    graph = Int8Graph(onnx.load(fp16), layers, amax, weight_scales)
+    in_fp16 = tuple(layer.name for layer in layers if layer.node not in quantization.reads)
+    graph.write(output, in_fp16)
+    fraction = graph.int8_fraction(in_fp16)
+    return TrainedInt8Record(
+        in_fp16=in_fp16, int8_percent=100 * fraction, predicted_speedup=predicted_speedup(fraction)
+    )
+
+
+def _check(layers: QuantizableLayers, quantization: Quantization) -> None:
+    """Compare the names, which PyTorch's exporter gives: another version of it may give others."""
+    inputs = {layer.node: layer.input for layer in layers}
+    for node, tensor in quantization.reads.items():
+        if inputs.get(node) != tensor:
+            raise ModelError(
+                f"the model was trained with {tensor} in INT8 for {node}, which its graph does not have; "
+                "export it with the versions that it was trained with, or train it again"
+            )
