@@ -114,10 +114,10 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
 
     Of data that the model was not trained on it takes a tenth. None where there are not enough vehicles.
     """
-    recipe = card.training.get("recipe", {})
+    share, seed = card.training.held_out_share, card.training.seed
     try:
         _, query, gallery, _ = hold_out_vehicles(
-            data.train, share=recipe.get("held_out", _HELD_OUT), seed=recipe.get("seed", 0)
+            data.train, share=_HELD_OUT if share is None else share, seed=0 if seed is None else seed
         )
     except DataError:
         return None

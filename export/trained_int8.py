@@ -65,12 +65,12 @@ def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantization:
     """
     layers = find_layers(onnx.load(fp32))
     _check(layers, quantization)
-    int8 = [layer.name for layer in layers.layers if layer.node in quantization.reads]
-    thresholds = {tensor: _STEPS * step for tensor, step in quantization.steps.items()}
+    int8 = [layer.name for layer in layers.layers if layer.node in quantization.inputs]
+    thresholds = {tensor: _STEPS * scale for tensor, scale in quantization.scales.items()}
     scales = {
-        layer.name: quantization.weights[layer.node].numpy()
+        layer.name: quantization.weight_scales[layer.node].numpy()
         for layer in layers.layers
-        if layer.node in quantization.weights
+        if layer.node in quantization.weight_scales
     }
     onnx.save(quantize(onnx.load(fp16), layers, int8, thresholds, scales=scales), output)
     share = layers.share(int8)
@@ -84,7 +84,7 @@ def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantization:
 def _check(layers: Layers, quantization: Quantization) -> None:
     """Compare by names, which the exporter gives: another version of it may give others."""
     reads = {layer.node: layer.reads for layer in layers.layers}
-    for node, tensor in quantization.reads.items():
+    for node, tensor in quantization.inputs.items():
         if reads.get(node) != tensor:
             raise ModelError(
                 f"the model was trained with {tensor} in INT8 for {node}, which its graph does not have; "

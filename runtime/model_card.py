@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reid.runtime.errors import ModelError
+from reid.runtime.training_facts import TrainingFacts
 
 __all__ = ["FORMAT_VERSION", "Level", "ModelCard", "Preprocessing"]
 
@@ -55,7 +56,7 @@ class ModelCard(BaseModel):
         backbone: timm's name of the backbone.
         levels: in the order in which their embeddings are concatenated.
         preprocessing: how a crop becomes the model's input.
-        training: facts of the run: data, its fingerprint, seed, loss, command, versions, metrics.
+        training: where the model comes from: data, recipe, command, versions, metrics.
         files: SHA-256 of every file beside the card, by relative path. Empty outside a bundle.
         opset: ONNX opset of the graphs; None for a checkpoint.
     """
@@ -67,7 +68,7 @@ class ModelCard(BaseModel):
     backbone: str
     levels: tuple[Level, ...] = Field(min_length=1)
     preprocessing: Preprocessing
-    training: dict[str, Any] = {}
+    training: TrainingFacts = TrainingFacts()
     files: dict[str, str] = {}
     opset: int | None = None
 

@@ -1,4 +1,4 @@
-"""PyTorch as a session: the reference that every other session is held against."""
+"""PyTorch as a session: the reference for every other session."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ __all__ = ["TorchSession", "open_torch"]
 
 
 def open_torch(model: Path, device: str | None, precision: str) -> TorchSession:
-    """Open a checkpoint in float32, on CUDA where there is a GPU unless `device` says otherwise.
+    """Open a checkpoint in float32, by default on the GPU if there is one.
+
+    Args:
+        model: a run's folder or its checkpoint.
+        device: PyTorch's name of a device; None for the default.
+        precision: "fp32".
 
     Raises:
-        ModelError: no checkpoint, or a damaged one.
-        SessionError: the device is absent, or another precision than fp32 is asked for.
+        ModelError: there is no checkpoint, or it is damaged.
+        SessionError: PyTorch cannot use the device, or the precision is not fp32.
     """
     if precision != "fp32":
         raise SessionError(f"a checkpoint runs in fp32, not in {precision}; export it and use the bundle")
@@ -42,9 +47,12 @@ def _device(name: str) -> torch.device:
 
 
 class TorchSession:
-    """A model in PyTorch, which is moved to the device, and in evaluation mode while it runs.
+    """A PyTorch model as a session. The arrays that `run` returns belong to the caller.
 
-    The arrays that `run` returns are the caller's.
+    Args:
+        model: the model; it is moved to the device, and is in evaluation mode while it runs.
+        card: the model's card.
+        device: the device to run on.
     """
 
     def __init__(self, model: MultiLevelReID, card: ModelCard, device: torch.device) -> None:

@@ -19,10 +19,10 @@ from reid.runtime.errors import DataError
 from reid.runtime.imaging import read_frame, resize
 from reid.runtime.tracklet import Tracklet
 from reid.train.data.augmentation import Augmentation
-from reid.train.data.sampler import Draw, PKSampler
+from reid.train.data.sampler import PKSampler, Sample
 from reid.train.parallel.processes import Processes
 
-__all__ = ["Images", "OwnDraws", "TrainingBatch", "loader_workers", "training_batches", "without_dead_vehicles"]
+__all__ = ["Images", "OwnSamples", "TrainingBatch", "loader_workers", "training_batches", "without_dead_vehicles"]
 
 # More than this many decode faster than a GPU learns, and each holds two batches.
 _MOST_WORKERS = 16
@@ -50,7 +50,7 @@ class TrainingBatch:
 
 
 class Images(Dataset[tuple[Tensor, int, tuple[str, ...]]]):
-    """The training images, by draw: (frame uint8 [3, H, W], vehicle's index, unreadable images met).
+    """The training images, by sample: (frame uint8 [3, H, W], vehicle's index, unreadable images met).
 
     Args:
         images: each with its vehicle.
@@ -76,28 +76,28 @@ class Images(Dataset[tuple[Tensor, int, tuple[str, ...]]]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, int, tuple[str, ...]]:
+    def __getitem__(self, sample: Sample) -> tuple[Tensor, int, tuple[str, ...]]:
         unreadable: list[str] = []
-        for index in self._with_stand_ins(draw.index):
+        for index in self._with_stand_ins(sample.index):
             try:
                 pixels = resize(read_frame(self._images[index].frames[0]), self._image_size, self._image_size)
             except DataError as error:
                 unreadable.append(str(error))
                 continue
             frame = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-            return self._augment(frame, draw.seed), self.vehicles[index], tuple(unreadable)
-        raise DataError(f"no image of vehicle {self._images[draw.index].vehicle} can be read: {unreadable[0]}")
+            return self._augment(frame, sample.seed), self.vehicles[index], tuple(unreadable)
+        raise DataError(f"no image of vehicle {self._images[sample.index].vehicle} can be read: {unreadable[0]}")
 
-    def __getitems__(self, draws: Sequence[Draw]) -> TrainingBatch:
+    def __getitems__(self, samples: Sequence[Sample]) -> TrainingBatch:
         """Make a batch; DataLoader prefers this to single images."""
         started = time.perf_counter()
-        frames, vehicles, unreadable = zip(*(self[draw] for draw in draws), strict=True)
+        frames, vehicles, unreadable = zip(*(self[sample] for sample in samples), strict=True)
         names = tuple(itertools.chain.from_iterable(unreadable))
         return TrainingBatch(torch.stack(frames), torch.tensor(vehicles), names, time.perf_counter() - started)
 
-    def names(self, draws: Iterable[Draw]) -> list[str]:
-        """Name the images of draws."""
-        images = (self._images[draw.index] for draw in draws)
+    def names(self, samples: Iterable[Sample]) -> list[str]:
+        """Name the images of samples."""
+        images = (self._images[sample.index] for sample in samples)
         return [str(image.frames[0]) if isinstance(image.frames[0], Path) else image.id for image in images]
 
     def _with_stand_ins(self, index: int) -> Iterator[int]:
@@ -123,7 +123,7 @@ def _can_be_read(image: Tracklet) -> bool:
     return True
 
 
-class OwnDraws:
+class OwnSamples:
     """This process's share of each of a sampler's batches, from some step of the epoch on.
 
     Attributes:
@@ -138,9 +138,9 @@ class OwnDraws:
     def __len__(self) -> int:
         return len(self._sampler) - self.first
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        for draws in itertools.islice(self._sampler, self.first, None):
-            yield list(self._processes.share(draws))
+    def __iter__(self) -> Iterator[list[Sample]]:
+        for samples in itertools.islice(self._sampler, self.first, None):
+            yield list(self._processes.share(samples))
 
 
 def loader_workers() -> int:
@@ -149,14 +149,14 @@ def loader_workers() -> int:
     return max(1, min(_MOST_WORKERS, cores))
 
 
-def training_batches(images: Images, draws: Iterable[list[Draw]], *, pin_memory: bool) -> DataLoader[Any]:
+def training_batches(images: Images, samples: Iterable[list[Sample]], *, pin_memory: bool) -> DataLoader[Any]:
     """Load batches with worker processes, in order; each iteration over it is an epoch with the same workers.
 
-    The result depends neither on the number of workers nor on what was loaded before: every draw has its own seed.
+    The result depends neither on the number of workers nor on what was loaded before: every sample has its own seed.
     """
     return DataLoader(
         images,
-        batch_sampler=draws,
+        batch_sampler=samples,
         num_workers=loader_workers(),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # what __getitems__ gives
         pin_memory=pin_memory,

@@ -11,21 +11,21 @@ from torch.utils.data import Sampler
 
 from reid.runtime.errors import DataError
 
-__all__ = ["Draw", "PKSampler"]
+__all__ = ["PKSampler", "Sample"]
 
 
-class Draw(NamedTuple):
+class Sample(NamedTuple):
     """What the data set is asked for: an image, and the seed of its augmentation.
 
-    The seed travels with the draw, so that augmentation does not depend on the number of workers.
+    The seed travels with the sample, so that augmentation does not depend on the number of workers.
     """
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a draw
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a sample
     seed: int
 
 
-class PKSampler(Sampler[list[Draw]]):
-    """Lists of P * K draws, for ``DataLoader(batch_sampler=...)``: P different vehicles, K images of each.
+class PKSampler(Sampler[list[Sample]]):
+    """Lists of P * K samples, for ``DataLoader(batch_sampler=...)``: P different vehicles, K images of each.
 
     In an epoch each vehicle's images are shuffled and cut into groups of K, and batches take P groups of
     different vehicles until fewer than P vehicles have groups left. So all images of all but at most P - 1
@@ -39,8 +39,8 @@ class PKSampler(Sampler[list[Draw]]):
         vehicles: the vehicle of each image of the data set.
         p: vehicles a batch.
         k: images a vehicle.
-        seed: of the run, 0 or more. The draws depend on the seed and the epoch alone, and the augmentation's
-            seed besides these on nothing but the draw's position in the epoch.
+        seed: of the run, 0 or more. The samples depend on the seed and the epoch alone, and the augmentation's
+            seed besides these on nothing but the sample's position in the epoch.
         epoch: that ``iter`` starts with, 0 or more.
         cameras: the camera of each image, to deal out by; without, groups are random.
 
@@ -77,9 +77,9 @@ class PKSampler(Sampler[list[Draw]]):
         """Batches of this epoch: how many there are depends on which vehicles meet."""
         return len(self._indices)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[Sample]]:
         for indices, seeds in zip(self._indices.tolist(), self._seeds.tolist(), strict=True):
-            yield [Draw(index, seed) for index, seed in zip(indices, seeds, strict=True)]
+            yield [Sample(index, seed) for index, seed in zip(indices, seeds, strict=True)]
 
     def _plan(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Images of each batch, int64 [batches, P * K]."""

@@ -1,15 +1,11 @@
-"""Where a model comes from: the facts and the crops that its checkpoint carries."""
+"""Where a model comes from: versions, the fingerprint of its data, and the crops that its checkpoint carries."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,15 +18,14 @@ from reid.data.dataset import Dataset
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import decode
 from reid.runtime.tracklet import Tracklet
-from reid.train.recipe import Recipe
 
-__all__ = ["data_fingerprint", "reference_crops", "run_facts", "versions"]
+__all__ = ["data_fingerprint", "reference_crops", "versions"]
 
 REFERENCE_CROPS = 32
 
 
 def data_fingerprint(dataset: Dataset) -> str:
-    """SHA-256 of the training images' names, sizes and labels, which tells one data set from another."""
+    """Return the SHA-256 of the training images' names, sizes and labels, which tells data sets apart."""
     digest = hashlib.sha256()
     for image in dataset.train.images:
         frame = image.frames[0]
@@ -43,27 +38,12 @@ def data_fingerprint(dataset: Dataset) -> str:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # a dead link; training names it when it comes to it
+    except OSError:  # a dead link, which training reports when it reaches it
         return -1
 
 
-def run_facts(dataset: Dataset, recipe: Recipe, fingerprint: str, held_out: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what is needed to repeat a run."""
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "recipe": asdict(recipe),
-        "data": {
-            "layout": dataset.layout,
-            "fingerprint": fingerprint,
-            "images": len(dataset.train.images),
-            "held_out_vehicles": held_out["vehicles"],
-        },
-        "versions": versions(),
-    }
-
-
 def versions() -> dict[str, str]:
-    """Give the versions that a result depends on."""
+    """Return the versions of the packages that a result depends on."""
     return {
         "reid": reid.__version__,
         "python": platform.python_version(),
@@ -76,9 +56,9 @@ def versions() -> dict[str, str]:
 
 
 def reference_crops(images: Sequence[Tracklet]) -> dict[str, bytes]:
-    """Take some readable images, evenly spread, as files: name -> bytes.
+    """Return some readable image files, evenly spread over the images, as bytes by name.
 
-    They travel with the model, so that any device can check its decoder, its resize and its engine against PyTorch.
+    They travel with the model, so that any device can check its decoder, its resizing and its engine against PyTorch.
     """
     wanted = min(REFERENCE_CROPS, len(images))
     crops = {}

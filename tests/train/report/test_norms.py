@@ -23,7 +23,7 @@ def test_norms_are_those_of_what_is_normalized(bnneck: bool) -> None:
             outputs = [model(batch) for batch in batches]
         assert torch.equal(outputs[0], model(batches[0]))  # watching changes nothing
         assert [len(of_level) for of_level in recorded] == [2, 2]  # and ends
-        expected = [model.behind_neck(model.features(batch)) for batch in batches]
+        expected = [model.after_neck(model.features(batch)) for batch in batches]
     for level, of_level in enumerate(recorded):
         for found, features in zip(of_level, expected, strict=True):
             torch.testing.assert_close(found, features[level].square().sum(dim=1).sqrt())

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from reid.evaluation.pairs import ALL_LEVELS, BINS_PER_UNIT, PairDistances
 from reid.pages.charts import ticks
-from reid.train.report.curves import draw_curves
-from reid.train.report.histograms import draw_norms, draw_pairs
+from reid.pages.training.curves import draw_curves
+from reid.pages.training.histograms import draw_norms, draw_pairs
 
 LEFT, RIGHT, TOP, FLOOR = 56, 408, 32, 186
 
