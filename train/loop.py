@@ -128,8 +128,7 @@ class _Loop:
         batches = training_batches(self.data.images, samples, pin_memory=self._processes.device.type == "cuda")
         reference = reference_crops(self.data.gallery.images)
         epochs = range(position.epochs_done + 1, self.recipe.epochs + 1)
-        # The number of steps differs by a few between epochs.
-        self.progress.begin("training", len(epochs) * len(self.data.sampler) - position.begun.steps, "steps")
+        self.progress.begin("training", self._steps(epochs) - position.begun.steps, "steps")
         with self._board(position.epochs_done + 1) as board:
             for epoch in epochs:
                 self.data.sampler.set_epoch(epoch)
@@ -141,6 +140,14 @@ class _Loop:
                     self._store(row, position, reference, board)
                 _log(row)
         return position
+
+    def _steps(self, epochs: Iterable[int]) -> int:
+        """Return the number of steps of some epochs, which is not the same for all."""
+        steps = 0
+        for epoch in epochs:
+            self.data.sampler.set_epoch(epoch)
+            steps += len(self.data.sampler)
+        return steps
 
     def _board(self, epoch: int) -> contextlib.AbstractContextManager[SummaryWriter | None]:
         if not self._processes.leads:

@@ -211,7 +211,7 @@ def test_too_few_vehicles_are_refused(vehicles: list[int], message: str) -> None
 
 @pytest.mark.parametrize("batch", [{"p": 0, "k": 4}, {"p": 2, "k": 0}])
 def test_an_empty_batch_is_refused(batch: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="both must be at least 1"):
+    with pytest.raises(ValueError, match="both must be 1 or more"):
         PKSampler(VEHICLES, seed=0, **batch)
 
 

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from reid.runtime.errors import ModelError
+from reid.runtime.training_facts import TrainingFacts
 from reid.train.model.architecture import Architecture
 from reid.train.model.backbone import create_backbone
 from reid.train.model.checkpoint import CHECKPOINT_FILE, describe, load_checkpoint, save_checkpoint
@@ -96,7 +97,7 @@ def test_the_fingerprint_follows_weights_levels_and_preprocessing_but_not_the_st
     def saved(**changes: object) -> str:
         return save_checkpoint(tmp_path, loaded.model, loaded.card.model_copy(update=changes), {}).fingerprint
 
-    assert saved(training={"seed": 5}) == original
+    assert saved(training=TrainingFacts(seed=5)) == original
     wider = loaded.card.preprocessing.model_copy(update={"width": 65})
     assert saved(preprocessing=wider) != original
     assert saved(levels=tuple(reversed(loaded.card.levels))) != original or len(set(loaded.card.levels)) == 1

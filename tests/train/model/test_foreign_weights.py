@@ -13,9 +13,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
-from reid.commands.train import app
+from reid.commands.train import main
 from reid.runtime.errors import ModelError
 from reid.train.model.backbone import Backbone, create_backbone
 from reid.train.model.checkpoint import load_checkpoint
@@ -101,7 +100,7 @@ FORMS: dict[str, tuple[Callable[[nn.Module], dict[str, Any]], str, str, set[str]
         {"module", "rank1", "epoch", "optimizer", "scheduler"},
     ),
     "Lightning": (lightning, "Lightning", "model.", {"model", "pytorch-lightning_version", "hyper_parameters"}),
-    "another": (lambda net: {"net": nn.ModuleDict({"base": net}).state_dict()}, "not known by name", "base.", {"base"}),
+    "another": (lambda net: {"net": nn.ModuleDict({"base": net}).state_dict()}, "unknown trainer", "base.", {"base"}),
 }
 
 
@@ -163,7 +162,7 @@ def test_the_deeper_networks_of_torchvision_fit_too(name: str, tmp_path: Path) -
 def test_the_mapping_is_one_line_that_names_what_was_left_out(tmp_path: Path) -> None:
     torch.save(fast_reid(network()), tmp_path / "weights.pth")
     assert str(load(tmp_path / "weights.pth").weights_origin) == (
-        "weights: of fast-reid, 120 tensors of the backbone (backbone.* -> *), "
+        "weights from fast-reid: 120 tensors of the backbone (backbone.* -> *), "
         "left out: pixel_mean, heads (6), epoch, optimizer, scheduler, metric"
     )
 
@@ -276,7 +275,9 @@ def test_a_folder_is_refused_with_what_to_give(checkpoint: Path) -> None:
         load(checkpoint)
 
 
-def test_a_run_can_start_from_another_runs_checkpoint(checkpoint: Path, veri: Path, tmp_path: Path) -> None:
+def test_a_run_can_start_from_another_runs_checkpoint(
+    checkpoint: Path, veri: Path, tmp_path: Path, run_main: Callable[..., tuple[int, str, str]]
+) -> None:
     file = checkpoint / "checkpoint.safetensors"
     source = load_checkpoint(checkpoint).model.backbone.state_dict()
     started = load(file, "resnet10t", (3, 4)).module.state_dict()
@@ -285,6 +286,6 @@ def test_a_run_can_start_from_another_runs_checkpoint(checkpoint: Path, veri: Pa
 
     options = ["--backbone", "resnet10t", "--levels", "3,4", "--image-size", "32", "--epochs", "1", "--batch", "4x2"]
     run = ["--weights", str(file), "--output", str(tmp_path / "run")]
-    result = CliRunner().invoke(app, [str(veri), *options, *run])
-    assert result.exit_code == 0, result.output
-    assert f"weights: of reid-train, {len(source)} tensors of the backbone (model.backbone.* -> *)" in result.stderr
+    code, _, errors = run_main(main, "reid-train", veri, *options, *run)
+    assert code == 0, errors
+    assert f"weights from reid-train: {len(source)} tensors of the backbone (model.backbone.* -> *)" in errors

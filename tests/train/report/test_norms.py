@@ -13,7 +13,7 @@ from reid.train.report.norms import recorded_norms
 def test_norms_are_those_of_what_is_normalized(bnneck: bool) -> None:
     torch.manual_seed(0)
     settings = {"backbone": "resnet10t", "levels": (3, 4), "embedding_size": 8, "image_size": 32, "bnneck": bnneck}
-    model, _, _ = build_model(Recipe(**settings), weights="none")
+    model, _, _ = build_model(Recipe(**settings))
     for neck in model.bnneck:
         torch.nn.init.uniform_(neck.get_parameter("weight"), 1, 3)
     model.eval()
@@ -31,7 +31,7 @@ def test_norms_are_those_of_what_is_normalized(bnneck: bool) -> None:
 
 def test_a_failure_leaves_no_hooks() -> None:
     settings = {"backbone": "resnet10t", "levels": (4,), "embedding_size": 8, "image_size": 32}
-    model: MultiLevelReID = build_model(Recipe(**settings), weights="none")[0]
+    model: MultiLevelReID = build_model(Recipe(**settings))[0]
     with pytest.raises(KeyboardInterrupt), recorded_norms(model):
         raise KeyboardInterrupt
     assert not any(module._forward_hooks for module in model.modules())
