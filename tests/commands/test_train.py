@@ -85,11 +85,11 @@ def test_a_number_out_of_range_is_named_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_was_stopped_before_its_first_state_is_started_with_new_settings(veri: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_before_its_first_state_starts_with_new_settings(veri: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     first = [str(veri), *SMALL, "--set", "weight_decay=0.1", "--output", str(run)]
     assert CliRunner().invoke(app, first).exit_code == 0
-    for path in run.iterdir():  # what is left by a stop in the first epoch
+    for path in run.iterdir():  # what a stop in the first epoch leaves
         if path.name != "run.json":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     second = [word.replace("0.1", "0.2") for word in first]

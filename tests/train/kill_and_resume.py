@@ -1,4 +1,4 @@
-"""Runs that are killed at chosen moments and resumed, each in a process of its own; writes how they ended.
+"""Kill runs at chosen moments and resume them, each in a process of its own; leave the finished runs.
 
 The moments of a run are counted: after every step, before a written file is flushed, before and after it is renamed.
 
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# Imported once; nothing is computed before the processes fork, so that no thread of PyTorch's is lost in them.
+# Imported once; nothing is computed before the processes fork, because PyTorch's threads do not survive a fork.
 from reid.data.layout import open_dataset
 from reid.train.loop import train
 from reid.train.recipe import Recipe

@@ -30,8 +30,8 @@ def frames() -> torch.Tensor:
     return torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_poster_is_drawn_and_computed_as_it_always_was(frames: torch.Tensor) -> None:
-    """Bit for bit: backbone, then a linear layer a level, then a classifier a level, without anything between."""
+def test_the_posters_model_is_initialized_and_computed_as_ever(frames: torch.Tensor) -> None:
+    """Bit for bit: backbone, then one linear layer per level, then one classifier per level, and nothing between."""
     torch.manual_seed(3)
     model, card, origin = build_model(POSTER)
     classifiers = build_classifiers(POSTER, card.levels, 5)
@@ -98,8 +98,8 @@ def test_the_heads_may_learn_at_another_rate(optimizer: str) -> None:
     assert len(factors) == len(list(model.parameters())) + 2
 
 
-def test_everything_at_once_learns(frames: torch.Tensor) -> None:
-    """One step on which every weight that can learn gets a gradient, and the average follows."""
+def test_all_parts_together_learn(frames: torch.Tensor) -> None:
+    """In one step, every weight that can learn gets a gradient, and the average follows."""
     recipe = STRONG.changed(
         embedding_size=8,
         pooling="max+gem",
@@ -127,7 +127,7 @@ def test_everything_at_once_learns(frames: torch.Tensor) -> None:
     assert loss.state_dict()["metrics.1.memory.vehicle"].tolist() == [-1, -1, 0, 0, 1, 1]
 
 
-def test_switches_reach_their_parts() -> None:
+def test_settings_reach_their_parts() -> None:
     _, card, _ = build_model(POSTER)
     soft = build_loss(POSTER.changed(loss="triplet", soft_margin=True), card.levels)
     assert all(isinstance(metric, SoftMarginTripletLoss) for metric in soft.metrics)
@@ -142,7 +142,7 @@ def test_switches_reach_their_parts() -> None:
     assert (build_augmentation(POSTER.changed(erasing=1.0))(gray, 1) == 127).any()
 
 
-def test_a_checkpoint_with_every_part_is_weights_for_the_next_run(tmp_path: Path) -> None:
+def test_a_checkpoint_with_every_part_can_start_the_next_run(tmp_path: Path) -> None:
     recipe = STRONG.changed(embedding_size=8, pooling="max+gem", bnneck=True)
     model, card, _ = build_model(recipe)
     save_checkpoint(tmp_path, model, card, {})

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +52,7 @@ def dataset(veri: Path) -> Dataset:
 
 @pytest.fixture(scope="module")
 def whole(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    """A run that nothing interrupted."""
+    """A run without interruptions."""
     run = RunFolder(tmp_path_factory.mktemp("runs") / "whole")
     return run.path, train(dataset, RECIPE, run, resume=False)
 
@@ -144,6 +145,22 @@ def test_another_seed_gives_another_model(dataset: Dataset, whole: tuple[Path, O
     assert other.card.fingerprint != whole[1].card.fingerprint
 
 
+def test_a_run_of_reid_0_1_is_resumed(dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
+    """It stored one setting under another name."""
+    run = RunFolder(Path(shutil.copytree(whole[0], tmp_path / "old")))
+    file = run.path / "last" / "state.safetensors"
+    state = RunState.read(file)
+    facts = dict(state.facts)
+    facts["colour_jitter"] = facts.pop("color_jitter")
+    replace(state, facts=facts).write(file)
+    origin = json.loads((run.path / "run.json").read_text())
+    origin["recipe"]["colour_jitter"] = origin["recipe"].pop("color_jitter")
+    (run.path / "run.json").write_text(json.dumps(origin))
+    assert train(dataset, RECIPE, run, resume=True).card.fingerprint == whole[1].card.fingerprint
+    with pytest.raises(ReidError, match=r"started with color_jitter 0\.5, not 0\.1"):
+        train(dataset, RECIPE.changed(color_jitter=0.1), run, resume=True)
+
+
 def test_resuming_with_other_options_names_the_option(dataset: Dataset, whole: tuple[Path, Outcome]) -> None:
     with pytest.raises(ReidError, match=r"started with epochs 3, not 4"):
         train(dataset, RECIPE.changed(epochs=4), RunFolder(whole[0]), resume=True)
@@ -157,10 +174,10 @@ def test_a_loss_that_is_not_finite_stops_the_run(dataset: Dataset, tmp_path: Pat
 
 
 @pytest.mark.parametrize("only_the_gradient", [False, True])
-def test_the_step_its_images_and_the_last_good_checkpoint_are_named(
+def test_the_failed_step_its_images_and_the_last_good_checkpoint_are_named(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only_the_gradient: bool
 ) -> None:
-    """The third step of the second epoch goes wrong; a state after every step must not have kept anything of it."""
+    """The third step of the second epoch fails; the state that is stored after every step must not contain it."""
     original, steps = MultiLevelLoss.forward, 0
 
     def forward(self: MultiLevelLoss, embeddings: list[Tensor], *others: object) -> tuple[Tensor, dict[str, Tensor]]:
@@ -192,7 +209,7 @@ def test_the_step_its_images_and_the_last_good_checkpoint_are_named(
     assert all(tensor.isfinite().all() for tensor in state.tensors.values())
 
 
-def test_what_fits_into_the_memory_is_named(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_micro_batch_that_fits_is_named(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch has 12 frames; 5 fit, so 6 do not, and 3 do."""
     original = MultiLevelReID.features
 
@@ -212,7 +229,7 @@ def test_what_fits_into_the_memory_is_named(dataset: Dataset, tmp_path: Path, mo
         train(dataset, RECIPE, RunFolder(tmp_path / "none"), resume=False)
 
 
-def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
+def test_a_full_disk_is_explained_and_the_run_resumes_once_there_is_room(
     dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flush, flushed = os.fsync, 0
@@ -234,7 +251,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_trains_and_goes_on(
+def test_mixed_precision_trains_and_resumes(
     dataset: Dataset, tmp_path: Path, precision: Literal["bf16", "fp16"]
 ) -> None:
     recipe = RECIPE.changed(precision=precision, micro_batch=5, clip_norm=1.0)
@@ -251,8 +268,8 @@ def test_mixed_precision_trains_and_goes_on(
     assert losses[-1] < losses[0]
 
 
-def test_gradients_are_shortened_to_the_norm(dataset: Dataset) -> None:
-    """Without it they are longer, as the norm that a step reports says."""
+def test_gradients_are_clipped_to_the_norm(dataset: Dataset) -> None:
+    """Without clipping the norm is larger, as the step reports."""
     learner, _ = build_learner(RECIPE.changed(clip_norm=0.5), 4, Processes())
     learner.begin_epoch(frozen=False)
     frames = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
@@ -265,14 +282,14 @@ def test_gradients_are_shortened_to_the_norm(dataset: Dataset) -> None:
     assert torch.cat(gradients).norm().item() == pytest.approx(0.5, rel=1e-4)
 
 
-def test_an_epoch_says_how_fast_loading_and_learning_are(whole: tuple[Path, Outcome]) -> None:
+def test_an_epoch_reports_how_fast_loading_and_learning_are(whole: tuple[Path, Outcome]) -> None:
     for row in rows(whole[0]):
         assert 0 <= row["waiting_seconds"] <= row["seconds"]
         assert row["step_images_per_second"] >= row["images_per_second"]
         assert row["loader_images_per_second"] > 0
 
 
-def test_too_few_vehicles_for_a_batch_leave_no_run(dataset: Dataset, tmp_path: Path) -> None:
+def test_too_few_vehicles_for_a_batch_create_no_run(dataset: Dataset, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "none")
     with pytest.raises(DataError, match="--batch 5x3"):
         train(dataset, RECIPE.changed(vehicles_per_batch=16), run, resume=False)
@@ -308,9 +325,7 @@ def test_every_loss_trains(dataset: Dataset, tmp_path: Path, loss: str) -> None:
     assert outcome.position.best_epoch == 1
 
 
-def test_of_equally_good_epochs_the_last_is_kept(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_ties_the_later_epoch_is_kept(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([40.0, 50.0, 50.0, 30.0])
     summary = Observation.summary
 
@@ -328,7 +343,7 @@ def test_of_equally_good_epochs_the_last_is_kept(
 def test_damaged_images_are_named_and_trained_around(
     veri: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A dead link, an unreadable image, and a vehicle of which nothing can be read."""
+    """A dead link, an unreadable image, and a vehicle without a readable image."""
     root = Path(shutil.copytree(veri, tmp_path / "veri"))
     held_out = set(train_facts(root)["vehicles"])
     trained = sorted({path.name[:4] for path in (root / "image_train").iterdir()} - held_out)
@@ -360,12 +375,12 @@ def test_a_state_without_its_facts_is_refused(dataset: Dataset, tmp_path: Path) 
         train(dataset, RECIPE, RunFolder(tmp_path), resume=True)
 
 
-def test_what_a_killed_run_leaves_of_a_first_checkpoint_does_not_block_its_folder(tmp_path: Path) -> None:
+def test_the_partial_checkpoint_of_a_killed_run_does_not_block_its_folder(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint.safetensors.abcd.partial").touch()
     RunFolder(tmp_path).check(resume=False)
 
 
-def test_other_data_on_resume_is_said_in_words(veri: Path, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
+def test_other_data_on_resume_is_explained(veri: Path, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
     root = Path(shutil.copytree(veri, tmp_path / "veri"))
     next(iter((root / "image_train").iterdir())).write_bytes(b"changed")
     with pytest.raises(ReidError, match="other training data"):

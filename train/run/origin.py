@@ -128,7 +128,7 @@ def read_origin(run: Path) -> Origin:
         return Origin.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
         raise ReidError(f"{file} cannot be read ({reason}); was it written by another version of reid?") from None
 
 

@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_crop_and_another_seed_another(crops: list[
 
 
 def test_flip_crop_color_and_erasing_all_happen() -> None:
-    """On a picture that is dark at its left and bright at its right, each leaves its own trace."""
+    """On a picture that is dark on the left and bright on the right, each leaves its own trace."""
     ramp = torch.arange(60, 60 + 32 * 3, 3, dtype=torch.uint8).expand(3, 32, 32).contiguous()
     augmented = [Augmentation(32)(ramp, seed).int() for seed in range(200)]
     flipped = [a for a in augmented if a[:, :, 3].float().mean() > a[:, :, -4].float().mean()]

@@ -71,7 +71,7 @@ def test_a_group_repeats_an_image_only_where_its_vehicle_has_fewer_than_k(
 
 @given(training_sets(), st.integers(0, 99), st.integers(1, 5))
 @settings(max_examples=100, deadline=None)
-def test_cameras_are_dealt_out_over_a_vehicles_groups_as_evenly_as_can_be(
+def test_cameras_are_dealt_out_over_a_vehicles_groups_as_evenly_as_possible(
     training_set: tuple[list[int], int, int], seed: int, most_cameras: int
 ) -> None:
     vehicles, p, k = training_set
@@ -80,7 +80,7 @@ def test_cameras_are_dealt_out_over_a_vehicles_groups_as_evenly_as_can_be(
         for vehicle in {vehicles[sample.index] for sample in batch}:
             images = [image for image, other in enumerate(vehicles) if other == vehicle]
             groups = -(-len(images) // k)
-            again = groups * k - len(images)  # drawn a second time, of any camera
+            again = groups * k - len(images)  # drawn a second time, from any camera
             drawn = Counter(cameras[sample.index] for sample in batch if vehicles[sample.index] == vehicle)
             for camera, of_camera in Counter(cameras[image] for image in images).items():
                 assert of_camera // groups <= drawn[camera] <= -(-(of_camera + again) // groups)
@@ -113,7 +113,7 @@ def test_cameras_change_neither_what_is_drawn_nor_the_mixing_of_epochs() -> None
 
 @given(training_sets(), st.integers(0, 99))
 @settings(max_examples=50, deadline=None)
-def test_unknown_cameras_leave_the_contract_as_it_is(training_set: tuple[list[int], int, int], seed: int) -> None:
+def test_unknown_cameras_do_not_change_the_contract(training_set: tuple[list[int], int, int], seed: int) -> None:
     vehicles, p, k = training_set
     images = Counter(vehicles)
     for batch in PKSampler(vehicles, p=p, k=k, seed=seed, cameras=[None] * len(vehicles)):
@@ -121,12 +121,12 @@ def test_unknown_cameras_leave_the_contract_as_it_is(training_set: tuple[list[in
         assert all(count == min(k, images[vehicle]) for vehicle, count in different.items())
 
 
-def test_not_as_many_cameras_as_images_is_refused() -> None:
+def test_cameras_must_be_as_many_as_images() -> None:
     with pytest.raises(ValueError, match="1 cameras for 2 images"):
         PKSampler([0, 1], p=1, k=1, seed=0, cameras=["c1"])
 
 
-def test_the_same_seed_and_epoch_give_the_same_draws() -> None:
+def test_the_same_seed_and_epoch_give_the_same_samples() -> None:
     sampler = PKSampler(VEHICLES, p=3, k=4, seed=7, epoch=2)
     first = list(sampler)
     assert list(sampler) == first
@@ -144,14 +144,14 @@ def test_set_epoch_is_as_good_as_starting_there() -> None:
 
 
 @pytest.mark.parametrize("other", [{"seed": 8}, {"epoch": 1}, {"seed": 0, "epoch": 7}])
-def test_another_seed_or_epoch_gives_other_draws(other: dict[str, int]) -> None:
+def test_another_seed_or_epoch_gives_other_samples(other: dict[str, int]) -> None:
     here = [sample for batch in PKSampler(VEHICLES, p=3, k=4, seed=7) for sample in batch]
     there = [sample for batch in PKSampler(VEHICLES, p=3, k=4, **{"seed": 7, **other}) for sample in batch]
     assert [sample.index for sample in here] != [sample.index for sample in there]
     assert not {sample.seed for sample in here} & {sample.seed for sample in there}
 
 
-def test_the_seed_of_a_draw_depends_on_its_position_alone() -> None:
+def test_the_seed_of_a_sample_depends_only_on_its_position() -> None:
     here = [sample.seed for batch in PKSampler(VEHICLES, p=3, k=4, seed=7) for sample in batch]
     there = [sample.seed for batch in PKSampler(list(range(9)), p=2, k=1, seed=7) for sample in batch]
     assert here[: len(there)] == there
@@ -159,7 +159,7 @@ def test_the_seed_of_a_draw_depends_on_its_position_alone() -> None:
     assert all(0 <= seed < 2**63 for seed in here)
 
 
-def test_other_images_meet_in_another_epoch() -> None:
+def test_images_are_combined_differently_in_another_epoch() -> None:
     sampler = PKSampler([0] * 40, p=1, k=4, seed=0)
     groups = {frozenset(sample.index for sample in batch) for batch in sampler}
     sampler.set_epoch(1)
@@ -184,7 +184,7 @@ class Echo(Dataset):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_hands_on_the_draws_whatever_its_workers(workers: int) -> None:
+def test_a_loader_passes_the_samples_on_with_any_number_of_workers(workers: int) -> None:
     sampler = PKSampler(VEHICLES, p=3, k=4, seed=7)
     loader = DataLoader(Echo(), batch_sampler=sampler, num_workers=workers, collate_fn=list)
     assert [[Sample(*pair) for pair in batch] for batch in loader] == list(sampler)

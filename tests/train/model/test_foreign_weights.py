@@ -23,7 +23,7 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 class FastReID(nn.Module):
-    """What fast-reid's `Baseline` registers, before its version 1.3."""
+    """The tensors that fast-reid's `Baseline` registers, before version 1.3."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Lightning(nn.Module):
 
 
 def network(name: str = "resnet18", **parts: nn.Module) -> nn.Module:
-    """torchvision's network with normalization that is not the identity; `parts` replace or join its own."""
+    """torchvision's network with normalization that is not the identity; `parts` replace its own or are added."""
     torch.manual_seed(1)
     model: nn.Module = getattr(torchvision.models, name)(num_classes=5)
     for module in model.modules():
@@ -190,7 +190,7 @@ def test_stages_that_no_level_needs_are_left_out(tmp_path: Path) -> None:
         load(tmp_path / "weights.pth")
 
 
-def test_old_files_without_counters_of_batches_are_whole(tmp_path: Path) -> None:
+def test_old_files_without_batch_counters_are_complete(tmp_path: Path) -> None:
     net = network()
     state = {key: value for key, value in net.state_dict().items() if "num_batches_tracked" not in key}
     torch.save(state, tmp_path / "weights.pth")
@@ -251,7 +251,7 @@ def test_code_beside_the_weights_is_named_and_not_executed(zipped: bool, tmp_pat
     assert not (tmp_path / "executed").exists()
 
 
-def test_the_command_that_an_error_gives_takes_the_weights_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_in_the_error_extracts_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = network()
     torch.save(fast_reid(net) | {"config": tmp_path}, tmp_path / "weights.pth")
     with pytest.raises(ModelError, match="Path") as raised:
@@ -262,7 +262,7 @@ def test_the_command_that_an_error_gives_takes_the_weights_out(tmp_path: Path, m
     assert_same_maps(load(Path("weights.pth")), net)
 
 
-def test_what_stands_in_for_numpy_can_not_become_a_weight(tmp_path: Path) -> None:
+def test_the_replacement_of_numpy_objects_never_becomes_a_weight(tmp_path: Path) -> None:
     content = fast_reid(network())
     content["model"]["backbone.bn1.bias"] = np.float32(1)
     torch.save(content, tmp_path / "weights.pth")
@@ -270,7 +270,7 @@ def test_what_stands_in_for_numpy_can_not_become_a_weight(tmp_path: Path) -> Non
         load(tmp_path / "weights.pth")
 
 
-def test_a_folder_is_refused_with_what_to_give(checkpoint: Path) -> None:
+def test_the_error_for_a_folder_says_what_to_give(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match=r"is a folder.*checkpoint\.safetensors"):
         load(checkpoint)
 

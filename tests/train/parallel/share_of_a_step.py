@@ -1,4 +1,4 @@
-"""A step of a small model, taken by as many processes as RANK and WORLD_SIZE say: writes what it led to.
+"""Take two steps of a small model in one of the processes of RANK and WORLD_SIZE, and write the results.
 
 Usage: share_of_a_step.py OUTPUT SETTING=VALUE ...
 """

@@ -124,7 +124,7 @@ def fake_quantized(root: Path, model: MultiLevelReID, quantization: Quantization
     return FakeQuantizedReID(bundle.card, model, GraphLayers(bundle.graph("fp32")), quantization).eval()
 
 
-def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each: Path, tmp_path: Path) -> None:
+def test_the_rounding_model_agrees_with_onnx_runtime_on_the_int8_graph(each: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(each)
     model, frames = model_of(each), reference_frames(bundle)
     plain = model(frames).detach().numpy()
@@ -134,7 +134,7 @@ def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each:
     assert set(quantization.inputs) == {layer.node for layer in layers.layers[1:]}
     assert set(quantization.weight_scales) == {layer.node for layer in layers.layers[1:] if layer.weight}
     assert sum(node.op_type == "QuantizeLinear" for node in int8.graph.node) == len(quantization.scales)
-    # The same pairs around FP32, so that no rounding of FP16 is between the two.
+    # The same pairs in an FP32 graph, so that no rounding to FP16 comes between the two.
     names = [layer.name for layer in layers.layers[1:]]
     thresholds = {tensor: 127 * scale for tensor, scale in quantization.scales.items()}
     exact = tmp_path / "exact.onnx"
@@ -145,7 +145,7 @@ def test_the_rounding_model_answers_as_onnx_runtime_does_on_the_int8_graph(each:
         rounded = fake_quantized(each, model, read_quantization(graph))(frames).detach().numpy()
         similarity = (expected * rounded).sum(axis=1)
         assert similarity.min() > least
-        # It is the rounding that makes them alike: what INT8 costs is many times what is left.
+        # It is the rounding that makes them agree: the error of INT8 is many times the remaining difference.
         assert (1 - (expected * plain).sum(axis=1)).mean() > 5 * (1 - similarity).mean()
 
 
@@ -159,7 +159,7 @@ def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path)
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
     assert all(float(gradient.abs().max()) > 0 for name, gradient in gradients.items() if "weight" in name)
 
-    # A range so small that the last pooled map is clipped everywhere lets nothing through from above it.
+    # With a range so small that the last map is clipped everywhere, no gradient passes.
     layers = find_layers(onnx.load(bundle.graph("fp32")))
     last = layers.layers[-1]
     assert last.op == "ReduceMax"
@@ -204,7 +204,7 @@ def test_without_a_run_the_error_says_what_to_give(
     assert "--weights RUN" in errors
 
 
-def test_a_weight_that_the_graph_does_not_name_is_said(int8_bundle: Path, tmp_path: Path) -> None:
+def test_a_weight_without_a_name_in_the_graph_is_refused(int8_bundle: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(int8_bundle)
     graph = onnx.load(bundle.graph("fp32"))
     quantization = read_quantization(bundle.graph("int8"))
@@ -224,7 +224,7 @@ def test_scales_that_reid_0_1_stored_are_read() -> None:
     assert Quantization.from_json(found.to_json(), weight_scales, Path("checkpoint")) == found
 
 
-def test_the_recipe_is_the_models_own_but_slower(int8_bundle: Path) -> None:
+def test_the_recipe_is_the_models_own_at_a_lower_rate(int8_bundle: Path) -> None:
     run = run_of(int8_bundle)
     recipe = qat_recipe(int8_bundle, run, {"vehicles_per_batch": 4})
     assert (recipe.loss, recipe.seed, recipe.vehicles_per_batch) == ("triplet", 3, 4)
@@ -233,7 +233,7 @@ def test_the_recipe_is_the_models_own_but_slower(int8_bundle: Path) -> None:
     assert (recipe.epochs, recipe.frozen_epochs, recipe.warmup_epochs) == (5, 1, 0)
     assert (recipe.weights, recipe.qat) == (str((run / "checkpoint.safetensors").resolve()), str(int8_bundle.resolve()))
     assert recipe.color_jitter == 0.25
-    assert qat_recipe(int8_bundle, run, {"epochs": 1}).frozen_epochs == 0  # or nothing would learn
+    assert qat_recipe(int8_bundle, run, {"epochs": 1}).frozen_epochs == 0  # otherwise nothing would learn
     assert qat_recipe(int8_bundle, run, {"epochs": "1"}).frozen_epochs == 0
     with pytest.raises(ReidError, match="backbone, levels"):
         qat_recipe(int8_bundle, run, {"levels": (4,), "backbone": "resnet18"})
@@ -260,7 +260,7 @@ def test_the_model_decides_the_recipe(
 
 def test_from_bundle_to_bundle(int8_bundle: Path, veri: Path, run_main: RunMain, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    # Whichever epoch is the best one, its weights have moved.
+    # Whichever epoch is the best, its weights have changed.
     options = ("--epochs", 2, "--set", "frozen_epochs=0", "--batch", "4x2", "--output", run)
     weights = ("--weights", run_of(int8_bundle))
     code, _, errors = run_main(train_main, "reid-train", veri, "--qat", int8_bundle, *weights, *options)
@@ -278,7 +278,7 @@ def test_from_bundle_to_bundle(int8_bundle: Path, veri: Path, run_main: RunMain,
     code, _, errors = run_main(export_main, "reid-export", run, "--int8", "--calibration", veri)
     assert code == 2
     assert "leave out --calibration" in errors
-    # An untrained model gives all frames nearly the same embedding: no rounding is within tolerance.
+    # An untrained model embeds all frames almost equally, so that no rounding is within tolerance.
     tolerances = tmp_path / "tolerances.json"
     tolerances.write_text('{"int8_similarity": -1}')
     options = ("--int8", "--tolerances", tolerances, "--output", tmp_path / "again")
@@ -293,7 +293,7 @@ def test_from_bundle_to_bundle(int8_bundle: Path, veri: Path, run_main: RunMain,
     assert (run_as_written(again.graph("int8"), frames.numpy()) * trained).sum(axis=1).min() > 0.999
 
 
-def test_a_resumed_run_needs_the_graph_that_it_was_started_with(
+def test_a_resumed_run_needs_the_graph_it_was_started_with(
     int8_bundle: Path, veri: Path, run_main: RunMain, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(int8_bundle, tmp_path / "bundle")

@@ -1,4 +1,4 @@
-"""What a run leaves for people to see: histograms on TensorBoard, and its page."""
+"""What people see of a run: histograms in TensorBoard, and its page."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_board_has_histograms_of_every_epoch(finished: Path, run: TrainedRun
     assert norms.sum == pytest.approx(run.norms["level3"].sum(), rel=1e-4)
 
 
-def test_watching_changes_no_metric(finished: Path, run: TrainedRun, data: TrainingData) -> None:
+def test_recording_norms_changes_no_metric(finished: Path, run: TrainedRun, data: TrainingData) -> None:
     checkpoint = load_checkpoint(finished)
     embedded = embed_data(TorchSession(checkpoint.model, checkpoint.card, best_device()), data.query, data.gallery)
     plain = {name: evaluate_protocol(embedded, protocol).summary() for name, protocol in PROTOCOLS.items()}
@@ -133,7 +133,7 @@ def test_boundaries_are_named_only_where_the_loss_sees_what_is_compared(
         assert "AUC" in html
 
 
-def test_rows_of_before_there_were_distances_are_drawn_without(run: TrainedRun) -> None:
+def test_older_rows_without_distances_are_drawn_without_them(run: TrainedRun) -> None:
     old = [{key: value for key, value in row.items() if key not in ("pairs_auc", "norm")} for row in run.rows]
     captions = Page(draw_page(replace(run, rows=old))).html.count("<figcaption>")
     assert captions == Page(draw_page(run)).html.count("<figcaption>") - 2
@@ -154,7 +154,7 @@ def test_the_page_asks_nothing_of_the_network(finished: Path) -> None:
     assert_asks_nothing_of_the_network(html_of(finished))
 
 
-def test_the_page_can_be_heard(finished: Path) -> None:
+def test_the_page_works_with_a_screen_reader(finished: Path) -> None:
     html = html_of(finished)
     assert_can_be_heard(html)
     charts = [svg for svg in Page(html).all("svg") if svg.get("class") == "chart"]
@@ -192,7 +192,7 @@ def test_unreadable_images_are_named(run: TrainedRun) -> None:
     assert "1 held-out images could not be read: a/<1>.jpg" in words
 
 
-# How a run comes to it
+# How a run gets its page
 
 
 def test_a_run_that_was_resumed_shows_all_epochs(
@@ -240,7 +240,7 @@ def test_a_failure_is_noted_in_a_line_and_the_next_resume_mends_it(
     assert Page(html_of(run.path)).words.startswith("run held-out mAP")
 
 
-def test_a_page_is_no_foreign_file(tmp_path: Path) -> None:
+def test_a_page_does_not_block_the_runs_folder(tmp_path: Path) -> None:
     (tmp_path / "report.html").touch()
     RunFolder(tmp_path).check(resume=False)
 
