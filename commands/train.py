@@ -6,17 +6,18 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from reid.commands.options import AsJson, LayoutName, LayoutOption
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
-from reid.train.recipe import RECIPES, LossName, Recipe, SettingError, read_assignments
+from reid.train.choices import LossName, RecipeName
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
     from reid.train.loop import Outcome
+    from reid.train.recipe import Recipe
     from reid.train.run.folder import RunFolder
     from reid.train.run.origin import Origin
 
@@ -79,7 +80,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help=f"Settings to start from: {' or '.join(RECIPES)}. [default: {_DEFAULT_RECIPE}]",
+            help=f"Settings to start from: {' or '.join(get_args(RecipeName))}. [default: {_DEFAULT_RECIPE}]",
             rich_help_panel=_SCHEDULE,
         ),
     ] = None,
@@ -114,6 +115,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a multi-level model; part of the training vehicles is held out to choose the best epoch."""
+    from reid.train.recipe import SettingError
+
     options = {
         "loss": loss,
         "levels": levels,
@@ -149,6 +152,8 @@ def train(
 
 def _plan(data: Path, name: str, given: dict[str, Any], layout: LayoutName | None, output: Path | None) -> _Plan:
     """Plan a run of a recipe with the given settings."""
+    from reid.train.recipe import RECIPES
+
     if name not in RECIPES:
         raise typer.BadParameter(f"unknown recipe {name!r}; choose one of: {', '.join(RECIPES)}", param_hint="--recipe")
     if "qat" in given:
@@ -229,6 +234,8 @@ def _result(plan: _Plan, outcome: Outcome) -> dict[str, Any]:
 
 def _merge(options: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Combine the settings that have an option of their own with those of --set."""
+    from reid.train.recipe import read_assignments
+
     settings = read_assignments(assignments)
     if twice := options.keys() & settings.keys():
         raise typer.BadParameter(f"{', '.join(sorted(twice))}: given as an option, too", param_hint="--set")

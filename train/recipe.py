@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from reid.runtime.errors import ReidError
+from reid.train.choices import IdentityLossName, LossName, PoolingName, RecipeName
 
-__all__ = ["RECIPES", "LossName", "Recipe", "SettingError", "current_names", "learning_rate", "read_assignments"]
-
-LossName: TypeAlias = Literal["triplet", "ssl", "rll"]
-IdentityLossName: TypeAlias = Literal["softmax", "cosface", "circle"]
-PoolingName: TypeAlias = Literal["max", "avg", "gem", "max+avg", "max+gem"]
+__all__ = ["RECIPES", "Recipe", "SettingError", "current_names", "learning_rate", "read_assignments"]
 
 _FORMER_NAMES = {"colour_jitter": "color_jitter"}  # in what reid 0.1 stored
 
@@ -231,7 +228,7 @@ def read_assignments(assignments: Sequence[str]) -> dict[str, str]:
     return settings
 
 
-RECIPES = {
+RECIPES: dict[RecipeName, Recipe] = {
     "poster": Recipe(),
     "strong": Recipe(bnneck=True, metric_weight=4.0, clip_norm=5.0, learning_rate=3e-3),
 }

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from reid.runtime.errors import ReidError
+from reid.train.choices import RecipeName
 from reid.train.losses import IDENTITY_LOSSES, METRIC_LOSSES
 from reid.train.model.pooling import POOLINGS
 from reid.train.recipe import RECIPES, Recipe, SettingError, learning_rate, read_assignments
@@ -40,6 +41,10 @@ def test_the_poster_has_three_levels_and_rll() -> None:
 )
 def test_the_choices_are_those_that_can_be_built(name: str, table: dict[str, object]) -> None:
     assert get_args(Recipe.model_fields[name].annotation) == tuple(table)
+
+
+def test_the_recipes_are_those_that_the_command_lists() -> None:
+    assert get_args(RecipeName) == tuple(RECIPES)
 
 
 def as_text(value: object) -> str:

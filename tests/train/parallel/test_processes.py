@@ -60,7 +60,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, settings: tuple[str, 
 
 
 def test_a_batch_that_cannot_be_divided_evenly_is_refused() -> None:
-    with pytest.raises(ReidError, match=r"64 frames cannot be shared evenly by 3 processes"):
+    with pytest.raises(ReidError, match=r"64 frames cannot be divided evenly among 3 processes"):
         Processes(0, 3, torch.device("cpu")).check_batch(64)
 
 
