@@ -164,7 +164,7 @@ def random_checkpoint(run: Path, image_size: int, frames: CalibrationSet) -> Che
 
     torch.manual_seed(0)
     recipe = Recipe(backbone="resnet50", weights="none", levels=(2, 3, 4), image_size=image_size)
-    model, card, _ = build_model(recipe, weights="none")
+    model, card, _ = build_model(recipe)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.reset_parameters()  # timm starts the last one of each block at 0, which would bypass the block

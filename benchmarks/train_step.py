@@ -100,7 +100,7 @@ def learner_of(recipe: Recipe) -> Learner:
     from reid.train.learner import build_learner
     from reid.train.parallel.processes import Processes
 
-    learner, _ = build_learner(recipe, IDENTITIES, Processes(), weights="none", note=print)
+    learner, _ = build_learner(recipe, IDENTITIES, Processes())
     learner.begin_epoch(frozen=False)
     return learner
 
@@ -108,9 +108,9 @@ def learner_of(recipe: Recipe) -> Learner:
 def take_ours(learner: Learner, recipe: Recipe, batches: list[TrainingBatch]) -> None:
     """Take a step with every batch as `reid-train` does, at the rates of a long run's first steps."""
     from reid.train.epoch import Epoch
-    from reid.train.tally import Tally
+    from reid.train.epoch_metrics import EpochMetrics
 
-    for _ in Epoch(1, RATE_EPOCHS * len(batches), learner, recipe, Tally()).take(batches):
+    for _ in Epoch(1, RATE_EPOCHS * len(batches), learner, recipe, EpochMetrics()).take(batches):
         pass
 
 

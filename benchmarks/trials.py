@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -121,7 +121,7 @@ class _Trial:
     def of(cls, method: Method, seed: int, bench: Bench, digest: str) -> _Trial:
         options = (*method.options, *bench.budget, "--seed", str(seed))
         # The recipes are part of the key because their settings change between versions.
-        recipes = {name: asdict(recipe) for name, recipe in RECIPES.items()}
+        recipes = {name: recipe.model_dump(mode="json") for name, recipe in RECIPES.items()}
         key = hashlib.sha256(json.dumps([options, digest, recipes]).encode()).hexdigest()[:8]
         name = re.sub(r"[^a-z0-9]+", "-", method.name.lower()).strip("-")
         return cls(method.name, seed, options, bench.work / f"{name}-seed{seed}-{key}")

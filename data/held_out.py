@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from reid.data.dataset import Dataset, Split
 from reid.data.fingerprint import data_fingerprint
@@ -33,14 +32,16 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
     Returns:
         The data set without its training split; `is_held_out` recognizes it. None if there are too few vehicles.
     """
-    facts = _TrainingFacts.of(card)
+    facts = card.training
     share = _SHARE if facts.held_out_share is None else facts.held_out_share
     seed = _SEED if facts.seed is None else facts.seed
     try:
         _, query, gallery, split_facts = hold_out_vehicles(data.train, share=share, seed=seed)
     except DataError:
         return None
-    if not facts.say_what_was_held_out and facts.data_fingerprint in (None, data_fingerprint(data)):
+    is_known = facts.held_out_share is not None and facts.seed is not None
+    trained_on = facts.data.fingerprint if facts.data else None
+    if not is_known and trained_on in (None, data_fingerprint(data)):
         logger.warning(
             f"the model's card does not say which vehicles its training held out: it may have been trained on the "
             f"{len({image.vehicle for image in gallery.images})} of {data.root} that are set aside to judge by"
@@ -51,27 +52,3 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
 def is_held_out(data: Dataset) -> bool:
     """Return whether queries and gallery are held-out training vehicles, as held_out_data makes them."""
     return not data.train.images and bool(data.split_facts)
-
-
-@dataclass(frozen=True, slots=True)
-class _TrainingFacts:
-    """What a card says about the training; None where it does not say.
-
-    Attributes:
-        held_out_share: the share of the training vehicles that were held out.
-        seed: the seed of their choice.
-        data_fingerprint: the fingerprint of the data that the model was trained on.
-    """
-
-    held_out_share: float | None
-    seed: int | None
-    data_fingerprint: str | None
-
-    @classmethod
-    def of(cls, card: ModelCard) -> _TrainingFacts:
-        recipe: dict[str, Any] = card.training.get("recipe", {})
-        return cls(recipe.get("held_out"), recipe.get("seed"), card.training.get("data", {}).get("fingerprint"))
-
-    @property
-    def say_what_was_held_out(self) -> bool:
-        return self.held_out_share is not None and self.seed is not None

@@ -16,7 +16,6 @@ from reid.runtime.errors import ModelError
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.graph import CARD_KEY
-from reid.train.model.architecture import ARCHITECTURE_KEY
 from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
 __all__ = ["OPSET", "export_graph"]
@@ -56,8 +55,7 @@ def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
     assert program is not None  # dynamo=True always gives one
     proto = program.model_proto
     _forget_places(proto)
-    facts = {CARD_KEY: card.model_copy(update={"opset": OPSET}).model_dump_json()}
-    onnx.helper.set_model_props(proto, {**facts, ARCHITECTURE_KEY: model.architecture.to_json()})
+    onnx.helper.set_model_props(proto, {CARD_KEY: card.model_copy(update={"opset": OPSET}).model_dump_json()})
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

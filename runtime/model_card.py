@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from reid.runtime.errors import ModelError
 from reid.runtime.precision import Precision
+from reid.runtime.training_facts import TrainingFacts
 
 __all__ = ["FORMAT_VERSION", "Level", "ModelCard", "Preprocessing"]
 
@@ -56,7 +57,7 @@ class ModelCard(BaseModel):
         backbone: the backbone's name in timm.
         levels: the levels, in the order in which their embeddings are concatenated.
         preprocessing: how a crop becomes the model's input.
-        training: facts of the run: data, its fingerprint, seed, loss, command, versions, metrics.
+        training: the origin of the model: data, recipe, command, versions, metrics.
         files: the SHA-256 of every file beside the card, by relative path; empty outside a bundle.
         opset: the ONNX opset of the graphs; None for a checkpoint.
         similarity: the smallest cosine similarity to PyTorch's embeddings with which a session of a precision opens. A
@@ -70,7 +71,7 @@ class ModelCard(BaseModel):
     backbone: str
     levels: tuple[Level, ...] = Field(min_length=1)
     preprocessing: Preprocessing
-    training: dict[str, Any] = {}
+    training: TrainingFacts = TrainingFacts()
     files: dict[str, str] = {}
     opset: int | None = None
     similarity: dict[Precision, Annotated[float, Field(ge=-1, le=1)]] = {}

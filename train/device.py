@@ -1,4 +1,4 @@
-"""Where PyTorch computes unless it is told otherwise."""
+"""The default PyTorch device."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["best_device"]
 
 
 def best_device() -> torch.device:
-    """The GPU where there is one."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""What stops a run, each in a sentence that says where it stopped and how to go on."""
+"""Errors that stop a run; each says where the run stopped and how to continue."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from reid.train.out_of_memory import fitting_micro_batch
 __all__ = ["NOT_FINITE_FILE", "full_disk_explained", "not_finite", "too_little_memory"]
 
 NOT_FINITE_FILE = "not-finite.json"
-_NAMED = 3
+_NAMED = 3  # images in the message
 
 
 def not_finite(
     run: Path, epoch: int, step: int, values: Mapping[str, float], images: Sequence[str], checkpoint: Path | None
 ) -> ReidError:
-    """Describe a step whose loss or gradient is infinite or no number; all of its images are named in the run's folder.
+    """Return the error for a step whose loss or gradient is not finite, and list its images in the run's folder.
 
     Args:
-        run: the folder, or what is to be written to it is lost.
-        epoch: from 1.
-        step: from 1.
-        values: of the step.
-        images: of its batch.
-        checkpoint: the last good one.
+        run: the run's folder, which exists.
+        epoch: the epoch, counted from 1.
+        step: the step within the epoch, counted from 1.
+        values: the step's values by name.
+        images: names of the images in the batch.
+        checkpoint: the last good checkpoint; None where there is none.
     """
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     shown = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
@@ -41,35 +41,33 @@ def not_finite(
     before = f"--weights {checkpoint} (the last good checkpoint) and " if checkpoint else ""
     return ReidError(
         f"{', '.join(wrong)} not finite at epoch {epoch}, step {step}, with {', '.join(images[:_NAMED])}{more}; "
-        f"train anew with {before}a lower learning rate, --set learning_rate=.."
+        f"train anew with {before}a lower learning rate, --set learning_rate=VALUE"
     )
 
 
 def too_little_memory(frames: int, attempt: Callable[[int], object] | None) -> ReidError:
-    """Describe a step that the memory does not suffice for, by what would fit.
+    """Return the error for a step that needs too much memory, with a number of frames that would fit.
 
     Args:
-        frames: computed at a time.
-        attempt: takes the step with as many frames at a time; without, half of them are proposed untried.
+        frames: number of frames computed at a time.
+        attempt: takes the step with this many frames at a time; None proposes half of them without trying.
     """
     fits = frames // 2 if attempt is None else fitting_micro_batch(attempt, frames)
     if not fits:
-        return ReidError(
-            "out of memory, and not even 1 frame at a time fits; choose a smaller --image-size or --backbone"
-        )
+        return ReidError("out of memory, even with 1 frame at a time; choose a smaller --image-size or --backbone")
     tried = "may fit" if attempt is None else "fit"
     return ReidError(
         f"out of memory with {frames} frames at a time; {fits} {tried}: --set micro_batch={fits} (the losses still see "
-        "the whole batch), also with --resume"
+        "the whole batch), also when you --resume"
     )
 
 
 @contextlib.contextmanager
 def full_disk_explained(run: Path) -> Iterator[None]:
-    """Say of a full disk what became of the run.
+    """Explain what a full disk means for the run.
 
     Raises:
-        ReidError: in place of the operating system's error.
+        ReidError: instead of the operating system's error.
     """
     try:
         yield
@@ -77,5 +75,5 @@ def full_disk_explained(run: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise ReidError(
-            f"{run}: the disk is full; what was stored before is whole: free some space, then --resume goes on"
+            f"{run}: the disk is full, and what was stored before is intact; free some space and --resume"
         ) from None

@@ -1,7 +1,8 @@
-"""What learns: model, classifiers, loss and optimizer on one device, and the step that they take."""
+"""Everything that learns, on one device, and the training step."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,19 +14,21 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from reid.runtime.model_card import ModelCard
-from reid.train.builders import build_average, build_classifiers, build_loss, build_model, build_optimizer
+from reid.train.builders import build_classifiers, build_ema_model, build_loss, build_model, build_optimizer
 from reid.train.data.images import TrainingBatch
 from reid.train.losses.multi_level import MultiLevelLoss
+from reid.train.mixed_precision import MixedPrecision
 from reid.train.model.backbone import freeze
 from reid.train.model.multi_level import IdentityClassifiers, MultiLevelReID
 from reid.train.parallel.global_batch import GlobalBatch
 from reid.train.parallel.processes import Processes
 from reid.train.parallel.synced_batch_norm import synchronize_batch_norm
-from reid.train.precision import Precision
 from reid.train.recipe import Recipe
-from reid.train.step_values import StepValues
+from reid.train.step_metrics import StepMetrics
 
 __all__ = ["Learner", "build_learner"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +36,24 @@ class Learner:
     """Everything that learns, on one device.
 
     Attributes:
-        model: frames to features.
-        classifiers: features to logits.
-        loss: of the features of a whole batch; it may remember the batches before.
-        optimizer: of all parameters.
-        average: of the model's weights over the steps, if that is what is kept.
-        precision: of the numbers.
-        processes: that learn the same from parts of the same batches.
-        clip_norm: longest gradient; 0 for any.
-        micro_batch: frames at a time; 0 for all.
-        network: `model.features` or, compiled, the same.
+        model: the model, which maps frames to features.
+        classifiers: the classifiers, which map features to logits.
+        loss: the loss of a whole batch's features; it may remember earlier batches.
+        optimizer: the optimizer of all parameters.
+        ema_model: the moving average of the model's weights, if the recipe asks for one.
+        precision: the precision of a step's arithmetic.
+        processes: the processes that train together, each on a share of every batch.
+        clip_norm: gradient norm above which gradients are clipped; 0 never clips.
+        micro_batch: number of frames computed at a time; 0 for all.
+        network: `model.features`, perhaps compiled.
     """
 
     model: MultiLevelReID
     classifiers: IdentityClassifiers
     loss: MultiLevelLoss
     optimizer: Optimizer
-    average: AveragedModel | None
-    precision: Precision
+    ema_model: AveragedModel | None
+    precision: MixedPrecision
     processes: Processes
     clip_norm: float
     micro_batch: int
@@ -58,31 +61,31 @@ class Learner:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """What has tensors that a resumed run needs, by a name for its state."""
+        """The modules whose tensors a resumed run needs, by their names in its state."""
         modules: dict[str, nn.Module] = {"model": self.model, "classifiers": self.classifiers, "loss": self.loss}
-        return modules if self.average is None else {**modules, "average": self.average}
+        return modules if self.ema_model is None else {**modules, "average": self.ema_model}
 
     @property
-    def kept(self) -> MultiLevelReID:
-        """The model that is evaluated and stored: the average if there is one."""
-        return self.model if self.average is None else self.average.module  # type: ignore[return-value]
+    def evaluated_model(self) -> MultiLevelReID:
+        """The model that is evaluated and stored: the moving average if there is one."""
+        return self.model if self.ema_model is None else self.ema_model.module  # type: ignore[return-value]
 
     def begin_epoch(self, *, frozen: bool) -> None:
-        """Enter training mode, with a backbone that learns or not."""
+        """Enter training mode, with the backbone frozen or not."""
         self.model.train()
         freeze(self.model.backbone, frozen)
 
-    def step(self, batch: TrainingBatch, rate: float, *, seed: int, micro_batch: int | None = None) -> StepValues:
-        """Learn from one batch, of which this process has its share.
+    def step(self, batch: TrainingBatch, rate: float, *, seed: int, micro_batch: int | None = None) -> StepMetrics:
+        """Learn from one batch.
 
         Args:
-            batch: this process's frames.
-            rate: learning rate.
-            seed: of what the network drops at random.
-            micro_batch: instead of the learner's own.
+            batch: this process's share of the batch.
+            rate: the learning rate.
+            seed: seed of what the network drops at random.
+            micro_batch: number of frames computed at a time, in place of the learner's own.
 
         Returns:
-            The loss and its parts over the whole batch, and the gradient's norm before it is clipped. Not read yet.
+            The loss and its parts over the whole batch, and the gradient's norm before clipping, not read yet.
         """
         frames, vehicles = (self._to_device(tensor) for tensor in (batch.frames, batch.vehicles))
         micro_batch = self.micro_batch if micro_batch is None else micro_batch
@@ -101,7 +104,7 @@ class Learner:
         whole.backward()
         norm = self._reduce_and_clip()
         self._update(rate)
-        return StepValues({"loss": loss.detach(), **parts, "gradient_norm": norm})
+        return StepMetrics({"loss": loss.detach(), **parts, "gradient_norm": norm})
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.processes.device, non_blocking=True)
@@ -111,15 +114,15 @@ class Learner:
             return self.network(frames)
 
     def _objective(self, features: Sequence[Tensor], vehicles: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Give the loss of the whole batch and its parts; the features are leaves that get their gradients by it."""
+        """Return the loss of the whole batch and its parts; the features are leaves, which receive its gradient."""
         with self.precision.autocast():
-            logits = self.classifiers(self.model.behind_neck(features))
+            logits = self.classifiers(self.model.after_neck(features))
         embeddings = [F.normalize(feature.float(), dim=1) for feature in features]
         loss, parts = self.loss(embeddings, logits, vehicles)
         return loss, parts
 
     def _share_out(self) -> None:
-        """Leave this process its share of the gradients of what saw the whole batch, as all the others do."""
+        """Divide the gradients of what saw the whole batch by the number of processes, which later add them up."""
         if self.processes.count > 1:
             for gradient in self._gradients():
                 gradient.div_(self.processes.count)
@@ -131,7 +134,7 @@ class Learner:
         norm = get_total_norm(gradients)
         if self.clip_norm:
             clip_grads_with_norm_(self._parameters(), self.clip_norm, norm)
-        if self.precision.scaler.is_enabled():  # it leaves out a step whose scaled gradient overflows: no failure
+        if self.precision.scaler.is_enabled():  # the scaler skips a step whose scaled gradient overflows: no failure
             norm = torch.where(norm.isfinite(), norm, 0)
         return norm
 
@@ -140,8 +143,8 @@ class Learner:
             group["lr"] = rate * group["factor"]
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
-        if self.average:
-            self.average.update_parameters(self.model)
+        if self.ema_model:
+            self.ema_model.update_parameters(self.model)
 
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -151,26 +154,25 @@ class Learner:
 
 
 def build_learner(
-    recipe: Recipe, identities: int, processes: Processes, *, weights: str, note: Callable[[str], None]
+    recipe: Recipe, identities: int, processes: Processes, *, resume: bool = False
 ) -> tuple[Learner, ModelCard]:
     """Build everything that learns, and the card of its model.
 
     Args:
-        recipe: all settings but the weights.
+        recipe: all settings.
         identities: number of training vehicles.
-        processes: that learn together.
-        weights: "default", "none" or a file.
-        note: is told what was taken from a file of weights.
+        processes: the processes that train together.
+        resume: whether a state is going to be restored, so that no starting weights are needed.
 
     Raises:
         ModelError: there is no such model, or the weights do not fit.
-        ReidError: a switch has a value that there is not, or pretrained weights cannot be had.
+        ReidError: the pretrained weights cannot be downloaded.
     """
     torch.manual_seed(recipe.seed)
     device = processes.device
-    model, card, origin = build_model(recipe, weights=weights)
+    model, card, origin = build_model(recipe, resume=resume)
     if origin:
-        note(str(origin))
+        logger.info("%s", origin)
     if processes.count > 1:
         synchronize_batch_norm(model.backbone, device)
     # channels_last is the faster layout on GPUs and on CPUs alike.
@@ -181,8 +183,8 @@ def build_learner(
         classifiers,
         build_loss(recipe, card.levels).to(device),
         build_optimizer(recipe, model, classifiers),
-        build_average(recipe, model),
-        Precision(recipe.precision, device),
+        build_ema_model(recipe, model),
+        MixedPrecision(recipe.precision, device),
         processes,
         clip_norm=recipe.clip_norm,
         micro_batch=recipe.micro_batch,

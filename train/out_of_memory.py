@@ -1,4 +1,4 @@
-"""When the memory does not suffice for a step: how many frames at a time would fit."""
+"""Out of memory in a step: how many frames at a time would fit."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["fitting_micro_batch", "is_out_of_memory"]
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a GPU's memory, or the machine's, was too small."""
+    """Return whether the memory of a GPU, or of the machine, was too small."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def fitting_micro_batch(attempt: Callable[[int], object], frames: int) -> int:
-    """Try half as many frames at a time until it works; 0 if not even one at a time does.
+    """Halve the frames computed at a time until a step fits; return their number, or 0 if not even one frame fits.
 
     Args:
-        attempt: a step with as many frames at a time. What it leaves in the model is of no use.
-        frames: at a time that were too many.
+        attempt: takes a step with this many frames at a time. Afterwards the model is no longer of use.
+        frames: number of frames at a time that did not fit.
     """
     while frames > 1:
         frames //= 2
-        gc.collect()  # graphs of the attempt before
+        gc.collect()  # the graphs of the previous attempt
         torch.cuda.empty_cache()
         try:
             attempt(frames)

@@ -1,109 +1,241 @@
-"""Everything that decides how a run goes, in one value that is stored with the run."""
+"""Everything that decides how a run goes, as one value that is stored with the run."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-__all__ = ["RECIPES", "Recipe", "learning_rate"]
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from reid.runtime.errors import ReidError
+from reid.train.choices import IdentityLossName, LossName, PoolingName, RecipeName
+
+__all__ = ["RECIPES", "Recipe", "SettingError", "current_names", "learning_rate", "read_assignments"]
+
+_FORMER_NAMES = {"colour_jitter": "color_jitter"}  # in what reid 0.1 stored
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class SettingError(ReidError):
+    """A setting that does not exist, or a value that cannot be read as one."""
+
+
+def _split(value: object) -> object:
+    """Read "3,4" as people write it; anything else is left to pydantic."""
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+def _ascending(levels: tuple[int, ...]) -> tuple[int, ...]:
+    """Sort levels as the backbone returns them."""
+    if len(set(levels)) < len(levels):
+        raise ValueError(f"levels are {','.join(map(str, levels))}: name each level once")
+    return tuple(sorted(levels))
+
+
+# The description is what an error message says that a setting takes.
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="a number between 0 and 1")]
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a finite number, 0 or more")]
+_Count = Annotated[int, Field(ge=0, description="a whole number, 0 or more")]
+_Size = Annotated[int, Field(ge=1, description="a whole number, 1 or more")]
+_Switch = Annotated[bool, Field(description="true or false")]
+_Words = Annotated[str, Field(description="text")]
+_Levels = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...],
+    BeforeValidator(_split),
+    AfterValidator(_ascending),
+    Field(min_length=1, description="whole numbers, 0 or more, separated by commas"),
+]
+_Weights = Annotated[
+    tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...],
+    BeforeValidator(_split),
+    Field(description="finite numbers, 0 or more, separated by commas, one for each level"),
+]
+
+
+class Recipe(BaseModel):
     """Settings of a training run. The defaults are the poster's method.
 
     Attributes:
-        backbone: timm's name.
-        weights: "default", "none" or a file.
-        levels: indices of the backbone's features.
-        embedding_size: per level.
-        image_size: of the square crops, in pixels.
-        loss: a name of reid.train.losses.METRIC_LOSSES.
-        metric_weight: w1.
-        identity_weight: w2.
-        vehicles_per_batch: P.
-        images_per_vehicle: K.
+        backbone: timm's name of the backbone.
+        weights: what the backbone starts from: "default" (timm's pretrained weights), "none" or a file; with `qat`, the
+            checkpoint that the bundle was exported from.
+        levels: indices of the backbone's features, ascending.
+        embedding_size: size of each level's embedding.
+        image_size: side of the square crops, in pixels.
+        loss: metric loss of every level.
+        metric_weight: weight w1 of the metric losses.
+        identity_weight: weight w2 of the identity losses.
+        vehicles_per_batch: vehicles P in a batch.
+        images_per_vehicle: images K of each vehicle in a batch.
         epochs: passes over the training images.
-        warmup_epochs: over which the learning rate rises linearly.
-        learning_rate: of the optimizer, at its peak.
-        weight_decay: of the optimizer.
-        held_out: share of the training vehicles that choose the best epoch.
-        seed: of weights, split, sampling and augmentation.
-        precision: of the numbers of a step; "auto" is bf16 on a GPU and fp32 elsewhere.
-        clip_norm: longest gradient, beyond which it is shortened; 0 for any.
+        warmup_epochs: epochs over which the learning rate rises linearly.
+        learning_rate: peak learning rate of the optimizer.
+        weight_decay: weight decay of the optimizer.
+        held_out: share of the training vehicles that are held out to choose the best epoch.
+        seed: seed of weights, split, sampling and augmentation.
+        precision: precision of a step's arithmetic; "auto" is bf16 on a GPU and fp32 elsewhere.
+        clip_norm: gradient norm above which gradients are clipped; 0 never clips.
         micro_batch: frames that a process computes at a time, to save memory; 0 for all. Losses see the whole batch.
-        compile: use torch.compile.
-        pooling: a name of reid.train.model.pooling.POOLINGS.
-        bnneck: batch normalization between what metric losses see and what is classified and compared.
-        last_stride: of a ResNet's last stage, 1 or 2.
-        ibn: instance normalization of half the channels in a ResNet's first three stages.
-        soft_margin: of the triplet loss, in place of its margin.
+        compile: whether to use torch.compile.
+        pooling: pooling of every level's feature map.
+        bnneck: whether batch normalization separates the features that metric losses see from those that are
+            classified and compared.
+        last_stride: stride of a ResNet's last stage, 1 or 2.
+        ibn: whether half the channels in a ResNet's first three stages are instance-normalized.
+        soft_margin: whether the triplet loss has a soft margin in place of its fixed one.
         memory_size: embeddings of past batches that RLL compares with, per level; 0 for none.
-        level_weights: of each level's losses; empty for 1 each.
-        identity_loss: a name of reid.train.losses.IDENTITY_LOSSES.
-        label_smoothing: of the identity loss's target, 0 to 1.
+        level_weights: weight of each level's losses; empty for 1 each.
+        identity_loss: identity loss of every level.
+        label_smoothing: smoothing of the identity loss's target.
         auto_augment: probability of a distortion of AutoAugment's ImageNet policy.
-        color_jitter: probability of other colors.
+        color_jitter: probability of a change of brightness, contrast, saturation and hue.
         erasing: probability of a gray rectangle.
-        sampling: of a vehicle's images; "cameras" brings as many cameras into a batch as can be.
-        optimizer: SGD has Nesterov momentum 0.9.
+        sampling: choice of a vehicle's images; "cameras" brings as many cameras into a batch as possible.
+        optimizer: optimizer; SGD has Nesterov momentum 0.9.
         head_rate: factor of the learning rate outside the backbone.
         classifier_rate: further factor for the classifiers, which are new even where the model is not.
-        frozen_epochs: in which the backbone does not learn yet.
-        average_decay: of the moving average of the weights that is evaluated and kept; 0 for none.
-        qat: bundle whose model is fine-tuned for its INT8 graph, in place of backbone and weights; empty for none.
+        frozen_epochs: first epochs in which the backbone does not learn.
+        average_decay: decay of the exponential moving average of the weights, which is then what is evaluated and
+            stored; 0 for no average.
+        qat: bundle for whose INT8 graph the model is fine-tuned; empty for ordinary training.
     """
 
-    backbone: str = "resnet50"
-    weights: str = "default"
-    levels: tuple[int, ...] = (2, 3, 4)
-    embedding_size: int = 512
-    image_size: int = 256
-    loss: str = "rll"
-    metric_weight: float = 1.0
-    identity_weight: float = 1.0
-    vehicles_per_batch: int = 16
-    images_per_vehicle: int = 4
-    epochs: int = 60
-    warmup_epochs: float = 5.0
-    learning_rate: float = 3.5e-4
-    weight_decay: float = 5e-4
-    held_out: float = 0.1
-    seed: int = 0
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: _Words = "resnet50"
+    weights: _Words = "default"
+    levels: _Levels = (2, 3, 4)
+    embedding_size: _Size = 512
+    image_size: _Size = 256
+    loss: LossName = "rll"
+    metric_weight: _Amount = 1.0
+    identity_weight: _Amount = 1.0
+    vehicles_per_batch: _Size = 16
+    images_per_vehicle: _Size = 4
+    epochs: _Size = 60
+    warmup_epochs: _Amount = 5.0
+    learning_rate: _Amount = 3.5e-4
+    weight_decay: _Amount = 5e-4
+    held_out: _Share = 0.1
+    seed: _Count = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    clip_norm: float = 0.0
-    micro_batch: int = 0
-    compile: bool = False
-    pooling: str = "max"
-    bnneck: bool = False
-    last_stride: Literal[1, 2] = 2
-    ibn: bool = False
-    soft_margin: bool = False
-    memory_size: int = 0
-    level_weights: tuple[float, ...] = ()
-    identity_loss: str = "softmax"
-    label_smoothing: float = 0.0
-    auto_augment: float = 0.0
-    color_jitter: float = 0.5
-    erasing: float = 0.5
+    clip_norm: _Amount = 0.0
+    micro_batch: _Count = 0
+    compile: _Switch = False
+    pooling: PoolingName = "max"
+    bnneck: _Switch = False
+    last_stride: Annotated[int, Field(ge=1, le=2, description="1 or 2")] = 2
+    ibn: _Switch = False
+    soft_margin: _Switch = False
+    memory_size: _Count = 0
+    level_weights: _Weights = ()
+    identity_loss: IdentityLossName = "softmax"
+    label_smoothing: _Share = 0.0
+    auto_augment: _Share = 0.0
+    color_jitter: _Share = 0.5
+    erasing: _Share = 0.5
     sampling: Literal["random", "cameras"] = "random"
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    head_rate: float = 1.0
-    classifier_rate: float = 1.0
-    frozen_epochs: int = 0
-    average_decay: float = 0.0
-    qat: str = ""
+    head_rate: _Amount = 1.0
+    classifier_rate: _Amount = 1.0
+    frozen_epochs: _Count = 0
+    average_decay: Annotated[
+        float, Field(ge=0, lt=1, allow_inf_nan=False, description="a number from 0 to less than 1, such as 0.999")
+    ] = 0.0
+    qat: _Words = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_names(cls, settings: Any) -> Any:  # noqa: ANN401 - whatever was given
+        return current_names(settings) if isinstance(settings, Mapping) else settings
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Recipe:
+        if self.soft_margin and self.loss != "triplet":
+            raise ValueError(f"soft_margin is true, and the loss is {self.loss}: only the triplet loss has a margin")
+        if self.memory_size and self.loss != "rll":
+            raise ValueError(f"memory_size is {self.memory_size}, and the loss is {self.loss}: only rll has a memory")
+        if self.level_weights and len(self.level_weights) != len(self.levels):
+            raise ValueError(
+                f"level_weights has {len(self.level_weights)} numbers, and there are {len(self.levels)} levels: "
+                "give one for each"
+            )
+        if self.qat and self.weights in ("default", "none"):
+            raise ValueError(
+                f"qat is {self.qat}, and weights is {self.weights}: give the run that the bundle was exported from, "
+                "--weights RUN"
+            )
+        return self
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with these settings and the defaults of the others.
+
+        Args:
+            settings: values by name, of their own type or as text; names of reid 0.1 are accepted.
+
+        Raises:
+            SettingError: there is no such setting, or its value cannot be read.
+            ReidError: a value is out of range, or does not go with the others.
+        """
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            raise _refusal(error.errors()[0]) from None
+
+    def changed(self, **settings: Any) -> Recipe:  # noqa: ANN401 - of any setting's type
+        """Return this recipe with other values for some settings. Raises as `of` does."""
+        return Recipe.of({**self.model_dump(), **current_names(settings)})
 
 
-RECIPES = {
+def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored settings under the names that they have today."""
+    return {_FORMER_NAMES.get(name, name): value for name, value in settings.items()}
+
+
+def _refusal(details: ErrorDetails) -> ReidError:
+    """Return the one-line error for the first problem that pydantic found."""
+    context = details.get("ctx", {})
+    if "error" in context:  # one of our own validators: of a field, or of the whole recipe
+        return (SettingError if details["loc"] else ReidError)(str(context["error"]))
+    name, value = str(details["loc"][0]), details["input"]
+    if details["type"] == "extra_forbidden":
+        return SettingError(f"unknown setting {name!r}; choose one of: {', '.join(sorted(Recipe.model_fields))}")
+    if details["type"] == "literal_error":
+        choices = context["expected"].replace("'", "").replace(" or ", ", ")
+        return SettingError(f"unknown {name} {value!r}; choose one of: {choices}")
+    out_of_range = details["type"] in ("greater_than_equal", "less_than_equal", "less_than", "finite_number")
+    kind = ReidError if out_of_range else SettingError
+    shown = "nothing" if value in ("", []) else value
+    return kind(f"{name} is {shown}: it takes {Recipe.model_fields[name].description}")
+
+
+def read_assignments(assignments: Sequence[str]) -> dict[str, str]:
+    """Split assignments such as "clip_norm=5" or "levels=3,4" into names and values.
+
+    Raises:
+        SettingError: an assignment has no "=", or a setting is assigned twice.
+    """
+    settings: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingError(f"{assignment} is not an assignment; write NAME=VALUE")
+        if name in settings:
+            raise SettingError(f"{name} is set twice; set it once")
+        settings[name] = value
+    return settings
+
+
+RECIPES: dict[RecipeName, Recipe] = {
     "poster": Recipe(),
     "strong": Recipe(bnneck=True, metric_weight=4.0, clip_norm=5.0, learning_rate=3e-3),
 }
 
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:
-    """Learning rate at a point in time, in epochs: linear warm-up, then half a cosine down to a hundredth."""
+    """Return the learning rate at a point in time, in epochs: linear warm-up, then half a cosine to a hundredth."""
     warmup = min(recipe.warmup_epochs, recipe.epochs / 4)
     if epoch < warmup:
         return recipe.learning_rate * max(epoch / warmup, 0.01)

@@ -1,4 +1,4 @@
-"""PyTorch as a session: the reference that every other session is held against."""
+"""PyTorch as a session: the reference for every other session."""
 
 from __future__ import annotations
 
@@ -22,11 +22,16 @@ __all__ = ["open_torch", "torch_session"]
 
 
 def open_torch(model: Path, device: str | None, precision: Precision) -> Opened:
-    """Open a checkpoint in float32, on CUDA where there is a GPU unless `device` says otherwise.
+    """Open a checkpoint in float32, by default on the GPU if there is one.
+
+    Args:
+        model: a run's folder or its checkpoint.
+        device: PyTorch's name of a device; None for the default.
+        precision: "fp32".
 
     Raises:
-        ModelError: no checkpoint, or a damaged one.
-        SessionError: the device is absent, or another precision than fp32 is asked for.
+        ModelError: there is no checkpoint, or it is damaged.
+        SessionError: PyTorch cannot use the device, or the precision is not fp32.
     """
     if precision != "fp32":
         raise SessionError(f"a checkpoint runs in fp32, not in {precision}; export it and use the bundle")

@@ -46,11 +46,13 @@ def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantization:
     layers = find_layers(onnx.load(fp32))
     _check(layers, quantization)
     weight_scales = {
-        layer.name: quantization.weights[layer.node].numpy() for layer in layers if layer.node in quantization.weights
+        layer.name: quantization.weight_scales[layer.node].numpy()
+        for layer in layers
+        if layer.node in quantization.weight_scales
     }
-    amax = {tensor: INT8_MAX * scale for tensor, scale in quantization.steps.items()}
+    amax = {tensor: INT8_MAX * scale for tensor, scale in quantization.scales.items()}
     graph = Int8Graph(onnx.load(fp16), layers, amax, weight_scales)
-    in_fp16 = tuple(layer.name for layer in layers if layer.node not in quantization.reads)
+    in_fp16 = tuple(layer.name for layer in layers if layer.node not in quantization.inputs)
     graph.write(output, in_fp16)
     fraction = graph.int8_fraction(in_fp16)
     return TrainedInt8Record(
@@ -61,7 +63,7 @@ def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantization:
 def _check(layers: QuantizableLayers, quantization: Quantization) -> None:
     """Compare the names, which PyTorch's exporter gives: another version of it may give others."""
     inputs = {layer.node: layer.input for layer in layers}
-    for node, tensor in quantization.reads.items():
+    for node, tensor in quantization.inputs.items():
         if inputs.get(node) != tensor:
             raise ModelError(
                 f"the model was trained with {tensor} in INT8 for {node}, which its graph does not have; "

@@ -3,7 +3,6 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +11,7 @@ import comparison
 import poster_table
 import pytest
 
-from reid.train.recipe import RECIPES
-from reid.train.settings import parse_settings
+from reid.train.recipe import RECIPES, read_assignments
 
 
 def test_poster_table_from_the_command_line(
@@ -70,17 +68,17 @@ def test_mistakes_end_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_ablation_sets_back_whatever_strong_changes() -> None:
-    strong, poster = (asdict(RECIPES[name]) for name in ("strong", "poster"))
-    changed = {name: value for name, value in poster.items() if strong[name] != value}
-    set_back = parse_settings([setting for settings in ablation.SET_BACK.values() for setting in settings])
-    assert set_back == changed
+    strong, poster = RECIPES["strong"], RECIPES["poster"]
+    changed = {name for name, value in poster if getattr(strong, name) != value}
+    set_back = read_assignments([setting for settings in ablation.SET_BACK.values() for setting in settings])
+    assert set_back.keys() == changed
+    assert strong.changed(**set_back) == poster
 
 
 def test_the_ablation_has_settings_that_exist_and_every_method_once() -> None:
-    strong = asdict(RECIPES["strong"])
+    strong = RECIPES["strong"]
     for settings in ablation.OTHERS.values():
-        given = parse_settings(settings)
-        assert {name: strong[name] for name in given} != given
+        assert strong.changed(**read_assignments(settings)) != strong
     names = [method.name for method in ablation.methods()]
     assert (names[0], names[-1]) == ("strong", "poster")
     assert len(set(names)) == len(ablation.SET_BACK) + len(ablation.OTHERS) + 2

@@ -72,7 +72,7 @@ def test_a_recipe_that_changed_makes_another_trial(
     bench: Bench, fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(bench, ONE)
-    changed = {**RECIPES, "strong": dataclasses.replace(RECIPES["strong"], clip_norm=123.0)}
+    changed = {**RECIPES, "strong": RECIPES["strong"].changed(clip_norm=123.0)}
     monkeypatch.setattr("trials.RECIPES", changed)
     run(bench, ONE)
     assert len(trained(fake)) == 2

@@ -40,7 +40,7 @@ def create(architecture: Architecture) -> tuple[MultiLevelReID, ModelCard]:
             if name.startswith(("pools", "bnneck")):
                 parameter.mul_(torch.empty_like(parameter).uniform_(0.7, 1.4))
         features = model.train().features(torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8))
-        model.behind_neck(features)
+        model.after_neck(features)
     card = ModelCard(
         format_version=FORMAT_VERSION,
         fingerprint="0" * 64,

@@ -1,4 +1,4 @@
-"""Runs that are killed at chosen moments and resumed, each in a process of its own; writes how they ended.
+"""Kill runs at chosen moments and resume them, each in a process of its own; leave the finished runs.
 
 The moments of a run are counted: after every step, before a written file is flushed, before and after it is renamed.
 
@@ -14,9 +14,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# Imported once; nothing is computed before the processes fork, so that no thread of PyTorch's is lost in them.
+# Imported once; nothing is computed before the processes fork, because PyTorch's threads do not survive a fork.
 from reid.data.layout import open_dataset
-from reid.train.loop import Watcher, train
+from reid.train.loop import train
 from reid.train.recipe import Recipe
 from reid.train.run.folder import RunFolder
 
@@ -42,7 +42,7 @@ RECIPE = Recipe(
 def main() -> None:
     data, output, *histories = sys.argv[1:]
     for number, history in enumerate(histories):
-        run = RunFolder(Path(output) / str(number))
+        run = RunFolder(Path(output) / str(number), save_every=0)
         for moment in [int(text) for text in history.split(",") if text]:
             _in_a_process(lambda run=run, moment=moment: _train(Path(data), run, kill_at=moment), killed=True)
         _in_a_process(lambda run=run: _train(Path(data), run, kill_at=None), killed=False)
@@ -69,9 +69,22 @@ def _train(data: Path, run: RunFolder, *, kill_at: int | None) -> None:
     _surround(os, "fsync", moment, lambda: None)
     _surround(Path, "rename", moment, moment)
     run.check(resume=True)
-    train(open_dataset(data, needs="train"), RECIPE, run, resume=True, watcher=Watcher(moment), save_every=0)
+    train(open_dataset(data, needs="train"), RECIPE, run, resume=True, progress=_Steps(moment))
     if kill_at is None:
         (run.path / "moments").write_text(str(moments))
+
+
+class _Steps:
+    """A Progress that calls a function after every step."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action = action
+
+    def begin(self, stage: str, total: int, unit: str = "frames") -> None:
+        pass
+
+    def advance(self, steps: int = 1) -> None:
+        self._action()
 
 
 def _surround(owner: object, name: str, before: Callable[[], None], after: Callable[[], None]) -> None:

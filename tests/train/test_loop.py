@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -19,7 +20,7 @@ from reid.data.splitting import hold_out_vehicles
 from reid.runtime.errors import DataError, ReidError
 from reid.train.data.images import TrainingBatch
 from reid.train.learner import build_learner
-from reid.train.loop import Outcome, Watcher, train
+from reid.train.loop import Outcome, train
 from reid.train.losses.multi_level import MultiLevelLoss
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import MultiLevelReID
@@ -51,9 +52,34 @@ def dataset(veri: Path) -> Dataset:
 
 @pytest.fixture(scope="module")
 def whole(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    """A run that nothing interrupted."""
+    """A run without interruptions."""
     run = RunFolder(tmp_path_factory.mktemp("runs") / "whole")
     return run.path, train(dataset, RECIPE, run, resume=False)
+
+
+class StopAt:
+    """A Progress that interrupts a run after a number of steps."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def begin(self, stage: str, total: int, unit: str = "frames") -> None:
+        pass
+
+    def advance(self, steps: int = 1) -> None:
+        self.left -= steps
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def steps_of(dataset: Dataset, recipe: Recipe, epochs: int) -> int:
+    """The number of steps in the first epochs of a run."""
+    sampler = prepare_data(dataset, recipe).sampler
+    steps = 0
+    for epoch in range(1, epochs + 1):
+        sampler.set_epoch(epoch)
+        steps += len(sampler)
+    return steps
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
@@ -74,7 +100,7 @@ def test_a_run_leaves_what_the_design_names(whole: tuple[Path, Outcome]) -> None
     assert [row["epoch"] for row in rows(run)] == [1, 2, 3]
     assert list((run / "tensorboard").iterdir())
     assert not list(run.rglob("*.partial"))
-    assert outcome.progress.epochs_done == 3
+    assert outcome.position.epochs_done == 3
 
 
 def test_the_checkpoint_is_of_the_best_epoch_and_says_where_it_comes_from(
@@ -83,12 +109,14 @@ def test_the_checkpoint_is_of_the_best_epoch_and_says_where_it_comes_from(
     run, outcome = whole
     scores = [row["held_out"]["i2i"]["mAP"] for row in rows(run)]
     facts = load_checkpoint(run).card.training
-    assert facts["best_epoch"] == outcome.progress.best_epoch
-    assert facts["best_epoch"] == max(range(len(scores)), key=lambda epoch: (scores[epoch], epoch)) + 1
-    assert facts["held_out"] == rows(run)[facts["best_epoch"] - 1]["held_out"]
-    assert facts["recipe"]["seed"] == 0
-    assert facts["command"]
-    held_out = set(facts["data"]["held_out_vehicles"])
+    assert facts.best_epoch == outcome.position.best_epoch
+    assert facts.best_epoch == max(range(len(scores)), key=lambda epoch: (scores[epoch], epoch)) + 1
+    assert facts.held_out == rows(run)[facts.best_epoch - 1]["held_out"]
+    assert (facts.held_out_share, facts.seed) == (RECIPE.held_out, RECIPE.seed)
+    assert Recipe.of(facts.recipe) == RECIPE
+    assert facts.command
+    assert facts.data is not None
+    held_out = set(facts.data.held_out_vehicles)
     assert held_out
     assert held_out < {image.vehicle for image in dataset.train.images}
     assert len(load_checkpoint(run).reference) == 32
@@ -99,13 +127,9 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path, stop_after: int
 ) -> None:
     run = RunFolder(tmp_path / "stopped")
-
-    def stop(row: dict[str, Any]) -> None:
-        if row["epoch"] == stop_after:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, RECIPE, run, resume=False, watcher=Watcher(on_epoch=stop))
+        train(dataset, RECIPE, run, resume=False, progress=StopAt(steps_of(dataset, RECIPE, stop_after) + 1))
+    assert [row["epoch"] for row in rows(run.path)] == list(range(1, stop_after + 1))
     run.check(resume=True)
     train(dataset, RECIPE, run, resume=True)
     expected = load_file(whole[0] / "last" / "state.safetensors")
@@ -117,27 +141,43 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
 
 
 def test_another_seed_gives_another_model(dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
-    other = train(dataset, replace(RECIPE, seed=1, epochs=1), RunFolder(tmp_path / "other"), resume=False)
+    other = train(dataset, RECIPE.changed(seed=1, epochs=1), RunFolder(tmp_path / "other"), resume=False)
     assert other.card.fingerprint != whole[1].card.fingerprint
+
+
+def test_a_run_of_reid_0_1_is_resumed(dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
+    """It stored one setting under another name."""
+    run = RunFolder(Path(shutil.copytree(whole[0], tmp_path / "old")))
+    file = run.path / "last" / "state.safetensors"
+    state = RunState.read(file)
+    facts = dict(state.facts)
+    facts["colour_jitter"] = facts.pop("color_jitter")
+    replace(state, facts=facts).write(file)
+    origin = json.loads((run.path / "run.json").read_text())
+    origin["recipe"]["colour_jitter"] = origin["recipe"].pop("color_jitter")
+    (run.path / "run.json").write_text(json.dumps(origin))
+    assert train(dataset, RECIPE, run, resume=True).card.fingerprint == whole[1].card.fingerprint
+    with pytest.raises(ReidError, match=r"started with color_jitter 0\.5, not 0\.1"):
+        train(dataset, RECIPE.changed(color_jitter=0.1), run, resume=True)
 
 
 def test_resuming_with_other_options_names_the_option(dataset: Dataset, whole: tuple[Path, Outcome]) -> None:
     with pytest.raises(ReidError, match=r"started with epochs 3, not 4"):
-        train(dataset, replace(RECIPE, epochs=4), RunFolder(whole[0]), resume=True)
+        train(dataset, RECIPE.changed(epochs=4), RunFolder(whole[0]), resume=True)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(dataset: Dataset, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "diverged")
     with pytest.raises(ReidError, match="not finite at epoch 1"):
-        train(dataset, replace(RECIPE, learning_rate=1e30), run, resume=False)
+        train(dataset, RECIPE.changed(learning_rate=1e30), run, resume=False)
     run.check(resume=False)
 
 
 @pytest.mark.parametrize("only_the_gradient", [False, True])
-def test_the_step_its_images_and_the_last_good_checkpoint_are_named(
+def test_the_failed_step_its_images_and_the_last_good_checkpoint_are_named(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only_the_gradient: bool
 ) -> None:
-    """The third step of the second epoch goes wrong; a state after every step must not have kept anything of it."""
+    """The third step of the second epoch fails; the state that is stored after every step must not contain it."""
     original, steps = MultiLevelLoss.forward, 0
 
     def forward(self: MultiLevelLoss, embeddings: list[Tensor], *others: object) -> tuple[Tensor, dict[str, Tensor]]:
@@ -148,15 +188,15 @@ def test_the_step_its_images_and_the_last_good_checkpoint_are_named(
             loss = loss + (0 * embeddings[0].square().sum()).sqrt() if only_the_gradient else loss * torch.nan
         return loss, parts
 
-    data = prepare_data(dataset, RECIPE, note=print)
+    data = prepare_data(dataset, RECIPE)
     data.sampler.set_epoch(1)
     an_epoch = len(data.sampler)
     data.sampler.set_epoch(2)
     images = data.images_of_step(2)
     monkeypatch.setattr(MultiLevelLoss, "forward", forward)
-    run = RunFolder(tmp_path / "run")
+    run = RunFolder(tmp_path / "run", save_every=0)
     with pytest.raises(ReidError) as raised:
-        train(dataset, RECIPE, run, resume=False, save_every=0)
+        train(dataset, RECIPE, run, resume=False)
     sentence = str(raised.value)
     assert sentence.startswith("gradient_norm not finite at epoch 2, step 3" if only_the_gradient else "loss, ")
     assert "not finite at epoch 2, step 3" in sentence
@@ -165,11 +205,11 @@ def test_the_step_its_images_and_the_last_good_checkpoint_are_named(
     report = json.loads((run.path / "not-finite.json").read_text())
     assert (report["epoch"], report["step"], report["images"]) == (2, 3, images)
     state = RunState.read(run.path / "last" / "state.safetensors")
-    assert state.progress.begun.steps <= 2
+    assert state.position.begun.steps <= 2
     assert all(tensor.isfinite().all() for tensor in state.tensors.values())
 
 
-def test_what_fits_into_the_memory_is_named(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_micro_batch_that_fits_is_named(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch has 12 frames; 5 fit, so 6 do not, and 3 do."""
     original = MultiLevelReID.features
 
@@ -182,14 +222,14 @@ def test_what_fits_into_the_memory_is_named(dataset: Dataset, tmp_path: Path, mo
     limit = 5
     with pytest.raises(ReidError, match=r"out of memory with 12 frames at a time; 3 fit: --set micro_batch=3"):
         train(dataset, RECIPE, RunFolder(tmp_path / "large"), resume=False)
-    recipe = replace(RECIPE, epochs=1, micro_batch=3)
-    assert train(dataset, recipe, RunFolder(tmp_path / "small"), resume=False).progress.epochs_done == 1
+    recipe = RECIPE.changed(epochs=1, micro_batch=3)
+    assert train(dataset, recipe, RunFolder(tmp_path / "small"), resume=False).position.epochs_done == 1
     limit = 0
-    with pytest.raises(ReidError, match="not even 1 frame"):
+    with pytest.raises(ReidError, match="even with 1 frame at a time"):
         train(dataset, RECIPE, RunFolder(tmp_path / "none"), resume=False)
 
 
-def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
+def test_a_full_disk_is_explained_and_the_run_resumes_once_there_is_room(
     dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flush, flushed = os.fsync, 0
@@ -201,29 +241,24 @@ def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
             raise OSError(errno.ENOSPC, "No space left on device")
         flush(descriptor)
 
-    run = RunFolder(tmp_path / "run")
+    run = RunFolder(tmp_path / "run", save_every=0)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         with pytest.raises(ReidError, match=r"the disk is full.*--resume"):
-            train(dataset, RECIPE, run, resume=False, save_every=0)
+            train(dataset, RECIPE, run, resume=False)
     train(dataset, RECIPE, run, resume=True)
     assert load_checkpoint(run.path).card.fingerprint == whole[1].card.fingerprint
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_trains_and_goes_on(
+def test_mixed_precision_trains_and_resumes(
     dataset: Dataset, tmp_path: Path, precision: Literal["bf16", "fp16"]
 ) -> None:
-    recipe = replace(RECIPE, precision=precision, micro_batch=5, clip_norm=1.0)
-    runs = [RunFolder(tmp_path / name) for name in ("whole", "stopped")]
+    recipe = RECIPE.changed(precision=precision, micro_batch=5, clip_norm=1.0)
+    runs = [RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped", save_every=0)]
     train(dataset, recipe, runs[0], resume=False)
-
-    def stop(epoch: int, done: int, steps: int) -> None:
-        if (epoch, done) == (2, 2):
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, recipe, runs[1], resume=False, watcher=Watcher(on_step=stop), save_every=0)
+        train(dataset, recipe, runs[1], resume=False, progress=StopAt(steps_of(dataset, recipe, 1) + 2))
     train(dataset, recipe, runs[1], resume=True)
     expected, actual = (RunState.read(run.path / "last" / "state.safetensors") for run in runs)
     assert all(torch.equal(expected.tensors[key], actual.tensors[key]) for key in expected.tensors)
@@ -233,9 +268,9 @@ def test_mixed_precision_trains_and_goes_on(
     assert losses[-1] < losses[0]
 
 
-def test_gradients_are_shortened_to_the_norm(dataset: Dataset) -> None:
-    """Without it they are longer, as the norm that a step reports says."""
-    learner, _ = build_learner(replace(RECIPE, clip_norm=0.5), 4, Processes(), weights="none", note=print)
+def test_gradients_are_clipped_to_the_norm(dataset: Dataset) -> None:
+    """Without clipping the norm is larger, as the step reports."""
+    learner, _ = build_learner(RECIPE.changed(clip_norm=0.5), 4, Processes())
     learner.begin_epoch(frozen=False)
     frames = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
     values = learner.step(TrainingBatch(frames, torch.arange(4).repeat(2), ()), 1e-3, seed=0).read()
@@ -247,17 +282,17 @@ def test_gradients_are_shortened_to_the_norm(dataset: Dataset) -> None:
     assert torch.cat(gradients).norm().item() == pytest.approx(0.5, rel=1e-4)
 
 
-def test_an_epoch_says_how_fast_loading_and_learning_are(whole: tuple[Path, Outcome]) -> None:
+def test_an_epoch_reports_how_fast_loading_and_learning_are(whole: tuple[Path, Outcome]) -> None:
     for row in rows(whole[0]):
         assert 0 <= row["waiting_seconds"] <= row["seconds"]
         assert row["step_images_per_second"] >= row["images_per_second"]
         assert row["loader_images_per_second"] > 0
 
 
-def test_too_few_vehicles_for_a_batch_leave_no_run(dataset: Dataset, tmp_path: Path) -> None:
+def test_too_few_vehicles_for_a_batch_create_no_run(dataset: Dataset, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "none")
     with pytest.raises(DataError, match="--batch 5x3"):
-        train(dataset, replace(RECIPE, vehicles_per_batch=16), run, resume=False)
+        train(dataset, RECIPE.changed(vehicles_per_batch=16), run, resume=False)
     assert not run.path.exists()
 
 
@@ -273,7 +308,7 @@ def test_folders_that_are_not_free_are_refused(whole: tuple[Path, Outcome], tmp_
 def test_a_run_that_was_stopped_before_it_stored_anything_can_be_resumed(dataset: Dataset, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "absent")
     run.check(resume=True)
-    assert train(dataset, replace(RECIPE, epochs=1), run, resume=True).progress.epochs_done == 1
+    assert train(dataset, RECIPE.changed(epochs=1), run, resume=True).position.epochs_done == 1
 
 
 def test_a_damaged_state_is_refused(dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
@@ -286,13 +321,11 @@ def test_a_damaged_state_is_refused(dataset: Dataset, whole: tuple[Path, Outcome
 
 @pytest.mark.parametrize("loss", ["triplet", "ssl"])
 def test_every_loss_trains(dataset: Dataset, tmp_path: Path, loss: str) -> None:
-    outcome = train(dataset, replace(RECIPE, loss=loss, epochs=1), RunFolder(tmp_path / loss), resume=False)
-    assert outcome.progress.best_epoch == 1
+    outcome = train(dataset, RECIPE.changed(loss=loss, epochs=1), RunFolder(tmp_path / loss), resume=False)
+    assert outcome.position.best_epoch == 1
 
 
-def test_of_equally_good_epochs_the_last_is_kept(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_ties_the_later_epoch_is_kept(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([40.0, 50.0, 50.0, 30.0])
     summary = Observation.summary
 
@@ -302,13 +335,15 @@ def test_of_equally_good_epochs_the_last_is_kept(
         return found
 
     monkeypatch.setattr(Observation, "summary", scored)
-    outcome = train(dataset, replace(RECIPE, epochs=4), RunFolder(tmp_path / "run"), resume=False)
-    assert outcome.progress.best_epoch == 3
-    assert outcome.card.training["held_out"]["i2i"]["mAP"] == 50
+    outcome = train(dataset, RECIPE.changed(epochs=4), RunFolder(tmp_path / "run"), resume=False)
+    assert outcome.position.best_epoch == 3
+    assert outcome.card.training.held_out["i2i"]["mAP"] == 50
 
 
-def test_damaged_images_are_named_and_trained_around(veri: Path, tmp_path: Path) -> None:
-    """A dead link, an unreadable image, and a vehicle of which nothing can be read."""
+def test_damaged_images_are_named_and_trained_around(
+    veri: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A dead link, an unreadable image, and a vehicle without a readable image."""
     root = Path(shutil.copytree(veri, tmp_path / "veri"))
     held_out = set(train_facts(root)["vehicles"])
     trained = sorted({path.name[:4] for path in (root / "image_train").iterdir()} - held_out)
@@ -318,14 +353,13 @@ def test_damaged_images_are_named_and_trained_around(veri: Path, tmp_path: Path)
     of_vehicle[trained[1]][0].write_bytes(b"\xff\xd8 cut")
     for path in of_vehicle[trained[2]]:
         path.write_bytes(b"")
-    notes: list[str] = []
-    recipe = replace(RECIPE, epochs=1, images_per_vehicle=len(max(of_vehicle.values(), key=len)))
-    watcher = Watcher(on_note=notes.append)
+    recipe = RECIPE.changed(epochs=1, images_per_vehicle=len(max(of_vehicle.values(), key=len)))
     run = RunFolder(tmp_path / "run")
-    train(open_dataset(root, needs="train"), recipe, run, resume=False, watcher=watcher)
-    assert len(notes) == 1
-    assert trained[2] in notes[0]
-    assert not any(vehicle in notes[0].partition("left out:")[2] for vehicle in (trained[0], trained[1]))
+    train(open_dataset(root, needs="train"), recipe, run, resume=False)
+    left_out, unreadable = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert trained[2] in left_out
+    assert not any(vehicle in left_out.partition("left out:")[2] for vehicle in (trained[0], trained[1]))
+    assert "could not be read" in unreadable
     (row,) = rows(run.path)
     assert 1 <= len(row["unreadable"]) <= 2
 
@@ -341,12 +375,12 @@ def test_a_state_without_its_facts_is_refused(dataset: Dataset, tmp_path: Path) 
         train(dataset, RECIPE, RunFolder(tmp_path), resume=True)
 
 
-def test_what_a_killed_run_leaves_of_a_first_checkpoint_does_not_block_its_folder(tmp_path: Path) -> None:
+def test_the_partial_checkpoint_of_a_killed_run_does_not_block_its_folder(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint.safetensors.abcd.partial").touch()
     RunFolder(tmp_path).check(resume=False)
 
 
-def test_other_data_on_resume_is_said_in_words(veri: Path, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
+def test_other_data_on_resume_is_explained(veri: Path, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
     root = Path(shutil.copytree(veri, tmp_path / "veri"))
     next(iter((root / "image_train").iterdir())).write_bytes(b"changed")
     with pytest.raises(ReidError, match="other training data"):

@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import json
+from typing import get_args
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from reid.train.recipe import RECIPES, Recipe, learning_rate
+from reid.runtime.errors import ReidError
+from reid.train.choices import RecipeName
+from reid.train.losses import IDENTITY_LOSSES, METRIC_LOSSES
+from reid.train.model.pooling import POOLINGS
+from reid.train.recipe import RECIPES, Recipe, SettingError, learning_rate, read_assignments
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 60])
@@ -26,3 +34,112 @@ def test_warm_up_is_linear() -> None:
 def test_the_poster_has_three_levels_and_rll() -> None:
     poster = RECIPES["poster"]
     assert (poster.backbone, poster.levels, poster.loss) == ("resnet50", (2, 3, 4), "rll")
+
+
+@pytest.mark.parametrize(
+    ("name", "table"), [("loss", METRIC_LOSSES), ("identity_loss", IDENTITY_LOSSES), ("pooling", POOLINGS)]
+)
+def test_the_choices_are_those_that_can_be_built(name: str, table: dict[str, object]) -> None:
+    assert get_args(Recipe.model_fields[name].annotation) == tuple(table)
+
+
+def test_the_recipes_are_those_that_the_command_lists() -> None:
+    assert get_args(RecipeName) == tuple(RECIPES)
+
+
+def as_text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_setting_of_every_recipe_can_be_assigned_as_text(name: str) -> None:
+    recipe = RECIPES[name]
+    settings = read_assignments([f"{setting}={as_text(value)}" for setting, value in recipe])
+    assert settings.keys() == Recipe.model_fields.keys()
+    again = Recipe().changed(**settings)
+    assert again == recipe
+    assert {key: type(value) for key, value in again} == {key: type(value) for key, value in recipe}
+
+
+def test_text_is_read_as_the_type_of_its_setting() -> None:
+    settings = read_assignments(
+        ["levels=4,3", "clip_norm=5", "compile=true", "micro_batch=16", "weights=a=b.pth", "last_stride=1"]
+    )
+    changed = Recipe().changed(**settings)
+    assert (changed.levels, changed.clip_norm, changed.compile) == ((3, 4), 5.0, True)
+    assert (changed.micro_batch, changed.weights, changed.last_stride) == (16, "a=b.pth", 1)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("clip_nrom=5", "unknown setting 'clip_nrom'; choose one of: .*clip_norm.*micro_batch"),
+        ("micro_batch=many", "micro_batch is many: it takes a whole number, 0 or more"),
+        ("micro_batch=1.5", "micro_batch is 1.5: it takes a whole number, 0 or more"),
+        ("compile=perhaps", "compile is perhaps: it takes true or false"),
+        ("levels=2,x", "levels is x: it takes whole numbers, 0 or more, separated by commas"),
+        ("levels=2,2", "levels are 2,2: name each level once"),
+        ("levels=", "levels is nothing: it takes whole numbers"),
+        ("precision=fp8", "unknown precision 'fp8'; choose one of: auto, fp32, bf16, fp16"),
+        ("pooling=min", "unknown pooling 'min'; choose one of: max, avg, gem, max[+]avg, max[+]gem"),
+        ("identity_loss=arcface", "unknown identity_loss 'arcface'; choose one of: softmax, cosface, circle"),
+        ("loss=contrastive", "unknown loss 'contrastive'; choose one of: triplet, ssl, rll"),
+        ("optimizer=lion", "unknown optimizer 'lion'; choose one of: adamw, sgd"),
+        ("sampling=tracklets", "unknown sampling 'tracklets'; choose one of: random, cameras"),
+        ("compile", "compile is not an assignment; write NAME=VALUE"),
+    ],
+)
+def test_what_cannot_be_read_is_named_in_one_line(assignment: str, sentence: str) -> None:
+    with pytest.raises(SettingError, match=sentence) as raised:
+        Recipe().changed(**read_assignments([assignment]))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_setting_that_is_assigned_twice_is_refused() -> None:
+    with pytest.raises(SettingError, match="seed is set twice"):
+        read_assignments(["seed=1", "seed=2"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"last_stride": 3}, "last_stride is 3: it takes 1 or 2"),
+        ({"soft_margin": True}, "soft_margin is true, and the loss is rll: only the triplet loss"),
+        ({"loss": "ssl", "memory_size": 4}, "memory_size is 4, and the loss is ssl: only rll"),
+        ({"level_weights": (1.0,)}, "level_weights has 1 numbers, and there are 3 levels"),
+        ({"average_decay": 1.0}, r"average_decay is 1\.0: it takes a number from 0 to less than 1"),
+        ({"average_decay": -0.1}, r"average_decay is -0\.1: it takes a number from 0 to less than 1"),
+        ({"head_rate": float("nan")}, "head_rate is nan: it takes a finite number, 0 or more"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf: it takes a finite number, 0 or more"),
+        ({"held_out": float("nan")}, "held_out is nan: it takes a number between 0 and 1"),
+        ({"frozen_epochs": -1}, "frozen_epochs is -1: it takes a whole number, 0 or more"),
+        ({"epochs": 0}, "epochs is 0: it takes a whole number, 1 or more"),
+        ({"label_smoothing": 1.5}, r"label_smoothing is 1\.5: it takes a number between 0 and 1"),
+        ({"level_weights": (1.0, -1.0, 1.0)}, r"level_weights is -1\.0: it takes finite numbers, 0 or more"),
+        ({"memory_size": -1}, "memory_size is -1: "),
+        ({"auto_augment": 2.0}, r"auto_augment is 2\.0: "),
+        ({"qat": "bundle"}, "qat is bundle, and weights is default: .*--weights RUN"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_in_one_line(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ReidError, match=message) as raised:
+        Recipe().changed(**settings)
+    assert not isinstance(raised.value, SettingError)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_recipe_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError):
+        Recipe().epochs = 3  # type: ignore[misc]
+
+
+def test_the_names_of_reid_0_1_are_accepted() -> None:
+    stored = json.loads(Recipe(color_jitter=0.25).model_dump_json().replace("color_jitter", "colour_jitter"))
+    assert "color_jitter" not in stored
+    assert Recipe.of(stored) == Recipe(color_jitter=0.25)
+    assert Recipe().changed(colour_jitter=0.25) == Recipe(color_jitter=0.25)
+
+
+def test_a_recipe_survives_json() -> None:
+    recipe = RECIPES["strong"].changed(levels=(3, 4), level_weights=(1.0, 0.5))
+    assert Recipe.of(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).with_name("kill_and_resume.py")
 
 # A run writes run.json at moments 1 to 3 and ends its four steps of the first epoch at 4, 8, 12 and 16, each with a
 # state; then it writes the checkpoint, 20 to 22, its card, 23 to 25, a row of metrics, and the state of the whole
-# epoch, 26 to 28. The second epoch ends at 47. What is resumed counts anew.
+# epoch, 26 to 28. The second epoch ends at 47. A resumed run counts from 1.
 HISTORIES = ["", "1,5,9", "13,21,2", "25,7,10", "35", "46"]
 
 

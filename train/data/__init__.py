@@ -1,1 +1,1 @@
-"""Images in, batches out."""
+"""Training images and batches."""

@@ -1,4 +1,4 @@
-"""What training does to a crop: a policy of distortions, flip, shifted crop, color, erasing."""
+"""Augmentation of training crops: a policy of distortions, flip, shifted crop, color jitter, erasing."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torchvision.transforms import v2
 
 __all__ = ["Augmentation"]
 
-# What erasing and distortions fill with, free of noise: the middle of the range, close to the mean of any data.
+# Fill of erasing and distortions, without noise: the middle of the range, close to the mean of any data.
 _GRAY = [127, 127, 127]
 
 
 class Augmentation:
-    """Augment one frame, repeatably.
+    """Augments one frame at a time, reproducibly.
 
     Args:
-        image_size: of the square crop, in pixels.
+        image_size: side of the square crop, in pixels.
         auto_augment: probability of a distortion of the ImageNet policy of Cubuk et al., *AutoAugment*, CVPR 2019.
-        color_jitter: probability of other brightness, contrast, saturation and hue.
+        color_jitter: probability of a change of brightness, contrast, saturation and hue.
         erasing: probability of a gray rectangle, from Zhong et al., *Random Erasing Data Augmentation*, AAAI 2020.
     """
 
@@ -45,7 +45,7 @@ class Augmentation:
 
 
 def _distortion(probability: float) -> list[v2.Transform]:
-    """Give the policy; at probability 0 nothing, not even a drawn number."""
+    """Return the policy; at probability 0 nothing, so that not even a random number is drawn."""
     if probability == 0:
         return []
     return [v2.RandomApply([v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET, fill=_GRAY)], p=probability)]

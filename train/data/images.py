@@ -19,24 +19,24 @@ from reid.runtime.errors import DataError
 from reid.runtime.imaging import read_frame, resize
 from reid.runtime.tracklet import Tracklet
 from reid.train.data.augmentation import Augmentation
-from reid.train.data.sampler import Draw, PKSampler
+from reid.train.data.sampler import PKSampler, Sample
 from reid.train.parallel.processes import Processes
 
-__all__ = ["Images", "OwnDraws", "TrainingBatch", "loader_workers", "training_batches", "without_dead_vehicles"]
+__all__ = ["Images", "OwnSamples", "TrainingBatch", "loader_workers", "training_batches", "without_dead_vehicles"]
 
-# More than this many decode faster than a GPU learns, and each holds two batches.
+# More workers than this decode faster than a GPU learns, and each holds two batches.
 _MOST_WORKERS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """What one step takes: a batch, or this process's share of it.
+    """The input of one step: a batch, or this process's share of it.
 
     Attributes:
-        frames: uint8 [P*K, 3, H, W].
-        vehicles: int64 [P*K], index of each frame's identity.
-        unreadable: images that another of the same vehicle stood in for.
-        decoding_seconds: that a worker took to make it.
+        frames: the frames, uint8 [P*K, 3, H, W].
+        vehicles: index of each frame's identity, int64 [P*K].
+        unreadable: images that another one of the same vehicle stood in for.
+        decoding_seconds: time that a worker took to make the batch.
     """
 
     frames: Tensor
@@ -45,17 +45,17 @@ class TrainingBatch:
     decoding_seconds: float = 0.0
 
     def pin_memory(self) -> TrainingBatch:
-        """Let a GPU fetch it by itself; DataLoader calls this."""
+        """Return the batch in pinned memory, which a GPU copies asynchronously; DataLoader calls this."""
         return replace(self, frames=self.frames.pin_memory(), vehicles=self.vehicles.pin_memory())
 
 
 class Images(Dataset[tuple[Tensor, int, tuple[str, ...]]]):
-    """The training images, by draw: (frame uint8 [3, H, W], vehicle's index, unreadable images met).
+    """The training images by sample: (frame uint8 [3, H, W], vehicle's index, unreadable images met on the way).
 
     Args:
-        images: each with its vehicle.
-        image_size: of the square crop, in pixels.
-        augmentation: of the crops; the poster's if left out.
+        images: the images, each with its vehicle.
+        image_size: side of the square crop, in pixels.
+        augmentation: augmentation of the crops; the poster's if left out.
     """
 
     def __init__(self, images: Sequence[Tracklet], image_size: int, augmentation: Augmentation | None = None) -> None:
@@ -70,34 +70,34 @@ class Images(Dataset[tuple[Tensor, int, tuple[str, ...]]]):
 
     @property
     def identities(self) -> int:
-        """Number of vehicles."""
+        """The number of vehicles."""
         return len(self._of_vehicle)
 
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, int, tuple[str, ...]]:
+    def __getitem__(self, sample: Sample) -> tuple[Tensor, int, tuple[str, ...]]:
         unreadable: list[str] = []
-        for index in self._with_stand_ins(draw.index):
+        for index in self._with_stand_ins(sample.index):
             try:
                 pixels = resize(read_frame(self._images[index].frames[0]), self._image_size, self._image_size)
             except DataError as error:
                 unreadable.append(str(error))
                 continue
             frame = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-            return self._augment(frame, draw.seed), self.vehicles[index], tuple(unreadable)
-        raise DataError(f"no image of vehicle {self._images[draw.index].vehicle} can be read: {unreadable[0]}")
+            return self._augment(frame, sample.seed), self.vehicles[index], tuple(unreadable)
+        raise DataError(f"no image of vehicle {self._images[sample.index].vehicle} can be read: {unreadable[0]}")
 
-    def __getitems__(self, draws: Sequence[Draw]) -> TrainingBatch:
-        """Make a batch; DataLoader prefers this to single images."""
+    def __getitems__(self, samples: Sequence[Sample]) -> TrainingBatch:
+        """Return a batch; DataLoader prefers this to single images."""
         started = time.perf_counter()
-        frames, vehicles, unreadable = zip(*(self[draw] for draw in draws), strict=True)
+        frames, vehicles, unreadable = zip(*(self[sample] for sample in samples), strict=True)
         names = tuple(itertools.chain.from_iterable(unreadable))
         return TrainingBatch(torch.stack(frames), torch.tensor(vehicles), names, time.perf_counter() - started)
 
-    def names(self, draws: Iterable[Draw]) -> list[str]:
-        """Name the images of draws."""
-        images = (self._images[draw.index] for draw in draws)
+    def names(self, samples: Iterable[Sample]) -> list[str]:
+        """Return the names of the samples' images."""
+        images = (self._images[sample.index] for sample in samples)
         return [str(image.frames[0]) if isinstance(image.frames[0], Path) else image.id for image in images]
 
     def _with_stand_ins(self, index: int) -> Iterator[int]:
@@ -107,7 +107,7 @@ class Images(Dataset[tuple[Tensor, int, tuple[str, ...]]]):
 
 
 def without_dead_vehicles(images: Sequence[Tracklet]) -> tuple[tuple[Tracklet, ...], tuple[str, ...]]:
-    """Leave out the vehicles of which no image can be read: (images of the others, names of those)."""
+    """Leave out vehicles without a readable image; return the images of the others and the names of those left out."""
     of_vehicle: dict[str, list[Tracklet]] = defaultdict(list)
     for image in images:
         of_vehicle[str(image.vehicle)].append(image)
@@ -123,11 +123,11 @@ def _can_be_read(image: Tracklet) -> bool:
     return True
 
 
-class OwnDraws:
-    """This process's share of each of a sampler's batches, from some step of the epoch on.
+class OwnSamples:
+    """This process's share of each of a sampler's batches, from a given step of the epoch on.
 
     Attributes:
-        first: the step to begin with, from 0.
+        first: the step to begin with, counted from 0.
     """
 
     def __init__(self, sampler: PKSampler, processes: Processes) -> None:
@@ -138,25 +138,25 @@ class OwnDraws:
     def __len__(self) -> int:
         return len(self._sampler) - self.first
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        for draws in itertools.islice(self._sampler, self.first, None):
-            yield list(self._processes.share(draws))
+    def __iter__(self) -> Iterator[list[Sample]]:
+        for samples in itertools.islice(self._sampler, self.first, None):
+            yield list(self._processes.share(samples))
 
 
 def loader_workers() -> int:
-    """Number of decoding processes: the cores of this machine, shared by the training processes on it."""
+    """Return the number of decoding processes: this machine's cores, shared by its training processes."""
     cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, min(_MOST_WORKERS, cores))
 
 
-def training_batches(images: Images, draws: Iterable[list[Draw]], *, pin_memory: bool) -> DataLoader[Any]:
-    """Load batches with worker processes, in order; each iteration over it is an epoch with the same workers.
+def training_batches(images: Images, samples: Iterable[list[Sample]], *, pin_memory: bool) -> DataLoader[Any]:
+    """Return a loader of batches, in order; each iteration over it is an epoch with the same worker processes.
 
-    The result depends neither on the number of workers nor on what was loaded before: every draw has its own seed.
+    The batches depend neither on the number of workers nor on what was loaded before: every sample has its own seed.
     """
     return DataLoader(
         images,
-        batch_sampler=draws,
+        batch_sampler=samples,
         num_workers=loader_workers(),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # what __getitems__ gives
         pin_memory=pin_memory,

@@ -1,4 +1,4 @@
-"""Batches of P vehicles with K images each, the same for the same seed and epoch."""
+"""Batches of P vehicles with K images each, reproducible from seed and epoch."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from torch.utils.data import Sampler
 
 from reid.runtime.errors import DataError
 
-__all__ = ["Draw", "PKSampler"]
+__all__ = ["PKSampler", "Sample"]
 
 
-class Draw(NamedTuple):
-    """What the data set is asked for: an image, and the seed of its augmentation.
+class Sample(NamedTuple):
+    """What the data set is asked for: an image and the seed of its augmentation.
 
-    The seed travels with the draw, so that augmentation does not depend on the number of workers.
+    The seed travels with the sample, so that augmentation does not depend on the number of workers.
     """
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a draw
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a sample
     seed: int
 
 
-class PKSampler(Sampler[list[Draw]]):
-    """Lists of P * K draws, for ``DataLoader(batch_sampler=...)``: P different vehicles, K images of each.
+class PKSampler(Sampler[list[Sample]]):
+    """Lists of P * K samples, for ``DataLoader(batch_sampler=...)``: P different vehicles, K images of each.
 
     In an epoch each vehicle's images are shuffled and cut into groups of K, and batches take P groups of
     different vehicles until fewer than P vehicles have groups left. So all images of all but at most P - 1
     vehicles are drawn, and an image is drawn again only to fill up the groups of its vehicle.
 
-    With cameras, each camera's images are dealt out over the groups of their vehicle as evenly as can be, so that the
-    positives that a loss finds are views of several cameras. A vehicle passes a camera about once: this also keeps the
-    near-copies of one tracklet apart.
+    With cameras, each camera's images are dealt out over the groups of their vehicle as evenly as possible, so that
+    the positives that a loss finds are views of several cameras. Since a vehicle passes a camera about once, this also
+    keeps the near-duplicates of a tracklet apart.
 
     Args:
         vehicles: the vehicle of each image of the data set.
-        p: vehicles a batch.
-        k: images a vehicle.
-        seed: of the run, 0 or more. The draws depend on the seed and the epoch alone, and the augmentation's
-            seed besides these on nothing but the draw's position in the epoch.
-        epoch: that ``iter`` starts with, 0 or more.
-        cameras: the camera of each image, to deal out by; without, groups are random.
+        p: number of vehicles in a batch.
+        k: number of images of each vehicle in a batch.
+        seed: seed of the run, 0 or more. The samples depend only on the seed and the epoch, and the augmentation's
+            seed only on these and on the sample's position in the epoch.
+        epoch: the epoch that ``iter`` starts with, 0 or more.
+        cameras: the camera of each image, by which the images are dealt out; if left out, groups are random.
 
     Raises:
-        ValueError: p or k is less than 1; seed or epoch is negative.
-        DataError: fewer than P vehicles.
+        ValueError: p or k is less than 1, or seed or epoch is negative.
+        DataError: there are fewer than P vehicles.
     """
 
     def __init__(
@@ -68,35 +68,35 @@ class PKSampler(Sampler[list[Draw]]):
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Plan this epoch; ``iter`` and ``len`` are about it from now on."""
+        """Plan an epoch, to which ``iter`` and ``len`` refer from now on."""
         order, augmentation = np.random.SeedSequence([self.seed, epoch]).spawn(2)
         self._indices = self._plan(np.random.default_rng(order))
         self._seeds = np.random.default_rng(augmentation).integers(2**63, size=self._indices.shape)
 
     def __len__(self) -> int:
-        """Batches of this epoch: how many there are depends on which vehicles meet."""
+        """Return the number of batches in this epoch, which depends on which vehicles are drawn together."""
         return len(self._indices)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[Sample]]:
         for indices, seeds in zip(self._indices.tolist(), self._seeds.tolist(), strict=True):
-            yield [Draw(index, seed) for index, seed in zip(indices, seeds, strict=True)]
+            yield [Sample(index, seed) for index, seed in zip(indices, seeds, strict=True)]
 
     def _plan(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Images of each batch, int64 [batches, P * K]."""
+        """Return the images of each batch, int64 [batches, P * K]."""
         groups = [self._groups(images, rng) for images in self._images]
         left = np.array([len(of_vehicle) for of_vehicle in groups])
         batches = []
         while np.count_nonzero(left) >= self.p:
-            # In proportion to what is left, or the vehicles with most images would remain at the end.
+            # In proportion to what is left; otherwise the vehicles with the most images would remain at the end.
             chosen = rng.choice(len(left), size=self.p, replace=False, p=left / left.sum())
             left[chosen] -= 1
             batches.append(np.concatenate([groups[vehicle][left[vehicle]] for vehicle in chosen]))
         return np.stack(batches)
 
     def _groups(self, images: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Shuffle a vehicle's images and cut them into groups, int64 [groups, K]."""
+        """Return a vehicle's images, shuffled and cut into groups, int64 [groups, K]."""
         count = -(-len(images) // self.k)
-        # Once through, `resize` starts over: images are drawn again to fill up the last group, which may be itself.
+        # `resize` starts over at the end: images are drawn again to fill up the last group, which may be the only one.
         drawn = np.resize(rng.permutation(images), count * self.k)
         if self._cameras is None:
             return drawn.reshape(count, self.k)
@@ -110,7 +110,7 @@ def _images_by_vehicle(vehicles: Sequence[int]) -> list[NDArray[np.int64]]:
 
 def _check_batch(p: int, k: int, available: int) -> None:
     if p < 1 or k < 1:
-        raise ValueError(f"a batch of {p} vehicles x {k} images: both must be at least 1")
+        raise ValueError(f"a batch of {p} vehicles x {k} images: both must be 1 or more")
     if p > available:
         remedy = f"use --batch {available}x{k}" if available > 1 else "add vehicles, at least 2"
         raise DataError(
@@ -120,19 +120,19 @@ def _check_batch(p: int, k: int, available: int) -> None:
 
 def _numbered(cameras: Sequence[str | None], images: int) -> NDArray[np.int64]:
     if len(cameras) != images:
-        raise ValueError(f"{len(cameras)} cameras for {images} images: there must be one each")
+        raise ValueError(f"{len(cameras)} cameras for {images} images: give one for each image")
     return np.unique([camera or "" for camera in cameras], return_inverse=True)[1]
 
 
 def _deal(
     images: NDArray[np.int64], cameras: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Deal images, sorted by camera, out to groups in turn, as cards are: int64 [count, len(images) / count].
+    """Deal images, sorted by camera, to the groups in turn like cards; return int64 [count, len(images) / count].
 
-    So no group has two images more of a camera than another. Copies of an image lie together, and so come to different
-    groups.
+    So no group has two more images of a camera than another. Copies of an image lie together, and therefore end up in
+    different groups.
     """
     names, numbers = np.unique(cameras, return_inverse=True)
-    suits = rng.permutation(len(names))[numbers]  # or the same cameras would meet in every epoch
+    suits = rng.permutation(len(names))[numbers]  # otherwise the same cameras would meet in every epoch
     _, first, copy_of = np.unique(images, return_index=True, return_inverse=True)
     return images[np.lexsort((first[copy_of], suits))].reshape(-1, count).T

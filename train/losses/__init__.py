@@ -1,4 +1,4 @@
-"""One loss a file, each of which reads like its formula."""
+"""The losses, one per file, each written like its formula."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ METRIC_LOSSES: dict[str, Callable[[], nn.Module]] = {
     "ssl": SSLLoss,
     "rll": RankedListLoss,
 }
-"""The metric losses by the name that ``--loss`` takes, with their known settings."""
+"""The metric losses, with their published settings, by their names in ``--loss``."""
 
 IDENTITY_LOSSES: dict[str, Callable[[float], nn.Module]] = {
     "softmax": IdentityLoss,
     "cosface": CosFaceLoss,
     "circle": CircleLoss,
 }
-"""The identity losses by the name that `Recipe.identity_loss` takes: label smoothing -> loss. All but softmax are given
+"""The identity losses, made from a label smoothing, by their names in `Recipe.identity_loss`. All but softmax take
 cosines instead of logits."""

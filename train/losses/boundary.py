@@ -1,4 +1,4 @@
-"""The settings that SSL and RLL share, and what they may be."""
+"""The settings that SSL and RLL share, and their valid ranges."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["check_boundary"]
 
 
 def check_boundary(alpha: float, margin: float, balance: float) -> None:
-    """Refuse settings with which positives (within alpha - margin) or negatives (beyond alpha) make no sense.
+    """Refuse settings for which positives (within alpha - margin) or negatives (beyond alpha) make no sense.
 
     Raises:
-        ValueError: naming the first setting that is outside its range.
+        ValueError: a setting is out of range; the message names the first.
     """
     if not 0 < alpha < math.inf:
         raise ValueError(f"alpha is {alpha}: it must be positive and finite")

@@ -1,4 +1,4 @@
-"""Circle loss with class labels: an identity loss in which what is far from its goal weighs more."""
+"""Circle loss with class labels: an identity loss in which whatever is far from its goal weighs more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CircleLoss(nn.Module):
     Optimization*, CVPR 2020, in its form for class labels.
 
     Args:
-        label_smoothing: of the target, 0 to 1.
+        label_smoothing: smoothing of the target, 0 to 1.
         scale: gamma in the paper.
         margin: m in the paper.
 
@@ -29,17 +29,17 @@ class CircleLoss(nn.Module):
     def __init__(self, label_smoothing: float = 0.0, scale: float = 64.0, margin: float = 0.35) -> None:
         super().__init__()
         if not (0 < scale < math.inf and 0 <= margin < math.inf):
-            raise ValueError(f"scale is {scale}, margin {margin}: they must be finite, above 0, and 0 or more")
+            raise ValueError(f"scale is {scale}, margin {margin}: both must be finite, scale above 0, margin 0 or more")
         self.label_smoothing = label_smoothing
         self.scale = scale
         self.margin = margin
 
     def forward(self, cosine: Tensor, vehicle: Tensor) -> Tensor:
-        """Loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            cosine: of feature and class, any floating dtype [B, C].
-            vehicle: int64 [B], in 0..C-1.
+            cosine: cosine of every feature and class, any floating dtype [B, C].
+            vehicle: index of each sample's vehicle, int64 [B], in 0..C-1.
 
         Returns:
             float32 scalar.

@@ -1,4 +1,4 @@
-"""CosFace: an identity loss that wants the own vehicle's cosine to lead by a margin."""
+"""CosFace: an identity loss that wants the cosine of a sample's own vehicle to lead by a margin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class CosFaceLoss(nn.Module):
     From Wang et al., *CosFace: Large Margin Cosine Loss for Deep Face Recognition*, CVPR 2018.
 
     Args:
-        label_smoothing: of the target, 0 to 1.
+        label_smoothing: smoothing of the target, 0 to 1.
         scale: s in the paper.
         margin: m in the paper.
 
@@ -27,17 +27,17 @@ class CosFaceLoss(nn.Module):
     def __init__(self, label_smoothing: float = 0.0, scale: float = 64.0, margin: float = 0.35) -> None:
         super().__init__()
         if not (0 < scale < math.inf and 0 <= margin < math.inf):
-            raise ValueError(f"scale is {scale}, margin {margin}: they must be finite, above 0, and 0 or more")
+            raise ValueError(f"scale is {scale}, margin {margin}: both must be finite, scale above 0, margin 0 or more")
         self.label_smoothing = label_smoothing
         self.scale = scale
         self.margin = margin
 
     def forward(self, cosine: Tensor, vehicle: Tensor) -> Tensor:
-        """Loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            cosine: of feature and class, any floating dtype [B, C].
-            vehicle: int64 [B], in 0..C-1.
+            cosine: cosine of every feature and class, any floating dtype [B, C].
+            vehicle: index of each sample's vehicle, int64 [B], in 0..C-1.
 
         Returns:
             float32 scalar.

@@ -1,4 +1,4 @@
-"""RLL that also compares a batch with the batches before it."""
+"""RLL that also compares a batch with earlier batches."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["CrossBatchRankedListLoss"]
 
 
 class CrossBatchRankedListLoss(nn.Module):
-    """``RLL(batch) + weight * RLL(batch, memory)``: in the second, a query's positives and negatives are in the memory.
+    """``RLL(batch) + weight * RLL(batch, memory)``: the second term takes positives and negatives from the memory.
 
-    After each batch the memory takes it up; no gradient flows into it. From Wang et al., *Cross-Batch Memory for
-    Embedding Learning*, CVPR 2020.
+    Each batch is added to the memory afterwards; no gradient flows into the memory. From Wang et al., *Cross-Batch
+    Memory for Embedding Learning*, CVPR 2020.
 
     Args:
-        loss: of a batch.
-        memory: of this level's embeddings.
-        weight: of the comparison with the memory.
+        loss: the loss of a batch.
+        memory: the memory of this level's embeddings.
+        weight: weight of the comparison with the memory.
 
     Raises:
         ValueError: the weight is negative or not finite.
@@ -37,11 +37,11 @@ class CrossBatchRankedListLoss(nn.Module):
         self.weight = weight
 
     def forward(self, embedding: Tensor, vehicle: Tensor) -> Tensor:
-        """Loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            embedding: any floating dtype [B, D], rows of unit length.
-            vehicle: int64 [B], 0 or more.
+            embedding: the embeddings, any floating dtype [B, D], rows of unit length.
+            vehicle: the vehicle of each sample, int64 [B], 0 or more.
 
         Returns:
             float32 scalar.

@@ -1,4 +1,4 @@
-"""What the metric losses share: the distances of a batch, its pairs, and the hardest of them."""
+"""Common to the metric losses: the distances in a batch, its pairs, and the hardest of them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ __all__ = ["hardest_pairs", "pair_masks", "pairwise_distance"]
 
 
 def pairwise_distance(embedding: Tensor, other: Tensor | None = None) -> Tensor:
-    """Euclidean distance of every two rows, or of every row to every row of another embedding.
+    """Return the Euclidean distance between any two rows, or from every row to every row of another embedding.
 
-    It is float32 whatever the input and the autocast around it. The differences are taken one by one: expanding the
-    square into a matrix product loses the small distances to rounding, and its root has an infinite gradient at 0,
-    where this one has 0.
+    It is float32 whatever the input and the surrounding autocast. Differences are computed one by one: expanding the
+    square into a matrix product loses small distances to rounding, and its root has an infinite gradient at 0, where
+    this one has 0.
 
     Args:
-        embedding: any floating dtype [B, D].
-        other: any floating dtype [M, D]; the embedding itself if left out.
+        embedding: the embeddings, any floating dtype [B, D].
+        other: other embeddings, any floating dtype [M, D]; the same ones if left out.
 
     Returns:
-        float32 [B, M]; of an embedding to itself [B, B], exactly 0 on the diagonal.
+        float32 [B, M]; within one embedding [B, B], exactly 0 on the diagonal.
     """
     with torch.autocast(embedding.device.type, enabled=False):
         rows = embedding.float()
@@ -29,29 +29,29 @@ def pairwise_distance(embedding: Tensor, other: Tensor | None = None) -> Tensor:
 
 
 def pair_masks(vehicle: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pairs of a batch show the same vehicle, and which do not.
+    """Return which pairs of a batch show the same vehicle, and which do not.
 
     Args:
-        vehicle: int64 [B].
+        vehicle: the vehicle of each sample, int64 [B].
 
     Returns:
-        positive: bool [B, B], same vehicle; a sample is no positive of itself.
-        negative: bool [B, B], different vehicles.
+        positive: pairs of the same vehicle, bool [B, B]; a sample is not a positive of itself.
+        negative: pairs of different vehicles, bool [B, B].
     """
     same = vehicle[:, None] == vehicle[None, :]
     return same ^ torch.eye(len(vehicle), dtype=torch.bool, device=vehicle.device), ~same
 
 
 def hardest_pairs(embedding: Tensor, vehicle: Tensor) -> tuple[Tensor, Tensor]:
-    """Each sample's distance to its farthest positive and to its nearest negative.
+    """Return each sample's distance to its farthest positive and to its nearest negative.
 
     Args:
-        embedding: any floating dtype [B, D].
-        vehicle: int64 [B].
+        embedding: the embeddings, any floating dtype [B, D].
+        vehicle: the vehicle of each sample, int64 [B].
 
     Returns:
-        farthest positive: float32 [B], -inf without a positive, so that a hinge on it is 0.
-        nearest negative: float32 [B], +inf without a negative, likewise.
+        farthest positive: float32 [B]; -inf if there is no positive, so that a hinge on it is 0.
+        nearest negative: float32 [B]; +inf if there is no negative, likewise.
     """
     distance = pairwise_distance(embedding)
     positive, negative = pair_masks(vehicle)

@@ -1,4 +1,4 @@
-"""The identity loss: which of the training set's vehicles it is."""
+"""The identity loss: classification among the training set's vehicles."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["IdentityLoss"]
 class IdentityLoss(nn.Module):
     """Cross entropy of a classifier over the training set's vehicles, in float32 whatever the logits are.
 
-    With label smoothing e the target is ``1 - e`` for the own vehicle plus ``e / C`` for each of the C, from Szegedy et
-    al., *Rethinking the Inception Architecture for Computer Vision*, CVPR 2016.
+    With label smoothing e the target is ``1 - e`` for the own vehicle plus ``e / C`` for each of the C vehicles, from
+    Szegedy et al., *Rethinking the Inception Architecture for Computer Vision*, CVPR 2016.
 
     Args:
-        label_smoothing: e, 0 to 1.
+        label_smoothing: smoothing e of the target, 0 to 1.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -23,11 +23,11 @@ class IdentityLoss(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, vehicle: Tensor) -> Tensor:
-        """Loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            logits: any floating dtype [B, C].
-            vehicle: int64 [B], in 0..C-1.
+            logits: the logits, any floating dtype [B, C].
+            vehicle: index of each sample's vehicle, int64 [B], in 0..C-1.
 
         Returns:
             float32 scalar.

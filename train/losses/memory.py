@@ -1,4 +1,4 @@
-"""The embeddings of the batches before, which a loss may compare a batch with."""
+"""Embeddings of earlier batches, with which a loss may compare a batch."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ __all__ = ["EmbeddingMemory"]
 
 
 class EmbeddingMemory(nn.Module):
-    """The last embeddings that were pushed and their vehicles, oldest first. They are state, and are saved with it.
+    """The embeddings that were pushed last and their vehicles, oldest first. They are part of the state dict.
 
     Args:
-        size: how many, at least 1.
-        dimensions: of an embedding.
+        size: number of embeddings, 1 or more.
+        dimensions: size of an embedding.
 
     Raises:
-        ValueError: size less than 1.
+        ValueError: the size is less than 1.
     """
 
     EMPTY = -1
-    """Stands for the vehicle of a place that was never filled; its embedding is 0."""
+    """The vehicle of an entry that was never filled; its embedding is 0."""
 
     embedding: Tensor
     vehicle: Tensor
@@ -28,16 +28,16 @@ class EmbeddingMemory(nn.Module):
     def __init__(self, size: int, dimensions: int) -> None:
         super().__init__()
         if size < 1:
-            raise ValueError(f"size is {size}: it must be at least 1")
+            raise ValueError(f"size is {size}: it must be 1 or more")
         self.register_buffer("embedding", torch.zeros(size, dimensions))
         self.register_buffer("vehicle", torch.full((size,), self.EMPTY))
 
     def push(self, embedding: Tensor, vehicle: Tensor) -> None:
-        """Remember a batch in the place of the oldest.
+        """Add a batch in place of the oldest embeddings.
 
         Args:
-            embedding: any floating dtype [B, D].
-            vehicle: int64 [B].
+            embedding: the embeddings, any floating dtype [B, D].
+            vehicle: the vehicle of each sample, int64 [B].
         """
         size = len(self.vehicle)
         self.embedding = torch.cat([self.embedding, embedding.detach().float()])[-size:].contiguous()

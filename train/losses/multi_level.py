@@ -1,4 +1,4 @@
-"""The loss that is trained: a metric loss and an identity loss on every level."""
+"""The training loss: a metric loss and an identity loss on every level."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class MultiLevelLoss(nn.Module):
     Re-identification using Ranked-based Loss Functions*.
 
     Args:
-        metric: (embedding [B, d], vehicle int64 [B]) -> scalar, for all levels or one a level.
-        identity: (logits [B, C], vehicle int64 [B]) -> scalar.
-        levels: the levels' names, in the order in which ``forward`` is given them.
+        metric: metric loss, (embedding [B, d], vehicle int64 [B]) -> scalar: one for all levels, or one per level.
+        identity: identity loss, (logits [B, C], vehicle int64 [B]) -> scalar.
+        levels: names of the levels, in the order in which ``forward`` takes them.
         metric_weight: w1 in the paper.
         identity_weight: w2 in the paper.
-        level_weights: a level each, 1 for all as in the paper if left out.
+        level_weights: one weight per level; 1 for all, as in the paper, if left out.
 
     Raises:
-        ValueError: no level, a name twice, a weight that is negative or not finite, or not as many weights or metric
-            losses as levels.
+        ValueError: there is no level, a name occurs twice, a weight is negative or not finite, or there are not as many
+            weights or metric losses as levels.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class MultiLevelLoss(nn.Module):
     ) -> None:
         super().__init__()
         if not levels or len(set(levels)) < len(levels):
-            raise ValueError(f"levels are {list(levels)}: there must be at least one, and no name twice")
+            raise ValueError(f"levels are {list(levels)}: give at least one, and no name twice")
         metrics = [metric] * len(levels) if isinstance(metric, nn.Module) else list(metric)
         self.level_weights = [1.0] * len(levels) if level_weights is None else list(level_weights)
         if not len(metrics) == len(self.level_weights) == len(levels):
@@ -64,19 +64,19 @@ class MultiLevelLoss(nn.Module):
     def forward(
         self, embeddings: Sequence[Tensor], logits: Sequence[Tensor], vehicle: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a batch, and what it is made of.
+        """Return the loss of a batch and its parts.
 
         Args:
-            embeddings: a level each, any floating dtype [B, d_level].
-            logits: a level each, any floating dtype [B, C].
-            vehicle: int64 [B], in 0..C-1.
+            embeddings: embeddings of each level, any floating dtype [B, d_level].
+            logits: logits of each level, any floating dtype [B, C].
+            vehicle: index of each sample's vehicle, int64 [B], in 0..C-1.
 
         Returns:
-            total: float32 scalar, to be minimized.
+            total: the loss to minimize, float32 scalar.
             parts: ``{"<level>/metric": .., "<level>/identity": ..}``, detached float32 scalars, unweighted.
 
         Raises:
-            ValueError: not as many embeddings or logits as levels.
+            ValueError: there are not as many embeddings or logits as levels.
         """
         terms, parts = [], {}
         of_levels = zip(self.levels, self.level_weights, self.metrics, embeddings, logits, strict=True)

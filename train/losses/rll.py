@@ -1,4 +1,4 @@
-"""RLL, the ranked list loss: every violating pair of the batch takes part."""
+"""RLL, the ranked list loss, in which every violating pair of the batch counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["RankedListLoss"]
 
 
 class RankedListLoss(nn.Module):
-    """All positives are to be within ``alpha - margin``, all negatives beyond ``alpha``.
+    """Pull all positives within ``alpha - margin``, and push all negatives beyond ``alpha``.
 
     The loss is ``mean_i (1 - balance) * L_P + balance * L_N``, where for the query i
 
@@ -23,13 +23,13 @@ class RankedListLoss(nn.Module):
     - ``L_N`` is the mean of ``alpha - d_in`` over the negatives n where that is above 0, weighted by
       ``exp(temperature * (alpha - d_in))``; no gradient flows through the weights.
 
-    Every sample of the batch is a query once; an empty set contributes 0. From Wang et al., *Ranked List Loss
+    Every sample of the batch serves as a query once; an empty set contributes 0. From Wang et al., *Ranked List Loss
     for Deep Metric Learning*, CVPR 2019.
 
     Args:
         alpha: the distance that negatives are pushed beyond.
-        margin: between the boundary of the positives and that of the negatives.
-        temperature: of the negatives' weights, T_n in the paper; 0 weighs them alike.
+        margin: distance between the boundary of the positives and that of the negatives.
+        temperature: temperature of the negatives' weights, T_n in the paper; 0 weights them equally.
         balance: weight of the negatives, lambda in the paper.
 
     Raises:
@@ -49,11 +49,11 @@ class RankedListLoss(nn.Module):
         self.balance = balance
 
     def forward(self, embedding: Tensor, vehicle: Tensor) -> Tensor:
-        """Loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            embedding: any floating dtype [B, D], rows of unit length.
-            vehicle: int64 [B].
+            embedding: the embeddings, any floating dtype [B, D], rows of unit length.
+            vehicle: the vehicle of each sample, int64 [B].
 
         Returns:
             float32 scalar.
@@ -61,12 +61,12 @@ class RankedListLoss(nn.Module):
         return self.of_pairs(pairwise_distance(embedding), *pair_masks(vehicle))
 
     def of_pairs(self, distance: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Loss of queries whose lists are given.
+        """Return the loss of queries with given lists.
 
         Args:
-            distance: float32 [Q, M], of each query to each member of its list.
-            positive: bool [Q, M], same vehicle.
-            negative: bool [Q, M], different vehicles.
+            distance: distance of each query to each member of its list, float32 [Q, M].
+            positive: whether the two show the same vehicle, bool [Q, M].
+            negative: whether the two show different vehicles, bool [Q, M].
 
         Returns:
             float32 scalar.
@@ -79,12 +79,12 @@ class RankedListLoss(nn.Module):
 
 
 def _violation_mean(hinge: Tensor, temperature: float) -> Tensor:
-    """Mean over each row's entries above 0, weighted by exp(temperature * entry); 0 for a row that has none.
+    """Return the mean of each row's entries above 0, weighted by exp(temperature * entry); 0 if there are none.
 
     float32 [Q, M] -> float32 [Q].
     """
-    # A softmax gives these weights without their overflow. The mask is the lowest finite number: -inf would
-    # make a row without violations NaN, where this weighs its entries, all of them 0, alike.
+    # A softmax computes these weights without overflow. The mask is the lowest finite number: -inf would turn a row
+    # without violations into NaN, whereas this weights its entries, all of them 0, equally.
     score = (temperature * hinge).masked_fill(hinge == 0, torch.finfo(hinge.dtype).min)
     weight = score.softmax(dim=1).detach()
     return (weight * hinge).sum(dim=1)

@@ -1,4 +1,4 @@
-"""SSL: the two hinges of the ranked list loss on one positive and one negative a query."""
+"""SSL: the two hinges of the ranked list loss on one positive and one negative per query."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SSLLoss"]
 
 
 class SSLLoss(nn.Module):
-    """The farthest positive is to be within ``alpha - margin``, the nearest negative beyond ``alpha``.
+    """Pull the farthest positive within ``alpha - margin``, and push the nearest negative beyond ``alpha``.
 
     The loss is ``mean_i (1 - balance) * l_p + balance * l_n``, where for the query i
 
@@ -20,9 +20,9 @@ class SSLLoss(nn.Module):
     - ``l_n = max(alpha - min_n d_in, 0)`` over its negatives n.
 
     The baseline called SSL in Kamenou, Martinez del Rincon, Miller and Devlin-Hill, *Multi-level Deep
-    Learning Vehicle Re-identification using Ranked-based Loss Functions*. That has one positive and one
-    negative a query, and does not say which: we take the hardest of each. Every sample of the batch is a
-    query once; a hinge without a pair contributes 0.
+    Learning Vehicle Re-identification using Ranked-based Loss Functions*. It has one positive and one
+    negative per query, and the poster does not say which: we take the hardest of each. Every sample of the batch is
+    the query once; a hinge without a pair contributes 0.
 
     Args:
         alpha: the distance that negatives are pushed beyond.
@@ -41,11 +41,11 @@ class SSLLoss(nn.Module):
         self.balance = balance
 
     def forward(self, embedding: Tensor, vehicle: Tensor) -> Tensor:
-        """Loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            embedding: any floating dtype [B, D], rows of unit length.
-            vehicle: int64 [B].
+            embedding: the embeddings, any floating dtype [B, D], rows of unit length.
+            vehicle: the vehicle of each sample, int64 [B].
 
         Returns:
             float32 scalar.

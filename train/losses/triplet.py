@@ -13,14 +13,14 @@ __all__ = ["TripletLoss"]
 
 
 class TripletLoss(nn.Module):
-    """Batch-hard triplet loss: a sample's farthest positive is to be nearer than its nearest negative.
+    """Batch-hard triplet loss: pull a sample's farthest positive closer than its nearest negative.
 
     ``mean_i max(max_p d_ip - min_n d_in + margin, 0)``, from Hermans, Beyer and Leibe, *In Defense of the
-    Triplet Loss for Person Re-Identification*, 2017. Every sample of the batch is a query once; one without a
+    Triplet Loss for Person Re-Identification*, 2017. Every sample of the batch serves as a query once; one without a
     positive or without a negative contributes 0.
 
     Args:
-        margin: how much nearer, 0 or more.
+        margin: how much closer the positive has to be, 0 or more.
 
     Raises:
         ValueError: the margin is negative or not finite.
@@ -33,11 +33,11 @@ class TripletLoss(nn.Module):
         self.margin = margin
 
     def forward(self, embedding: Tensor, vehicle: Tensor) -> Tensor:
-        """Loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            embedding: any floating dtype [B, D].
-            vehicle: int64 [B].
+            embedding: the embeddings, any floating dtype [B, D].
+            vehicle: the vehicle of each sample, int64 [B].
 
         Returns:
             float32 scalar.

@@ -1,4 +1,4 @@
-"""What tells two models of the same backbone, levels and sizes apart, by which a checkpoint is rebuilt."""
+"""What distinguishes models of the same backbone, levels and sizes; checkpoints are rebuilt from it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from pathlib import Path
 from reid.runtime.errors import ModelError
 from reid.train.model.pooling import POOLINGS
 
-__all__ = ["ARCHITECTURE_KEY", "Architecture"]
-
-ARCHITECTURE_KEY = "reid.architecture"
-"""Under this key of its metadata, a graph carries the architecture, by which a bundle's model is rebuilt in PyTorch."""
+__all__ = ["Architecture"]
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The parts that a model may have. The defaults are the poster's, and those of a checkpoint that names none.
+    """Optional parts of a model. The defaults are the poster's, and those of a checkpoint that names none.
 
     Attributes:
-        pooling: over each level's map, a name of reid.train.model.pooling.POOLINGS.
-        bnneck: batch normalization between the feature that metric losses see and the one that is classified and
-            compared.
-        last_stride: of a ResNet's last stage; 1 keeps the resolution of the stage before.
-        ibn: instance normalization of half the channels in a ResNet's first three stages.
+        pooling: pooling of each level's feature map, a key of reid.train.model.pooling.POOLINGS.
+        bnneck: whether batch normalization separates the features that metric losses see from those that are
+            classified and compared.
+        last_stride: stride of a ResNet's last stage; 1 keeps the resolution of the stage before.
+        ibn: whether half the channels in a ResNet's first three stages are instance-normalized.
     """
 
     pooling: str = "max"
@@ -33,15 +30,15 @@ class Architecture:
     ibn: bool = False
 
     def to_json(self) -> str:
-        """Write it for `from_json`."""
+        """Return the architecture as `from_json` reads it."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str, source: Path) -> Architecture:
-        """Read it back.
+        """Read what `to_json` wrote.
 
         Raises:
-            ModelError: naming `source`, which is damaged or of a newer version.
+            ModelError: `source`, which the message names, is damaged or of a newer version.
         """
         try:
             parts = cls(**json.loads(text))

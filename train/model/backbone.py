@@ -1,4 +1,4 @@
-"""A timm model, cut to the levels that are used, with pretrained, local or random weights, and how it is frozen."""
+"""A timm model, cut to the levels in use, with pretrained, local or random weights; and how to freeze it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["Backbone", "create_backbone", "freeze"]
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A backbone and what the heads need to know of it.
+    """A backbone and what the heads need to know about it.
 
     Attributes:
-        module: has timm's `forward_intermediates`; its state dict has timm's own names.
-        indices: of the levels, for `forward_intermediates`.
-        channels: of each level.
-        mean: that its weights were trained with, of values in [0, 1].
-        std: likewise.
+        module: the network, which has timm's `forward_intermediates`; its state dict has timm's own names.
+        indices: indices of the levels, for `forward_intermediates`.
+        channels: number of channels of each level.
+        mean: mean per channel, of values in [0, 1], that its weights were trained with.
+        std: standard deviation per channel, likewise.
         weights_origin: what was taken from the file of weights, if one was given.
     """
 
@@ -55,15 +55,15 @@ def create_backbone(
 
     Args:
         name: timm's name of a model.
-        levels: indices of its features; for a ResNet 0 is the stem and 1 to 4 are its stages.
-        image_size: of the square input, in pixels; needed by models with position embeddings.
-        weights: "default" for timm's pretrained ones, "none" for random ones, or a file of this or another trainer,
+        levels: indices of its features, ascending; for a ResNet, 0 is the stem and 1 to 4 are the stages.
+        image_size: side of the square input, in pixels; models with position embeddings need it.
+        weights: "default" for timm's pretrained weights, "none" for random ones, or a file of this or another trainer,
             whose backbone must fit exactly.
         architecture: what to change in a ResNet.
 
     Raises:
-        ModelError: no such model or level, it cannot have the architecture, or the weights do not fit.
-        ReidError: pretrained weights cannot be had.
+        ModelError: there is no such model or level, it cannot have the architecture, or the weights do not fit.
+        ReidError: the pretrained weights cannot be downloaded.
     """
     model = _create(name, image_size, pretrained=weights == "default")
     info = model.feature_info
@@ -72,7 +72,7 @@ def create_backbone(
     if unknown or not levels:
         raise ModelError(f"{name} has no level {unknown}; its levels are 0 to {known[-1]}")
     if list(levels) != sorted(set(levels)):
-        raise ModelError(f"levels {list(levels)} of {name} are not ascending, which is how it gives them")
+        raise ModelError(f"levels {list(levels)} of {name} must be different and ascending")
     if architecture.last_stride == 1:
         keep_last_resolution(model, name)
     if architecture.ibn:
@@ -88,9 +88,9 @@ def create_backbone(
 
 
 def freeze(backbone: nn.Module, frozen: bool) -> None:
-    """Keep the weights of a backbone, and its statistics, from learning, or let them; call it after `train()`.
+    """Freeze a backbone's weights and statistics, or unfreeze them; call it after `train()`.
 
-    A frozen backbone gets no gradients, and is in evaluation mode.
+    A frozen backbone gets no gradients and is in evaluation mode.
     """
     backbone.requires_grad_(not frozen)
     if frozen:
@@ -100,7 +100,7 @@ def freeze(backbone: nn.Module, frozen: bool) -> None:
 def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: ANN401 - timm has no stubs
     if not timm.is_model(name):
         close = timm.list_models(f"*{name}*")[:3]
-        hint = f"; do you mean {', '.join(close)}?" if close else "; timm.list_models() names them all"
+        hint = f"; did you mean {', '.join(close)}?" if close else "; timm.list_models() lists them all"
         raise ModelError(f"timm has no model {name!r}{hint}")
     config = timm.get_pretrained_cfg(name)
     size: dict[str, Any] = {"img_size": image_size} if config and config.fixed_input_size else {}
@@ -113,16 +113,16 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: AN
             raise
         raise ReidError(
             f"the pretrained weights of {name} cannot be downloaded ({type(error).__name__}); "
-            "without network, give a local file with --weights PATH, or --weights none"
+            "without a network, give a local file with --weights PATH, or --weights none"
         ) from None
     if not hasattr(model, "forward_intermediates"):
-        raise ModelError(f"{name} gives no intermediate features; choose another --backbone")
+        raise ModelError(f"{name} returns no intermediate features; choose another --backbone")
     return model
 
 
 def _ask_only_the_cache_without_network() -> None:
-    """Spare a machine without network the hub client's minute of retries; weights in its cache are still found."""
-    if getproxies():  # a proxy resolves the names
+    """Spare a machine without a network the hub client's minute of retries; weights in its cache are still found."""
+    if getproxies():  # the proxy resolves names
         return
     try:
         socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)

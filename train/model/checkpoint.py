@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with model, architecture, card and reference crops; nothing in it is executed."""
+"""Checkpoints: one safetensors file with model, architecture, card and reference crops; loading it runs no code."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from reid.train.model.backbone import Backbone, create_backbone
 from reid.train.model.multi_level import MultiLevelReID
 from reid.train.model.quantization import Quantization
 
-__all__ = ["CHECKPOINT_FILE", "Checkpoint", "describe", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CHECKPOINT_FILE", "Checkpoint", "checkpoint_file", "describe", "load_checkpoint", "save_checkpoint"]
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 _MODEL, _REFERENCE, _QUANTIZATION = "model.", "reference.", "quantization"
 _FORMER_QUANTIZATION = "quantisation"
-"""Its name in checkpoints of reid 0.1."""
+"""Name of the same entry in checkpoints of reid 0.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Checkpoint:
 
     Attributes:
         card: the model's card.
-        model: in evaluation mode, on the CPU.
-        reference: name -> an image file's bytes; crops by which a deployed model is checked.
+        model: the model in evaluation mode, on the CPU.
+        reference: image files as bytes, by name; crops by which a deployed model is checked.
     """
 
     card: ModelCard
@@ -48,7 +48,7 @@ class Checkpoint:
 
 
 def describe(backbone: Backbone, embedding_size: int, image_size: int) -> tuple[tuple[Level, ...], Preprocessing]:
-    """Name the facts of a new model that its card will hold: levels of one size, square crops."""
+    """Return levels and preprocessing of a new model, with embeddings of one size and square crops."""
     levels = tuple(Level(name=f"level{index}", size=embedding_size) for index in backbone.indices)
     return levels, Preprocessing(height=image_size, width=image_size, mean=backbone.mean, std=backbone.std)
 
@@ -57,10 +57,13 @@ def save_checkpoint(run: Path, model: MultiLevelReID, card: ModelCard, reference
     """Write `checkpoint.safetensors`, which is complete by itself, and `checkpoint.json`, its card for people.
 
     Args:
-        run: the folder; each of the two files is replaced as a whole.
-        model: whose weights are stored.
-        card: of the model; its fingerprint is made here, and the card with it is returned.
-        reference: name -> an image file's bytes.
+        run: the run's folder; each of the two files is replaced as a whole.
+        model: the model whose weights are stored.
+        card: the model's card; its fingerprint is computed here.
+        reference: image files as bytes, by name.
+
+    Returns:
+        The card with the fingerprint.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     fingerprint = _fingerprint(state, card.levels, card.preprocessing, model.architecture)
@@ -72,7 +75,7 @@ def save_checkpoint(run: Path, model: MultiLevelReID, card: ModelCard, reference
     }
     metadata = {"card": card.model_dump_json(), "architecture": model.architecture.to_json()}
     if model.quantization:
-        tensors |= {f"{_QUANTIZATION}.{node}": steps.cpu() for node, steps in model.quantization.weights.items()}
+        tensors |= {f"{_QUANTIZATION}.{node}": scale.cpu() for node, scale in model.quantization.weight_scales.items()}
         metadata[_QUANTIZATION] = model.quantization.to_json()
     atomic_write(run / CHECKPOINT_FILE, save(tensors, metadata=metadata))
     atomic_write(run / "checkpoint.json", (card.model_dump_json(indent=2) + "\n").encode())
@@ -84,7 +87,7 @@ def _fingerprint(
 ) -> str:
     digest = hashlib.sha256()
     facts: list[Any] = [[level.model_dump() for level in levels], preprocessing.model_dump()]
-    if architecture != Architecture():  # so that models of before there were others keep their fingerprints
+    if architecture != Architecture():  # so that models made before there were others keep their fingerprints
         facts.append(asdict(architecture))
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for key in sorted(state):
@@ -93,16 +96,21 @@ def _fingerprint(
     return digest.hexdigest()
 
 
+def checkpoint_file(path: Path) -> Path:
+    """Return the file of a checkpoint that is given as a run's folder, as its checkpoint.json or as the file itself."""
+    return path / CHECKPOINT_FILE if path.is_dir() else path.with_suffix(".safetensors")
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Load a checkpoint, strictly: every weight has to fit.
+    """Load a checkpoint strictly: every weight has to fit.
 
     Args:
         path: a run's folder, its checkpoint.safetensors, or its checkpoint.json.
 
     Raises:
-        ModelError: no checkpoint there, or it is damaged.
+        ModelError: there is no checkpoint, or it is damaged.
     """
-    file = path / CHECKPOINT_FILE if path.is_dir() else path.with_suffix(".safetensors")
+    file = checkpoint_file(path)
     if not file.is_file():
         raise ModelError(f"{path} holds no {CHECKPOINT_FILE}; `reid-train` writes one after its first epoch")
     card, metadata, tensors = _read(file)

@@ -1,8 +1,8 @@
 """The multi-level model (Kamenou et al., poster "Multi-level Deep Learning Vehicle Re-identification").
 
 Every level of the backbone's features becomes an embedding of its own: global max-pooling, a fully connected layer,
-L2 normalization. Each has its own losses in training; at test time they are concatenated. Other parts than the
-poster's are chosen by the architecture.
+L2 normalization. Each level has its own losses in training; at test time the levels are concatenated. The architecture
+may choose other parts than the poster's.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = ["FusedReID", "IdentityClassifiers", "MultiLevelReID"]
 
 
 class MultiLevelReID(nn.Module):
-    """Frames to one embedding per level. Normalization is part of the model.
+    """Maps frames to one embedding per level. Normalization is part of the model.
 
     Args:
         backbone: a timm model cut to its levels (see reid.train.model.backbone).
-        indices: which of its features are the levels, as `forward_intermediates` counts them.
-        channels: of these features.
-        levels: names and embedding sizes, in the same order.
-        preprocessing: gives mean and standard deviation.
+        indices: indices of the features that are the levels, for `forward_intermediates`.
+        channels: number of channels of each of these features.
+        levels: names and embedding sizes of the levels, in the same order.
+        preprocessing: the preprocessing, which has mean and standard deviation.
         architecture: pooling and neck; the backbone was made with the same.
 
     Attributes:
-        quantization: where and how its weights were trained to be INT8; None where they were not.
+        quantization: the places and scales in INT8 that the model was trained for; None where there are none.
     """
 
     mean: Tensor
@@ -56,34 +56,34 @@ class MultiLevelReID(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(width, level.size) for width, level in zip(channels, levels, strict=True))
         self.pools = nn.ModuleList(POOLINGS[architecture.pooling]() for _ in levels)
         self.bnneck = nn.ModuleList(_neck(level.size) for level in levels if architecture.bnneck)
-        # Not in the state dict: the model card is where these facts live.
+        # Not in the state dict, because these facts live in the model card.
         for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
             scaled = 255 * torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
             self.register_buffer(name, scaled, persistent=False)
 
     def features(self, frames: Tensor) -> list[Tensor]:
-        """Give each level's feature before neck and L2 normalization, [N, size], for the metric losses.
+        """Return each level's feature before neck and L2 normalization, [N, size], for the metric losses.
 
         Args:
-            frames: uint8 [N, 3, H, W], RGB.
+            frames: the frames, uint8 [N, 3, H, W], RGB.
         """
         return [head(vector) for head, vector in zip(self.heads, self.pooled(frames), strict=True)]
 
     def pooled(self, frames: Tensor) -> list[Tensor]:
-        """Give what each level's fully connected layer reads, [N, channels]: its map after pooling."""
+        """Return the input of each level's fully connected layer, [N, channels]: the pooled feature map."""
         normalized = (frames.to(self.mean.dtype) - self.mean) / self.std
         maps = self.backbone.forward_intermediates(  # type: ignore[operator]
             normalized, indices=self.indices, intermediates_only=True
         )
         return [pool(feature) for pool, feature in zip(self.pools, maps, strict=True)]
 
-    def behind_neck(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Give what is classified, and compared at test time: the features themselves if there is no neck.
+    def after_neck(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return what is classified, and compared at test time: the features themselves if there is no neck.
 
-        In training a neck normalizes by the frames it is given: give it those of the whole batch.
+        In training a neck normalizes over the frames it is given, so give it those of the whole batch.
 
         Args:
-            features: of `features`, [N, size] each.
+            features: the levels' features as `features` returns them, [N, size] each.
         """
         if not self.bnneck:
             return list(features)
@@ -91,19 +91,19 @@ class MultiLevelReID(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Embed frames, uint8 [N, 3, H, W], as the L2-normalized concatenation of all levels, [N, D]."""
-        levels = [F.normalize(feature, dim=1) for feature in self.behind_neck(self.features(frames))]
+        levels = [F.normalize(feature, dim=1) for feature in self.after_neck(self.features(frames))]
         return F.normalize(torch.cat(levels, dim=1), dim=1)
 
 
 def _neck(size: int) -> nn.BatchNorm1d:
-    """Batch normalization without a shift, from Luo et al., *Bag of Tricks and a Strong Baseline* (BNNeck), 2019."""
+    """Return batch normalization without a shift: BNNeck, Luo et al., *Bag of Tricks and a Strong Baseline*, 2019."""
     neck = nn.BatchNorm1d(size)
     neck.bias.requires_grad_(False)
     return neck
 
 
 class FusedReID(nn.Module):
-    """The graph that is deployed: frames and pooling in, frame embeddings and pooled sums out."""
+    """The deployed graph: frames and pooling in, frame embeddings and pooled sums out."""
 
     def __init__(self, model: MultiLevelReID) -> None:
         super().__init__()
@@ -116,12 +116,12 @@ class FusedReID(nn.Module):
 
 
 class IdentityClassifiers(nn.Module):
-    """One linear classifier of the training identities per level; thrown away after training.
+    """One linear classifier of the training identities per level; discarded after training.
 
     Args:
-        levels: names and embedding sizes.
-        identities: number C of the training vehicles.
-        cosine: give the cosine of feature and class, as the losses with a margin want it.
+        levels: names and embedding sizes of the levels.
+        identities: number C of training vehicles.
+        cosine: whether to return the cosine of feature and class, which the losses with a margin need.
     """
 
     def __init__(self, levels: Sequence[Level], identities: int, *, cosine: bool = False) -> None:
@@ -132,11 +132,11 @@ class IdentityClassifiers(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Map each level's feature [B, size] to logits, or float32 cosines, [B, C]."""
         weights = [head.get_parameter("weight") for head in self.heads]
-        give = _cosine if self.cosine else F.linear
-        return [give(feature, weight) for feature, weight in zip(features, weights, strict=True)]
+        classify = _cosine if self.cosine else F.linear
+        return [classify(feature, weight) for feature, weight in zip(features, weights, strict=True)]
 
 
 def _cosine(feature: Tensor, classes: Tensor) -> Tensor:
-    # Margins are smaller than what autocast would lose.
+    # Autocast would lose more than the margins.
     with torch.autocast(feature.device.type, enabled=False):
         return F.linear(F.normalize(feature.float(), dim=1), F.normalize(classes.float(), dim=1))

@@ -1,4 +1,4 @@
-"""From a level's map to one vector: what is taken over all places."""
+"""Global pooling: from a level's feature map to one vector."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class AveragePooling(nn.Module):
 
 
 class GeneralizedMeanPooling(nn.Module):
-    """GeM, ``(mean_x max(x, floor)^p)^(1/p)``: p = 1 is the mean, a large p nearly the maximum; p is learned.
+    """GeM, ``(mean_x max(x, floor)^p)^(1/p)``: p = 1 is the mean, a large p is close to the maximum; p is learned.
 
     From Radenovic, Tolias and Chum, *Fine-tuning CNN Image Retrieval with No Human Annotation*, TPAMI 2018.
 
     Args:
-        p: to start from.
+        p: initial value of p.
     """
 
-    # 0 has no finite gradient under a root. This is FP16's smallest normal number, which no precision changes.
+    # The gradient of a root at 0 is not finite. This is FP16's smallest normal number, the same in every precision.
     FLOOR = 2.0**-14
 
     def __init__(self, p: float = 3.0) -> None:
@@ -43,15 +43,15 @@ class GeneralizedMeanPooling(nn.Module):
         self.p = nn.Parameter(torch.tensor(p))
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Pool [N, C, H, W] of any floating dtype to float32 [N, C]: powers leave half precision's range."""
+        """Pool [N, C, H, W] of any floating dtype to float32 [N, C], because powers exceed half precision's range."""
         return feature.float().clamp(min=self.FLOOR).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)
 
 
 class SumOfPoolings(nn.Module):
-    """The sum of what several poolings give.
+    """The sum of several poolings.
 
     Args:
-        poolings: [N, C, H, W] -> [N, C] each.
+        poolings: the poolings, [N, C, H, W] -> [N, C] each.
     """
 
     def __init__(self, *poolings: nn.Module) -> None:
@@ -70,4 +70,4 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "max+avg": lambda: SumOfPoolings(MaxPooling(), AveragePooling()),
     "max+gem": lambda: SumOfPoolings(MaxPooling(), GeneralizedMeanPooling()),
 }
-"""The poolings by the name that `Recipe.pooling` takes."""
+"""The poolings by their names in `Recipe.pooling`."""

@@ -1,4 +1,4 @@
-"""Where a model's graph is INT8 and with what scales: what quantization-aware training keeps to and export repeats."""
+"""Which parts of a model's graph are INT8, with what scales: QAT trains for them, and export repeats them."""
 
 from __future__ import annotations
 
@@ -14,40 +14,43 @@ from reid.runtime.errors import ModelError
 
 __all__ = ["Quantization"]
 
+_FORMER_NAMES = {"reads": "inputs", "steps": "scales"}  # in checkpoints of reid 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """The Q/DQ pairs of a graph, by the names in it.
+    """The Q/DQ pairs of a graph, by the names in the graph.
 
     Attributes:
-        reads: node -> tensor that it reads in INT8.
-        steps: tensor -> what one step of INT8 is worth.
-        weights: node -> what one step of its weights is worth, float32 [output channels].
+        inputs: the tensor that a node reads in INT8, by node.
+        scales: the scale of each such tensor: the value of one step of INT8.
+        weight_scales: the scales of a node's weights, float32 [output channels], by node.
     """
 
-    reads: Mapping[str, str]
-    steps: Mapping[str, float]
-    weights: Mapping[str, Tensor]
+    inputs: Mapping[str, str]
+    scales: Mapping[str, float]
+    weight_scales: Mapping[str, Tensor]
 
     def to_json(self) -> str:
-        """Write all but the weights' steps, which are stored as tensors, for `from_json`."""
-        return json.dumps({"reads": dict(self.reads), "steps": dict(self.steps)})
+        """Return all but the weights' scales, which are stored as tensors, as `from_json` reads it."""
+        return json.dumps({"inputs": dict(self.inputs), "scales": dict(self.scales)})
 
     @classmethod
-    def from_json(cls, text: str, weights: Mapping[str, Tensor], source: Path) -> Quantization:
-        """Read it back.
+    def from_json(cls, text: str, weight_scales: Mapping[str, Tensor], source: Path) -> Quantization:
+        """Read what `to_json` wrote, or what reid 0.1 did.
 
         Raises:
-            ModelError: naming `source`, which is damaged or of a newer version.
+            ModelError: `source`, which the message names, is damaged or of a newer version.
         """
         try:
-            found = cls(**json.loads(text), weights=weights)
-        except (TypeError, ValueError) as error:
+            stored = {_FORMER_NAMES.get(name, name): value for name, value in json.loads(text).items()}
+            found = cls(**stored, weight_scales=weight_scales)
+        except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{source}: its INT8 scales cannot be read ({error}); was it trained by a newer reid?"
             ) from None
-        if found.weights.keys() - found.reads.keys() or set(found.reads.values()) != found.steps.keys():
+        if found.weight_scales.keys() - found.inputs.keys() or set(found.inputs.values()) != found.scales.keys():
             raise ModelError(f"{source}: its INT8 scales are not complete; train it again")
-        if any(not torch.isfinite(steps).all() or (steps <= 0).any() for steps in found.weights.values()):
+        if any(not torch.isfinite(scales).all() or (scales <= 0).any() for scales in found.weight_scales.values()):
             raise ModelError(f"{source}: its INT8 scales are not positive; train it again")
         return found

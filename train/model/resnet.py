@@ -1,4 +1,4 @@
-"""Changes to timm's ResNets that re-identification gains from; names of weights stay those of pretrained files."""
+"""Changes to timm's ResNets that help re-identification; weights keep the names they have in pretrained files."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["InstanceBatchNorm", "keep_last_resolution", "use_instance_batch_norm
 
 
 def keep_last_resolution(model: nn.Module, name: str) -> None:
-    """Take away the stride of the last stage: its map is then twice as high and wide, with the same weights.
+    """Remove the stride of the last stage: its map is then twice as high and wide, with the same weights.
 
     From Luo et al., *Bag of Tricks and a Strong Baseline for Deep Person Re-identification*, CVPRW 2019.
 
     Args:
-        model: changed in place.
-        name: for the error.
+        model: the model, changed in place.
+        name: the model's name, for the error.
 
     Raises:
-        ModelError: not a ResNet, or one with another kind of stride.
+        ModelError: the model is not a ResNet, or has another kind of stride.
     """
     if not isinstance(model, ResNet):
-        raise ModelError(f"{name} is not a ResNet, whose last stride could be taken away; use last_stride 2")
+        raise ModelError(f"{name} is not a ResNet, whose last stride could be removed; use last_stride=2")
     stage = model.get_submodule("layer4")
     for path, module in list(stage.named_modules()):
         if isinstance(module, nn.Conv2d):
@@ -34,12 +34,12 @@ def keep_last_resolution(model: nn.Module, name: str) -> None:
         elif isinstance(module, nn.AvgPool2d) or path.endswith(".aa"):
             stage.set_submodule(path, nn.Identity())
     width = next(module.in_channels for module in stage.modules() if isinstance(module, nn.Conv2d))
-    stage.eval()  # so that trying it leaves no trace in its statistics
+    stage.eval()  # so that the trial leaves no trace in its statistics
     with torch.no_grad():
         height = stage(torch.zeros(1, width, 4, 4)).shape[2]
     stage.train()
     if height != 4:
-        raise ModelError(f"{name} has a last stage whose stride cannot be taken away; use last_stride 2")
+        raise ModelError(f"{name} has a last stage whose stride cannot be removed; use last_stride=2")
 
 
 class InstanceBatchNorm(nn.Module):
@@ -49,7 +49,7 @@ class InstanceBatchNorm(nn.Module):
     2018. Weights have the names that its authors and fast-reid give them.
 
     Args:
-        norm: whose scale and shift, and for the second half its statistics, it starts from.
+        norm: the normalization to start from: its scale and shift and, for the second half, its statistics.
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
@@ -72,15 +72,15 @@ def use_instance_batch_norm(model: nn.Module, name: str) -> None:
     """Turn a ResNet into a ResNet-IBN-a: the first normalization of every block of the first three stages.
 
     Args:
-        model: changed in place; what it learned with plain batch normalization is where the two halves start from.
-        name: for the error.
+        model: the model, changed in place; the two halves start from what plain batch normalization has learned.
+        name: the model's name, for the error.
 
     Raises:
-        ModelError: not a ResNet with batch normalization.
+        ModelError: the model is not a ResNet with batch normalization.
     """
     names = ("layer1", "layer2", "layer3") if isinstance(model, ResNet) else ()
     blocks: list[Any] = [block for stage in names for block in model.get_submodule(stage).children()]
     if not blocks or any(type(block.bn1) is not nn.BatchNorm2d for block in blocks):
-        raise ModelError(f"{name} is not a ResNet with batch normalization, which could become IBN-a; use ibn false")
+        raise ModelError(f"{name} is not a ResNet with batch normalization, which could become IBN-a; use ibn=false")
     for block in blocks:
         block.bn1 = InstanceBatchNorm(block.bn1)

@@ -1,1 +1,1 @@
-"""One batch over several processes, or in several parts."""
+"""One batch computed by several processes, or in several parts."""

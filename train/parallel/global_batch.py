@@ -1,8 +1,9 @@
-"""Features of a whole batch, computed in parts: some frames at a time, and by several processes.
+"""Features of a whole batch, computed in parts: a few frames at a time, and by several processes.
 
 A loss that compares the frames of a batch needs the features of all of them at once, but their gradient can be passed
 on to the network part by part: Gao, Zhang, Han, Callan, *Scaling Deep Contrastive Learning Batch Size under Memory
-Limited Setup*, RepL4NLP 2021 (gradient caching). Parts of one process and parts of several are the same idea.
+Limited Setup*, RepL4NLP 2021 (gradient caching). Several parts in one process and parts in several processes are the
+same idea.
 """
 
 from __future__ import annotations
@@ -23,20 +24,21 @@ Network = Callable[[Tensor], list[Tensor]]
 class GlobalBatch:
     """The features of the whole batch, as leaves of a graph of their own.
 
-    First the features of all parts are computed, all but those of the last part without a graph. The loss is taken of
-    `features`, which gives them their gradients. Then `backward` passes these on: into the graph of the last part, and
-    into those of the others, which are computed again with the same random numbers.
+    First the features of all parts are computed, all but those of the last part without a graph. The loss is computed
+    from `features`, whose gradients its backward pass fills in. Then `backward` passes these on: into the graph of the
+    last part, and into those of the others, which are computed again with the same random numbers.
 
     Args:
-        network: frames [n, 3, H, W] -> a feature [n, size] a level; enters autocast by itself.
-        model: whose batch normalization `network` runs.
-        frames: of this process, [N, 3, H, W].
-        micro_batch: frames in a part; 0 for all. Batch normalization sees a part at a time, of all processes.
-        seed: of what the network drops at random.
-        processes: that share the batch.
+        network: maps frames [n, 3, H, W] to one feature [n, size] per level, and enters autocast itself.
+        model: the model whose batch normalization `network` runs.
+        frames: this process's frames, [N, 3, H, W].
+        micro_batch: number of frames in a part; 0 for all. Batch normalization sees one part at a time, of all
+            processes.
+        seed: seed of what the network drops at random.
+        processes: the processes that share the batch.
 
     Attributes:
-        features: of all processes' frames, [count * N, size] a level, in the order of `Processes.share`.
+        features: features of all processes' frames, [count * N, size] per level, in the order of `Processes.share`.
     """
 
     def __init__(
@@ -68,17 +70,17 @@ class GlobalBatch:
         return self._network(self._parts[index])
 
     def backward(self) -> None:
-        """Add the parameters' gradients of this process's frames, once the features have theirs."""
+        """Add the gradients of this process's frames to the parameters', once the features have theirs."""
         gradients = list(zip(*self._own_gradients(), strict=True))
         torch.autograd.backward(self._last, gradients[-1])
-        del self._last  # its graph is done with
+        del self._last  # its graph is no longer needed
         if len(gradients) > 1:
             with untouched_statistics(self._model):
                 for index, of_part in enumerate(gradients[:-1]):
                     torch.autograd.backward(self._run(index), of_part)
 
     def _own_gradients(self) -> Iterator[Sequence[Tensor]]:
-        """Give, for each level, the gradients of this process's parts."""
+        """Yield, for each level, the gradients of this process's parts."""
         for feature in self.features:
             assert feature.grad is not None  # the loss depends on every level
             own = feature.grad.chunk(self._processes.count)[self._processes.rank]

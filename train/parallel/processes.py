@@ -1,4 +1,4 @@
-"""The processes that train one model together, as `torchrun` starts them: who is who, and what they exchange."""
+"""The processes that train one model together, as `torchrun` starts them: their roles, and what they exchange."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["Processes", "joined_processes"]
 
 _T = TypeVar("_T")
 
-# The others wait in a collective while the first one evaluates, however long that takes.
+# The others wait in a collective while the first process evaluates, however long that takes.
 _PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among those of the run. Alone unless told otherwise, and then nothing is exchanged.
+    """This process among those of the run; by default the only one, which exchanges nothing.
 
     Attributes:
-        rank: from 0; the first one evaluates, writes and speaks.
-        count: of processes.
-        device: of this one.
+        rank: rank of this process, from 0; the first process evaluates, writes and prints.
+        count: number of processes.
+        device: device of this process.
     """
 
     rank: int = 0
@@ -40,23 +40,23 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one that evaluates, writes and speaks."""
+        """Whether this is the process that evaluates, writes and prints."""
         return self.rank == 0
 
     def check_batch(self, size: int) -> None:
-        """Raise ReidError unless a batch of `size` frames can be shared out evenly."""
+        """Raise ReidError unless a batch of `size` frames can be divided evenly."""
         if size % self.count:
             raise ReidError(
-                f"a batch of {size} frames cannot be shared evenly by {self.count} processes; change --batch"
+                f"a batch of {size} frames cannot be divided evenly among {self.count} processes; change --batch"
             )
 
     def share(self, batch: Sequence[_T]) -> Sequence[_T]:
-        """Take this process's part of a batch; `gather` puts the parts together in the same order."""
+        """Return this process's part of a batch; `gather` joins the parts in the same order."""
         size = len(batch) // self.count
         return batch[self.rank * size : (self.rank + 1) * size]
 
     def gather(self, own: Tensor) -> Tensor:
-        """Concatenate the processes' tensors of one shape, [n, ..] each, in the order of ranks: [count * n, ..]."""
+        """Return the processes' tensors of one shape, [n, ..] each, concatenated by rank: [count * n, ..]."""
         if self.count == 1:
             return own
         parts = [torch.empty_like(own, memory_format=torch.contiguous_format) for _ in range(self.count)]
@@ -64,7 +64,7 @@ class Processes:
         return torch.cat(parts)
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its sum over the processes. All are of one dtype."""
+        """Replace each tensor, all of one dtype, with its sum over the processes."""
         if self.count == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -73,28 +73,28 @@ class Processes:
             tensor.copy_(total.view(tensor.shape))
 
     def from_first(self, make: Callable[[], _T]) -> _T:
-        """Let the first process make a value, and give it to all."""
+        """Let the first process make a value, and return it in every process."""
         if self.count == 1:
             return make()
         box = [make() if self.leads else None]
         dist.broadcast_object_list(box, src=0)
-        return box[0]  # type: ignore[return-value]  # what the first one made
+        return box[0]  # type: ignore[return-value]  # what the first process made
 
     def collect(self, own: _T) -> list[_T]:
-        """Give every process the values of all, by rank."""
+        """Return the values of all processes, by rank."""
         if self.count == 1:
             return [own]
         box: list[_T | None] = [None] * self.count
         dist.all_gather_object(box, own)
-        return box  # type: ignore[return-value]  # every one is filled
+        return box  # type: ignore[return-value]  # every entry is filled
 
 
 @contextlib.contextmanager
 def joined_processes() -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, if it did: NCCL between GPUs, gloo between CPUs.
+    """Join the processes that `torchrun` started, if it did: through NCCL between GPUs, gloo between CPUs.
 
     Raises:
-        SessionError: more processes on this machine than GPUs.
+        SessionError: this machine has more processes than GPUs.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -103,7 +103,7 @@ def joined_processes() -> Iterator[Processes]:
     device = _own_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     yield Processes(dist.get_rank(), count, device)
-    dist.destroy_process_group()  # not after an error: the others may be waiting for this one, and torchrun ends them
+    dist.destroy_process_group()  # not after an error: torchrun ends the others, which may be waiting
 
 
 def _own_device(local_rank: int) -> torch.device:
@@ -111,7 +111,7 @@ def _own_device(local_rank: int) -> torch.device:
         return torch.device("cpu")
     if local_rank >= torch.cuda.device_count():
         raise SessionError(
-            f"process {local_rank} of this machine has no GPU, there are {torch.cuda.device_count()}; "
+            f"process {local_rank} of this machine has no GPU, as there are only {torch.cuda.device_count()}; "
             f"use torchrun --nproc-per-node {torch.cuda.device_count()}"
         )
     torch.cuda.set_device(local_rank)

@@ -1,4 +1,4 @@
-"""Batch normalization's running statistics when a batch is computed in parts, and some parts twice."""
+"""Running statistics of batch normalization when a batch is computed in parts, and some parts twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["averaged_statistics", "untouched_statistics"]
 
 @contextlib.contextmanager
 def averaged_statistics(model: nn.Module) -> Iterator[Callable[[], None]]:
-    """Let a batch that is computed in parts move the running statistics once, by the mean of its parts' statistics.
+    """Let a batch that is computed in parts update the running statistics once, by the mean of its parts' statistics.
 
     Yields:
         A function to call after each part.
@@ -33,9 +33,9 @@ def averaged_statistics(model: nn.Module) -> Iterator[Callable[[], None]]:
 
 
 class _Average:
-    """Stands in for the running statistics of a layer while the parts of a batch are computed.
+    """Replaces the running statistics of a layer while the parts of a batch are computed.
 
-    The buffers themselves are changed in the end only: the graph of a part refers to those that it was computed with.
+    The buffers themselves change only at the end, because the graph of a part refers to those it was computed with.
     """
 
     def __init__(self, norm: _BatchNorm) -> None:
@@ -46,7 +46,7 @@ class _Average:
         self._sums = [torch.zeros_like(buffer) for buffer in self._buffers]
         self._parts = 0
         norm.running_mean, norm.running_var = (buffer.clone() for buffer in self._buffers)
-        norm.momentum = 1.0  # so that they are the statistics of the last part alone
+        norm.momentum = 1.0  # so that the statistics are those of the last part alone
 
     def count_part(self) -> None:
         self._parts += 1
@@ -57,7 +57,7 @@ class _Average:
         self._norm.running_mean, self._norm.running_var = self._buffers
         self._norm.momentum = self._momentum
         _count(self._norm).copy_(self._count + 1)
-        # Without a momentum, PyTorch takes the mean of all batches.
+        # Without a momentum, PyTorch takes the mean over all batches.
         weight = 1 / (float(self._count) + 1) if self._momentum is None else self._momentum
         for buffer, total in zip(self._buffers, self._sums, strict=True):
             buffer.lerp_(total / max(self._parts, 1), weight)
@@ -65,7 +65,7 @@ class _Average:
 
 @contextlib.contextmanager
 def untouched_statistics(model: nn.Module) -> Iterator[None]:
-    """Normalize by the batch, as in training, without moving the running statistics."""
+    """Normalize by the batch, as in training, without updating the running statistics."""
     norms = _learning_norms(model)
     for norm in norms:
         norm.track_running_stats = False
@@ -77,7 +77,7 @@ def untouched_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def _learning_norms(model: nn.Module) -> list[_BatchNorm]:
-    """Find those whose running statistics a forward pass would move."""
+    """Return the layers whose running statistics a forward pass would update."""
     return [
         module
         for module in model.modules()

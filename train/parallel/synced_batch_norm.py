@@ -15,10 +15,10 @@ __all__ = ["SyncedBatchNorm", "synchronize_batch_norm"]
 
 
 class SyncedBatchNorm(_BatchNorm):
-    """What torch.nn.SyncBatchNorm is on GPUs, for any device: statistics of all processes, also in the gradient.
+    """torch.nn.SyncBatchNorm for any device, not only for GPUs: statistics and gradients are those of all processes.
 
     Args:
-        like: the layer to replace, whose parameters and buffers are shared, and timm's `drop` and `act` if it has them.
+        like: the layer to replace; its parameters and buffers are shared, and timm's `drop` and `act` if it has them.
     """
 
     def __init__(self, like: _BatchNorm) -> None:
@@ -48,7 +48,7 @@ class SyncedBatchNorm(_BatchNorm):
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centered = values - mean.view(shape)
-        # Not the mean of squares minus the square of the mean, which cancels.
+        # Not the mean of squares minus the square of the mean, which suffers from cancellation.
         variance: Tensor = _AllReduce.apply(centered.square().sum(over)) / count
         if self.track_running_stats:
             self._track(mean.detach(), variance.detach() * count / (count - 1))
@@ -69,7 +69,7 @@ class SyncedBatchNorm(_BatchNorm):
 
 
 class _AllReduce(torch.autograd.Function):
-    """Sum over the processes; so is the gradient, as each of them has a part of the loss that depends on the sum."""
+    """Sum over the processes. The gradient is summed, too, because every process's loss depends on the sum."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:  # noqa: ANN401 - as PyTorch declares it
@@ -87,7 +87,7 @@ def _summed(own: Tensor) -> Tensor:
 
 
 def synchronize_batch_norm(model: nn.Module, device: torch.device) -> None:
-    """Let every batch normalization below `model` use all processes' frames; names of the state dict stay."""
+    """Let every batch normalization in `model` use all processes' frames; the names in the state dict stay."""
     if device.type == "cuda":
         convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return

@@ -1,1 +1,1 @@
-"""Training under the roundings of a bundle's INT8 graph."""
+"""Quantization-aware training: a model learns under the rounding of its own INT8 graph."""

@@ -1,15 +1,16 @@
-"""The model that computes in floating point what its INT8 graph will compute in INT8, so that it learns to do with it.
+"""A model that computes in floating point what its INT8 graph will compute in INT8, so that it learns to cope with it.
 
-Where the graph has a Q/DQ pair, values are rounded to INT8's steps and clipped to its range. The gradient passes as if
-nothing was rounded, and is 0 where a value was clipped: Jacob et al., *Quantization and Training of Neural Networks for
-Efficient Integer-Arithmetic-Only Inference*, CVPR 2018. Weights are rounded as they are deployed, with the batch
-normalization behind them folded in. Places and steps are the graph's and do not learn.
+Where the graph has a Q/DQ pair, values are rounded to INT8's steps and clipped to its range. Rounding uses a
+straight-through gradient, which is 0 where a value was clipped: Jacob et al., *Quantization and Training of Neural
+Networks for Efficient Integer-Arithmetic-Only Inference*, CVPR 2018. Weights are rounded as they are deployed, with the
+batch normalization after them folded in. Places and scales are those of the graph and do not learn.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,42 +20,41 @@ from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.train.model.multi_level import MultiLevelReID
 from reid.train.model.quantization import Quantization
-from reid.train.qat.bundle_graphs import Graph
-from reid.train.qat.program import Product, Program
+from reid.train.qat.int8_graph import GraphLayers
+from reid.train.qat.program import Program, WeightedLayer
 
 __all__ = ["FakeQuantizedReID"]
 
 _ACTIVATIONS = (-128, 127)
 _WEIGHTS = (-127, 127)
-_STEPS = "weight_steps_"
+_SCALES = "weight_scales_"
 
 
 class FakeQuantizedReID(MultiLevelReID):
-    """A MultiLevelReID that computes with rounding all but the heads, which no graph has in INT8.
+    """A MultiLevelReID that rounds everything but the heads, which no graph has in INT8.
 
-    Its state dict is the same.
-
-    Batch normalization stays in evaluation mode: its statistics are part of what was quantized.
+    Its state dict is that of a MultiLevelReID. Batch normalization stays in evaluation mode, because its statistics are
+    part of the quantized weights.
 
     Args:
-        card: of the model.
-        model: in PyTorch; its parts are shared.
-        graph: the model's FP32 graph.
-        quantization: by the names in that graph.
+        card: the model's card.
+        model: the model in PyTorch, whose parts are shared.
+        layers: the layers of the model's FP32 graph.
+        quantization: the Q/DQ pairs, by the names in that graph.
 
     Raises:
-        ModelError: the quantization is of another graph.
+        ModelError: the quantization belongs to another graph.
     """
 
-    def __init__(self, card: ModelCard, model: MultiLevelReID, graph: Graph, quantization: Quantization) -> None:
+    def __init__(self, card: ModelCard, model: MultiLevelReID, layers: GraphLayers, quantization: Quantization) -> None:
         channels = [head.get_parameter("weight").shape[1] for head in model.heads]
         size = card.preprocessing
         super().__init__(model.backbone, model.indices, channels, card.levels, size, model.architecture)
         self.load_state_dict(model.state_dict())
         self.quantization = quantization
-        program = Program(self, MultiLevelReID.pooled, size.height, size.width)
-        steps = _Insertion(program, graph, quantization, heads=len(self.heads)).run()
-        for name, values in {**program.constants, **steps}.items():
+        program = Program(self, size.height, size.width)
+        scales = _Insertion(program, layers, quantization).run()
+        for name, values in {**program.constants, **scales}.items():
             self.register_buffer(name, values, persistent=False)
         self._program = program.module  # has no tensors of its own
         self._inputs = tuple(program.inputs.values())
@@ -65,7 +65,7 @@ class FakeQuantizedReID(MultiLevelReID):
         return list(self._program(*(tensors[name] for name in self._inputs), frames))
 
     def train(self, mode: bool = True) -> FakeQuantizedReID:
-        """Let all but batch normalization, and what is random in the backbone, enter training mode."""
+        """Enter training mode with all but batch normalization and whatever is random in the backbone."""
         super().train(mode)
         self.backbone.eval()
         self.bnneck.eval()
@@ -73,58 +73,61 @@ class FakeQuantizedReID(MultiLevelReID):
 
 
 class _Insertion:
-    """Puts the rounding of a graph's Q/DQ pairs into a program, by what is at the same place in both."""
+    """Puts the rounding of a graph's Q/DQ pairs into a program.
 
-    def __init__(self, program: Program, graph: Graph, quantization: Quantization, *, heads: int) -> None:
+    Layers are matched by the names of their weights, and an addition by the layer to whose output it adds. Max pools,
+    which have nothing to be known by, are matched by the order of execution.
+    """
+
+    def __init__(self, program: Program, layers: GraphLayers, quantization: Quantization) -> None:
         self._program = program
         self._fx = program.module.graph
-        self._graph = graph
+        self._graph = layers
         self._quantization = quantization
         self._rounded: dict[tuple[Node, float], Node] = {}
-        products, maxima = program.products, program.maxima
-        if len(products) + heads != len(graph.products) or len(maxima) != len(graph.maxima):
-            raise ModelError("the graph has other layers than the model in PyTorch; export the bundle again")
-        self._products = {node.name: one for node, one in zip(graph.products, products, strict=False)}  # heads last
-        self._maxima = {node.name: one for node, one in zip(graph.maxima, maxima, strict=True)}
+        self._layers = program.weighted_layers
+        if len(program.max_pools) != len(layers.max_pools):
+            raise ModelError("the graph has other max pools than the model in PyTorch; export the bundle again")
+        self._max_pools = dict(zip(layers.max_pools, program.max_pools, strict=True))
 
     def run(self) -> dict[str, Tensor]:
-        """Change the program, and give the weights' steps by the names of the inputs that it takes for them."""
-        # Where something is read is settled first: folding changes what there is to read.
-        places = [(*self._place(node), tensor) for node, tensor in self._quantization.reads.items()]
-        steps = {}
-        for index, (name, values) in enumerate(self._quantization.weights.items()):
-            steps[f"{_STEPS}{index}"] = values
-            self._round_weight(self._product(name), self._new_input(f"{_STEPS}{index}"))
+        """Change the program, and return the weights' scales by the names of the inputs that it takes for them."""
+        # Places are looked up first, because folding changes the program.
+        places = [(*self._place(node, tensor), tensor) for node, tensor in self._quantization.inputs.items()]
+        scales = {}
+        for index, (node, values) in enumerate(self._quantization.weight_scales.items()):
+            scales[f"{_SCALES}{index}"] = values
+            self._round_weight(self._layer(self._graph.weight(node)), self._new_input(f"{_SCALES}{index}"))
         for reader, argument, tensor in places:
-            self._round_input(reader, argument, self._quantization.steps[tensor])
+            self._round_input(reader, argument, self._quantization.scales[tensor])
         self._fx.eliminate_dead_code()
         self._order_inputs()
         self._fx.lint()
         self._program.module.recompile()
-        return steps
+        return scales
 
-    def _product(self, name: str) -> Product:
-        if name not in self._products:
-            raise ModelError(f"the graph has no layer {name} that could be in INT8; export the bundle again")
-        return self._products[name]
+    def _layer(self, weight: str) -> WeightedLayer:
+        if weight not in self._layers:
+            raise ModelError(f"the model has no layer with the weight {weight}; export the bundle again")
+        return self._layers[weight]
 
-    def _place(self, name: str) -> tuple[Node, int]:
-        """Find the operation of a graph's node, and which of its arguments is read in INT8."""
-        if name in self._maxima:
-            return self._maxima[name], 0
-        if name in self._graph.nodes and self._graph.nodes[name].op_type == "Add":
-            return self._place_of_addition(name)
-        return self._product(name).node, 0
+    def _place(self, node: str, tensor: str) -> tuple[Node, int]:
+        """Return the operation of a graph's node, and which of its arguments is read in INT8."""
+        if node in self._max_pools:
+            return self._max_pools[node], 0
+        if self._graph.is_addition(node):
+            return self._residual_add(self._graph.weight_behind_other_operand(node, tensor))
+        return self._layer(self._graph.weight(node)).node, 0
 
-    def _place_of_addition(self, name: str) -> tuple[Node, int]:
-        """Find an addition by the product that is its other operand."""
-        tensor = self._quantization.reads[name]
-        other = next(one for one in self._graph.nodes[name].input if one != tensor)
-        maker = self._graph.maker(other)
-        output = self._product(maker.name if maker else other).output
+    def _residual_add(self, weight: str) -> tuple[Node, int]:
+        """Return the addition to a layer's output, and which of its arguments is the other operand."""
+        output = self._layer(weight).output
         additions = [user for user in output.users if user.target is torch.ops.aten.add.Tensor]
         if len(additions) != 1:
-            raise ModelError(f"the addition {name} has no counterpart in PyTorch; export the bundle again")
+            raise ModelError(
+                f"{len(additions)} additions in PyTorch follow the layer with the weight {weight}, and one in the "
+                "graph; export the bundle again"
+            )
         return additions[0], 1 - additions[0].args.index(output)
 
     def _new_input(self, name: str) -> Node:
@@ -133,53 +136,62 @@ class _Insertion:
         self._program.inputs[node.name] = name
         return node
 
-    def _round_weight(self, product: Product, steps: Node) -> None:
-        """Let a product use its weight as it will be deployed: with the normalization in it, and rounded."""
-        node = product.node
+    def _round_weight(self, layer: WeightedLayer, scales: Node) -> None:
+        """Let a layer use its weight as it will be deployed: with the normalization folded in, and rounded."""
+        node = layer.node
         weight, bias = node.args[1], node.args[2] if len(node.args) > 2 else None
         with self._fx.inserting_before(node):
-            if product.norm:
-                folded = self._fx.call_function(_fold, (weight, bias, *product.norm.node.args[1:5], product.norm.eps))
+            if layer.norm:
+                norm = self._fx.call_function(_Norm, (*layer.norm.node.args[1:5], layer.norm.eps))
+                folded = self._fx.call_function(_fold, (weight, bias, norm))
                 weight, bias = (self._fx.call_function(operator.getitem, (folded, index)) for index in range(2))
-            rounded = self._fx.call_function(_round_channels, (weight, steps))
+            rounded = self._fx.call_function(_round_channels, (weight, scales))
         node.args = (node.args[0], rounded, bias, *node.args[3:])
-        if product.norm:
-            product.norm.output.replace_all_uses_with(node)
-            self._fx.erase_node(product.norm.output)
-            self._fx.erase_node(product.norm.node)
+        if layer.norm:
+            layer.norm.output.replace_all_uses_with(node)
+            self._fx.erase_node(layer.norm.output)
+            self._fx.erase_node(layer.norm.node)
 
-    def _round_input(self, reader: Node, argument: int, step: float) -> None:
+    def _round_input(self, reader: Node, argument: int, scale: float) -> None:
         source = reader.args[argument]
         assert isinstance(source, Node)
-        if (source, step) not in self._rounded:
+        if (source, scale) not in self._rounded:
             with self._fx.inserting_after(source):
-                self._rounded[source, step] = self._fx.call_function(_round, (source, step))
+                self._rounded[source, scale] = self._fx.call_function(_round, (source, scale))
         arguments = list(reader.args)
-        arguments[argument] = self._rounded[source, step]
+        arguments[argument] = self._rounded[source, scale]
         reader.args = tuple(arguments)
 
     def _order_inputs(self) -> None:
-        """List the inputs as the program takes them now."""
+        """List the inputs in the order in which the changed program takes them."""
         placeholders = [node.name for node in self._fx.nodes if node.op == "placeholder"]
         inputs = self._program.inputs
         self._program.inputs = {name: inputs[name] for name in placeholders if name in inputs}
 
 
-def _round(values: Tensor, step: float) -> Tensor:
-    return torch.fake_quantize_per_tensor_affine(values.float(), step, 0, *_ACTIVATIONS).to(values.dtype)
+class _Norm(NamedTuple):
+    """Parameters and statistics of a batch normalization, [channels] each."""
+
+    gain: Tensor
+    shift: Tensor
+    mean: Tensor
+    variance: Tensor
+    eps: float
 
 
-def _round_channels(weight: Tensor, steps: Tensor) -> Tensor:
-    """Round [channels, ...] to steps [channels]."""
+def _round(values: Tensor, scale: float) -> Tensor:
+    return torch.fake_quantize_per_tensor_affine(values.float(), scale, 0, *_ACTIVATIONS).to(values.dtype)
+
+
+def _round_channels(weight: Tensor, scales: Tensor) -> Tensor:
+    """Round a weight [channels, ...] with scales [channels]."""
     return torch.fake_quantize_per_channel_affine(
-        weight, steps, torch.zeros_like(steps, dtype=torch.int32), 0, *_WEIGHTS
+        weight, scales, torch.zeros_like(scales, dtype=torch.int32), 0, *_WEIGHTS
     )
 
 
-def _fold(
-    weight: Tensor, bias: Tensor | None, gain: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, eps: float
-) -> Sequence[Tensor]:
-    """Give weight and bias of a product with the normalization behind it, as export folds them."""
-    factor = gain * torch.rsqrt(variance + eps)
-    center = mean if bias is None else mean - bias
-    return weight * factor.view(-1, *[1] * (weight.dim() - 1)), shift - center * factor
+def _fold(weight: Tensor, bias: Tensor | None, norm: _Norm) -> Sequence[Tensor]:
+    """Return weight and bias of a layer with the normalization after it folded in, as export folds it."""
+    factor = norm.gain * torch.rsqrt(norm.variance + norm.eps)
+    center = norm.mean if bias is None else norm.mean - bias
+    return weight * factor.view(-1, *[1] * (weight.dim() - 1)), norm.shift - center * factor

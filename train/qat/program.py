@@ -1,89 +1,80 @@
-"""A model's forward pass as a graph of ATen operations, which can be looked at and changed."""
+"""A model's forward pass as a graph of ATen operations, which can be inspected and changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
+from reid.runtime.errors import ModelError
 from reid.train.model.multi_level import MultiLevelReID
 
-__all__ = ["Norm", "Product", "Program"]
-
-_Forward: TypeAlias = Callable[[MultiLevelReID, Tensor], Any]
+__all__ = ["Norm", "Program", "WeightedLayer"]
 
 _ATEN = torch.ops.aten
-_PRODUCTS = (_ATEN.conv2d.default, _ATEN.conv2d.padding, _ATEN.linear.default)
+_WEIGHTED = (_ATEN.conv2d.default, _ATEN.conv2d.padding, _ATEN.linear.default)
 _NORM = _ATEN._native_batch_norm_legit_no_training.default
-_MAXIMA = (_ATEN.amax.default, _ATEN.adaptive_max_pool2d.default)
+_MAX_POOLS = (_ATEN.amax.default, _ATEN.adaptive_max_pool2d.default)
 
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """The batch normalization right behind a product.
+    """The batch normalization right after a layer.
 
     Attributes:
-        node: gives a tuple.
-        output: takes the first of it.
-        name: of its module.
+        node: the operation, whose result is a tuple.
+        output: takes the first element of that tuple.
         eps: what is added to the variance.
     """
 
     node: Node
     output: Node
-    name: str
     eps: float
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class WeightedLayer:
     """A convolution or matrix product with a weight of the model.
 
     Attributes:
-        node: reads the activation as its first argument.
-        weight: name in the state dict.
-        bias: name in the state dict; None where there is none.
-        norm: that alone reads it, which export folds into it.
+        node: the operation, whose first argument is the activation.
+        norm: the normalization that is the only reader of its output, and that export therefore folds into it.
     """
 
     node: Node
-    weight: str
-    bias: str | None
     norm: Norm | None
 
     @property
     def output(self) -> Node:
-        """What the folded product gives."""
+        """The output of the folded layer."""
         return self.norm.output if self.norm else self.node
 
 
 class Program:
-    """A pass in evaluation mode, without side effects, for any number of frames.
+    """`MultiLevelReID.pooled` in evaluation mode, without side effects, for any number of frames.
 
     Args:
-        model: on the CPU. Its weights are not part of the program.
-        forward: of the model and frames uint8 [N, 3, H, W].
-        height: of the frames.
-        width: of the frames.
+        model: the model, on the CPU. Its weights are not part of the program.
+        height: height of the frames.
+        width: width of the frames.
 
     Attributes:
         module: takes a value for each of `inputs`, then the frames.
-        inputs: placeholder -> name of the model's parameter or buffer.
-        constants: tensors that the program has beside the model's, by the name in `inputs`.
+        inputs: name of the model's parameter or buffer, by placeholder.
+        constants: tensors that the program needs beside the model's, by their names in `inputs`.
     """
 
-    def __init__(self, model: MultiLevelReID, forward: _Forward, height: int, width: int) -> None:
+    def __init__(self, model: MultiLevelReID, height: int, width: int) -> None:
         was_training = model.training
-        # Neither 0 nor 1, which would be taken for constants.
+        # A size of 0 or 1 would be taken for a constant.
         frames = torch.zeros(4, 3, height, width, dtype=torch.uint8)
         shapes = {"frames": {0: torch.export.Dim("frames")}}
-        exported = torch.export.export(_Pass(model.eval(), forward), (frames,), dynamic_shapes=shapes)
+        exported = torch.export.export(_Pooled(model.eval()), (frames,), dynamic_shapes=shapes)
         model.train(was_training)
-        exported = exported.run_decompositions({})  # makes copies of what is changed in place
+        exported = exported.run_decompositions({})  # replaces in-place operations by functional ones
         signature = exported.graph_signature
         lifted = signature.inputs_to_lifted_tensor_constants
         named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **lifted}
@@ -91,45 +82,48 @@ class Program:
         self.inputs = {placeholder: name.removeprefix("model.") for placeholder, name in named.items()}
         self.constants = {name: exported.constants[name] for name in lifted.values()}
         for node in self.module.graph.find_nodes(op="call_function", target=_ATEN._assert_tensor_metadata.default):
-            self.module.graph.erase_node(node)  # which forbids autocast
+            self.module.graph.erase_node(node)  # it forbids autocast
         self.module.recompile()
 
     @property
-    def products(self) -> list[Product]:
-        """In the order of execution."""
-        found = []
+    def weighted_layers(self) -> dict[str, WeightedLayer]:
+        """The convolutions and matrix products by the name of their weight in the state dict.
+
+        Raises:
+            ModelError: two of them share a weight.
+        """
+        found: dict[str, WeightedLayer] = {}
         for node in self.module.graph.nodes:
-            if node.target in _PRODUCTS and (weight := self._name(node.args[1])):
-                bias = self._name(node.args[2]) if len(node.args) > 2 else None
-                found.append(Product(node, weight, bias, self._norm_behind(node)))
+            if node.target in _WEIGHTED and (weight := self._name(node.args[1])):
+                if weight in found:
+                    raise ModelError(f"{weight} is used twice: quantization-aware training cannot tell the uses apart")
+                found[weight] = WeightedLayer(node, _norm_after(node))
         return found
 
     @property
-    def maxima(self) -> list[Node]:
-        """The pools that take the largest value, in the order of execution."""
-        return [node for node in self.module.graph.nodes if node.target in _MAXIMA]
+    def max_pools(self) -> list[Node]:
+        """The operations that take the largest value, in the order of execution."""
+        return [node for node in self.module.graph.nodes if node.target in _MAX_POOLS]
 
     def _name(self, argument: Any) -> str | None:  # noqa: ANN401 - whatever an operation takes
         return self.inputs.get(argument.name) if isinstance(argument, Node) else None
 
-    def _norm_behind(self, node: Node) -> Norm | None:
-        users = list(node.users)
-        if len(users) != 1 or users[0].target is not _NORM:
-            return None
-        norm = users[0]
-        mean = self._name(norm.args[3])
-        assert mean is not None  # statistics are buffers
-        output = next(user for user in norm.users if user.args[1] == 0)
-        return Norm(norm, output, mean.removesuffix(".running_mean"), float(norm.args[6]))  # type: ignore[arg-type]
+
+def _norm_after(node: Node) -> Norm | None:
+    users = list(node.users)
+    if len(users) != 1 or users[0].target is not _NORM:
+        return None
+    norm = users[0]
+    output = next(user for user in norm.users if user.args[1] == 0)
+    return Norm(norm, output, float(norm.args[6]))  # type: ignore[arg-type]
 
 
-class _Pass(nn.Module):
-    """What `torch.export` takes: a module whose forward is the pass."""
+class _Pooled(nn.Module):
+    """What `torch.export` takes: a module whose forward pass is `MultiLevelReID.pooled`."""
 
-    def __init__(self, model: MultiLevelReID, forward: _Forward) -> None:
+    def __init__(self, model: MultiLevelReID) -> None:
         super().__init__()
         self.model = model
-        self._forward_of = forward
 
-    def forward(self, frames: Tensor) -> Any:  # noqa: ANN401 - whatever the pass gives
-        return self._forward_of(self.model, frames)
+    def forward(self, frames: Tensor) -> list[Tensor]:
+        return MultiLevelReID.pooled(self.model, frames)  # not what a subclass makes of it

@@ -1,97 +1,113 @@
-"""Quantization-aware training: a bundle's model goes on learning under the roundings of the bundle's INT8 graph."""
+"""The start of quantization-aware training: a model's checkpoint, and the INT8 graph of the bundle exported from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from reid.runtime.bundle import Bundle
-from reid.runtime.errors import ReidError
+from reid.runtime.errors import ModelError, ReidError
 from reid.runtime.model_card import ModelCard
-from reid.train.qat.bundle_graphs import Graph, architecture_of, read_quantization
-from reid.train.qat.bundle_weights import rebuild
+from reid.runtime.training_facts import TrainingFacts
+from reid.train.model.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
 from reid.train.qat.fake_quantization import FakeQuantizedReID
-from reid.train.recipe import Recipe
+from reid.train.qat.int8_graph import GraphLayers, read_quantization
+from reid.train.recipe import Recipe, current_names
 
-__all__ = ["EPOCHS", "OF_THE_BUNDLE", "SLOWER", "build_fake_quantized", "qat_recipe"]
+__all__ = ["EPOCHS", "OF_THE_MODEL", "SLOWER", "build_fake_quantized", "qat_recipe"]
 
-OF_THE_BUNDLE = frozenset(
+OF_THE_MODEL = frozenset(
     ("backbone", "weights", "levels", "embedding_size", "image_size", "pooling", "bnneck", "last_stride", "ibn", "qat")
 )
-"""Settings that are what they are in the bundle."""
+"""Settings that the model already has and that cannot be changed."""
 
 EPOCHS = 5
 SLOWER = 100
-"""By this the learning rate is divided, but not that of the classifiers, which are new."""
+"""The learning rate is divided by this, except that of the classifiers, which are new."""
 
 
-def qat_recipe(root: Path, given: Mapping[str, Any]) -> Recipe:
-    """Give the recipe that fine-tunes a bundle's model: the one that it was trained by, slower and shorter.
+def qat_recipe(root: Path, run: Path, given: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that fine-tunes a model for its INT8 graph: the one it was trained by, slower and shorter.
 
-    The seed is the same, too, so that the vehicles that choose the best epoch are those that the model never saw.
+    The seed stays the same, too, so that the vehicles that choose the best epoch are those that the model never saw.
 
     Args:
         root: the bundle.
-        given: settings that come first; none of OF_THE_BUNDLE.
+        run: the run, or its checkpoint, that the bundle was exported from.
+        given: settings that take precedence; none of OF_THE_MODEL.
 
     Raises:
-        ModelError: it is not a bundle, it has no INT8 graph, or the graph's architecture is not known.
-        ReidError: a setting is given that the bundle decides.
+        ModelError: `root` is not a bundle with an INT8 graph, or it was not exported from the run.
+        ReidError: a setting is given that the model decides, or is out of range.
     """
-    if decided := sorted(OF_THE_BUNDLE & given.keys()):
-        raise ReidError(f"with --qat, {', '.join(decided)} of {root} cannot be changed; leave it out")
+    if decided := sorted(OF_THE_MODEL & given.keys()):
+        raise ReidError(f"with --qat, {', '.join(decided)} cannot be changed: {run} decides; leave it out")
     bundle = Bundle.open(root)
     bundle.graph("int8")
-    parts = architecture_of(onnx.load(bundle.graph("fp32").path), bundle.graph("fp32").path)
-    card = bundle.card
-    trained = _recipe_of(card)
-    recipe = replace(
-        trained,
+    checkpoint = _checkpoint_of(bundle, run)
+    card, architecture = checkpoint.card, checkpoint.model.architecture
+    trained, rate = _trained_by(card)
+    recipe = trained.changed(
         backbone=card.backbone,
-        weights="none",
-        levels=tuple(int(level.name.removeprefix("level")) for level in card.levels),
+        weights=str(checkpoint_file(run).resolve()),
+        levels=tuple(checkpoint.model.indices),
         embedding_size=card.levels[0].size,
         image_size=card.preprocessing.height,
-        pooling=parts.pooling,
-        bnneck=parts.bnneck,
-        last_stride=2 if parts.last_stride == 2 else 1,
-        ibn=parts.ibn,
+        pooling=architecture.pooling,
+        bnneck=architecture.bnneck,
+        last_stride=architecture.last_stride,
+        ibn=architecture.ibn,
         qat=str(root.resolve()),
-        epochs=EPOCHS,
-        warmup_epochs=0.0,
-        learning_rate=trained.learning_rate / SLOWER,
-        head_rate=1.0,
-        classifier_rate=float(SLOWER),
-        frozen_epochs=1 if given.get("epochs", EPOCHS) > 1 else 0,
-        precision="fp32",  # bf16 has hardly more steps than INT8
+        **{
+            "epochs": EPOCHS,
+            "warmup_epochs": 0.0,
+            "learning_rate": rate,
+            "head_rate": 1.0,
+            "classifier_rate": float(SLOWER),
+            "frozen_epochs": 0,
+            "precision": "fp32",  # bf16 has hardly more steps than INT8
+            **given,
+        },
     )
-    return replace(recipe, **given)
+    # In a single epoch with a frozen backbone, nothing that is stored would learn.
+    return recipe.changed(frozen_epochs=1) if "frozen_epochs" not in given and recipe.epochs > 1 else recipe
 
 
-def _recipe_of(card: ModelCard) -> Recipe:
-    """Read the recipe that a model was trained by, as far as it is known, or take the poster's."""
-    known = {field.name for field in fields(Recipe)}
-    stored = card.training.get("recipe", {})
-    settings: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items() if name in known
-    }
-    trained = Recipe(**settings)
-    # A model that was fine-tuned before is fine-tuned at the same speed again.
-    return replace(trained, learning_rate=trained.learning_rate * SLOWER) if trained.qat else trained
+def _trained_by(card: ModelCard) -> tuple[Recipe, float]:
+    """Return the recipe that a model was trained by, as far as it is known, and the learning rate to fine-tune it."""
+    stored = current_names(card.training.recipe)
+    known = {name: value for name, value in stored.items() if name in Recipe.model_fields}
+    recipe = Recipe.of({**known, "qat": ""})
+    # A model that has been fine-tuned before is fine-tuned at the same rate again.
+    return recipe, recipe.learning_rate if stored.get("qat") else recipe.learning_rate / SLOWER
 
 
-def build_fake_quantized(root: Path) -> tuple[FakeQuantizedReID, ModelCard]:
-    """Make the model, on the CPU, that a bundle's INT8 graph is of, and its card without fingerprint.
+def _checkpoint_of(bundle: Bundle, run: Path) -> Checkpoint:
+    """Load the checkpoint that a bundle was exported from. Raises ModelError where it was exported from another."""
+    checkpoint = load_checkpoint(run)
+    ours, theirs = checkpoint.card.fingerprint, bundle.card.fingerprint
+    if ours != theirs:
+        raise ModelError(
+            f"{run} holds model {ours[:12]}, and {bundle.root} was exported from model {theirs[:12]}: give the run "
+            "that it was exported from with --weights, or export this one"
+        )
+    return checkpoint
+
+
+def build_fake_quantized(root: Path, run: Path) -> tuple[FakeQuantizedReID, ModelCard]:
+    """Build the model that rounds as a bundle's INT8 graph does, on the CPU, and its card without fingerprint.
+
+    Args:
+        root: the bundle.
+        run: the run, or its checkpoint, that the bundle was exported from.
 
     Raises:
-        ModelError: it is not a bundle, it has no INT8 graph, or its model cannot be rebuilt.
+        ModelError: `root` is not a bundle with an INT8 graph, it was not exported from the run, or its graph does not
+            name the layers.
     """
     bundle = Bundle.open(root)
     quantization = read_quantization(bundle.graph("int8").path)
-    model = rebuild(bundle)
-    card = bundle.card.model_copy(update={"fingerprint": "", "training": {}, "files": {}, "opset": None})
-    return FakeQuantizedReID(card, model, Graph(onnx.load(bundle.graph("fp32").path)), quantization), card
+    checkpoint = _checkpoint_of(bundle, run)
+    card = checkpoint.card.model_copy(update={"fingerprint": "", "training": TrainingFacts()})
+    return FakeQuantizedReID(card, checkpoint.model, GraphLayers(bundle.graph("fp32").path), quantization), card

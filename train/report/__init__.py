@@ -1,1 +1,1 @@
-"""What people see of a training run: histograms on TensorBoard while it goes, and a page at its end."""
+"""What people see of a training run: histograms in TensorBoard while it goes on, and a page at its end."""

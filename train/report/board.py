@@ -11,17 +11,17 @@ from reid.train.report.observation import Observation
 
 __all__ = ["show_histograms"]
 
-_MERGED = 20  # bins that become one: of 0.02 each, 100 in all
+_MERGED = 20  # bins merged into one, which leaves 100 of 0.02 each
 
 
 def show_histograms(board: SummaryWriter, seen: Observation, epoch: int) -> None:
-    """Add the distances of positive and of negative pairs, and the norms, of every level."""
+    """Add histograms of every level: distances of positive pairs, distances of negative pairs, and norms."""
     for pairs in seen.pairs:
         for kind, counts in (("positive", pairs.positive), ("negative", pairs.negative)):
             if counts.any():
                 _add_counts(board, f"pairs/{pairs.level}/{kind}", counts, epoch)
-    for level, lengths in seen.norms.items():
-        board.add_histogram(f"norm/{level}", lengths, epoch)
+    for level, norms in seen.norms.items():
+        board.add_histogram(f"norm/{level}", norms, epoch)
 
 
 def _add_counts(board: SummaryWriter, tag: str, counts: NDArray[np.int64], epoch: int) -> None:

@@ -1,4 +1,4 @@
-"""The lengths of the levels' features before they are normalized, read on their way through the model."""
+"""The norms of the levels' features before normalization, recorded on their way through the model."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["recorded_norms"]
 
 @contextlib.contextmanager
 def recorded_norms(model: MultiLevelReID) -> Iterator[list[list[Tensor]]]:
-    """Record, while the block lasts, how long each level's feature is when it comes to its L2 normalization.
+    """Record the norm of each level's feature just before its L2 normalization, within the context.
 
     Yields:
-        Per level a list, to which every batch of N frames that the model embeds adds float32 [N], on its device.
+        One list per level, to which every batch of N frames that the model embeds adds float32 [N], on its device.
     """
     last = model.bnneck if len(model.bnneck) else model.heads
-    lengths: list[list[Tensor]] = [[] for _ in last]
-    hooks = [module.register_forward_hook(_adding_to(of_level)) for module, of_level in zip(last, lengths, strict=True)]
+    norms: list[list[Tensor]] = [[] for _ in last]
+    hooks = [module.register_forward_hook(_append_to(of_level)) for module, of_level in zip(last, norms, strict=True)]
     try:
-        yield lengths
+        yield norms
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _adding_to(lengths: list[Tensor]) -> Callable[[nn.Module, object, Tensor], None]:
+def _append_to(norms: list[Tensor]) -> Callable[[nn.Module, object, Tensor], None]:
     def hook(module: nn.Module, inputs: object, feature: Tensor) -> None:
-        lengths.append(torch.linalg.vector_norm(feature.detach().float(), dim=1))
+        norms.append(torch.linalg.vector_norm(feature.detach().float(), dim=1))
 
     return hook

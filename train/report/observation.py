@@ -1,4 +1,4 @@
-"""One look at a model on held-out vehicles: every frame goes through it once, and all that is shown comes from that."""
+"""One evaluation of a model on held-out vehicles: every frame passes through it once, for everything that is shown."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["Observation", "observe"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
-    """What a model made of held-out vehicles.
+    """What a model makes of held-out vehicles.
 
     Attributes:
-        device: that it ran on, in words.
+        device: the device that the model ran on, in words.
         data: the embeddings.
-        metrics: by protocol.
-        pairs: distances, a level each, then of all levels if there are two.
-        norms: by level, of the frames' features before L2 normalization, float32 [N].
+        metrics: the metrics, by protocol.
+        pairs: distances of pairs, for each level and, if there are several, for all levels together.
+        norms: norms of the frames' features before L2 normalization, float32 [N], by level.
     """
 
     device: str
@@ -41,30 +41,30 @@ class Observation:
     norms: Mapping[str, NDArray[np.float32]]
 
     def summary(self) -> dict[str, Any]:
-        """Give the numbers for a row of metrics.jsonl: `held_out` by protocol, `pairs_auc` and `norm` by level."""
+        """Return the numbers for a row of metrics.jsonl: `held_out` by protocol, `pairs_auc` and `norm` by level."""
         return {
             "held_out": {name: metrics.summary() for name, metrics in self.metrics.items()},
             "pairs_auc": {pairs.level: pairs.auc for pairs in self.pairs},
-            "norm": {level: float(lengths.mean()) for level, lengths in self.norms.items()},
+            "norm": {level: float(norms.mean()) for level, norms in self.norms.items()},
         }
 
 
 def observe(model: MultiLevelReID, card: ModelCard, query: Split, gallery: Split, device: torch.device) -> Observation:
-    """Embed two splits and measure what there is to see.
+    """Embed two splits and measure everything that is shown.
 
     Args:
-        model: it is moved to the device.
-        card: of the model.
-        query: images with their own tracklets.
-        gallery: images and tracklets.
-        device: to run on.
+        model: the model; it is moved to the device.
+        card: the model's card.
+        query: queries: images and their tracklets.
+        gallery: gallery: images and tracklets.
+        device: the device to run on.
 
     Raises:
         DataError: as for `evaluate_protocol`.
     """
     session = torch_session(model, card, device)
-    with recorded_norms(model) as lengths:
+    with recorded_norms(model) as recorded:
         data = embed_data(session, query, gallery)
     metrics = {name: evaluate_protocol(data, protocol) for name, protocol in PROTOCOLS.items()}
-    norms = {level.name: torch.cat(own).cpu().numpy() for level, own in zip(card.levels, lengths, strict=True)}
+    norms = {level.name: torch.cat(own).cpu().numpy() for level, own in zip(card.levels, recorded, strict=True)}
     return Observation(str(session.info), data, metrics, pair_distances(data, card.levels), norms)

@@ -3,46 +3,78 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import torch
 
+from reid.pages.training.page import draw_page
+from reid.pages.training.run import Setting, TrainedRun
 from reid.runtime.storage import atomic_write
+from reid.train.losses import METRIC_LOSSES, RankedListLoss, SSLLoss
 from reid.train.model.checkpoint import load_checkpoint
-from reid.train.recipe import Recipe
+from reid.train.recipe import RECIPES, Recipe
 from reid.train.report.observation import observe
-from reid.train.report.page import Run, draw_page
 from reid.train.training_data import TrainingData
 
-__all__ = ["REPORT_FILE", "try_to_write_report", "write_report"]
+__all__ = ["REPORT_FILE", "describe_run", "try_to_write_report", "write_report"]
+
+logger = logging.getLogger(__name__)
 
 REPORT_FILE = "report.html"
 
 
 def write_report(run: Path, recipe: Recipe, data: TrainingData, device: torch.device) -> None:
-    """Look at a finished run's checkpoint on the held-out vehicles, and write the page.
+    """Evaluate a finished run's checkpoint on the held-out vehicles, and write the page.
 
     Args:
-        run: the folder, with its checkpoint and metrics.jsonl.
+        run: the run's folder, with its checkpoint and metrics.jsonl.
         recipe: all settings.
-        data: gives the held-out vehicles.
-        device: to run on.
+        data: the data, whose held-out vehicles are used.
+        device: the device to run on.
     """
-    checkpoint = load_checkpoint(run)
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    seen = observe(checkpoint.model, checkpoint.card, data.query, data.gallery, device)
-    page = draw_page(Run(run.resolve().name, recipe, checkpoint.card, rows, seen))
-    # A file name that is no valid UTF-8 is shown with escapes, and does not fail the page.
+    page = draw_page(describe_run(run, recipe, data, device))
+    # A file name that is not valid UTF-8 is shown with escapes, so that it does not prevent the page.
     atomic_write(run / REPORT_FILE, page.encode(errors="backslashreplace"))
 
 
-def try_to_write_report(
-    run: Path, recipe: Recipe, data: TrainingData, device: torch.device, *, note: Callable[[str], None]
-) -> None:
-    """Write the page or, whatever prevents it, say so: the run is done and stays so."""
+def describe_run(run: Path, recipe: Recipe, data: TrainingData, device: torch.device) -> TrainedRun:
+    """Collect what the page shows; see `write_report`."""
+    checkpoint = load_checkpoint(run)
+    seen = observe(checkpoint.model, checkpoint.card, data.query, data.gallery, device)
+    return TrainedRun(
+        name=run.resolve().name,
+        card=checkpoint.card,
+        settings=_differences(recipe),
+        losses=(recipe.loss, recipe.identity_loss),
+        boundaries=_boundaries(recipe),
+        rows=[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()],
+        device=seen.device,
+        data=seen.data,
+        metrics=seen.metrics,
+        pairs=seen.pairs,
+        norms=seen.norms,
+    )
+
+
+def _differences(recipe: Recipe) -> tuple[Setting, ...]:
+    """Return the settings that are not the poster's."""
+    here, poster = dict(recipe), dict(RECIPES["poster"])
+    return tuple(Setting(name, here[name], poster[name]) for name in here if here[name] != poster[name])
+
+
+def _boundaries(recipe: Recipe) -> tuple[float, ...]:
+    """Return the loss's boundaries if it sees the embeddings that are compared; with a neck it sees others."""
+    loss = METRIC_LOSSES[recipe.loss]()
+    if recipe.bnneck or not isinstance(loss, RankedListLoss | SSLLoss):
+        return ()
+    return loss.alpha - loss.margin, loss.alpha
+
+
+def try_to_write_report(run: Path, recipe: Recipe, data: TrainingData, device: torch.device) -> None:
+    """Write the page; if anything prevents it, note why. The run is complete either way."""
     try:
         write_report(run, recipe, data, device)
-    except Exception as error:  # not the run's failure, whatever it is
+    except Exception as error:  # whatever it is, the run has not failed
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        note(f"note: no {REPORT_FILE} ({reason}); {run} is complete without it, and --resume tries again")
+        logger.warning("no %s (%s); %s is complete without it, and --resume tries again", REPORT_FILE, reason, run)

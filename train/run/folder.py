@@ -1,10 +1,9 @@
-"""A run's folder: what it leaves for people, and what it needs to go on after a stop."""
+"""A run's folder: what a run leaves for people, and what it needs to be resumed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,18 @@ from reid.runtime.errors import ReidError
 from reid.runtime.storage import atomic_write, sha256_of
 from reid.train.failures import NOT_FINITE_FILE
 from reid.train.learner import Learner
-from reid.train.recipe import Recipe
+from reid.train.recipe import Recipe, current_names
 from reid.train.run.origin import ORIGIN_FILE
-from reid.train.run.state import Progress, RunState
+from reid.train.run.state import Position, RunState
 
-__all__ = ["RunFolder", "recipe_facts"]
+__all__ = ["SAVE_EVERY", "RunFolder", "recipe_facts"]
+
+SAVE_EVERY = 300.0
+"""Default time between two states within an epoch, in seconds."""
 
 _DATA = "data fingerprint"
 
-# A run that was stopped in its first epoch leaves some of these, and can be started anew.
+# A run that was stopped in its first epoch leaves some of these files, and can be started anew.
 _OWN_NAMES = {
     ORIGIN_FILE,
     NOT_FINITE_FILE,
@@ -41,26 +43,28 @@ class RunFolder:
     """`runs/NAME`: checkpoint, last state, metrics.
 
     Args:
-        path: of the folder.
+        path: the folder.
+        save_every: time between two states within an epoch, in seconds.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, save_every: float = SAVE_EVERY) -> None:
         self.path = path
+        self.save_every = save_every
         self._state_file = path / "last" / "state.safetensors"
         self._metrics_file = path / "metrics.jsonl"
 
     @property
     def has_state(self) -> bool:
-        """Whether there is something to resume."""
+        """Whether there is a state to resume from."""
         return self._state_file.exists()
 
     def check(self, *, resume: bool) -> None:
-        """Refuse a folder that is not what the user thinks it is.
+        """Refuse a folder that is not what the user takes it for.
 
-        A run may be stopped before it stored anything, so `resume` is also right where there is no state yet.
+        A run may be stopped before it stores anything, so `resume` is also valid where there is no state yet.
 
         Raises:
-            ReidError: a run is there already and `resume` is not set; or the folder holds something else.
+            ReidError: there is a run already and `resume` is not set, or the folder holds something else.
         """
         if not self.path.exists():
             return
@@ -75,7 +79,7 @@ class RunFolder:
         return names - _OWN_NAMES
 
     def create(self) -> None:
-        """Make the folder, without what a killed process left half-written, and the link `latest` beside it."""
+        """Make the folder and the link `latest` beside it, and remove the partial files of killed processes."""
         (self.path / "last").mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self.path / "last"):
             for abandoned in folder.glob(f".*{_PARTIAL}"):
@@ -86,19 +90,19 @@ class RunFolder:
             latest.symlink_to(self.path.name)
 
     def save_state(self, state: RunState) -> None:
-        """Store everything that the next step starts from."""
+        """Store everything that the next step depends on."""
         state.write(self._state_file)
 
-    def load_state(self, learner: Learner, facts: Mapping[str, Any]) -> Progress:
-        """Restore what `save_state` stored, and say how far the run had come.
+    def load_state(self, learner: Learner, facts: Mapping[str, Any]) -> Position:
+        """Restore what `save_state` stored, and return how far the run had come.
 
         Raises:
             ReidError: the state is damaged, or the run was started with other facts.
         """
         state = RunState.read(self._state_file)
-        self._check_same_run(state.facts, json.loads(json.dumps(facts)))
+        self._check_same_run(current_names(state.facts), json.loads(json.dumps(facts)))
         state.restore(learner)
-        return state.progress
+        return state.position
 
     def _check_same_run(self, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         if stored.get(_DATA) != given.get(_DATA):
@@ -107,11 +111,11 @@ class RunFolder:
             if stored.get(key) != given.get(key):
                 raise ReidError(
                     f"{self.path} was started with {key} {stored.get(key)}, not {given.get(key)}; "
-                    "resume it with the options that it was started with"
+                    "resume it with the options it was started with"
                 )
 
     def log(self, row: Mapping[str, Any], board: SummaryWriter) -> None:
-        """Add an epoch's row to metrics.jsonl and its numbers to TensorBoard."""
+        """Append an epoch's row to metrics.jsonl and its numbers to TensorBoard."""
         with self._metrics_file.open("a") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in _flatten(row):
@@ -119,7 +123,7 @@ class RunFolder:
         board.flush()
 
     def forget_after(self, epochs_done: int) -> None:
-        """Drop the rows of epochs that the stored state does not know, which a stop between the two writes leaves."""
+        """Drop the rows of epochs after the stored state, which a stop between the two writes leaves."""
         if self._metrics_file.exists():
             rows = self._metrics_file.read_text().splitlines()
             known = "".join(f"{row}\n" for row in rows[:epochs_done])
@@ -127,9 +131,9 @@ class RunFolder:
 
 
 def recipe_facts(recipe: Recipe, data_fingerprint: str) -> dict[str, Any]:
-    """What must be the same when a run is resumed: all but how a step is computed, which memory may decide."""
-    settings = {key: value for key, value in asdict(recipe).items() if key not in ("micro_batch", "compile")}
-    # A bundle's INT8 scales are not in the run's state.
+    """Return what must not change when a run is resumed: all settings but those of how a step is computed."""
+    settings = recipe.model_dump(mode="json", exclude={"micro_batch", "compile"})
+    # The run's state does not hold the scales of the INT8 graph.
     graph = {"graph of qat": sha256_of(Path(recipe.qat) / graph_file("int8"))} if recipe.qat else {}
     return {**settings, **graph, _DATA: data_fingerprint}
 

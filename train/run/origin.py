@@ -1,132 +1,170 @@
-"""`run.json`: where a run comes from, and everything that is needed to repeat it."""
+"""`run.json`: what started a run, and everything that is needed to repeat it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+import logging
+import shlex
+import sys
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from reid.data.dataset import Dataset
 from reid.runtime.errors import DataError, ModelError, ReidError
 from reid.runtime.storage import atomic_write, sha256_of
+from reid.runtime.training_facts import TrainingDataFacts, TrainingFacts
 from reid.train.parallel.processes import Processes
 from reid.train.recipe import Recipe
 from reid.train.run.provenance import versions
+from reid.train.training_data import TrainingData
 
-__all__ = ["ORIGIN_FILE", "Origin", "keep_origin", "read_origin"]
+__all__ = ["ORIGIN_FILE", "Machine", "Origin", "keep_origin", "read_origin", "this_run"]
+
+logger = logging.getLogger(__name__)
 
 ORIGIN_FILE = "run.json"
-_WEIGHTS = "weights_sha256"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Machine(BaseModel):
+    """The hardware that a result depends on.
+
+    Attributes:
+        device: name of the GPU, or "CPU".
+        processes: number of processes that train together.
+        threads: number of threads of each process.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    device: str
+    processes: int
+    threads: int
+
+
+class Origin(BaseModel):
     """What a run was started with.
 
     Attributes:
+        command: the command line.
         recipe: all settings.
-        data: folder of the data set.
-        layout: of the data set.
-        facts: all that `run.json` holds.
+        data: facts about the data set.
+        versions: versions of the packages that the result depends on, by package.
+        data_path: folder of the data set.
+        machine: the hardware.
+        weights_sha256: hash of the file of weights that the run started from; None where it had none.
     """
 
+    model_config = ConfigDict(frozen=True)
+
+    command: str
     recipe: Recipe
-    data: Path
-    layout: str
-    facts: Mapping[str, Any]
+    data: TrainingDataFacts
+    versions: dict[str, str]
+    data_path: Path
+    machine: Machine
+    weights_sha256: str | None = None
+
+    def facts(self) -> TrainingFacts:
+        """Return what the model card says of the run."""
+        return TrainingFacts(
+            command=self.command,
+            recipe=self.recipe.model_dump(mode="json"),
+            data=self.data,
+            versions=self.versions,
+            held_out_share=self.recipe.held_out,
+            seed=self.recipe.seed,
+        )
 
     def check(self, fingerprint: str) -> None:
         """Refuse to repeat the run with other data or other starting weights.
 
         Args:
-            fingerprint: of the data.
+            fingerprint: fingerprint of the data at hand.
 
         Raises:
-            DataError: the data is not what it was.
-            ModelError: nor are the weights.
+            DataError: the data has changed.
+            ModelError: the weights have changed.
         """
-        if fingerprint != self.facts["data"]["fingerprint"]:
-            raise DataError(f"{self.data} is not the training data of that run any more; give a folder that is as DATA")
-        if _weights(asdict(self.recipe)).get(_WEIGHTS) != self.facts.get(_WEIGHTS):
-            raise ModelError(f"{self.recipe.weights} is not the file of weights of that run any more; put it back")
+        if fingerprint != self.data.fingerprint:
+            raise DataError(f"{self.data_path} is no longer that run's training data; give a folder with it as DATA")
+        if _weights_sha256(self.recipe) != self.weights_sha256:
+            raise ModelError(f"{self.recipe.weights} is no longer that run's file of weights; put the file back")
 
     def changes(self, processes: Processes) -> list[str]:
-        """Say which versions and what of the machine differ, which changes the last bits of a result."""
-        now = {"versions": versions(), "machine": _machine(processes)}
+        """Describe the differences in versions and machine, which change the last bits of a result."""
+        pairs = [(self.versions, versions()), (self.machine.model_dump(), _this_machine(processes).model_dump())]
         return [
-            f"{name} was {self.facts[kind].get(name)} and is {now[kind].get(name)}"
-            for kind in now
-            for name in sorted(self.facts[kind].keys() | now[kind].keys())
-            if self.facts[kind].get(name) != now[kind].get(name)
+            f"{name} was {then.get(name)} and is {now.get(name)}"
+            for then, now in pairs
+            for name in sorted(then.keys() | now.keys())
+            if then.get(name) != now.get(name)
         ]
+
+
+def this_run(dataset: Dataset, recipe: Recipe, data: TrainingData, processes: Processes) -> Origin:
+    """Return the origin of the run that this process is starting."""
+    return Origin(
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        recipe=recipe,
+        data=data.facts,
+        versions=versions(),
+        data_path=dataset.root.resolve(),
+        machine=_this_machine(processes),
+        weights_sha256=_weights_sha256(recipe),
+    )
 
 
 def read_origin(run: Path) -> Origin:
     """Read what a run was started with.
 
     Raises:
-        ReidError: there is no run, or it is of a version with other settings.
+        ReidError: there is no run, or another version of reid wrote it, with other settings.
     """
     file = run / ORIGIN_FILE
     if not file.is_file():
         raise ReidError(f"{run} has no {ORIGIN_FILE}, so it is not a run that can be repeated")
     try:
-        facts = json.loads(file.read_text())
-        settings: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in facts["recipe"].items()
-        }
-        return Origin(Recipe(**settings), Path(facts["data_path"]), facts["data"]["layout"], facts)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ReidError(f"{file} cannot be read ({error}); was it written by another version of reid?") from None
+        return Origin.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+        raise ReidError(f"{file} cannot be read ({reason}); was it written by another version of reid?") from None
 
 
-def keep_origin(
-    run: Path,
-    facts: dict[str, Any],
-    data: Path,
-    processes: Processes,
-    *,
-    resume: bool,
-    note: Callable[[str], None],
-) -> dict[str, Any]:
-    """Write `run.json` if the run starts; if it goes on, say what has changed since.
+def keep_origin(run: Path, origin: Origin, processes: Processes, *, resume: bool) -> Origin:
+    """Write `run.json` when a run starts; when it is resumed, note what has changed since.
 
     Args:
-        run: the folder.
-        facts: of `run_facts`, that go into the checkpoint.
-        data: folder of the data set.
-        processes: that train.
-        resume: the run goes on from a state. One that was stopped before its first state starts anew, perhaps with
-            other settings than are in the `run.json` that it left.
-        note: is told of changes.
+        run: the run's folder.
+        origin: origin of this process's run.
+        processes: the processes that train together.
+        resume: whether the run goes on from a state. A run that was stopped before its first state starts from the
+            beginning, perhaps with other settings than those in the `run.json` that it left.
 
     Returns:
-        The facts, with the command that the run was started with.
+        The origin, with the command that the run was started with.
     """
-    file = run / ORIGIN_FILE
     if resume:
         started = read_origin(run)
         for change in started.changes(processes):
-            note(f"note: {change}; the run may not end with exactly the weights of one that was not stopped")
-        return {**facts, "command": started.facts["command"]}
-    origin = {**facts, "data_path": str(data.resolve()), "machine": _machine(processes), **_weights(facts["recipe"])}
-    atomic_write(file, (json.dumps(origin, indent=2) + "\n").encode())
-    return facts
+            logger.warning("%s; the weights may differ slightly from those of an uninterrupted run", change)
+        return origin.model_copy(update={"command": started.command})
+    content = origin.model_dump_json(indent=2, exclude_none=True)
+    atomic_write(run / ORIGIN_FILE, f"{content}\n".encode())
+    return origin
 
 
-def _machine(processes: Processes) -> dict[str, Any]:
+def _this_machine(processes: Processes) -> Machine:
     on_gpu = processes.device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(processes.device) if on_gpu else "CPU",
-        "processes": processes.count,
-        "threads": torch.get_num_threads(),
-    }
+    return Machine(
+        device=torch.cuda.get_device_name(processes.device) if on_gpu else "CPU",
+        processes=processes.count,
+        threads=torch.get_num_threads(),
+    )
 
 
-def _weights(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Give the hash of the file of weights that a recipe names, if it names one."""
-    file = Path(recipe["weights"])
-    return {_WEIGHTS: sha256_of(file)} if file.is_file() else {}
+def _weights_sha256(recipe: Recipe) -> str | None:
+    """Return the hash of the file of weights that a recipe names, if it names one."""
+    file = Path(recipe.weights)
+    return sha256_of(file) if file.is_file() else None

@@ -1,14 +1,10 @@
-"""Where a model comes from: the facts and the crops that its checkpoint carries."""
+"""Where a model comes from: versions, the fingerprint of its data, and the crops that its checkpoint carries."""
 
 from __future__ import annotations
 
 import platform
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,35 +13,17 @@ import torch
 import torchvision
 
 import reid
-from reid.data.dataset import Dataset
-from reid.data.fingerprint import data_fingerprint
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import decode
 from reid.runtime.tracklet import Tracklet
-from reid.train.recipe import Recipe
 
-__all__ = ["data_fingerprint", "reference_crops", "run_facts", "versions"]
+__all__ = ["reference_crops", "versions"]
 
 REFERENCE_CROPS = 32
 
 
-def run_facts(dataset: Dataset, recipe: Recipe, fingerprint: str, held_out: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what is needed to repeat a run."""
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "recipe": asdict(recipe),
-        "data": {
-            "layout": dataset.layout,
-            "fingerprint": fingerprint,
-            "images": len(dataset.train.images),
-            "held_out_vehicles": held_out["vehicles"],
-        },
-        "versions": versions(),
-    }
-
-
 def versions() -> dict[str, str]:
-    """Give the versions that a result depends on."""
+    """Return the versions of the packages that a result depends on."""
     return {
         "reid": reid.__version__,
         "python": platform.python_version(),
@@ -58,9 +36,9 @@ def versions() -> dict[str, str]:
 
 
 def reference_crops(images: Sequence[Tracklet]) -> dict[str, bytes]:
-    """Take some readable images, evenly spread, as files: name -> bytes.
+    """Return some readable image files, evenly spread over the images, as bytes by name.
 
-    They travel with the model, so that any device can check its decoder, its resize and its engine against PyTorch.
+    They travel with the model, so that any device can check its decoder, its resizing and its engine against PyTorch.
     """
     wanted = min(REFERENCE_CROPS, len(images))
     crops = {}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -16,29 +17,37 @@ from torch.optim import Optimizer
 
 from reid.runtime.errors import ReidError
 from reid.runtime.storage import atomic_write
+from reid.train.epoch_metrics import EpochMetrics
 from reid.train.learner import Learner
-from reid.train.tally import Tally
 
-__all__ = ["Progress", "RunState"]
+__all__ = ["Position", "RunState"]
 
 _OPTIMIZER = "optimizer/"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Position(BaseModel):
     """How far a run has come.
 
     Attributes:
-        epochs_done: whole epochs.
+        epochs_done: number of finished epochs.
         best_epoch: the epoch of the stored checkpoint, counted from 1; 0 before the first.
-        best_map: its held-out mAP, in percent.
-        begun: the epoch after these, if some of its steps are done.
+        best_map: held-out mAP of that epoch, in percent.
+        begun: what has accumulated in the epoch that comes next, if some of its steps are done.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs_done: int = 0
     best_epoch: int = 0
     best_map: float = -1.0
-    begun: Tally = field(default_factory=Tally)
+    begun: EpochMetrics = EpochMetrics()
+
+    def after(self, epoch: int, held_out_map: float) -> Position:
+        """Return the position after an epoch, counted from 1, with this held-out mAP, in percent."""
+        # On ties, keep the later epoch: it has learned more, and at a lower rate.
+        if held_out_map >= self.best_map:
+            return Position(epochs_done=epoch, best_epoch=epoch, best_map=held_out_map)
+        return Position(epochs_done=epoch, best_epoch=self.best_epoch, best_map=self.best_map)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +55,20 @@ class RunState:
     """What a run goes on from.
 
     Attributes:
-        progress: how far it came.
-        facts: that must be the same when it goes on.
-        tensors: of what learns and of the optimizer, on the CPU.
+        position: how far the run has come.
+        facts: facts that must not change when the run is resumed.
+        tensors: tensors of everything that learns and of the optimizer, on the CPU.
         scaler: the loss scaler's numbers.
     """
 
-    progress: Progress
+    position: Position
     facts: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     scaler: Mapping[str, Any]
 
     @classmethod
-    def of(cls, learner: Learner, progress: Progress, facts: Mapping[str, Any]) -> RunState:
-        """Take the state of what learns."""
+    def of(cls, learner: Learner, position: Position, facts: Mapping[str, Any]) -> RunState:
+        """Return the present state of a learner."""
         tensors = {
             f"{name}/{key}": value
             for name, module in learner.modules.items()
@@ -68,19 +77,19 @@ class RunState:
         for index, slots in learner.optimizer.state_dict()["state"].items():
             tensors |= {f"{_OPTIMIZER}{index}/{slot}": value for slot, value in slots.items() if value is not None}
         on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        return cls(progress, facts, on_cpu, learner.precision.scaler.state_dict())
+        return cls(position, facts, on_cpu, learner.precision.scaler.state_dict())
 
     def restore(self, learner: Learner) -> None:
-        """Put it back, into what was built with the same facts."""
+        """Load the state into a learner that was built with the same facts."""
         for name, module in learner.modules.items():
             module.load_state_dict(_strip(self.tensors, f"{name}/"), strict=True)
         _restore_optimizer(learner.optimizer, _strip(self.tensors, _OPTIMIZER))
         learner.precision.scaler.load_state_dict(dict(self.scaler))
 
     def write(self, file: Path) -> None:
-        """Store everything in one file, so that it is never half new."""
+        """Store everything in one file, so that it is never partly new."""
         metadata = {
-            "progress": json.dumps(asdict(self.progress)),
+            "progress": self.position.model_dump_json(),
             "facts": json.dumps(self.facts),
             "scaler": json.dumps(self.scaler),
         }
@@ -91,7 +100,7 @@ class RunState:
         """Read what `write` stored.
 
         Raises:
-            ReidError: it is damaged, or something else.
+            ReidError: the file is damaged, or is something else.
         """
         try:
             with safe_open(file, framework="pt") as stored:
@@ -101,11 +110,8 @@ class RunState:
             raise ReidError(f"{file} is damaged ({error}); start the run anew") from None
         if not {"progress", "facts", "scaler"} <= metadata.keys():
             raise ReidError(f"{file} is not the state of a run; start the run anew")
-        progress = json.loads(metadata["progress"])
-        begun = Tally(**progress.pop("begun"))
-        return cls(
-            Progress(**progress, begun=begun), json.loads(metadata["facts"]), tensors, json.loads(metadata["scaler"])
-        )
+        position = Position.model_validate_json(metadata["progress"])
+        return cls(position, json.loads(metadata["facts"]), tensors, json.loads(metadata["scaler"]))
 
 
 def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -118,7 +124,7 @@ def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> N
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """Give the value the memory layout that the optimizer would have chosen, with which it is fast."""
+    """Return the value in the memory layout that the optimizer would have chosen, with which it is fast."""
     return torch.empty_like(parameter, device="cpu").copy_(value) if value.shape == parameter.shape else value
 
 

@@ -14,7 +14,7 @@ SEEDS = range(200)
 
 @pytest.fixture
 def frame() -> torch.Tensor:
-    """Dark at its left, bright at its right; no gray."""
+    """A frame that is dark on the left and bright on the right, without gray."""
     ramp = torch.arange(20, 20 + SIZE * 3, 3, dtype=torch.uint8)
     return ramp.expand(3, SIZE, SIZE).contiguous()
 
@@ -25,7 +25,7 @@ def augmented(frame: torch.Tensor, **switches: float) -> Iterator[np.ndarray]:
 
 
 def test_the_defaults_are_the_numbers_that_were_always_drawn(frame: torch.Tensor) -> None:
-    """What a policy that is never applied, and the other parts at their defaults, do is what the defaults do."""
+    """A policy that is never applied, with the other parts at their defaults, changes nothing."""
     plain = Augmentation(SIZE)
     named = Augmentation(SIZE, auto_augment=0.0, color_jitter=0.5, erasing=0.5)
     assert all(torch.equal(plain(frame, seed), named(frame, seed)) for seed in range(20))
@@ -47,7 +47,7 @@ def test_erasing_happens_as_often_as_asked(frame: torch.Tensor, probability: flo
 
 @pytest.mark.parametrize("probability", [0.1, 1.0])
 def test_distortions_happen_as_often_as_asked(frame: torch.Tensor, probability: float) -> None:
-    """Some operations of the policy leave a frame as it is, and each policy applies its two with a probability."""
+    """Some operations of the policy leave a frame unchanged, and each is applied with a probability."""
     row = frame[0, 0].numpy().astype(int)
     shifted = [np.pad(side, 1, mode="edge")[start : start + SIZE] for side in (row, row[::-1]) for start in range(3)]
     pictures = augmented(frame, auto_augment=probability, color_jitter=0.0, erasing=0.0)

@@ -11,7 +11,7 @@ from reid.runtime.errors import DataError
 from reid.runtime.tracklet import Tracklet
 from reid.train.data.augmentation import Augmentation
 from reid.train.data.images import Images, training_batches
-from reid.train.data.sampler import Draw, PKSampler
+from reid.train.data.sampler import PKSampler, Sample
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_crop_and_another_seed_another(crops: list[
 
 
 def test_flip_crop_color_and_erasing_all_happen() -> None:
-    """On a picture that is dark at its left and bright at its right, each leaves its own trace."""
+    """On a picture that is dark on the left and bright on the right, each leaves its own trace."""
     ramp = torch.arange(60, 60 + 32 * 3, 3, dtype=torch.uint8).expand(3, 32, 32).contiguous()
     augmented = [Augmentation(32)(ramp, seed).int() for seed in range(200)]
     flipped = [a for a in augmented if a[:, :, 3].float().mean() > a[:, :, -4].float().mean()]
@@ -52,7 +52,7 @@ def test_flip_crop_color_and_erasing_all_happen() -> None:
 
 def test_a_frame_comes_with_its_vehicle(crops: list[Tracklet]) -> None:
     images = Images(crops, 16)
-    frame, vehicle, unreadable = images[Draw(9, 0)]
+    frame, vehicle, unreadable = images[Sample(9, 0)]
     assert (tuple(frame.shape), vehicle, unreadable) == ((3, 16, 16), 2, ())
     assert images.identities == 3
 
@@ -61,7 +61,7 @@ def test_another_image_of_the_vehicle_stands_in_for_an_unreadable_one(crops: lis
     path = crops[5].frames[0]
     assert isinstance(path, Path)
     path.write_bytes(b"not an image")
-    _, vehicle, unreadable = Images(crops, 16)[Draw(5, 0)]
+    _, vehicle, unreadable = Images(crops, 16)[Sample(5, 0)]
     assert vehicle == 1
     assert len(unreadable) == 1
     assert path.name in unreadable[0]
@@ -72,7 +72,7 @@ def test_a_vehicle_without_a_readable_image_is_an_error(crops: list[Tracklet]) -
         assert isinstance(image.frames[0], Path)
         image.frames[0].write_bytes(b"")
     with pytest.raises(DataError, match="no image of vehicle v0"):
-        Images(crops, 16)[Draw(0, 0)]
+        Images(crops, 16)[Sample(0, 0)]
 
 
 def test_batches_do_not_depend_on_the_number_of_workers(crops: list[Tracklet], monkeypatch: pytest.MonkeyPatch) -> None:

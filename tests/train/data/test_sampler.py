@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from reid.runtime.errors import DataError
-from reid.train.data.sampler import Draw, PKSampler
+from reid.train.data.sampler import PKSampler, Sample
 
 VEHICLES = [vehicle for vehicle, images in enumerate([1, 2, 3, 4, 5, 9, 12, 4, 4, 4]) for _ in range(images)]
 
 
 @st.composite
-def training_sets(draw: st.DrawFn) -> tuple[list[int], int, int]:
+def training_sets(sample: st.DrawFn) -> tuple[list[int], int, int]:
     """(vehicle of each image, p, k)."""
-    images = draw(st.lists(st.integers(1, 20), min_size=1, max_size=8))
+    images = sample(st.lists(st.integers(1, 20), min_size=1, max_size=8))
     vehicles = [10 * vehicle for vehicle, count in enumerate(images) for _ in range(count)]
-    random.Random(draw(st.integers(0, 9))).shuffle(vehicles)
-    return vehicles, draw(st.integers(1, len(images))), draw(st.integers(1, 6))
+    random.Random(sample(st.integers(0, 9))).shuffle(vehicles)
+    return vehicles, sample(st.integers(1, len(images))), sample(st.integers(1, 6))
 
 
 @given(training_sets(), st.integers(0, 2**40), st.integers(0, 500))
@@ -32,7 +32,7 @@ def test_a_batch_is_p_vehicles_with_k_images_each(
     batches = list(sampler)
     assert len(batches) == len(sampler) >= 1
     for batch in batches:
-        assert sorted(Counter(vehicles[draw.index] for draw in batch).values()) == [k] * p
+        assert sorted(Counter(vehicles[sample.index] for sample in batch).values()) == [k] * p
 
 
 @given(training_sets(), st.integers(0, 99))
@@ -41,7 +41,7 @@ def test_all_images_are_drawn_of_all_but_at_most_p_minus_1_vehicles(
     training_set: tuple[list[int], int, int], seed: int
 ) -> None:
     vehicles, p, k = training_set
-    drawn = {draw.index for batch in PKSampler(vehicles, p=p, k=k, seed=seed) for draw in batch}
+    drawn = {sample.index for batch in PKSampler(vehicles, p=p, k=k, seed=seed) for sample in batch}
     assert len({vehicle for image, vehicle in enumerate(vehicles) if image not in drawn}) <= p - 1
 
 
@@ -50,9 +50,9 @@ def test_all_images_are_drawn_of_all_but_at_most_p_minus_1_vehicles(
 def test_an_image_is_drawn_again_only_to_fill_up_a_group(training_set: tuple[list[int], int, int], seed: int) -> None:
     vehicles, p, k = training_set
     images = Counter(vehicles)
-    draws = Counter(draw.index for batch in PKSampler(vehicles, p=p, k=k, seed=seed) for draw in batch)
+    samples = Counter(sample.index for batch in PKSampler(vehicles, p=p, k=k, seed=seed) for sample in batch)
     again = Counter[int]()
-    for image, count in draws.items():
+    for image, count in samples.items():
         again[vehicles[image]] += count - 1
     assert all(again[vehicle] <= -images[vehicle] % k for vehicle in images)
 
@@ -65,23 +65,23 @@ def test_a_group_repeats_an_image_only_where_its_vehicle_has_fewer_than_k(
     vehicles, p, k = training_set
     images = Counter(vehicles)
     for batch in PKSampler(vehicles, p=p, k=k, seed=seed):
-        different = Counter(vehicles[image] for image in {draw.index for draw in batch})
+        different = Counter(vehicles[image] for image in {sample.index for sample in batch})
         assert all(count == min(k, images[vehicle]) for vehicle, count in different.items())
 
 
 @given(training_sets(), st.integers(0, 99), st.integers(1, 5))
 @settings(max_examples=100, deadline=None)
-def test_cameras_are_dealt_out_over_a_vehicles_groups_as_evenly_as_can_be(
+def test_cameras_are_dealt_out_over_a_vehicles_groups_as_evenly_as_possible(
     training_set: tuple[list[int], int, int], seed: int, most_cameras: int
 ) -> None:
     vehicles, p, k = training_set
     cameras = [f"c{random.Random(seed + image).randrange(most_cameras)}" for image in range(len(vehicles))]
     for batch in PKSampler(vehicles, p=p, k=k, seed=seed, cameras=cameras):
-        for vehicle in {vehicles[draw.index] for draw in batch}:
+        for vehicle in {vehicles[sample.index] for sample in batch}:
             images = [image for image, other in enumerate(vehicles) if other == vehicle]
             groups = -(-len(images) // k)
-            again = groups * k - len(images)  # drawn a second time, of any camera
-            drawn = Counter(cameras[draw.index] for draw in batch if vehicles[draw.index] == vehicle)
+            again = groups * k - len(images)  # drawn a second time, from any camera
+            drawn = Counter(cameras[sample.index] for sample in batch if vehicles[sample.index] == vehicle)
             for camera, of_camera in Counter(cameras[image] for image in images).items():
                 assert of_camera // groups <= drawn[camera] <= -(-(of_camera + again) // groups)
 
@@ -90,12 +90,12 @@ def test_a_vehicle_with_k_cameras_is_seen_by_all_of_them_at_once() -> None:
     vehicles = [v for v in range(6) for _ in range(16)]
     cameras = [f"c{image % 4}" for image in range(len(vehicles))]
     for batch in PKSampler(vehicles, p=3, k=4, seed=0, cameras=cameras):
-        for vehicle in {vehicles[draw.index] for draw in batch}:
-            assert len({cameras[draw.index] for draw in batch if vehicles[draw.index] == vehicle}) == 4
+        for vehicle in {vehicles[sample.index] for sample in batch}:
+            assert len({cameras[sample.index] for sample in batch if vehicles[sample.index] == vehicle}) == 4
     unaware = [
-        len({cameras[draw.index] for draw in batch if vehicles[draw.index] == vehicle})
+        len({cameras[sample.index] for sample in batch if vehicles[sample.index] == vehicle})
         for batch in PKSampler(vehicles, p=3, k=4, seed=0)
-        for vehicle in {vehicles[draw.index] for draw in batch}
+        for vehicle in {vehicles[sample.index] for sample in batch}
     ]
     assert min(unaware) < 4
 
@@ -103,30 +103,30 @@ def test_a_vehicle_with_k_cameras_is_seen_by_all_of_them_at_once() -> None:
 def test_cameras_change_neither_what_is_drawn_nor_the_mixing_of_epochs() -> None:
     vehicles, cameras = [0] * 40, [f"c{image % 3}" for image in range(40)]
     sampler = PKSampler(vehicles, p=1, k=4, seed=0, cameras=cameras)
-    groups = {frozenset(draw.index for draw in batch) for batch in sampler}
-    assert sorted(draw.index for batch in sampler for draw in batch) == list(range(40))
+    groups = {frozenset(sample.index for sample in batch) for batch in sampler}
+    assert sorted(sample.index for batch in sampler for sample in batch) == list(range(40))
     sampler.set_epoch(1)
-    again = {frozenset(draw.index for draw in batch) for batch in sampler}
+    again = {frozenset(sample.index for sample in batch) for batch in sampler}
     assert len(groups & again) < 3
     assert list(sampler) == list(PKSampler(vehicles, p=1, k=4, seed=0, epoch=1, cameras=cameras))
 
 
 @given(training_sets(), st.integers(0, 99))
 @settings(max_examples=50, deadline=None)
-def test_unknown_cameras_leave_the_contract_as_it_is(training_set: tuple[list[int], int, int], seed: int) -> None:
+def test_unknown_cameras_do_not_change_the_contract(training_set: tuple[list[int], int, int], seed: int) -> None:
     vehicles, p, k = training_set
     images = Counter(vehicles)
     for batch in PKSampler(vehicles, p=p, k=k, seed=seed, cameras=[None] * len(vehicles)):
-        different = Counter(vehicles[image] for image in {draw.index for draw in batch})
+        different = Counter(vehicles[image] for image in {sample.index for sample in batch})
         assert all(count == min(k, images[vehicle]) for vehicle, count in different.items())
 
 
-def test_not_as_many_cameras_as_images_is_refused() -> None:
+def test_cameras_must_be_as_many_as_images() -> None:
     with pytest.raises(ValueError, match="1 cameras for 2 images"):
         PKSampler([0, 1], p=1, k=1, seed=0, cameras=["c1"])
 
 
-def test_the_same_seed_and_epoch_give_the_same_draws() -> None:
+def test_the_same_seed_and_epoch_give_the_same_samples() -> None:
     sampler = PKSampler(VEHICLES, p=3, k=4, seed=7, epoch=2)
     first = list(sampler)
     assert list(sampler) == first
@@ -144,26 +144,26 @@ def test_set_epoch_is_as_good_as_starting_there() -> None:
 
 
 @pytest.mark.parametrize("other", [{"seed": 8}, {"epoch": 1}, {"seed": 0, "epoch": 7}])
-def test_another_seed_or_epoch_gives_other_draws(other: dict[str, int]) -> None:
-    here = [draw for batch in PKSampler(VEHICLES, p=3, k=4, seed=7) for draw in batch]
-    there = [draw for batch in PKSampler(VEHICLES, p=3, k=4, **{"seed": 7, **other}) for draw in batch]
-    assert [draw.index for draw in here] != [draw.index for draw in there]
-    assert not {draw.seed for draw in here} & {draw.seed for draw in there}
+def test_another_seed_or_epoch_gives_other_samples(other: dict[str, int]) -> None:
+    here = [sample for batch in PKSampler(VEHICLES, p=3, k=4, seed=7) for sample in batch]
+    there = [sample for batch in PKSampler(VEHICLES, p=3, k=4, **{"seed": 7, **other}) for sample in batch]
+    assert [sample.index for sample in here] != [sample.index for sample in there]
+    assert not {sample.seed for sample in here} & {sample.seed for sample in there}
 
 
-def test_the_seed_of_a_draw_depends_on_its_position_alone() -> None:
-    here = [draw.seed for batch in PKSampler(VEHICLES, p=3, k=4, seed=7) for draw in batch]
-    there = [draw.seed for batch in PKSampler(list(range(9)), p=2, k=1, seed=7) for draw in batch]
+def test_the_seed_of_a_sample_depends_only_on_its_position() -> None:
+    here = [sample.seed for batch in PKSampler(VEHICLES, p=3, k=4, seed=7) for sample in batch]
+    there = [sample.seed for batch in PKSampler(list(range(9)), p=2, k=1, seed=7) for sample in batch]
     assert here[: len(there)] == there
     assert len(set(here)) == len(here)
     assert all(0 <= seed < 2**63 for seed in here)
 
 
-def test_other_images_meet_in_another_epoch() -> None:
+def test_images_are_combined_differently_in_another_epoch() -> None:
     sampler = PKSampler([0] * 40, p=1, k=4, seed=0)
-    groups = {frozenset(draw.index for draw in batch) for batch in sampler}
+    groups = {frozenset(sample.index for sample in batch) for batch in sampler}
     sampler.set_epoch(1)
-    again = {frozenset(draw.index for draw in batch) for batch in sampler}
+    again = {frozenset(sample.index for sample in batch) for batch in sampler}
     assert len(groups) == len(again) == 10
     assert groups != again
 
@@ -179,15 +179,15 @@ def test_big_vehicles_do_not_remain_at_the_end(seed: int) -> None:
 
 
 class Echo(Dataset):
-    def __getitem__(self, draw: Draw) -> tuple[int, int]:
-        return draw.index, draw.seed
+    def __getitem__(self, sample: Sample) -> tuple[int, int]:
+        return sample.index, sample.seed
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_hands_on_the_draws_whatever_its_workers(workers: int) -> None:
+def test_a_loader_passes_the_samples_on_with_any_number_of_workers(workers: int) -> None:
     sampler = PKSampler(VEHICLES, p=3, k=4, seed=7)
     loader = DataLoader(Echo(), batch_sampler=sampler, num_workers=workers, collate_fn=list)
-    assert [[Draw(*pair) for pair in batch] for batch in loader] == list(sampler)
+    assert [[Sample(*pair) for pair in batch] for batch in loader] == list(sampler)
     assert len(loader) == len(sampler)
 
 
@@ -211,7 +211,7 @@ def test_too_few_vehicles_are_refused(vehicles: list[int], message: str) -> None
 
 @pytest.mark.parametrize("batch", [{"p": 0, "k": 4}, {"p": 2, "k": 0}])
 def test_an_empty_batch_is_refused(batch: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="both must be at least 1"):
+    with pytest.raises(ValueError, match="both must be 1 or more"):
         PKSampler(VEHICLES, seed=0, **batch)
 
 

@@ -20,7 +20,7 @@ def batch(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def naive(queries: list[list[float]], ids: list[int], others: list[list[float]], other_ids: list[int]) -> float:
-    """RLL of queries whose positives and negatives are others."""
+    """RLL of queries whose positives and negatives come from another set."""
     total = 0.0
     for query, own in zip(queries, ids, strict=True):
         distances = [(math.dist(query, other), own == label) for other, label in zip(others, other_ids, strict=True)]
@@ -32,7 +32,7 @@ def naive(queries: list[list[float]], ids: list[int], others: list[list[float]],
     return total / len(queries)
 
 
-def test_it_adds_the_comparison_with_the_batches_before() -> None:
+def test_it_adds_the_comparison_with_earlier_batches() -> None:
     """A memory of 10 under batches of 6: it holds the last batch and the younger part of the one before."""
     loss = CrossBatchRankedListLoss(RankedListLoss(), EmbeddingMemory(10, 3), weight=0.7)
     past: list[tuple[list[float], int]] = []
@@ -68,7 +68,7 @@ def test_the_gradient_goes_into_the_batch_and_not_into_the_memory() -> None:
     assert not loss.memory.embedding.requires_grad
 
 
-def test_the_memory_is_state_that_a_resumed_run_goes_on_with() -> None:
+def test_the_memory_is_part_of_the_state_of_a_resumed_run() -> None:
     whole = CrossBatchRankedListLoss(RankedListLoss(), EmbeddingMemory(10, 3))
     for seed in range(3):
         whole(*batch(seed))
@@ -78,7 +78,7 @@ def test_the_memory_is_state_that_a_resumed_run_goes_on_with() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
-def test_a_batch_larger_than_the_memory_leaves_its_end(dtype: torch.dtype) -> None:
+def test_of_a_batch_larger_than_the_memory_the_end_remains(dtype: torch.dtype) -> None:
     memory = EmbeddingMemory(2, 3)
     rows = torch.arange(12).reshape(4, 3).to(dtype)
     memory.push(rows, torch.tensor([4, 5, 6, 7]))

@@ -36,7 +36,7 @@ def test_autocast_changes_nothing(around: torch.dtype) -> None:
     assert torch.equal(value, IdentityLoss()(logits, vehicle))
 
 
-def test_one_vehicle_in_the_training_set_costs_nothing() -> None:
+def test_with_one_training_vehicle_the_loss_is_zero() -> None:
     assert IdentityLoss()(torch.randn(3, 1), torch.zeros(3, dtype=torch.int64)).item() == 0
 
 

@@ -40,7 +40,7 @@ def cosface_logits(rows: list[list[float]], scale: float, margin: float) -> list
 
 
 def circle_logits(rows: list[list[float]], fixed: list[list[float]], scale: float, margin: float) -> list[list[float]]:
-    """With the weights of `fixed`, as the gradient sees it."""
+    """The loss with the weights of `fixed`, as the gradient sees it."""
     logits = []
     for row, fixed_row, own in zip(rows, fixed, VEHICLE.tolist(), strict=True):
         logits.append(

@@ -1,4 +1,4 @@
-"""What holds of every metric loss, whatever its formula."""
+"""What holds for every metric loss, whatever its formula."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def test_autocast_changes_the_embedding_and_not_the_loss(loss: nn.Module, around
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_ties_leave_a_finite_gradient_that_moves_no_mean(name: str, data: st.DataObject) -> None:
-    """Only distances count: so the rows of the gradient add up to 0, wherever rows coincide."""
+    """Only distances count, so the rows of the gradient add up to 0 even where rows coincide."""
     vehicle = torch.tensor(data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=8)))
     row = st.lists(st.integers(-1, 1), min_size=2, max_size=2)
     rows = data.draw(st.lists(row, min_size=len(vehicle), max_size=len(vehicle)))

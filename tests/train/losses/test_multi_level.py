@@ -79,7 +79,7 @@ def test_each_level_may_have_a_metric_loss_of_its_own(embeddings: list[Tensor], 
 
 
 @pytest.mark.parametrize("wrong", [{"level_weights": [1.0, 1.0]}, {"metric": [RankedListLoss()]}])
-def test_not_one_for_each_level_is_refused(wrong: dict[str, list]) -> None:
+def test_other_than_one_per_level_is_refused(wrong: dict[str, list]) -> None:
     with pytest.raises(ValueError, match="3 levels, "):
         MultiLevelLoss(**{"metric": RankedListLoss(), "identity": IdentityLoss(), "levels": LEVELS, **wrong})
 
@@ -92,7 +92,7 @@ def test_a_level_that_is_missing_is_refused(embeddings: list[Tensor], logits: li
 
 
 @pytest.mark.parametrize("levels", [(), ("layer2", "layer2")])
-def test_levels_without_names_of_their_own_are_refused(levels: tuple[str, ...]) -> None:
+def test_levels_without_distinct_names_are_refused(levels: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="levels are "):
         MultiLevelLoss(RankedListLoss(), IdentityLoss(), levels)
 

@@ -33,7 +33,7 @@ def violating_negatives(rows: ArrayLike, vehicle: Sequence[int], alpha: float) -
 def naive_weights(
     rows: ArrayLike, vehicle: Sequence[int], alpha: float, temperature: float
 ) -> dict[tuple[int, int], float]:
-    """Of each violating negative of each query; a query's add up to 1."""
+    """Weights of each query's violating negatives, which add up to 1."""
     weights = {(i, j): math.exp(temperature * l_n) for i, j, l_n in violating_negatives(rows, vehicle, alpha)}
     return {
         (i, j): weight / sum(other for (query, _), other in weights.items() if query == i)
@@ -49,7 +49,7 @@ def naive(
     balance: float,
     weights: dict[tuple[int, int], float],
 ) -> float:
-    """The loss with the weights given, as the gradient sees it."""
+    """The loss with fixed weights, as the gradient sees it."""
     negative_loss = sum(weights[i, j] * l_n for i, j, l_n in violating_negatives(rows, vehicle, alpha))
     positive_loss = 0.0
     for i, query in enumerate(rows):
@@ -73,7 +73,7 @@ def test_it_is_the_formula(
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_it_is_the_formula_with_ties(data: st.DataObject) -> None:
-    """On a grid, of which no two points are exactly at one of the boundaries, where rounding would decide."""
+    """Use a grid without two points exactly at a boundary, where rounding would decide."""
     vehicle = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=8))
     row = st.lists(st.integers(-4, 4), min_size=2, max_size=2)
     embedding = torch.tensor(data.draw(st.lists(row, min_size=len(vehicle), max_size=len(vehicle)))) / 4
@@ -93,7 +93,7 @@ def test_no_gradient_flows_through_the_weights(embedding: Tensor, vehicle: Tenso
 
 
 def test_the_weights_do_not_overflow() -> None:
-    """exp(1000) is infinite even in float64; the nearest negative has all of the weight."""
+    """exp(1000) is infinite even in float64; the closest negative has all the weight."""
     embedding = torch.tensor([[0.0], [0.25], [0.5]], dtype=torch.float16, requires_grad=True)
     value = RankedListLoss(temperature=1000.0)(embedding, torch.tensor([0, 1, 2]))
     value.backward()

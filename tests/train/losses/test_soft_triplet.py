@@ -17,7 +17,7 @@ def test_it_is_the_formula(embedding: Tensor, vehicle: Tensor) -> None:
     assert SoftMarginTripletLoss()(embedding, vehicle).item() == pytest.approx(total / len(rows), rel=1e-5)
 
 
-def test_it_pulls_where_a_margin_is_content_and_its_gradient_is_finite(embedding: Tensor, vehicle: Tensor) -> None:
+def test_it_pulls_where_a_margin_is_satisfied_and_its_gradient_is_finite(embedding: Tensor, vehicle: Tensor) -> None:
     SoftMarginTripletLoss()(embedding, vehicle).backward()
     assert embedding.grad is not None
     assert embedding.grad.isfinite().all()

@@ -51,7 +51,7 @@ def test_its_gradient_is_that_of_the_formula(embedding: Tensor, vehicle: Tensor,
 
 @pytest.mark.parametrize("dtype", [torch.float32], ids=str)
 def test_it_agrees_with_pytorch_metric_learning(embedding: Tensor, vehicle: Tensor) -> None:
-    """On the sum over the triplets, where the miner finds any.
+    """Compare the sum over the triplets, where the miner finds any.
 
     The definitions differ in the mean: PML divides by the triplets that its miner finds (by default, by those
     of them above 0), we by all samples. They meet where each has a positive and a negative.

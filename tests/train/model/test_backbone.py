@@ -79,7 +79,7 @@ def test_unknown_names_come_with_the_known_ones(tmp_path: Path) -> None:
         load("none", name="esnet10t")
     with pytest.raises(ModelError, match="levels are 0 to 4"):
         create_backbone("resnet10t", (2, 5), image_size=64, weights="none")
-    with pytest.raises(ModelError, match="not ascending"):
+    with pytest.raises(ModelError, match="must be different and ascending"):
         create_backbone("resnet10t", (4, 2), image_size=64, weights="none")
     with pytest.raises(ModelError, match="no such file"):
         load(tmp_path / "absent.pth")

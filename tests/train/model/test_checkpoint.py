@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from reid.runtime.errors import ModelError
+from reid.runtime.training_facts import TrainingFacts
 from reid.train.model.architecture import Architecture
 from reid.train.model.backbone import create_backbone
 from reid.train.model.checkpoint import CHECKPOINT_FILE, describe, load_checkpoint, save_checkpoint
@@ -61,13 +62,13 @@ def build(architecture: Architecture) -> MultiLevelReID:
 
 
 def rewrite(path: Path, **changes: str | None) -> None:
-    """Change the metadata of a checkpoint; None takes an entry out."""
+    """Change the metadata of a checkpoint; None removes an entry."""
     with safe_open(path, "pt") as stored:
         metadata = {**stored.metadata(), **changes}
     save_file(load_file(path), path, {key: value for key, value in metadata.items() if value is not None})
 
 
-def test_a_checkpoint_of_before_there_were_architectures_is_the_posters(run: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_an_architecture_is_the_posters(run: Path, tmp_path: Path) -> None:
     first = load_checkpoint(run)
     rewrite(run / CHECKPOINT_FILE, architecture=None)
     second = load_checkpoint(run)
@@ -89,14 +90,14 @@ def test_run_folder_weights_and_card_all_name_the_checkpoint(checkpoint: Path) -
     assert len(fingerprints) == 1
 
 
-def test_the_fingerprint_follows_weights_levels_and_preprocessing_but_not_the_story(run: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_covers_only_weights_levels_and_preprocessing(run: Path, tmp_path: Path) -> None:
     loaded = load_checkpoint(run)
     original = loaded.card.fingerprint
 
     def saved(**changes: object) -> str:
         return save_checkpoint(tmp_path, loaded.model, loaded.card.model_copy(update=changes), {}).fingerprint
 
-    assert saved(training={"seed": 5}) == original
+    assert saved(training=TrainingFacts(seed=5)) == original
     wider = loaded.card.preprocessing.model_copy(update={"width": 65})
     assert saved(preprocessing=wider) != original
     assert saved(levels=tuple(reversed(loaded.card.levels))) != original or len(set(loaded.card.levels)) == 1
@@ -111,7 +112,7 @@ def test_the_card_beside_the_weights_is_the_same_card(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
-def test_a_cut_checkpoint_is_refused_in_one_line(run: Path, keep: int) -> None:
+def test_a_truncated_checkpoint_is_refused_in_one_line(run: Path, keep: int) -> None:
     path = run / CHECKPOINT_FILE
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelError, match=CHECKPOINT_FILE) as raised:
@@ -130,7 +131,7 @@ def test_weights_that_do_not_fit_their_card_are_refused(run: Path) -> None:
         load_checkpoint(run)
 
 
-def test_other_safetensors_files_and_empty_folders_are_no_checkpoints(tmp_path: Path) -> None:
+def test_other_safetensors_files_and_empty_folders_are_not_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=CHECKPOINT_FILE):
         load_checkpoint(tmp_path)
     save_file({"a": torch.zeros(1)}, tmp_path / CHECKPOINT_FILE)

@@ -13,9 +13,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
-from reid.commands.train import app
+from reid.commands.train import main
 from reid.runtime.errors import ModelError
 from reid.train.model.backbone import Backbone, create_backbone
 from reid.train.model.checkpoint import load_checkpoint
@@ -24,7 +23,7 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 class FastReID(nn.Module):
-    """What fast-reid's `Baseline` registers, before its version 1.3."""
+    """The tensors that fast-reid's `Baseline` registers, before version 1.3."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -43,7 +42,7 @@ class Lightning(nn.Module):
 
 
 def network(name: str = "resnet18", **parts: nn.Module) -> nn.Module:
-    """torchvision's network with normalization that is not the identity; `parts` replace or join its own."""
+    """torchvision's network with normalization that is not the identity; `parts` replace its own or are added."""
     torch.manual_seed(1)
     model: nn.Module = getattr(torchvision.models, name)(num_classes=5)
     for module in model.modules():
@@ -101,7 +100,7 @@ FORMS: dict[str, tuple[Callable[[nn.Module], dict[str, Any]], str, str, set[str]
         {"module", "rank1", "epoch", "optimizer", "scheduler"},
     ),
     "Lightning": (lightning, "Lightning", "model.", {"model", "pytorch-lightning_version", "hyper_parameters"}),
-    "another": (lambda net: {"net": nn.ModuleDict({"base": net}).state_dict()}, "not known by name", "base.", {"base"}),
+    "another": (lambda net: {"net": nn.ModuleDict({"base": net}).state_dict()}, "unknown trainer", "base.", {"base"}),
 }
 
 
@@ -163,7 +162,7 @@ def test_the_deeper_networks_of_torchvision_fit_too(name: str, tmp_path: Path) -
 def test_the_mapping_is_one_line_that_names_what_was_left_out(tmp_path: Path) -> None:
     torch.save(fast_reid(network()), tmp_path / "weights.pth")
     assert str(load(tmp_path / "weights.pth").weights_origin) == (
-        "weights: of fast-reid, 120 tensors of the backbone (backbone.* -> *), "
+        "weights from fast-reid: 120 tensors of the backbone (backbone.* -> *), "
         "left out: pixel_mean, heads (6), epoch, optimizer, scheduler, metric"
     )
 
@@ -191,7 +190,7 @@ def test_stages_that_no_level_needs_are_left_out(tmp_path: Path) -> None:
         load(tmp_path / "weights.pth")
 
 
-def test_old_files_without_counters_of_batches_are_whole(tmp_path: Path) -> None:
+def test_old_files_without_batch_counters_are_complete(tmp_path: Path) -> None:
     net = network()
     state = {key: value for key, value in net.state_dict().items() if "num_batches_tracked" not in key}
     torch.save(state, tmp_path / "weights.pth")
@@ -252,7 +251,7 @@ def test_code_beside_the_weights_is_named_and_not_executed(zipped: bool, tmp_pat
     assert not (tmp_path / "executed").exists()
 
 
-def test_the_command_that_an_error_gives_takes_the_weights_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_in_the_error_extracts_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = network()
     torch.save(fast_reid(net) | {"config": tmp_path}, tmp_path / "weights.pth")
     with pytest.raises(ModelError, match="Path") as raised:
@@ -263,7 +262,7 @@ def test_the_command_that_an_error_gives_takes_the_weights_out(tmp_path: Path, m
     assert_same_maps(load(Path("weights.pth")), net)
 
 
-def test_what_stands_in_for_numpy_can_not_become_a_weight(tmp_path: Path) -> None:
+def test_the_replacement_of_numpy_objects_never_becomes_a_weight(tmp_path: Path) -> None:
     content = fast_reid(network())
     content["model"]["backbone.bn1.bias"] = np.float32(1)
     torch.save(content, tmp_path / "weights.pth")
@@ -271,12 +270,14 @@ def test_what_stands_in_for_numpy_can_not_become_a_weight(tmp_path: Path) -> Non
         load(tmp_path / "weights.pth")
 
 
-def test_a_folder_is_refused_with_what_to_give(checkpoint: Path) -> None:
+def test_the_error_for_a_folder_says_what_to_give(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match=r"is a folder.*checkpoint\.safetensors"):
         load(checkpoint)
 
 
-def test_a_run_can_start_from_another_runs_checkpoint(checkpoint: Path, veri: Path, tmp_path: Path) -> None:
+def test_a_run_can_start_from_another_runs_checkpoint(
+    checkpoint: Path, veri: Path, tmp_path: Path, run_main: Callable[..., tuple[int, str, str]]
+) -> None:
     file = checkpoint / "checkpoint.safetensors"
     source = load_checkpoint(checkpoint).model.backbone.state_dict()
     started = load(file, "resnet10t", (3, 4)).module.state_dict()
@@ -285,6 +286,6 @@ def test_a_run_can_start_from_another_runs_checkpoint(checkpoint: Path, veri: Pa
 
     options = ["--backbone", "resnet10t", "--levels", "3,4", "--image-size", "32", "--epochs", "1", "--batch", "4x2"]
     run = ["--weights", str(file), "--output", str(tmp_path / "run")]
-    result = CliRunner().invoke(app, [str(veri), *options, *run])
-    assert result.exit_code == 0, result.output
-    assert f"weights: of reid-train, {len(source)} tensors of the backbone (model.backbone.* -> *)" in result.stderr
+    code, _, errors = run_main(main, "reid-train", veri, *options, *run)
+    assert code == 0, errors
+    assert f"weights from reid-train: {len(source)} tensors of the backbone (model.backbone.* -> *)" in errors

@@ -29,7 +29,7 @@ def frames() -> torch.Tensor:
 
 
 def test_each_level_is_the_max_over_the_map_through_its_own_layer(model: MultiLevelReID, frames: torch.Tensor) -> None:
-    """Against timm's own list of features, from the same weights, with normalization and pooling by hand."""
+    """Compare with timm's own list of features of the same weights, with normalization and pooling by hand."""
     peer = timm.create_model("resnet10t", features_only=True, out_indices=(2, 3, 4)).eval()
     peer.load_state_dict(model.backbone.state_dict(), strict=True)
     pixels = frames.numpy().astype(np.float64) / 255
@@ -64,7 +64,7 @@ def test_normalization_is_not_a_weight(model: MultiLevelReID) -> None:
     assert not {"mean", "std"} & set(model.state_dict())
 
 
-def test_classifiers_have_one_layer_a_level() -> None:
+def test_classifiers_have_one_layer_per_level() -> None:
     levels = [Level(name="a", size=3), Level(name="b", size=4)]
     classifiers = IdentityClassifiers(levels, 10)
     logits = classifiers([torch.ones(2, 3), torch.ones(2, 4)])

@@ -45,7 +45,7 @@ def test_gem_is_finite_with_a_finite_gradient_where_a_map_is_0_negative_or_large
 
 
 def test_gem_learns_p(feature: torch.Tensor) -> None:
-    """Its gradient, by differences."""
+    """Compare its gradient with finite differences."""
     pooling = GeneralizedMeanPooling()
     pooling(feature.double()).sum().backward()
     values, step = feature.double().numpy(), 1e-5

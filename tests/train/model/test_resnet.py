@@ -42,7 +42,7 @@ def test_the_last_map_has_the_resolution_of_the_one_before(name: str) -> None:
 
 @pytest.mark.parametrize("parts", [{"last_stride": 1}, {"ibn": True}])
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_050"])
-def test_what_is_no_resnet_is_refused_with_the_switch_to_turn(name: str, parts: dict[str, object]) -> None:
+def test_the_error_for_another_network_names_the_setting_to_change(name: str, parts: dict[str, object]) -> None:
     with pytest.raises(ModelError, match=f"{name} is not a ResNet.*use {next(iter(parts))}"):
         create(name, **parts)
 
@@ -64,7 +64,7 @@ def test_ibn_normalizes_half_by_instance_and_half_by_batch() -> None:
     torch.testing.assert_close(actual[:, 2:], norm.eval()(feature)[:, 2:])
 
 
-def test_ibn_is_where_its_authors_have_it() -> None:
+def test_ibn_is_in_the_layers_where_its_authors_put_it() -> None:
     backbone = create("resnet50", ibn=True).module
     found = {name for name, module in backbone.named_modules() if isinstance(module, InstanceBatchNorm)}
     assert found == {
@@ -87,7 +87,7 @@ def test_ibn_starts_from_what_batch_normalization_has_learned(monkeypatch: pytes
     assert torch.equal(state["layer4.0.bn1.weight"], plain["layer4.0.bn1.weight"])
 
 
-def test_files_of_ibn_weights_fit_ibn_alone(tmp_path: Path) -> None:
+def test_files_of_ibn_weights_fit_only_ibn(tmp_path: Path) -> None:
     torch.manual_seed(5)
     source = create_backbone("resnet18", (3, 4), image_size=64, weights="none", architecture=Architecture(ibn=True))
     state = {f"backbone.{key}": value + 1 for key, value in source.module.state_dict().items()}
@@ -98,7 +98,7 @@ def test_files_of_ibn_weights_fit_ibn_alone(tmp_path: Path) -> None:
         create("resnet18", str(tmp_path / "fast-reid.pth"))
 
 
-def test_a_frozen_backbone_neither_learns_nor_moves_its_statistics() -> None:
+def test_a_frozen_backbone_neither_learns_nor_updates_its_statistics() -> None:
     backbone = create("resnet10t").module.train()
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     freeze(backbone, True)

@@ -36,7 +36,7 @@ def test_weights_and_statistics_are_the_formulas() -> None:
         np.testing.assert_allclose(average.module.state_dict()[key].numpy(), expected[key], rtol=1e-5, atol=1e-6)
 
 
-def test_it_goes_on_from_its_state_as_if_never_stopped() -> None:
+def test_it_resumes_from_its_state_as_if_never_stopped() -> None:
     model = network()
     whole, halves = weight_average(model, 0.9), weight_average(model, 0.9)
     for step in range(10):

@@ -1,4 +1,4 @@
-"""A step of a small model, taken by as many processes as RANK and WORLD_SIZE say: writes what it led to.
+"""Take two steps of a small model in one of the processes of RANK and WORLD_SIZE, and write the results.
 
 Usage: share_of_a_step.py OUTPUT SETTING=VALUE ...
 """
@@ -15,8 +15,7 @@ from safetensors.torch import save_file
 from reid.train.data.images import TrainingBatch
 from reid.train.learner import build_learner
 from reid.train.parallel.processes import joined_processes
-from reid.train.recipe import Recipe
-from reid.train.settings import parse_settings
+from reid.train.recipe import Recipe, read_assignments
 
 RECIPE = Recipe(
     backbone="resnet10t",
@@ -32,9 +31,9 @@ RECIPE = Recipe(
 def main() -> None:
     output, *assignments = sys.argv[1:]
     with joined_processes() as processes:
-        recipe = replace(RECIPE, **parse_settings(assignments))
-        learner, _ = build_learner(recipe, 4, processes, weights="none", note=print)
-        learner.model.double()  # or a backbone could make much of a rounding
+        recipe = RECIPE.changed(**read_assignments(assignments))
+        learner, _ = build_learner(recipe, 4, processes)
+        learner.model.double()  # so that no backbone amplifies a rounding error
         learner.model.bnneck.float()
         features = learner.model.features
         learner = replace(learner, network=lambda frames: [feature.float() for feature in features(frames)])

@@ -14,7 +14,7 @@ ALONE = Processes(device=torch.device("cpu"))
 
 
 class TwoLevels(nn.Module):
-    """A network of two levels; what is between them is left to the test."""
+    """A network of two levels; the test chooses what is between them."""
 
     def __init__(self, *between: nn.Module) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def test_loss_and_gradients_are_those_of_the_whole_batch(micro_batch: int) -> No
 
 
 def test_what_is_dropped_at_random_is_dropped_in_both_passes() -> None:
-    """The parts' graphs, made one by one and kept, are what computing them twice has to agree with."""
+    """Computing parts twice has to agree with keeping the graphs of all parts."""
     network, frames = TwoLevels(nn.Dropout(0.5)), torch.randn(7, 3, 9, 9)
     parts = []
     for index, part in enumerate(frames.split(3)):
@@ -71,7 +71,7 @@ def test_what_is_dropped_at_random_is_dropped_in_both_passes() -> None:
         torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_running_statistics_move_once_by_the_mean_of_the_parts() -> None:
+def test_running_statistics_are_updated_once_by_the_mean_of_the_parts() -> None:
     norm = nn.BatchNorm2d(8, momentum=0.3)
     network, frames = TwoLevels(norm), torch.randn(7, 3, 9, 9)
     inputs = [network.first[0](part) for part in frames.split(3)]

@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def step_of(count: int, output: Path, *settings: str) -> list[dict[str, torch.Tensor]]:
-    """Take a step with some processes; what each of them got."""
+    """Take a step with some processes; return what each of them wrote."""
     output.mkdir()
     together = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
     started = [
@@ -47,7 +47,7 @@ def step_of(count: int, output: Path, *settings: str) -> list[dict[str, torch.Te
     ],
 )
 def test_two_processes_learn_what_one_does(tmp_path: Path, settings: tuple[str, ...]) -> None:
-    """Batch normalization, pairs of images and clipping all reach over both processes' frames."""
+    """Batch normalization, pairs of images and clipping all span both processes' frames."""
     settings = (*settings, "levels=3,4")
     (alone,) = step_of(1, tmp_path / "one", *settings)
     pair = step_of(2, tmp_path / "two", *settings)
@@ -59,8 +59,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, settings: tuple[str, 
     assert all(torch.equal(pair[0][name], pair[1][name]) for name in alone)
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(ReidError, match=r"64 frames cannot be shared evenly by 3 processes"):
+def test_a_batch_that_cannot_be_divided_evenly_is_refused() -> None:
+    with pytest.raises(ReidError, match=r"64 frames cannot be divided evenly among 3 processes"):
         Processes(0, 3, torch.device("cpu")).check_batch(64)
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves for people to see: histograms on TensorBoard, and its page."""
+"""What people see of a run: histograms in TensorBoard, and its page."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from tensorboard.backend.event_processing.event_accumulator import HISTOGRAMS, E
 
 from reid.data.dataset import Dataset
 from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol
+from reid.pages.training.page import draw_page
+from reid.pages.training.run import TrainedRun
 from reid.runtime.tracklet import Tracklet
+from reid.train import loop
 from reid.train.device import best_device
-from reid.train.loop import Watcher, train
+from reid.train.loop import train
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.recipe import Recipe
 from reid.train.report import write
-from reid.train.report.observation import observe
-from reid.train.report.page import Run, draw_page
 from reid.train.run.folder import RunFolder
 from reid.train.session import torch_session
 from reid.train.training_data import TrainingData, prepare_data
@@ -35,14 +36,12 @@ LEVELS = ("level3", "level4")
 
 @pytest.fixture(scope="module")
 def data(dataset: Dataset, recipe: Recipe) -> TrainingData:
-    return prepare_data(dataset, recipe, note=print)
+    return prepare_data(dataset, recipe)
 
 
 @pytest.fixture(scope="module")
-def run(finished: Path, recipe: Recipe, data: TrainingData) -> Run:
-    checkpoint = load_checkpoint(finished)
-    seen = observe(checkpoint.model, checkpoint.card, data.query, data.gallery, best_device())
-    return Run("finished", recipe, checkpoint.card, rows(finished), seen)
+def run(finished: Path, recipe: Recipe, data: TrainingData) -> TrainedRun:
+    return write.describe_run(finished, recipe, data, best_device())
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
@@ -53,7 +52,7 @@ def html_of(run: Path) -> str:
     return (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_board_has_histograms_of_every_epoch(finished: Path, run: Run) -> None:
+def test_the_board_has_histograms_of_every_epoch(finished: Path, run: TrainedRun) -> None:
     events = EventAccumulator(str(finished / "tensorboard"), size_guidance={HISTOGRAMS: 0})
     events.Reload()
     kinds = [f"pairs/{level}/{kind}" for level in (*LEVELS, "all levels") for kind in ("positive", "negative")]
@@ -62,25 +61,25 @@ def test_the_board_has_histograms_of_every_epoch(finished: Path, run: Run) -> No
     for tag in events.Tags()["histograms"]:
         assert [event.step for event in events.Histograms(tag)] == [1, 2]
     kept = next(e for e in events.Histograms("pairs/level4/negative") if e.step == run.best_epoch).histogram_value
-    negative = run.seen.pairs[1].negative
+    negative = run.pairs[1].negative
     assert kept.num == sum(kept.bucket) == negative.sum()
     mean = (np.arange(len(negative)) + 0.5) @ negative / negative.sum() / 1000
     assert kept.sum / kept.num == pytest.approx(mean, abs=1e-6)
     norms = next(e for e in events.Histograms("norm/level3") if e.step == run.best_epoch).histogram_value
-    assert norms.num == len(run.seen.norms["level3"])
-    assert norms.sum == pytest.approx(run.seen.norms["level3"].sum(), rel=1e-4)
+    assert norms.num == len(run.norms["level3"])
+    assert norms.sum == pytest.approx(run.norms["level3"].sum(), rel=1e-4)
 
 
-def test_watching_changes_no_metric(finished: Path, run: Run, data: TrainingData) -> None:
+def test_recording_norms_changes_no_metric(finished: Path, run: TrainedRun, data: TrainingData) -> None:
     checkpoint = load_checkpoint(finished)
     embedded = embed_data(torch_session(checkpoint.model, checkpoint.card, best_device()), data.query, data.gallery)
     plain = {name: evaluate_protocol(embedded, protocol).summary() for name, protocol in PROTOCOLS.items()}
-    assert run.seen.summary()["held_out"] == plain
+    assert {name: metrics.summary() for name, metrics in run.metrics.items()} == plain
     frames = {image.frames for image in data.gallery.images}
-    assert all(len(lengths) == len(frames) for lengths in run.seen.norms.values())
+    assert all(len(lengths) == len(frames) for lengths in run.norms.values())
 
 
-def test_the_page_has_the_numbers_of_the_run(finished: Path, run: Run) -> None:
+def test_the_page_has_the_numbers_of_the_run(finished: Path, run: TrainedRun) -> None:
     page = Page(html_of(finished))
     best = rows(finished)[run.best_epoch - 1]
     score = f"mAP {best['held_out']['i2i']['mAP']:.2f} at epoch {run.best_epoch} of 2"
@@ -114,37 +113,40 @@ def test_settings_that_are_not_the_posters_are_named_and_no_others(finished: Pat
         "vehicles_per_batch": ["4", "16"],
         "images_per_vehicle": ["3", "4"],
         "epochs": ["2", "60"],
-        "warmup_epochs": ["1", "5.0"],
+        "warmup_epochs": ["1.0", "5.0"],
         "learning_rate": ["0.001", "0.00035"],
         "held_out": ["0.3", "0.1"],
     }
 
 
-def test_the_poster_differs_from_itself_in_nothing(run: Run) -> None:
-    assert "All settings are those of the recipe poster." in Page(draw_page(replace(run, recipe=Recipe()))).words
+def test_the_poster_differs_from_itself_in_nothing(finished: Path, data: TrainingData) -> None:
+    run = write.describe_run(finished, Recipe(), data, best_device())
+    assert "All settings are those of the recipe poster." in Page(draw_page(run)).words
 
 
-def test_boundaries_are_named_only_where_the_loss_sees_what_is_compared(run: Run) -> None:
-    for recipe in (replace(run.recipe, bnneck=True), replace(run.recipe, loss="triplet")):
-        html = draw_page(replace(run, recipe=recipe))
+def test_boundaries_are_named_only_where_the_loss_sees_what_is_compared(
+    finished: Path, recipe: Recipe, data: TrainingData
+) -> None:
+    for other in (recipe.changed(bnneck=True), recipe.changed(loss="triplet")):
+        html = draw_page(write.describe_run(finished, other, data, best_device()))
         assert "Dashed: the loss" not in Page(html).words
         assert "AUC" in html
 
 
-def test_rows_of_before_there_were_distances_are_drawn_without(run: Run) -> None:
+def test_older_rows_without_distances_are_drawn_without_them(run: TrainedRun) -> None:
     old = [{key: value for key, value in row.items() if key not in ("pairs_auc", "norm")} for row in run.rows]
     captions = Page(draw_page(replace(run, rows=old))).html.count("<figcaption>")
     assert captions == Page(draw_page(run)).html.count("<figcaption>") - 2
 
 
-def test_the_worst_queries_are_pictures_that_are_right_or_wrong(finished: Path, run: Run) -> None:
+def test_the_worst_queries_are_pictures_that_are_right_or_wrong(finished: Path, run: TrainedRun) -> None:
     page = Page(html_of(finished))
     cards = [item["class"] or "" for item in page.all("li")]
-    assert len(page.all("article")) == min(12, len(run.seen.metrics["i2i"].counted))
+    assert len(page.all("article")) == min(12, len(run.metrics["i2i"].counted))
     assert {card.removeprefix("later ") for card in cards} == {"card right", "card wrong"}
     scores = [float(score) for score in re.findall(r"\bAP ([\d.]+)", page.words)]
     assert scores == sorted(scores)
-    assert scores == pytest.approx(sorted(100 * run.seen.metrics["i2i"].average_precision)[: len(scores)], abs=0.05)
+    assert scores == pytest.approx(sorted(100 * run.metrics["i2i"].average_precision)[: len(scores)], abs=0.05)
     assert len(page.all("image")) > 3
 
 
@@ -152,81 +154,93 @@ def test_the_page_asks_nothing_of_the_network(finished: Path) -> None:
     assert_asks_nothing_of_the_network(html_of(finished))
 
 
-def test_the_page_can_be_heard(finished: Path) -> None:
+def test_the_page_works_with_a_screen_reader(finished: Path) -> None:
     html = html_of(finished)
     assert_can_be_heard(html)
     charts = [svg for svg in Page(html).all("svg") if svg.get("class") == "chart"]
     assert len(charts) == html.count("<desc>") == 10 + 3 + 2
 
 
-def test_whatever_the_names_the_page_keeps_its_structure(run: Run) -> None:
+def test_whatever_the_names_the_page_keeps_its_structure(run: TrainedRun) -> None:
     hostile = '"><script>alert(1)</script></table></main>\udce9'
 
     def renamed(image: Tracklet) -> Tracklet:
         return replace(image, id=hostile, vehicle=f"{image.vehicle}{hostile}", camera=f"{image.camera}{hostile}")
 
-    seen = run.seen.data
-    images = {image.frames: renamed(image) for image in (*seen.gallery.images, *seen.query.images)}
+    data = run.data
+    images = {image.frames: renamed(image) for image in (*data.gallery.images, *data.query.images)}
     splits = {
-        kind: replace(getattr(seen, kind), images=tuple(images[image.frames] for image in getattr(seen, kind).images))
+        kind: replace(getattr(data, kind), images=tuple(images[image.frames] for image in getattr(data, kind).images))
         for kind in ("query", "gallery")
     }
-    training = {**run.card.training, "command": hostile}
+    training = run.card.training.model_copy(update={"command": hostile})
     other = replace(
         run,
         name=hostile,
         card=run.card.model_copy(update={"training": training}),
-        recipe=replace(run.recipe, weights=hostile),
-        seen=replace(run.seen, device=hostile, data=replace(seen, **splits)),
+        settings=[replace(run.settings[0], here=hostile), *run.settings[1:]],
+        device=hostile,
+        data=replace(data, **splits),
     )
     tags = [[tag for tag, _ in Page(draw_page(each)).tags] for each in (run, other)]
     assert tags[0] == tags[1]
 
 
-def test_unreadable_images_are_named(run: Run) -> None:
-    data = replace(run.seen.data, unreadable=("a/<1>.jpg",))
-    words = Page(draw_page(replace(run, seen=replace(run.seen, data=data)))).words
+def test_unreadable_images_are_named(run: TrainedRun) -> None:
+    data = replace(run.data, unreadable=("a/<1>.jpg",))
+    words = Page(draw_page(replace(run, data=data))).words
     assert "1 held-out images could not be read: a/<1>.jpg" in words
 
 
-# How a run comes to it
+# How a run gets its page
 
 
-def test_a_run_that_was_resumed_shows_all_epochs(dataset: Dataset, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_run_that_was_resumed_shows_all_epochs(
+    dataset: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = RunFolder(tmp_path / "run")
 
     def stop(row: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train(dataset, recipe, run, resume=False, watcher=Watcher(on_epoch=stop))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(dataset, recipe, run, resume=False)
+    assert len(rows(run.path)) == 1
     assert not (run.path / "report.html").exists()
     train(dataset, recipe, run, resume=True)
     page = Page(html_of(run.path))
     assert len(page.named("1")) == len(page.named("2")) == 1
 
 
-def test_a_failure_is_told_in_a_line_and_the_next_resume_mends_it(
-    dataset: Dataset, recipe: Recipe, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_failure_is_noted_in_a_line_and_the_next_resume_mends_it(
+    dataset: Dataset,
+    recipe: Recipe,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    run, notes = RunFolder(Path(shutil.copytree(finished, tmp_path / "run"))), []
+    run = RunFolder(Path(shutil.copytree(finished, tmp_path / "run")))
     (run.path / "report.html").unlink()
 
-    def fail(run: Run) -> str:
+    def fail(run: TrainedRun) -> str:
         raise RuntimeError("no\nluck")
 
     with monkeypatch.context() as patch:
         patch.setattr(write, "draw_page", fail)
-        outcome = train(dataset, recipe, run, resume=True, watcher=Watcher(on_note=notes.append))
-    assert outcome.progress.epochs_done == 2
-    assert notes == [f"note: no report.html (no); {run.path} is complete without it, and --resume tries again"]
+        outcome = train(dataset, recipe, run, resume=True)
+    assert outcome.position.epochs_done == 2
+    note = f"no report.html (no); {run.path} is complete without it, and --resume tries again"
+    assert caplog.messages == [note]
     assert {path.name for path in run.path.iterdir()} == {path.name for path in finished.iterdir()} - {"report.html"}
-    train(dataset, recipe, run, resume=True, watcher=Watcher(on_note=notes.append))
-    assert len(notes) == 1
+    train(dataset, recipe, run, resume=True)
+    assert caplog.messages == [note]
     assert Page(html_of(run.path)).words.startswith("run held-out mAP")
 
 
-def test_a_page_is_no_foreign_file(tmp_path: Path) -> None:
+def test_a_page_does_not_block_the_runs_folder(tmp_path: Path) -> None:
     (tmp_path / "report.html").touch()
     RunFolder(tmp_path).check(resume=False)
 
@@ -236,8 +250,9 @@ def test_a_page_is_no_foreign_file(tmp_path: Path) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 500])
-def test_a_browser_renders_all_of_it(browser: Browser, run: Run, tmp_path: Path, width: int) -> None:
-    long = replace(run, name="n" * 200, recipe=replace(run.recipe, weights="w" * 300))
+def test_a_browser_renders_all_of_it(browser: Browser, run: TrainedRun, tmp_path: Path, width: int) -> None:
+    settings = [replace(run.settings[0], here="w" * 300), *run.settings[1:]]
+    long = replace(run, name="n" * 200, settings=settings)
     html = draw_page(long)
     found = browser.probe(
         html,

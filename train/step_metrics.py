@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["StepValues"]
+__all__ = ["StepMetrics"]
 
 
-class StepValues:
-    """Scalars that a step computed; a GPU may still be at it, and is only waited for when they are read.
+class StepMetrics:
+    """Scalars that a step computes. A GPU may still be computing them; only reading them waits for it.
 
-    Reading those of a step after the next one was launched keeps the GPU busy.
+    Reading a step's values after the next step was launched keeps the GPU busy.
 
     Args:
-        values: name -> scalar, all on one device.
+        values: scalars by name, all on one device.
     """
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
@@ -28,7 +28,7 @@ class StepValues:
             self._arrived.record()
 
     def read(self) -> dict[str, float]:
-        """Wait until they are there, and give them by name."""
+        """Wait for the values and return them by name."""
         if self._arrived:
             self._arrived.synchronize()
         return dict(zip(self._names, self._values.tolist(), strict=True))

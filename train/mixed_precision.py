@@ -1,23 +1,23 @@
-"""What numbers a step computes with."""
+"""The precision in which a training step computes."""
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ["Precision"]
+__all__ = ["MixedPrecision"]
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Precision:
-    """Mixed precision on a device: autocast, and for fp16 a scaler that keeps small gradients from vanishing.
+class MixedPrecision:
+    """Autocast on a device and, for fp16, a loss scaler that keeps small gradients from vanishing.
 
     Args:
-        name: fp32, bf16, fp16, or auto: bf16 on a GPU, fp32 elsewhere.
-        device: of the model.
+        name: fp32, bf16, fp16, or auto, which is bf16 on a GPU and fp32 elsewhere.
+        device: the model's device.
 
     Attributes:
-        scaler: of the loss; it does nothing but for fp16.
+        scaler: the loss scaler; it does nothing except for fp16.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -28,5 +28,5 @@ class Precision:
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
     def autocast(self) -> torch.autocast:
-        """Enter once for every forward pass: weights that it casts are kept until it is left, gradients or not."""
+        """Return the context of a forward pass. Enter it once a pass: it keeps the weights that it casts until exit."""
         return torch.autocast(self._device, self._type or torch.bfloat16, enabled=self._type is not None)

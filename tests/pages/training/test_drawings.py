@@ -1,4 +1,4 @@
-"""Curves and histograms: what is drawn is where the numbers say."""
+"""Curves and histograms are drawn where the numbers say."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from reid.evaluation.pairs import ALL_LEVELS, BINS_PER_UNIT, PairDistances
 from reid.pages.charts import ticks
-from reid.train.report.curves import draw_curves
-from reid.train.report.histograms import draw_norms, draw_pairs
+from reid.pages.training.curves import draw_curves
+from reid.pages.training.histograms import draw_norms, draw_pairs
 
 LEFT, RIGHT, TOP, FLOOR = 56, 408, 32, 186
 
@@ -94,7 +94,7 @@ def heights(path: str) -> list[float]:
     return [FLOOR - float(y) for y in re.findall(r"V([\d.]+)H", path)]
 
 
-def test_all_pairs_are_in_the_bars() -> None:
+def test_the_bars_hold_all_pairs() -> None:
     random = np.random.default_rng(0)
     near, far = random.uniform(0.2, 0.9, 500).tolist(), random.uniform(0.5, 1.4, 4000).tolist()
     pairs = PairDistances("level4", counts(near), counts(far))
@@ -114,14 +114,14 @@ def test_all_pairs_are_in_the_bars() -> None:
     assert (places[1] - places[0]) / (RIGHT - LEFT) == pytest.approx(0.4 / 1.2, rel=0.05)
 
 
-def test_boundaries_are_of_single_levels() -> None:
+def test_boundaries_apply_to_single_levels() -> None:
     both = [PairDistances(name, counts([0.1]), counts([1.9])) for name in ("level4", ALL_LEVELS)]
     html = draw_pairs(both, (0.8, 1.2))
     assert html.count('class="limit"') == 2
 
 
 @pytest.mark.parametrize("distance", [0.0, 1.0, 1.9995])
-def test_distances_that_are_all_alike_are_drawn(distance: float) -> None:
+def test_equal_distances_are_drawn(distance: float) -> None:
     html = draw_pairs([PairDistances("level4", counts([distance]), counts([distance]))], ())
     assert "AUC 50.00 %" in html
     assert all(max(heights(path)) == pytest.approx(FLOOR - TOP) for path in lines(html))

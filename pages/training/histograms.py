@@ -1,4 +1,4 @@
-"""Histograms of a model's distances and norms on held-out vehicles."""
+"""Histograms of distances and norms on held-out vehicles."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _BARS = 50
 
 
 def draw_pairs(pairs: Sequence[PairDistances], boundaries: Sequence[float]) -> str:
-    """Draw the distances of positive and negative pairs, a chart a level, all over the same distances.
+    """Draw the distances of positive and negative pairs, one chart per level, all over the same range.
 
     Args:
-        pairs: of the levels.
-        boundaries: distances that the loss wants positives within and negatives beyond, of a single level.
+        pairs: the distances, one entry per level.
+        boundaries: distances that the loss wants positives within and negatives beyond; they apply to single levels.
     """
     found = np.flatnonzero(sum(of_level.positive + of_level.negative for of_level in pairs))
     first, last = int(found[0]), int(found[-1]) + 1
@@ -41,7 +41,7 @@ def _pairs_chart(pairs: PairDistances, edges: NDArray[np.int64], boundaries: Seq
     }
     title = f"{pairs.level}: AUC {100 * pairs.auc:.2f} %"
     described = (
-        f"Of a positive and a negative pair, the positive one is nearer in {100 * pairs.auc:.2f} % of the cases. "
+        f"Of a positive and a negative pair, the positive one is closer in {100 * pairs.auc:.2f} % of cases. "
         f"Median distance of {pairs.positive.sum():,} positive pairs {_median(pairs.positive):.3f}, "
         f"of {pairs.negative.sum():,} negative pairs {_median(pairs.negative):.3f}."
     )
@@ -49,7 +49,7 @@ def _pairs_chart(pairs: PairDistances, edges: NDArray[np.int64], boundaries: Seq
 
 
 def _shares(counts: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Merge the bins between the edges, of which the last may lie beyond, in percent of all."""
+    """Merge the bins between the edges, the last of which may lie beyond the bins; in percent of all counts."""
     upto = np.concatenate(([0], np.cumsum(counts)))[np.minimum(edges, len(counts))]
     return np.asarray(100 * np.diff(upto) / max(upto[-1], 1))
 
@@ -58,13 +58,13 @@ def _median(counts: NDArray[np.int64]) -> float:
     return float(np.searchsorted(np.cumsum(counts), counts.sum() / 2) + 0.5) / BINS_PER_UNIT
 
 
-def draw_norms(level: str, lengths: NDArray[np.float32]) -> str:
-    """Draw the lengths of a level's features, float32 [N]."""
-    counts, edges = np.histogram(lengths, _BARS)
-    mean, spread = float(lengths.mean()), float(lengths.std())
+def draw_norms(level: str, norms: NDArray[np.float32]) -> str:
+    """Draw the norms of a level's features, float32 [N]."""
+    counts, edges = np.histogram(norms, _BARS)
+    mean, spread = float(norms.mean()), float(norms.std())
     title = f"{level}: norm {mean:.3g} \N{PLUS-MINUS SIGN} {spread:.2g}"
-    described = f"{len(lengths):,} frames, from {lengths.min():.3g} to {lengths.max():.3g}"
-    return _histogram(title, described, {"frames": 100 * counts / counts.sum()}, edges, "length before L2", ())
+    described = f"{len(norms):,} frames, from {norms.min():.3g} to {norms.max():.3g}"
+    return _histogram(title, described, {"frames": 100 * counts / counts.sum()}, edges, "norm before L2", ())
 
 
 def _histogram(

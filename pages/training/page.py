@@ -2,65 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from reid.evaluation.worst_queries import WorstQuery, worst_queries
 from reid.pages.base import SECTIONS, Pictures, head, mark, terms
 from reid.pages.markup import number, scrolling, section
 from reid.pages.tracklet_cards import match_card, query_card
+from reid.pages.training.curves import draw_curves
+from reid.pages.training.histograms import draw_norms, draw_pairs
+from reid.pages.training.run import TrainedRun
 from reid.runtime.galleries.ranked_lists import Verdict, verdict
-from reid.runtime.model_card import ModelCard
-from reid.train.losses import METRIC_LOSSES, RankedListLoss, SSLLoss
-from reid.train.recipe import RECIPES, Recipe
-from reid.train.report.curves import draw_curves
-from reid.train.report.histograms import draw_norms, draw_pairs
-from reid.train.report.observation import Observation
 
-__all__ = ["Run", "draw_page"]
+__all__ = ["draw_page"]
 
-_STYLE = Path(__file__).with_name("report.css")
+_STYLE = Path(__file__).with_name("training.css")
 _METRICS = ("mAP", "R-1", "R-5", "R-10")
 _QUERIES, _MATCHES = 12, 9
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """What a page is about.
-
-    Attributes:
-        name: of the run.
-        recipe: all settings.
-        card: of the kept checkpoint.
-        rows: of metrics.jsonl, an epoch each.
-        seen: the kept checkpoint on the held-out vehicles.
-    """
-
-    name: str
-    recipe: Recipe
-    card: ModelCard
-    rows: Sequence[Mapping[str, Any]]
-    seen: Observation
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch of the checkpoint, from 1."""
-        return int(self.card.training["best_epoch"])
-
-
-def draw_page(run: Run) -> str:
-    """Return the page: how good the run is, how it came there, and where the model still fails."""
+def draw_page(run: TrainedRun) -> str:
+    """Return the page: how good the model is, how it got there, and where it still fails."""
     sections = (_summary, _curves, _distances, _norms, _worst)
     content = "".join(part(run) for part in sections)
     return f"{head(run.name, SECTIONS, _STYLE)}\n{_bar(run)}<main>\n{content}</main>\n</body>\n</html>\n"
 
 
-def _bar(run: Run) -> str:
-    """Return the strip that stays on top."""
-    score = f"{run.seen.metrics['i2i'].summary()['mAP']:.2f}"
+def _bar(run: TrainedRun) -> str:
+    """Return the bar that stays on top."""
+    score = f"{run.metrics['i2i'].summary()['mAP']:.2f}"
     words = f"held-out mAP <b>{score}</b> <i>at epoch {run.best_epoch} of {len(run.rows)}</i>"
     return f'<header>\n<h1>{escape(run.name)}</h1>\n<p class="badge">{words}</p>\n</header>\n'
 
@@ -68,19 +39,18 @@ def _bar(run: Run) -> str:
 # Summary
 
 
-def _summary(run: Run) -> str:
-    training, data = run.card.training, run.card.training["data"]
-    held_out = run.seen.data
+def _summary(run: TrainedRun) -> str:
+    training, data = run.card.training, run.card.training.data
+    held_out = run.data
     facts = {
         "model": run.card.fingerprint[:12],
-        "backbone": run.recipe.backbone,
-        "data": f"{data['layout']}, {data['images']:,} images, {data['fingerprint'][:12]}",
-        "held out": f"{len(data['held_out_vehicles']):,} vehicles, {len(held_out.gallery.images):,} images",
-        "evaluated with": run.seen.device,
-        "reid": training["versions"]["reid"],
-        "torch": training["versions"]["torch"],
+        "backbone": run.card.backbone,
+        "data": f"{data.layout}, {data.images:,} images, {data.fingerprint[:12]}" if data else "unknown",
+        "held out": f"{len(data.held_out_vehicles) if data else 0:,} vehicles, {len(held_out.gallery.images):,} images",
+        "evaluated with": run.device,
+        **{package: training.versions.get(package, "unknown") for package in ("reid", "torch")},
     }
-    command = f"<p><code>{escape(training['command'])}</code></p>"
+    command = f"<p><code>{escape(training.command or '')}</code></p>"
     return section(
         "Summary", f"{terms(facts)}\n{command}\n{_unreadable(held_out.unreadable)}{_scores(run)}{_settings(run)}"
     )
@@ -92,8 +62,8 @@ def _unreadable(names: Sequence[str]) -> str:
     return f'<p class="note">{len(names):,} held-out images could not be read: {escape("; ".join(names[:3]))}</p>\n'
 
 
-def _scores(run: Run) -> str:
-    scores = {name: metrics.summary() for name, metrics in run.seen.metrics.items()}
+def _scores(run: TrainedRun) -> str:
+    scores = {name: metrics.summary() for name, metrics in run.metrics.items()}
     heads = "".join(f'<th scope="col">{name}</th>' for name in (*_METRICS, "queries", "gallery"))
     rows = "".join(
         f'<tr><th scope="row">{escape(name.upper())}</th>'
@@ -105,23 +75,21 @@ def _scores(run: Run) -> str:
     return f"<h3>On held-out vehicles, in percent</h3>\n{scrolling(table)}\n"
 
 
-def _settings(run: Run) -> str:
+def _settings(run: TrainedRun) -> str:
     """Return the settings that are not the poster's."""
-    poster = RECIPES["poster"]
-    pairs = [(field.name, getattr(poster, field.name), getattr(run.recipe, field.name)) for field in fields(Recipe)]
-    others = [(name, *map(_setting, values)) for name, *values in pairs if values[0] != values[1]]
-    if not others:
+    if not run.settings:
         return "<p>All settings are those of the recipe <code>poster</code>.</p>"
     rows = "".join(
-        f'<tr><th scope="row"><code>{name}</code></th><td>{escape(this)}</td><td><i>{escape(theirs)}</i></td></tr>\n'
-        for name, theirs, this in others
+        f'<tr><th scope="row"><code>{setting.name}</code></th><td>{escape(_value(setting.here))}</td>'
+        f"<td><i>{escape(_value(setting.poster))}</i></td></tr>\n"
+        for setting in run.settings
     )
     heads = '<th scope="col">setting</th><th scope="col">here</th><th scope="col">poster</th>'
     table = f'<table class="fields">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>'
     return f"<h3>Settings that differ from the recipe poster</h3>\n{scrolling(table)}"
 
 
-def _setting(value: object) -> str:
+def _value(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "\N{EN DASH}"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -130,37 +98,37 @@ def _setting(value: object) -> str:
 # Curves
 
 
-def _curves(run: Run) -> str:
+def _curves(run: TrainedRun) -> str:
     levels = [level.name for level in run.card.levels]
     lines: dict[str, dict[str, tuple[str, ...]]] = {
         "Loss": {"all levels": ("train", "loss")},
-        f"Metric loss ({run.recipe.loss})": {level: ("train", f"{level}/metric") for level in levels},
-        f"Identity loss ({run.recipe.identity_loss})": {level: ("train", f"{level}/identity") for level in levels},
-        "Held-out mAP, %": {name.upper(): ("held_out", name, "mAP") for name in run.seen.metrics},
-        "Held-out R-1, %": {name.upper(): ("held_out", name, "R-1") for name in run.seen.metrics},
-        "AUC of held-out pairs": {pairs.level: ("pairs_auc", pairs.level) for pairs in run.seen.pairs},
+        f"Metric loss ({run.losses[0]})": {level: ("train", f"{level}/metric") for level in levels},
+        f"Identity loss ({run.losses[1]})": {level: ("train", f"{level}/identity") for level in levels},
+        "Held-out mAP, %": {name.upper(): ("held_out", name, "mAP") for name in run.metrics},
+        "Held-out R-1, %": {name.upper(): ("held_out", name, "R-1") for name in run.metrics},
+        "AUC of held-out pairs": {pairs.level: ("pairs_auc", pairs.level) for pairs in run.pairs},
         "Norm of held-out features": {level: ("norm", level) for level in levels},
-        "Norm of the gradient, mean of the epoch": {"before it is shortened": ("train", "gradient_norm")},
+        "Norm of the gradient, mean of the epoch": {"before clipping": ("train", "gradient_norm")},
         "Learning rate, at the epoch's end": {"of the backbone": ("lr",)},
         "Images/s": {
-            "as it went": ("images_per_second",),
+            "overall": ("images_per_second",),
             "loader": ("loader_images_per_second",),
             "steps alone": ("step_images_per_second",),
         },
     }
     charts = "".join(draw_curves(title, run.rows, paths, best=run.best_epoch) for title, paths in lines.items())
-    guide = f"A point an epoch; the dashed line is epoch {run.best_epoch}, whose weights were kept."
+    guide = f"One point per epoch; the dashed line is epoch {run.best_epoch}, whose weights were kept."
     content = f'<p class="guide">{guide}</p>\n<div class="charts">\n{charts}</div>\n{_numbers(run)}'
     return section("Learning curves", content)
 
 
-def _numbers(run: Run) -> str:
-    names = [name.upper() for name in run.seen.metrics]
+def _numbers(run: TrainedRun) -> str:
+    names = [name.upper() for name in run.metrics]
     columns = ["epoch", "loss", "learning rate", *(f"{name} mAP" for name in names), "images/s"]
     heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     rows = "".join(
         f'<tr><th scope="row">{row["epoch"]}</th><td>{row["train"]["loss"]:.4f}</td><td>{row["lr"]:.3g}</td>'
-        + "".join(f"<td>{number(row['held_out'][name]['mAP'])}</td>" for name in run.seen.metrics)
+        + "".join(f"<td>{number(row['held_out'][name]['mAP'])}</td>" for name in run.metrics)
         + f"<td>{row['images_per_second']:,.0f}</td></tr>\n"
         for row in run.rows
     )
@@ -171,47 +139,37 @@ def _numbers(run: Run) -> str:
 # Distances and norms
 
 
-def _distances(run: Run) -> str:
-    boundaries = _boundaries(run.recipe)
+def _distances(run: TrainedRun) -> str:
+    boundaries = run.boundaries
     wanted = (
         f" Dashed: the loss wants positive pairs within {boundaries[0]:g} and negative ones beyond {boundaries[1]:g}."
         if boundaries
         else ""
     )
-    guide = f"""Euclidean distance of every query image to every gallery image, in percent of the pairs of each kind:
-the same vehicle from another camera, and other vehicles. AUC is the share of cases in which, of one pair of each kind,
-that of the same vehicle is the nearer one; 50 % is chance.{wanted}"""
-    charts = draw_pairs(run.seen.pairs, boundaries)
+    guide = f"""Euclidean distances from every query image to every gallery image, in percent of the pairs of each kind:
+the same vehicle from another camera, and other vehicles. AUC is the probability that, of one pair of each kind, that of
+the same vehicle is the closer one; 50 % is chance.{wanted}"""
+    charts = draw_pairs(run.pairs, boundaries)
     return section("Distances of held-out pairs", f'<p class="guide">{guide}</p>\n<div class="charts">\n{charts}</div>')
 
 
-def _boundaries(recipe: Recipe) -> tuple[float, ...]:
-    """Give the loss's boundaries, where it sees the embeddings that are compared: with a neck it sees others."""
-    loss = METRIC_LOSSES[recipe.loss]()
-    if recipe.bnneck or not isinstance(loss, RankedListLoss | SSLLoss):
-        return ()
-    return loss.alpha - loss.margin, loss.alpha
-
-
-def _norms(run: Run) -> str:
-    guide = (
-        "Lengths of the features just before L2 normalization, mean and standard deviation over all held-out frames."
-    )
-    charts = "".join(draw_norms(level, lengths) for level, lengths in run.seen.norms.items())
+def _norms(run: TrainedRun) -> str:
+    guide = "Norms of the features just before L2 normalization, mean and standard deviation over all held-out frames."
+    charts = "".join(draw_norms(level, lengths) for level, lengths in run.norms.items())
     return section("Norms of held-out features", f'<p class="guide">{guide}</p>\n<div class="charts">\n{charts}</div>')
 
 
 # Worst queries
 
 
-def _worst(run: Run) -> str:
+def _worst(run: TrainedRun) -> str:
     pictures = Pictures()
-    found = worst_queries(run.seen.data, run.seen.metrics["i2i"], count=_QUERIES, matches=_MATCHES)
+    found = worst_queries(run.data, run.metrics["i2i"], count=_QUERIES, matches=_MATCHES)
     rows = "".join(_query(rank, query, pictures) for rank, query in enumerate(found, start=1))
     right, wrong = (f'<span class="{name}">{mark(name)}</span>' for name in ("right", "wrong"))
     guide = f"""The query images with the lowest average precision (AP), image to image, and their first matches:
-{right} the same vehicle from another camera, {wrong} another vehicle. Beside a rank stands the cosine similarity.
-Where no right answer is among these, the nearest one comes last."""
+{right} the same vehicle from another camera, {wrong} another vehicle. The cosine similarity is beside the rank. If none
+of these matches is right, the closest right one comes last."""
     return section("Worst queries", f'<p class="guide">{guide}</p>\n{rows}')
 
 

@@ -1,0 +1,64 @@
+"""What a run was started with, as this version and reid 0.1 store it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reid.runtime.errors import ReidError
+from reid.train.parallel.processes import Processes
+from reid.train.recipe import RECIPES, Recipe
+from reid.train.run.origin import ORIGIN_FILE, read_origin
+
+# As reid 0.1 wrote it.
+STORED: dict[str, Any] = {
+    "command": "reid-train veri --recipe strong",
+    "recipe": {
+        **{name: value for name, value in RECIPES["strong"].model_dump(mode="json").items() if name != "color_jitter"},
+        "colour_jitter": 0.25,
+        "levels": [3, 4],
+    },
+    "data": {"layout": "veri", "fingerprint": "ab", "images": 3, "held_out_vehicles": ["0005"]},
+    "versions": {"reid": "0.1.0", "torch": "1.0"},
+    "data_path": "/data/veri",
+    "machine": {"device": "CPU", "processes": 1, "threads": 1000},
+}
+
+
+def write(run: Path, facts: object) -> Path:
+    (run / ORIGIN_FILE).write_text(json.dumps(facts))
+    return run
+
+
+def test_a_run_of_reid_0_1_is_read(tmp_path: Path) -> None:
+    origin = read_origin(write(tmp_path, STORED))
+    assert origin.recipe == RECIPES["strong"].changed(color_jitter=0.25, levels=(3, 4))
+    assert (origin.data_path, origin.data.layout, origin.weights_sha256) == (Path("/data/veri"), "veri", None)
+    facts = origin.facts()
+    assert (facts.held_out_share, facts.seed, facts.data) == (0.1, 0, origin.data)
+    assert Recipe.of(facts.recipe) == origin.recipe
+
+
+def test_every_difference_is_described(tmp_path: Path) -> None:
+    changes = read_origin(write(tmp_path, STORED)).changes(Processes())
+    assert any(change.startswith("torch was 1.0 and is ") for change in changes)
+    assert any(change.startswith("threads was 1000 and is ") for change in changes)
+    assert any(change.startswith("numpy was None and is ") for change in changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"recipe": {"epochs": -1}}, "recipe.epochs"),
+        ({"recipe": {"new_setting": 1}}, "recipe.new_setting"),
+        ({"recipe": {"qat": "bundle", "weights": "none"}}, "--weights RUN"),
+        ({"data": None}, "data"),
+    ],
+)
+def test_what_another_version_wrote_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ReidError, match=rf"run.json cannot be read .*{reason}.*another version of reid") as raised:
+        read_origin(write(tmp_path, {**STORED, **change}))
+    assert "\n" not in str(raised.value)
