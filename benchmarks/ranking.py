@@ -131,14 +131,14 @@ def tasks(query: Images, gallery: Images, ranker: Ranker) -> dict[str, tuple[Tas
     """Return, for each thing that is timed, our way to do it and the peer's."""
     import numpy as np
 
-    from reid.runtime.galleries.ranking import distance_rows
+    from reid.runtime.galleries.ranking import DistanceBlock, distance_rows
 
     labels = query.labels(), gallery.labels()
     ids = query.vehicles, gallery.vehicles, query.cameras, gallery.cameras
     embeddings = query.embeddings, gallery.embeddings
-    matrix = np.concatenate(list(distance_rows(*embeddings)))
+    matrix = np.concatenate([block.values for block in distance_rows(*embeddings)])
     return {
-        "ranking": (lambda: our_score([matrix], *labels), lambda: peer_score(ranker, matrix, *ids)),
+        "ranking": (lambda: our_score([DistanceBlock(matrix)], *labels), lambda: peer_score(ranker, matrix, *ids)),
         "distances + ranking": (
             lambda: our_score(distance_rows(*embeddings), *labels),
             lambda: peer_score(ranker, peer_distances(*embeddings), *ids),
@@ -146,11 +146,11 @@ def tasks(query: Images, gallery: Images, ranker: Ranker) -> dict[str, tuple[Tas
     }
 
 
-def our_score(rows: Iterable[NDArray[np.float32]], query: Labels, gallery: Labels) -> Score:
+def our_score(blocks: Iterable[DistanceBlock], query: Labels, gallery: Labels) -> Score:
     """Evaluate blocks of distances with this project."""
     from reid.evaluation.metrics import evaluate
 
-    metrics = evaluate(rows, query, gallery)
+    metrics = evaluate(blocks, query, gallery)
     return float(metrics.average_precision.mean()), float((metrics.first_hit == 0).mean())
 
 

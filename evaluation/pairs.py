@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reid.evaluation.protocols import EmbeddedData
 from reid.runtime.embedding import normalize
+from reid.runtime.galleries.ranking import exact_distances
 from reid.runtime.model_card import Level
 from reid.runtime.tracklet import Tracklet
 
@@ -52,8 +53,8 @@ class PairDistances:
 def pair_distances(data: EmbeddedData, levels: Sequence[Level]) -> tuple[PairDistances, ...]:
     """Count the distances between query images and gallery images in every level and, if there are two, in all.
 
-    As in evaluation, pairs of the same vehicle from the same camera are left out. Memory does not grow with the number
-    of pairs.
+    As in evaluation, pairs of the same vehicle from the same camera are left out, and so are pairs with an unlabeled
+    image. Memory does not grow with the number of pairs.
 
     Args:
         data: of embed_data.
@@ -80,18 +81,22 @@ def _of_levels(embeddings: NDArray[np.float32], levels: Sequence[Level]) -> dict
 
 def _kinds(query: Sequence[Tracklet], gallery: Sequence[Tracklet]) -> NDArray[np.int32]:
     """Say of every pair what it is, int32 [Q, G]."""
-    same_vehicle = _equal([str(entry.vehicle) for entry in query], [str(entry.vehicle) for entry in gallery])
-    same_camera = _equal([str(entry.camera) for entry in query], [str(entry.camera) for entry in gallery])
-    return np.where(same_vehicle, np.where(same_camera, _JUNK, _POSITIVE), _NEGATIVE).astype(np.int32)
+    same_vehicle = _equal([entry.vehicle for entry in query], [entry.vehicle for entry in gallery])
+    same_camera = _equal([entry.camera for entry in query], [entry.camera for entry in gallery])
+    kinds = np.where(same_vehicle, np.where(same_camera, _JUNK, _POSITIVE), _NEGATIVE).astype(np.int32)
+    kinds[[entry.vehicle is None for entry in query], :] = _JUNK
+    kinds[:, [entry.vehicle is None for entry in gallery]] = _JUNK
+    return kinds
 
 
-def _equal(rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.bool_]:
-    _, numbers = np.unique([*rows, *columns], return_inverse=True)
-    return np.asarray(numbers[: len(rows), None] == numbers[None, len(rows) :])
+def _equal(rows: Sequence[str | None], columns: Sequence[str | None]) -> NDArray[np.bool_]:
+    numbers: dict[str | None, int] = {}
+    asked, found = (np.array([numbers.setdefault(one, len(numbers)) for one in side]) for side in (rows, columns))
+    return np.asarray(asked[:, None] == found)
 
 
 def _count(query: NDArray[np.float32], gallery: NDArray[np.float32], kinds: NDArray[np.int32]) -> NDArray[np.int64]:
     """Count distances by kind and bin, int64 [3, 2000]."""
-    distances = np.sqrt(np.clip(2 - 2 * (query @ gallery.T), 0, 4))
+    distances = np.sqrt(np.clip(2 * exact_distances(query, gallery), 0, 4))
     bins = np.minimum((distances * BINS_PER_UNIT).astype(np.int32), _BINS - 1)
     return np.bincount((bins + kinds * _BINS).ravel(), minlength=3 * _BINS).reshape(3, _BINS)

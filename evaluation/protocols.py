@@ -145,9 +145,9 @@ def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = 
             f"{protocol.name}: {len(query)} queries and {len(gallery)} gallery {protocol.gallery}; "
             "`reid-data inspect` says what the data lacks"
         )
-    rows = (reranked_rows if rerank else distance_rows)(data.matrix(query), data.matrix(gallery))
-    return evaluate(rows, _labels(query), _labels(gallery))
+    blocks = (reranked_rows if rerank else distance_rows)(data.matrix(query), data.matrix(gallery))
+    return evaluate(blocks, _labels(query), _labels(gallery))
 
 
 def _labels(entries: Sequence[Tracklet]) -> Labels:
-    return Labels([str(entry.vehicle) for entry in entries], [str(entry.camera) for entry in entries])
+    return Labels([entry.vehicle for entry in entries], [entry.camera for entry in entries])

@@ -10,7 +10,7 @@ import numpy as np
 from reid.evaluation.metrics import Metrics
 from reid.evaluation.protocols import EmbeddedData
 from reid.runtime.galleries.ranked_lists import Match, Ranking, Verdict, verdict
-from reid.runtime.galleries.ranking import distance_rows
+from reid.runtime.galleries.ranking import exact_distances
 
 __all__ = ["WorstQuery", "worst_queries"]
 
@@ -45,7 +45,7 @@ def worst_queries(data: EmbeddedData, metrics: Metrics, *, count: int, matches: 
     embeddings = data.matrix(gallery)
     for place in np.argsort(metrics.average_precision, kind="stable")[:count]:
         query = data.query.images[metrics.counted[place]]
-        (distances,) = next(distance_rows(data.matrix([query]), embeddings))
+        (distances,) = exact_distances(data.matrix([query]), embeddings)
         order = np.argsort(distances, kind="stable")
         ranked = [Match(gallery[index], float(1 - distances[index])) for index in order]
         ranked = [match for match in ranked if verdict(query, match.tracklet) is not Verdict.SAME_CAMERA]

@@ -6,12 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.evaluation.verification.records import ProtocolComparison, Similarity, Tolerance
-from reid.evaluation.verification.similarity import (
-    first_level,
-    furthest_level,
-    half_squared_distance,
-    required_similarity,
-)
+from reid.evaluation.verification.similarity import first_level, furthest_level, required_similarity
+from reid.runtime.galleries.ranking import cosine_distance
 
 __all__ = ["pooling_failures", "retrieval_failures", "similarity_failures"]
 
@@ -45,7 +41,7 @@ def pooling_failures(
 ) -> list[str]:
     """Judge sums of tracklets, [T, D]; their length matters too, since those of several batches are added up."""
     length = np.linalg.norm(expected, axis=1, keepdims=True)
-    smallest = 1 - half_squared_distance(expected / length, actual / length).max()
+    smallest = 1 - cosine_distance(expected / length, actual / length).max()
     required = required_similarity(similarity, tolerance)
     if smallest >= required:
         return []

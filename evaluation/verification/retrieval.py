@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.evaluation.metrics import Metrics
+from reid.evaluation.metrics import METRICS, RANKS, Metrics
 from reid.evaluation.protocols import EmbeddedData, Protocol, evaluate_protocol
 from reid.evaluation.verification.bootstrap import paired_interval
 from reid.evaluation.verification.records import ProtocolComparison, Tolerance, WorstQuery
@@ -16,9 +16,7 @@ from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows, nearest
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["METRICS", "Ranked", "compare_rankings", "rank", "worst_queries"]
-
-METRICS = ("mAP", "R-1", "R-5", "R-10")
+__all__ = ["Ranked", "compare_rankings", "rank", "worst_queries"]
 
 SHOWN_MATCHES = 5
 
@@ -49,7 +47,7 @@ class Ranked:
 
     def points(self) -> NDArray[np.float64]:
         """Give what each query adds to each of METRICS, in percent, float64 [Q, 4]: their means are the metrics."""
-        hits = self.metrics.first_hit[:, None] < np.array((1, 5, 10))
+        hits = self.metrics.first_hit[:, None] < np.array(RANKS)
         return 100 * np.column_stack([self.metrics.average_precision, hits])
 
     def summary(self) -> dict[str, float]:
@@ -77,12 +75,10 @@ def _first_matches(data: EmbeddedData, queries: Sequence[Tracklet], gallery: Seq
         for entries in (queries, gallery)
     )
     start = 0
-    for distances in distance_rows(data.matrix(queries), data.matrix(gallery)):
-        rows = slice(start, start := start + len(distances))
-        distances[asked[rows, None] == found] = np.inf
-        best = nearest(distances, shown)
-        left_out = np.isinf(np.take_along_axis(distances, best, axis=1))
-        matches[rows, :shown] = np.where(left_out, -1, best)
+    for block in distance_rows(data.matrix(queries), data.matrix(gallery)):
+        rows = slice(start, start := start + len(block))
+        block.values[asked[rows, None] == found] = np.inf
+        matches[rows, :shown], _ = nearest(block, shown)
     return matches
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from reid.evaluation.metrics import Labels, Metrics, evaluate
 from reid.runtime.errors import DataError
-from reid.runtime.galleries.ranking import distance_rows
+from reid.runtime.galleries.ranking import DistanceBlock, distance_rows
 
 
 @dataclass
@@ -21,9 +21,9 @@ class Case:
     query: Labels
     gallery: Labels
 
-    def blocks(self, size: int) -> Iterator[NDArray[np.float32]]:
+    def blocks(self, size: int) -> Iterator[DistanceBlock]:
         for start in range(0, len(self.distances), size):
-            yield self.distances[start : start + size]
+            yield DistanceBlock(self.distances[start : start + size])
 
     def evaluate(self, block: int = 4) -> Metrics:
         return evaluate(self.blocks(block), self.query, self.gallery)
@@ -114,7 +114,7 @@ def test_a_worked_example() -> None:
     """Junk, wrong, right, wrong, right: AP is (1/2 + 2/4) / 2, and the first hit is in the second place."""
     gallery = Labels(["car", "van", "car", "van", "car"], ["c1", "c1", "c2", "c1", "c3"])
     distances = np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.2, 0.3, 0.4, 0.5]], np.float32)
-    metrics = evaluate([distances], Labels(["car", "van"], ["c1", "c1"]), gallery)
+    metrics = evaluate([DistanceBlock(distances)], Labels(["car", "van"], ["c1", "c1"]), gallery)
     assert metrics.summary() == {
         "mAP": 50.0,
         "R-1": 0.0,
@@ -130,7 +130,7 @@ def test_a_worked_example() -> None:
 def test_ties_are_not_right_by_luck() -> None:
     """A collapsed model, to which all images are equal, ranks in gallery order."""
     gallery = Labels(["van", "van", "van", "car"], ["c2"] * 4)
-    metrics = evaluate([np.zeros((1, 4), np.float32)], Labels(["car"], ["c1"]), gallery)
+    metrics = evaluate([DistanceBlock(np.zeros((1, 4), np.float32))], Labels(["car"], ["c1"]), gallery)
     assert (metrics.first_hit.tolist(), metrics.average_precision.tolist()) == ([3], [0.25])
 
 
@@ -173,7 +173,7 @@ TWO = Labels(["car", "van"], ["c2", "c2"])
 )
 def test_distances_that_do_not_fit_are_named(rows: list[NDArray[np.float32]], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        evaluate(rows, ONE, TWO)
+        evaluate(map(DistanceBlock, rows), ONE, TWO)
 
 
 def test_the_query_of_a_bad_distance_is_counted_over_blocks() -> None:
@@ -186,7 +186,7 @@ def test_the_query_of_a_bad_distance_is_counted_over_blocks() -> None:
 
 def test_no_answerable_query_is_an_error() -> None:
     with pytest.raises(DataError, match=r"none of 1 queries .* among 2 gallery entries"):
-        evaluate([np.zeros((1, 2), np.float32)], Labels(["car"], ["c2"]), TWO)
+        evaluate([DistanceBlock(np.zeros((1, 2), np.float32))], Labels(["car"], ["c2"]), TWO)
 
 
 def test_labels_of_different_length_are_refused() -> None:

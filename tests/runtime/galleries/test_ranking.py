@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,13 +10,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
-from reid.runtime.galleries.ranking import distance_rows, nearest, top_k
+from reid.runtime.galleries.ranking import DistanceBlock, distance_rows, exact_distances, nearest, top_k
 
 
 def unit(rows: int, size: int, seed: int = 0) -> NDArray[np.float32]:
     vectors = np.random.default_rng(seed).standard_normal((rows, size)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
+
+
+def rounded_dot(query: NDArray[np.float32], other: NDArray[np.float32]) -> Fraction:
+    """The dot product of the embeddings rounded to multiples of 2^-26, without any further rounding."""
+    return sum((on_grid(a) * on_grid(b) for a, b in zip(query, other, strict=True)), Fraction(0))
+
+
+def on_grid(number: np.float32) -> Fraction:
+    return Fraction(round(Fraction(float(number)) * 2**26), 2**26)
 
 
 def corners(rows: int, seed: int) -> NDArray[np.float32]:
@@ -26,7 +36,7 @@ def corners(rows: int, seed: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("chunk", [1, 3, 7, 100])
 def test_blocks_join_to_the_cosine_distances(chunk: int) -> None:
     query, gallery = unit(7, 16, seed=1), unit(11, 16, seed=2)
-    blocks = list(distance_rows(query, gallery, chunk=chunk))
+    blocks = [block.values for block in distance_rows(query, gallery, chunk=chunk)]
     assert [len(block) for block in blocks[:-1]] == [chunk] * (len(blocks) - 1)
     joined = np.concatenate(blocks)
     assert joined.dtype == np.float32
@@ -36,11 +46,11 @@ def test_blocks_join_to_the_cosine_distances(chunk: int) -> None:
 
 def test_a_block_may_be_overwritten() -> None:
     query, gallery = unit(6, 4), unit(5, 4, seed=1)
-    expected = np.concatenate(list(distance_rows(query, gallery)))
+    expected = np.concatenate([block.values for block in distance_rows(query, gallery)])
     kept = []
     for block in distance_rows(query, gallery, chunk=2):
-        kept.append(block.copy())
-        block[:] = np.nan
+        kept.append(block.values.copy())
+        block.values[:] = np.nan
     np.testing.assert_allclose(np.concatenate(kept), expected, atol=1e-6)
 
 
@@ -79,7 +89,7 @@ def test_top_k_is_the_head_of_a_full_stable_sort(queries: int, gallery: int, k: 
     assert indices.dtype == np.int64
     assert similarities.dtype == np.float32
     for row, chosen, scores in zip(query, indices, similarities, strict=True):
-        distances = next(distance_rows(row[None], others))[0] if tied else 1 - others @ row
+        distances = [1 - rounded_dot(row, other) for other in others]
         assert chosen.tolist() == sorted(range(gallery), key=lambda g: (distances[g], g))[:k]
         np.testing.assert_allclose(scores, (others @ row)[chosen], atol=1e-6)
 
@@ -87,7 +97,7 @@ def test_top_k_is_the_head_of_a_full_stable_sort(queries: int, gallery: int, k: 
 @given(values=st.lists(st.integers(0, 3), min_size=1, max_size=20), k=st.integers(1, 22))
 def test_nearest_breaks_ties_by_column(values: list[int], k: int) -> None:
     distances = np.array([values, values[::-1]], dtype=np.float32)
-    for row, columns in zip(distances.tolist(), nearest(distances, k).tolist(), strict=True):
+    for row, columns in zip(distances.tolist(), nearest(DistanceBlock(distances), k)[0].tolist(), strict=True):
         assert columns == sorted(range(len(row)), key=lambda column: (row[column], column))[:k]
 
 
