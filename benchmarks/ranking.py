@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # numpy reads the number of threads when it is imported, so `
     from numpy.typing import NDArray
 
     from reid.evaluation.metrics import Labels
+    from reid.runtime.galleries.ranking import DistanceBlock
 
 VEHICLES, CAMERAS = 200, 20
 CAMERA_SHARE, NOISE = 0.8, 2.2

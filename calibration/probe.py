@@ -108,8 +108,8 @@ class Probe:
         What is not finite, or 0, is as far as can be; with such an embedding nothing is found.
         """
         actual = _embed(graph, self._frames)
-        usable = np.isfinite(actual).all(axis=1) & actual.any(axis=1)
-        distances = cosine_distance(np.where(usable[:, None], actual, np.nan).astype(np.float32), self._expected)
+        usable = np.asarray(np.isfinite(actual).all(axis=1) & actual.any(axis=1))
+        distances = cosine_distance(np.where(usable[:, None], actual, np.float32(np.nan)), self._expected)
         found = self._mean_average_precision(actual) if usable.all() else 0.0
         change = None if found is None or self._map is None else found - self._map
         return Effect(float(distances.mean()), float(distances.max()), change)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 from reid.data.dataset import Challenge, Dataset
 from reid.runtime.embedding import embed, watched
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 from reid.runtime.storage import atomic_write
 from reid.runtime.tracklet import Tracklet
@@ -45,20 +45,14 @@ def _check_numbers(images: Sequence[Tracklet]) -> None:
             raise DataError(f"{image.frames[0]} has the number of {first.frames[0]}; remove one of them")
 
 
-def write_submission(
-    session: Session,
-    dataset: Dataset,
-    path: Path,
-    *,
-    on_frames: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[str, ...]:
+def write_submission(session: Session, dataset: Dataset, path: Path, *, progress: Progress = SILENT) -> tuple[str, ...]:
     """Write one line a query, in the order of the queries' numbers: its best 100 test images' numbers.
 
     Args:
         session: the model.
         dataset: in the CityFlow layout.
         path: the file to write.
-        on_frames: called with (images done, images in all).
+        progress: follows one stage, the images of gallery and query together.
 
     Returns:
         The test images that could not be read, and so are in no line, each with the reason.
@@ -67,11 +61,10 @@ def write_submission(
         DataError: see challenge_of, or a query cannot be read (the file needs a line for each).
     """
     challenge = challenge_of(dataset)
-    entries = embed(session, (*challenge.gallery, *challenge.query))
-    entries = watched(entries, len(challenge.gallery) + len(challenge.query), on_frames)
-    members = list(islice(entries, len(challenge.gallery)))
+    progress.begin("embedding the challenge", len(challenge.gallery) + len(challenge.query), "images")
+    members = list(watched(embed(session, challenge.gallery), progress))
     gallery = Gallery.collect(members, session.card.fingerprint)
-    queries = list(entries)
+    queries = list(watched(embed(session, challenge.query), progress))
     for entry in queries:
         if entry.embedding is None:
             raise DataError(f"query {entry.tracklet.id} cannot be read, and the submission needs a line for it")

@@ -6,7 +6,7 @@ query's own tracklet. An image is a tracklet of one frame, so they differ only i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ from reid.evaluation.reranking import reranked_rows
 from reid.runtime.embedding import DEFAULT_BATCH_SIZE, embed, watched
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Frame, Tracklet
 
@@ -81,7 +82,8 @@ def embed_data(
     gallery: Split,
     *,
     batch_size: int = DEFAULT_BATCH_SIZE,
-    on_frames: Callable[[int, int], None] = lambda done, total: None,
+    stage: str = "embedding",
+    progress: Progress = SILENT,
 ) -> EmbeddedData:
     """Embed all images and tracklets of two splits.
 
@@ -90,13 +92,14 @@ def embed_data(
         query: queries and their own tracklets.
         gallery: gallery images and tracklets.
         batch_size: frames per run of the session.
-        on_frames: called with (frames done, frames in all).
+        stage: the name of the stage that begins, for people.
+        progress: follows the frames.
     """
     plan = _distinct((*gallery.tracklets, *query.tracklets), (*gallery.images, *query.images))
-    total = sum(len(tracklet.frames) for tracklet in plan)
+    progress.begin(stage, sum(len(tracklet.frames) for tracklet in plan))
     embeddings: dict[tuple[Frame, ...], NDArray[np.float32]] = {}
     unreadable: list[str] = []
-    for entry in watched(embed(session, plan, batch_size=batch_size, keep_frames=True), total, on_frames):
+    for entry in watched(embed(session, plan, batch_size=batch_size, keep_frames=True), progress):
         frames = entry.tracklet.frames
         embeddings |= {(frames[index],): embedding for index, embedding in entry.frames.items()}
         if entry.embedding is not None:

@@ -23,7 +23,7 @@ from reid.export.trained_int8 import TrainedInt8, TrainedInt8Record, write_train
 from reid.export.verification.judge import Judge
 from reid.export.verification.report import write_verification_report
 from reid.export.verification.verify import verify_graphs
-from reid.export.watcher import SILENT, Watcher
+from reid.export.watcher import SILENT, FrameCounter, Watcher
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, graph_file
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.imaging import decode, resize
@@ -189,7 +189,7 @@ def _judge(
     if data is not None:
         session = TorchSession(checkpoint.model, checkpoint.card, best_torch_device())
         on_frames = partial(watcher.on_progress, f"embedding with {session.device}")
-        reference = embed_reference(session, data.query, data.gallery, on_frames=on_frames)
+        reference = embed_reference(session, data.query, data.gallery, progress=FrameCounter(on_frames))
     return Judge(data, reference, frames, expected, tolerance)
 
 

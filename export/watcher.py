@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["SILENT", "Watcher"]
+__all__ = ["SILENT", "FrameCounter", "Watcher"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +23,20 @@ class Watcher:
 
 SILENT = Watcher()
 """Tells nobody."""
+
+
+class FrameCounter:
+    """A `Progress` that calls a function of (done, all)."""
+
+    def __init__(self, on_frames: Callable[[int, int], None]) -> None:
+        self._on_frames = on_frames
+        self._done = self._total = 0
+
+    def begin(self, stage: str, total: int, unit: str = "frames") -> None:
+        """See Progress.begin."""
+        self._done, self._total = 0, total
+
+    def advance(self, steps: int = 1) -> None:
+        """See Progress.advance."""
+        self._done += steps
+        self._on_frames(self._done, self._total)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from reid.evaluation.verification.similarity import compare_embeddings, unusable
 from reid.runtime.embedding import DEFAULT_BATCH_SIZE
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.model_card import Level
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Frame
 
@@ -50,7 +51,7 @@ def embed_reference(
     gallery: Split,
     *,
     protocols: Sequence[Protocol] = tuple(PROTOCOLS.values()),
-    on_frames: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = SILENT,
 ) -> Reference:
     """Embed queries and gallery with the reference, and rank by each protocol.
 
@@ -59,13 +60,13 @@ def embed_reference(
         query: queries and their own tracklets.
         gallery: gallery images and tracklets.
         protocols: what is ranked for what.
-        on_frames: called with (frames done, frames in all).
+        progress: follows one stage, the frames.
 
     Raises:
         DataError: the data does not serve a protocol.
         ModelError: the embeddings cannot be ranked.
     """
-    data = _embedded(session, query, gallery, on_frames)
+    data = _embedded(session, query, gallery, f"embedding with {session.device}", progress)
     ranked = tuple(rank(data, protocol) for protocol in protocols)
     if problem := unusable(_stack(data, data.embeddings)):
         raise ModelError(f"{session.device}: {problem}; train the model again")
@@ -79,7 +80,7 @@ def compare_retrieval(
     tolerance: Tolerance,
     *,
     levels: Sequence[Level],
-    on_frames: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = SILENT,
 ) -> PrecisionVerification:
     """Embed the reference's data with a candidate, and compare embeddings, metrics and matches.
 
@@ -89,7 +90,7 @@ def compare_retrieval(
         session: the candidate.
         tolerance: how far it may fall.
         levels: of the model, in the order of their concatenation.
-        on_frames: called with (frames done, frames in all).
+        progress: follows one stage, the frames.
 
     Returns:
         Without `drift`. A candidate whose embeddings cannot be ranked has a failure and no protocols.
@@ -99,7 +100,7 @@ def compare_retrieval(
         ModelError: the candidate's embeddings have another size.
     """
     expected = reference.data
-    actual = _embedded(session, reference.query, reference.gallery, on_frames)
+    actual = _embedded(session, reference.query, reference.gallery, f"verifying {precision}", progress)
     _check_same_frames(expected, actual)
     similarity = _frame_similarity(expected, actual, levels)
     if problem := unusable(_stack(actual, actual.embeddings)):
@@ -150,9 +151,9 @@ def verify_embeddings(
     return tuple(verified)
 
 
-def _embedded(session: Session, query: Split, gallery: Split, on_frames: Callable[[int, int], None]) -> EmbeddedData:
+def _embedded(session: Session, query: Split, gallery: Split, stage: str, progress: Progress) -> EmbeddedData:
     with np.errstate(invalid="ignore", over="ignore"):  # what overflows is a finding, and reported as one
-        return embed_data(session, query, gallery, on_frames=on_frames)
+        return embed_data(session, query, gallery, stage=stage, progress=progress)
 
 
 def _run(

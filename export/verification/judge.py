@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from reid.data.dataset import Dataset
 from reid.evaluation.verification.gate import Reference, compare_retrieval, verify_embeddings
 from reid.evaluation.verification.records import PrecisionVerification, Tolerance
+from reid.export.watcher import FrameCounter
 from reid.runtime.model_card import Level
 from reid.runtime.sessions.onnxruntime import OnnxRuntimeSession, best_device
 
@@ -58,7 +59,7 @@ class Judge:
             if self.reference is None:
                 return on_crops
             found = compare_retrieval(
-                self.reference, precision, session, self.tolerance, levels=levels, on_frames=on_frames
+                self.reference, precision, session, self.tolerance, levels=levels, progress=FrameCounter(on_frames)
             )
         # The crops are pooled with weights other than 0 and 1, which no data set has.
         failures = tuple(dict.fromkeys((*found.failures, *on_crops.failures)))

@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
 
-__all__ = ["LENGTH_TOLERANCE", "DistanceBlock", "cosine_distance", "distance_rows", "exact_distances", "nearest", "top_k"]
+__all__ = [
+    "LENGTH_TOLERANCE",
+    "DistanceBlock",
+    "cosine_distance",
+    "distance_rows",
+    "exact_distances",
+    "nearest",
+    "top_k",
+]
 
 LENGTH_TOLERANCE = 0.01
 """How far the length of an embedding may be from 1: room for FP16, none for a forgotten normalization."""
@@ -78,14 +86,14 @@ class DistanceBlock:
     def exact(self, row: int, columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the exact distances of the query in `row` to the gallery entries `columns`, float64 [n]."""
         if self._embeddings is None:
-            return self.values[row, columns].astype(np.float64)
+            return np.asarray(self.values[row, columns], np.float64)
         query, gallery = self._embeddings
         self._affordable -= len(columns)
         if self._affordable >= 0:
-            return exact_distances(query[row : row + 1], gallery[columns])[0]
+            return np.asarray(exact_distances(query[row : row + 1], gallery[columns])[0])
         if self._exact is None:
             self._exact = exact_distances(query, gallery)
-        return self._exact[row, columns]
+        return np.asarray(self._exact[row, columns])
 
 
 def distance_rows(
@@ -187,9 +195,7 @@ def cosine_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[n
     return distances
 
 
-def _distance_blocks(
-    query: NDArray[np.float32], gallery: NDArray[np.float32], chunk: int
-) -> Iterator[DistanceBlock]:
+def _distance_blocks(query: NDArray[np.float32], gallery: NDArray[np.float32], chunk: int) -> Iterator[DistanceBlock]:
     error = _product_error(gallery.shape[1])
     for start in range(0, len(query), chunk):
         asked = query[start : start + chunk]
@@ -211,7 +217,7 @@ def _product_error(dimensions: int) -> float:
 
 
 def _as_integers(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.rint(embeddings * np.float32(_STEPS)).astype(np.float64)  # a power of two: exact in float32
+    return np.asarray(np.rint(embeddings * np.float32(_STEPS)), np.float64)  # a power of two: exact in float32
 
 
 def _limits(block: DistanceBlock, k: int) -> NDArray[np.float32]:
@@ -220,7 +226,7 @@ def _limits(block: DistanceBlock, k: int) -> NDArray[np.float32]:
     if k >= block.values.shape[1]:
         return np.full(len(block), largest)
     limits = np.partition(block.values, k - 1, axis=1)[:, k - 1]
-    return np.minimum(limits + np.float32(2 * block.error), largest)
+    return np.asarray(np.minimum(limits + np.float32(2 * block.error), largest))
 
 
 def _check_embeddings(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> None:

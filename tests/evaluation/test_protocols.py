@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from recording import Recorder
 
 from reid.data.dataset import Split
 from reid.data.layout import open_dataset
@@ -166,11 +167,13 @@ def test_each_frame_goes_through_the_session_once(veri: Path, bundle: Path) -> N
             return original(images, pooling)
 
         opened.run = counting  # type: ignore[method-assign]
-        told: list[tuple[int, int]] = []
-        embed_data(opened, dataset.query, dataset.gallery, on_frames=lambda done, total: told.append((done, total)))
+        recorder = Recorder()
+        embed_data(opened, dataset.query, dataset.gallery, progress=recorder)
     distinct = {frame for entry in (*dataset.gallery.images, *dataset.query.images) for frame in entry.frames}
     assert frames == len(distinct)
-    assert told[-1] == (frames, frames)
+    (stage,) = recorder.stages
+    assert stage.name == "embedding"
+    assert stage.total == stage.done == frames
 
 
 def test_reranking_gives_other_figures_for_the_same_queries(session: Session, veri: Path) -> None:

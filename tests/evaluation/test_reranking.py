@@ -61,7 +61,9 @@ def naive(
 
 
 def matrices(
-    query: NDArray[np.float32], gallery: NDArray[np.float32], **settings: Any  # noqa: ANN401 - of reranked_rows
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    **settings: Any,  # noqa: ANN401 - of reranked_rows
 ) -> Iterator[NDArray[np.float32]]:
     return (block.values for block in reranked_rows(query, gallery, **settings))
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from recording import Recorder
 
 from reid.data.dataset import Dataset
 from reid.data.layout import open_dataset
@@ -301,27 +302,28 @@ def test_sums_that_are_wrong_are_caught_where_frames_are_right(
 
 
 def test_progress_runs_over_all_frames_of_reference_and_candidate(session: Session, dataset: Dataset) -> None:
-    calls: list[tuple[int, int]] = []
+    recorder = Recorder()
     expected = embed_reference(
         session,
         dataset.query,
         dataset.gallery,
         protocols=[PROTOCOLS["i2i"]],
-        on_frames=lambda done, total: calls.append((done, total)),
+        progress=recorder,
     )
-    of_reference, calls = calls, []
     compare_retrieval(
         expected,
         "fp16",
         Sabotaged(session),
         Tolerance(),
         levels=session.card.levels,
-        on_frames=lambda done, total: calls.append((done, total)),
+        progress=recorder,
     )
-    assert calls == of_reference
-    done = [one for one, _ in calls]
-    assert done == sorted(set(done))
-    assert {total for _, total in calls} == {done[-1]}
+    of_reference, of_candidate = recorder.stages
+    assert (of_reference.name, of_candidate.name) == (f"embedding with {session.device}", "verifying fp16")
+    assert of_reference.steps == of_candidate.steps
+    assert min(of_reference.steps) > 0
+    for stage in recorder.stages:
+        assert stage.total == stage.done
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

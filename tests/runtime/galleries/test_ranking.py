@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
-from reid.runtime.galleries.ranking import DistanceBlock, distance_rows, exact_distances, nearest, top_k
+from reid.runtime.galleries.ranking import DistanceBlock, distance_rows, nearest, top_k
 
 
 def unit(rows: int, size: int, seed: int = 0) -> NDArray[np.float32]:
