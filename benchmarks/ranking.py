@@ -1,14 +1,17 @@
 """Time `reid.evaluation.metrics.evaluate` beside fast-reid's Cython ranker.
 
-Two things are timed, in one process, in turns (A B A B), with the same number of BLAS threads:
+Two things are timed, in one process, in turns (A B A B), with the same number of BLAS threads; what counts is each
+side's fastest turn, since other work on the machine can only slow a turn down:
 
-- *ranking*: from a distance matrix that is there already to mAP and Rank-k;
-- *distances + ranking*: from the embeddings. Ours are `distance_rows`, which never holds the whole matrix; the
-  peer's are what fast-reid's evaluator computes with PyTorch: normalize, multiply, 1 minus.
+- *ranking*: from an existing distance matrix to mAP and Rank-k;
+- *distances + ranking*: from the embeddings. Ours are `distance_rows`, which never holds the whole matrix and
+  compares by exact distance whatever the product leaves in doubt; the peer's are what fast-reid's evaluator computes
+  with PyTorch: normalize, multiply, 1 minus.
 
 The data is seeded and has VeRi-776's size: 1,678 queries, 11,579 gallery images, 200 vehicles, 20 cameras,
 1,536 dimensions. An embedding is its vehicle's direction plus its camera's plus noise, which gives an mAP like
-a trained model's. Before anything is timed, both sides must agree on mAP and R-1 to 1e-6.
+a trained model's. Before anything is timed, both sides must agree: to 1e-6 on mAP and R-1 of the same matrix, and to
+1e-5 from the embeddings, where the peer orders near ties by the rounding of its product.
 
 The peer is `evaluate_cy` of https://github.com/JDAI-CV/fast-reid. It is built once, in an environment that
 has PyTorch (the extra `train` has it), and stays outside this repository::
@@ -27,7 +30,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -45,6 +47,7 @@ if TYPE_CHECKING:  # numpy reads the number of threads when it is imported, so `
 
 VEHICLES, CAMERAS = 200, 20
 CAMERA_SHARE, NOISE = 0.8, 2.2
+TOLERANCES = {"ranking": 1e-6, "distances + ranking": 1e-5}
 
 Score: TypeAlias = tuple[float, float]
 """mAP and R-1, from 0 to 1."""
@@ -77,7 +80,7 @@ def main() -> None:
     query, gallery = generate(options.queries, options.gallery, options.dims)
     results = {}
     for name, (ours, peer) in tasks(query, gallery, ranker).items():
-        check_agreement(name, ours(), peer())  # also the warm-up
+        check_agreement(name, ours(), peer(), TOLERANCES[name])  # also the warm-up
         results[name] = compare(ours, peer, options.repeats)
     show(results)
     if options.json:
@@ -171,32 +174,32 @@ def peer_distances(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> 
     return distances
 
 
-def check_agreement(name: str, ours: Score, peer: Score) -> None:
+def check_agreement(name: str, ours: Score, peer: Score, tolerance: float) -> None:
     """End if the two sides do not give the same figures."""
     print(f"{name}: mAP {100 * ours[0]:.4f}, R-1 {100 * ours[1]:.4f}")
-    if max(abs(a - b) for a, b in zip(ours, peer, strict=True)) > 1e-6:
-        sys.exit(f"{name}: mAP and R-1 are {ours} here and {peer} there, more than 1e-6 apart")
+    if max(abs(a - b) for a, b in zip(ours, peer, strict=True)) > tolerance:
+        sys.exit(f"{name}: mAP and R-1 are {ours} here and {peer} there, more than {tolerance:g} apart")
 
 
 def compare(ours: Task, peer: Task, repeats: int) -> dict[str, float]:
-    """Return the median seconds of both, run in turns, and their ratio."""
+    """Return the fewest seconds of both, run in turns, and their ratio."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for task, taken in zip((ours, peer), times, strict=True):
             start = time.perf_counter()
             task()
             taken.append(time.perf_counter() - start)
-    medians = [statistics.median(taken) for taken in times]
+    fastest = [min(taken) for taken in times]
     return {
-        "reid": round(medians[0], 4),
-        "fast-reid": round(medians[1], 4),
-        "ratio": round(medians[0] / medians[1], 3),
+        "reid": round(fastest[0], 4),
+        "fast-reid": round(fastest[1], 4),
+        "ratio": round(fastest[0] / fastest[1], 3),
     }
 
 
 def show(results: dict[str, dict[str, float]]) -> None:
-    """Print the medians as a table."""
-    print(f"\n{'median seconds':22}{'reid':>10}{'fast-reid':>12}{'ratio':>8}")
+    """Print the times as a table."""
+    print(f"\n{'fastest, seconds':22}{'reid':>10}{'fast-reid':>12}{'ratio':>8}")
     for name, row in results.items():
         print(f"{name:22}{row['reid']:10.3f}{row['fast-reid']:12.3f}{row['ratio']:8.2f}")
 
@@ -209,7 +212,7 @@ def command(options: argparse.Namespace) -> str:
     return f"python benchmarks/ranking.py --fastreid fast-reid {numbers}"
 
 
-def machine(threads: int) -> dict[str, str | int]:
+def machine(threads: int) -> dict[str, str | int | float]:
     """Return what a time depends on besides the code."""
     import numpy as np
     import torch
@@ -223,6 +226,7 @@ def machine(threads: int) -> dict[str, str | int]:
         "cpu": models[0] if models else platform.processor(),
         "cores": os.cpu_count() or 1,
         "threads": threads,
+        "load average": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": torch.__version__,

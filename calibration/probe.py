@@ -1,4 +1,4 @@
-"""What a change of a graph does to embeddings and mAP, measured on training vehicles that nothing is calibrated on."""
+"""The effect of a change to a graph on embeddings and mAP, on training vehicles that nothing is calibrated on."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _BATCH_SIZE = 8
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a graph does that its reference does not.
+    """The difference between a graph and its reference.
 
     Attributes:
-        error: mean of `1 - cosine similarity` to the reference's embeddings.
-        worst: the largest.
-        map_change: mAP minus the reference's, in points; each image is a query, all are the gallery. None where the
-            frames have no labels.
+        error: the mean of `1 - cosine similarity` to the reference's embeddings.
+        worst: the largest of these distances.
+        map_change: mAP minus the reference's, in points; each image is a query, and all images are the gallery. None
+            where the frames have no labels.
     """
 
     error: float
@@ -70,12 +70,12 @@ def _over_cameras(cameras: dict[str, list[Tracklet]], random: np.random.Generato
 
 
 class Probe:
-    """Frames with a reference graph's answers.
+    """Frames and the embeddings that a reference graph gives them.
 
     Args:
         reference: the FP32 graph.
         frames: uint8 [n, 3, H, W].
-        labels: vehicles and cameras of the frames; None where they are not known.
+        labels: the vehicles and cameras of the frames; None where they are not known.
     """
 
     def __init__(self, reference: ModelProto, frames: NDArray[np.uint8], labels: Labels | None) -> None:
@@ -86,14 +86,16 @@ class Probe:
 
     @classmethod
     def of(cls, reference: ModelProto, preprocessing: Preprocessing, images: Sequence[Tracklet]) -> Probe:
-        """Read the images of choose_probe, or others; what cannot be read is left out.
+        """Make a probe of the images of choose_probe, or of others; unreadable images are left out.
 
         Raises:
             DataError: none of them can be read.
         """
         readable = [batch for batch in batches(images, preprocessing, batch_size=1) if len(batch.frames)]
         if not readable:
-            raise DataError("no image to measure layers on can be read; `reid-data inspect` says what is there")
+            raise DataError(
+                "none of the images to measure layers on can be read; `reid-data inspect` lists the problems"
+            )
         shown = [batch.arrivals[0].tracklet for batch in readable]
         cameras: dict[str | None, set[str | None]] = defaultdict(set)
         for image in shown:
@@ -105,7 +107,7 @@ class Probe:
     def measure(self, graph: ModelProto) -> Effect:
         """Embed the frames with another graph of the model, and compare.
 
-        What is not finite, or 0, is as far as can be; with such an embedding nothing is found.
+        An embedding that is not finite, or 0, counts as the opposite, and the mAP of a graph with one as 0.
         """
         actual = _embed(graph, self._frames)
         usable = np.asarray(np.isfinite(actual).all(axis=1) & actual.any(axis=1))

@@ -1,4 +1,4 @@
-"""The queries that a model answers worst, with what it found for them."""
+"""The queries that a model answers worst, with the matches that it found for them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["WorstQuery", "worst_queries"]
 
 @dataclass(frozen=True, slots=True)
 class WorstQuery:
-    """A query image and the gallery images that it found, without those of its own vehicle in its own camera.
+    """A query image and its matches, without those of its own vehicle in its own camera.
 
     Attributes:
         ranking: the query and its first matches.
-        average_precision: in percent.
+        average_precision: the average precision of the query, in percent.
         first_right: the nearest right answer.
-        first_right_rank: of that, from 1.
+        first_right_rank: the rank of the nearest right answer, from 1.
     """
 
     ranking: Ranking
@@ -36,10 +36,10 @@ def worst_queries(data: EmbeddedData, metrics: Metrics, *, count: int, matches: 
     """Yield the queries with the lowest average precision, the worst first.
 
     Args:
-        data: of embed_data.
-        metrics: of image-to-image on it.
-        count: of queries.
-        matches: to give of each.
+        data: the result of embed_data.
+        metrics: the image-to-image metrics of `data`.
+        count: the number of queries to yield.
+        matches: the number of matches to keep for each.
     """
     gallery = data.gallery.images
     embeddings = data.matrix(gallery)

@@ -1,4 +1,4 @@
-"""The same queries ranked by two models: metrics with their noise, and the queries that lost most."""
+"""The same queries ranked by two models: metrics with their noise, and the queries that lost the most."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ __all__ = ["Ranked", "compare_rankings", "rank", "worst_queries"]
 SHOWN_MATCHES = 5
 
 _WORTH_SHOWING = 0.05
-"""Points of average precision: a query that lost less is not shown."""
+"""Percentage points of average precision: a query that lost less is not shown."""
 _ROUNDING = 1e-9
-"""Points: a fall by exactly the tolerance is within it, whatever float64 makes of the difference."""
+"""Percentage points: a fall of exactly the tolerance is within it, whatever float64 makes of the difference."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """What one model found by one protocol.
+    """The rankings of one model by one protocol.
 
     Attributes:
-        protocol: its name.
-        queries: the Q counted ones, those that have a right answer.
-        gallery: the G entries.
-        metrics: of these queries.
-        matches: int64 [Q, SHOWN_MATCHES], the first entries of the gallery, best first, junk left out; -1 where
-            there are no more.
+        protocol: the protocol's name.
+        queries: the Q counted queries, those that have a right answer.
+        gallery: the G gallery entries.
+        metrics: the metrics of these queries.
+        matches: int64 [Q, SHOWN_MATCHES], the nearest gallery entries, best first, junk left out; -1 where there are
+            no more.
     """
 
     protocol: str
@@ -46,12 +46,12 @@ class Ranked:
     matches: NDArray[np.int64]
 
     def points(self) -> NDArray[np.float64]:
-        """Give what each query adds to each of METRICS, in percent, float64 [Q, 4]: their means are the metrics."""
+        """Return each query's contribution to each of METRICS, in percent, float64 [Q, 4]: their means are the metrics."""
         hits = self.metrics.first_hit[:, None] < np.array(RANKS)
         return 100 * np.column_stack([self.metrics.average_precision, hits])
 
     def summary(self) -> dict[str, float]:
-        """Give METRICS, in percent."""
+        """Return METRICS, in percent."""
         summary = self.metrics.summary()
         return {name: float(summary[name]) for name in METRICS}
 
@@ -83,10 +83,10 @@ def _first_matches(data: EmbeddedData, queries: Sequence[Tracklet], gallery: Seq
 
 
 def compare_rankings(reference: Ranked, candidate: Ranked, tolerance: Tolerance) -> ProtocolComparison:
-    """Compare two models' rankings of the same queries in the same gallery; a rise is no failure.
+    """Compare two models' rankings of the same queries in the same gallery; an improvement is not a failure.
 
     Raises:
-        DataError: the queries or the galleries are not the same, so that nothing is paired.
+        DataError: the queries or the galleries differ, so they cannot be paired.
     """
     if (reference.queries, reference.gallery) != (candidate.queries, candidate.gallery):
         raise DataError(
@@ -111,7 +111,7 @@ def compare_rankings(reference: Ranked, candidate: Ranked, tolerance: Tolerance)
 
 
 def worst_queries(reference: Ranked, candidate: Ranked, most: int) -> list[WorstQuery]:
-    """Give the queries that lost average precision, most lost first, at most `most`."""
+    """Return at most `most` queries that lost average precision, those that lost the most first."""
     before, after = (100 * ranked.metrics.average_precision for ranked in (reference, candidate))
     order = np.argsort(after - before, kind="stable")[:most]
     return [

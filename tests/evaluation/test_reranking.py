@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
-from math import exp
+from math import exp, fsum
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reid.evaluation.metrics import Labels, evaluate
-from reid.evaluation.reranking import reranked_rows
+from reid.evaluation.reranking import _exponential, _on_grid, reranked_rows
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows
 
@@ -111,6 +113,25 @@ def test_images_that_are_all_the_same_give_finite_distances() -> None:
     for block in matrices(same[:4], same, k1=5, k2=2):
         assert block.shape == (4, 30)
         assert np.isfinite(block).all()
+
+
+def test_images_that_are_all_the_same_and_a_little_too_long_give_finite_distances() -> None:
+    same = np.tile(np.float32(1.005) * clustered(1, 0), (30, 1))
+    for block in matrices(same[:4], same, k1=5, k2=2):
+        assert np.isfinite(block).all()
+
+
+@given(st.floats(-1, 0))
+def test_the_exponential_is_the_exponential(x: float) -> None:
+    assert _exponential(np.array([x]))[0] == pytest.approx(exp(x), rel=1e-15)
+
+
+def test_weights_on_the_grid_add_up_to_the_same_bits_in_any_order() -> None:
+    weights = _on_grid(np.random.default_rng(0).random(8192))
+    order = np.random.default_rng(1).permutation(8192)
+    one_by_one = np.bincount(np.zeros(8192, np.int64), weights)[0]
+    assert one_by_one == np.bincount(np.zeros(8192, np.int64), weights[order])[0] == fsum(weights)
+    np.testing.assert_allclose(weights, np.random.default_rng(0).random(8192), rtol=0, atol=2.0**-41)
 
 
 def test_memory_stays_below_the_matrix_of_everything() -> None:
