@@ -46,7 +46,7 @@ class Ranked:
     matches: NDArray[np.int64]
 
     def points(self) -> NDArray[np.float64]:
-        """Return each query's contribution to each of METRICS, in percent, float64 [Q, 4]: their means are the metrics."""
+        """Return each query's share of each of METRICS, in percent, float64 [Q, 4]: the means are the metrics."""
         hits = self.metrics.first_hit[:, None] < np.array(RANKS)
         return 100 * np.column_stack([self.metrics.average_precision, hits])
 
