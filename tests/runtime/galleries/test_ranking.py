@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -87,6 +87,7 @@ def neighbors(draw: st.DrawFn, rows: int, size: int) -> NDArray[np.float32]:
     return vectors
 
 
+@settings(deadline=None)  # fractions are slow
 @given(data=st.data(), queries=st.integers(0, 4), gallery=st.integers(0, 12), k=st.integers(1, 14))
 def test_top_k_is_the_head_of_a_stable_sort_by_exact_distances(
     data: st.DataObject, queries: int, gallery: int, k: int
@@ -113,6 +114,7 @@ def test_top_k_of_exact_corners_is_the_head_of_a_stable_sort(k: int) -> None:
         assert chosen == sorted(range(12), key=lambda g: (-float(others[g] @ row), g))[:k]
 
 
+@settings(deadline=None)
 @given(data=st.data(), size=st.sampled_from([1, 3, 40]))
 def test_exact_distances_are_those_of_fractions(data: st.DataObject, size: int) -> None:
     vectors = data.draw(neighbors(6, size))
