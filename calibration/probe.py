@@ -17,7 +17,7 @@ from reid.evaluation.metrics import Labels, evaluate
 from reid.runtime.batching import batches
 from reid.runtime.embedding import normalize
 from reid.runtime.errors import DataError
-from reid.runtime.galleries.ranking import distance_rows
+from reid.runtime.galleries.ranking import cosine_distance, distance_rows
 from reid.runtime.model_card import Preprocessing
 from reid.runtime.sessions.onnxruntime import best_device, load_onnxruntime
 from reid.runtime.sessions.session import BatchLimits, run
@@ -29,8 +29,6 @@ VEHICLES = 12
 IMAGES_PER_VEHICLE = 4
 
 _BATCH_SIZE = 8
-_OPPOSITE = 2.0
-"""`1 - cosine similarity` of opposite vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class Probe:
         for image in shown:
             cameras[image.vehicle].add(image.camera)
         has_matches = any(vehicle and len(seen_by) > 1 for vehicle, seen_by in cameras.items())
-        labels = Labels([str(i.vehicle) for i in shown], [str(i.camera) for i in shown]) if has_matches else None
+        labels = Labels([image.vehicle for image in shown], [image.camera for image in shown]) if has_matches else None
         return cls(reference, np.concatenate([batch.frames for batch in readable]), labels)
 
     def measure(self, graph: ModelProto) -> Effect:
@@ -111,10 +109,8 @@ class Probe:
         An embedding that is not finite, or 0, counts as opposite to the reference's, and mAP as 0.
         """
         actual = _embed(graph, self._frames)
-        distances = np.full(len(actual), _OPPOSITE)
-        usable = np.isfinite(actual).all(axis=1) & actual.any(axis=1)
-        difference = (actual[usable] - self._expected[usable]).astype(np.float64)
-        distances[usable] = np.einsum("nd,nd->n", difference, difference) / 2  # 1 - cosine of unit vectors
+        usable = np.asarray(np.isfinite(actual).all(axis=1) & actual.any(axis=1))
+        distances = cosine_distance(np.where(usable[:, None], actual, np.float32(np.nan)), self._expected)
         found = self._mean_average_precision(actual) if usable.all() else 0.0
         change = None if found is None or self._map is None else found - self._map
         return Effect(float(distances.mean()), float(distances.max()), change)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reid.commands.options import PrecisionOption
-from reid.commands.shell import Layout, application, note, note_problems, print_json, progress, run
+from reid.commands.shell import Layout, ProgressBar, application, note, note_problems, print_json, run
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
@@ -48,8 +48,8 @@ def evaluate(
     if submission is not None:
         challenge_of(dataset)  # that it has none is better known before the work than after it
     with open_session(model, session, precision) as opened:
-        with progress("embedding") as on_frames:
-            embedded = embed_data(opened, dataset.query, dataset.gallery, on_frames=on_frames)
+        with ProgressBar() as progress:
+            embedded = embed_data(opened, dataset.query, dataset.gallery, progress=progress)
         scores = _scores(embedded, chosen, rerank=rerank)
         result = {
             "protocols": scores,
@@ -121,8 +121,8 @@ def _data_facts(dataset: Dataset, embedded: EmbeddedData) -> dict[str, Any]:
 def _write_submission(session: Session, dataset: Dataset, path: Path) -> dict[str, Any]:
     from reid.evaluation.challenge import write_submission
 
-    with progress("embedding the challenge") as on_frames:
-        unreadable = write_submission(session, dataset, path, on_frames=on_frames)
+    with ProgressBar() as progress:
+        unreadable = write_submission(session, dataset, path, progress=progress)
     return {"path": str(path), "unreadable": list(unreadable)}
 
 
@@ -130,10 +130,11 @@ def _print_table(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("mAP", "R-1", "R-5", "R-10")
-    table = Table("protocol", *columns, "queries", "gallery")
+    from reid.evaluation.metrics import METRICS
+
+    table = Table("protocol", *METRICS, "queries", "gallery")
     for name, scores in result["protocols"].items():
-        numbers = (f"{scores[column]:.2f}" for column in columns)
+        numbers = (f"{scores[column]:.2f}" for column in METRICS)
         table.add_row(name.upper(), *numbers, f"{scores['queries']:,}", f"{scores['gallery']:,}")
     Console().print(table)
     for name, scores in result["protocols"].items():

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reid.commands.options import PrecisionOption
-from reid.commands.shell import application, note, print_json, progress, run
+from reid.commands.shell import ProgressBar, application, note, print_json, run
 
 app = application()
 
@@ -37,8 +37,8 @@ def infer(
 
     # The folder comes first: that it cannot be written is better known before the work than after it.
     with open_session(model, session, precision) as opened, atomic_directory(output, replaces=RANKINGS_FILE) as folder:
-        with progress("embedding") as on_frames:
-            inference = rank(opened, gallery, query, k=top_k, on_frames=on_frames)
+        with ProgressBar() as progress:
+            inference = rank(opened, gallery, query, k=top_k, progress=progress)
         write_results(folder, inference, opened)
         info = opened.info
     unreadable = list(inference.unreadable)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 from reid.data.dataset import Challenge, Dataset
 from reid.runtime.embedding import embed, watched
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 from reid.runtime.storage import atomic_write
 from reid.runtime.tracklet import Tracklet
@@ -20,15 +20,15 @@ RANKS = 100
 
 
 def challenge_of(dataset: Dataset) -> Challenge:
-    """Give a data set's challenge images.
+    """Return a data set's challenge images.
 
     Raises:
-        DataError: it has none, or their names are not the distinct numbers that the file consists of.
+        DataError: the data set has none, or their names are not distinct numbers, which the file consists of.
     """
     challenge = dataset.challenge
     if challenge is None or not challenge.query or not challenge.gallery:
         raise DataError(
-            f"{dataset.root} is no CityFlow-ReID folder with the challenge's images, which --submission is for"
+            f"{dataset.root} is not a CityFlow-ReID folder with the challenge's images, which --submission needs"
         )
     for images in (challenge.query, challenge.gallery):
         _check_numbers(images)
@@ -39,39 +39,34 @@ def _check_numbers(images: Sequence[Tracklet]) -> None:
     seen: dict[int, Tracklet] = {}
     for image in images:
         if not image.id.isdecimal():
-            raise DataError(f"{image.frames[0]}: a challenge image's name is its number; move it elsewhere")
+            raise DataError(
+                f"{image.frames[0]}: the name of a challenge image must be its number; move this file elsewhere"
+            )
         first = seen.setdefault(int(image.id), image)
         if first is not image:
-            raise DataError(f"{image.frames[0]} has the number of {first.frames[0]}; remove one of them")
+            raise DataError(f"{image.frames[0]} has the same number as {first.frames[0]}; remove one of them")
 
 
-def write_submission(
-    session: Session,
-    dataset: Dataset,
-    path: Path,
-    *,
-    on_frames: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[str, ...]:
-    """Write one line a query, in the order of the queries' numbers: its best 100 test images' numbers.
+def write_submission(session: Session, dataset: Dataset, path: Path, *, progress: Progress = SILENT) -> tuple[str, ...]:
+    """Write one line per query, in the order of the queries' numbers: the numbers of its best 100 test images.
 
     Args:
         session: the model.
-        dataset: in the CityFlow layout.
+        dataset: a data set in the CityFlow layout.
         path: the file to write.
-        on_frames: called with (images done, images in all).
+        progress: follows one stage, the images of gallery and query together.
 
     Returns:
-        The test images that could not be read, and so are in no line, each with the reason.
+        The test images that could not be read and are therefore in no line, each with the reason.
 
     Raises:
-        DataError: see challenge_of, or a query cannot be read (the file needs a line for each).
+        DataError: as for challenge_of, or a query cannot be read: the file needs a line for each.
     """
     challenge = challenge_of(dataset)
-    entries = embed(session, (*challenge.gallery, *challenge.query))
-    entries = watched(entries, len(challenge.gallery) + len(challenge.query), on_frames)
-    members = list(islice(entries, len(challenge.gallery)))
+    progress.begin("embedding the challenge", len(challenge.gallery) + len(challenge.query), "images")
+    members = list(watched(embed(session, challenge.gallery), progress))
     gallery = Gallery.collect(members, session.info.space)
-    queries = list(entries)
+    queries = list(watched(embed(session, challenge.query), progress))
     for entry in queries:
         if entry.embedding is None:
             raise DataError(f"query {entry.tracklet.id} cannot be read, and the submission needs a line for it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,24 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
+from reid.runtime.galleries.ranking import DistanceBlock
 
-__all__ = ["Labels", "Metrics", "evaluate"]
+__all__ = ["METRICS", "RANKS", "Labels", "Metrics", "evaluate"]
+
+RANKS = (1, 5, 10)
+"""The k of the reported Rank-k."""
+
+METRICS = ("mAP", *(f"R-{k}" for k in RANKS))
+"""The names of the reported metrics, in the order of the field's tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What is known of each entry of a query set or a gallery, in its order.
+    """The known labels of a query set or a gallery, one for each entry, in its order.
 
     Attributes:
-        vehicles: the vehicle's identity.
-        cameras: the camera's name.
+        vehicles: the vehicle's identity, or None. An entry without one is nobody's right answer and never left out
+            of a ranking; a query without one has no right answer.
+        cameras: the camera's name, or None. Unknown cameras count as one camera.
 
     Raises:
         DataError: the two have different lengths.
     """
 
-    vehicles: Sequence[str]
-    cameras: Sequence[str]
+    vehicles: Sequence[str | None]
+    cameras: Sequence[str | None]
 
     def __post_init__(self) -> None:
         if len(self.vehicles) != len(self.cameras):
@@ -42,11 +51,11 @@ class Metrics:
     """How well each query found its vehicle.
 
     Attributes:
-        average_precision: float64 [Q'], from 0 to 1, of the counted queries.
-        first_hit: int64 [Q'], rank from 0 of the first right answer, junk left out.
+        average_precision: float64 [Q'], from 0 to 1, for each counted query.
+        first_hit: int64 [Q'], the rank, from 0, of the first right answer, junk left out.
         counted: int64 [Q'], the queries that have a right answer in the gallery.
         unanswerable: int64, the queries that have none, and so are in no figure.
-        gallery: entries in the gallery, junk included.
+        gallery: the number of entries in the gallery, junk included.
     """
 
     average_precision: NDArray[np.float64]
@@ -56,10 +65,10 @@ class Metrics:
     gallery: int
 
     def summary(self) -> dict[str, float | int]:
-        """Return mAP and Rank-1, 5 and 10 as percentages, unrounded, and the numbers behind them."""
-        rank_k = {f"R-{k}": 100 * float(np.mean(self.first_hit < k)) for k in (1, 5, 10)}
+        """Return METRICS as percentages, unrounded, and the numbers behind them."""
+        rank_k = {f"R-{k}": 100 * float(np.mean(self.first_hit < k)) for k in RANKS}
         return {
-            "mAP": 100 * float(np.mean(self.average_precision)),
+            "mAP": 100 * _mean(self.average_precision),
             **rank_k,
             "queries": len(self.counted),
             "gallery": self.gallery,
@@ -67,7 +76,7 @@ class Metrics:
         }
 
 
-def evaluate(rows: Iterable[NDArray[np.float32]], query: Labels, gallery: Labels) -> Metrics:
+def evaluate(blocks: Iterable[DistanceBlock], query: Labels, gallery: Labels) -> Metrics:
     """Score a ranking as Market-1501 (Zheng et al., ICCV 2015) and VeRi-776 (Liu et al., ECCV 2016) do.
 
     A right answer shows the query's vehicle from another camera. Junk, the same vehicle from the same camera,
@@ -75,24 +84,24 @@ def evaluate(rows: Iterable[NDArray[np.float32]], query: Labels, gallery: Labels
     their rank, not interpolated. Equal distances rank in gallery order.
 
     Args:
-        rows: float32 [c, G], consecutive blocks of the distance matrix, in the order of the queries.
-        query: labels of the Q queries.
-        gallery: labels of the G gallery entries.
+        blocks: the distances, [c, G], of consecutive queries, in the order of the queries.
+        query: the labels of the Q queries.
+        gallery: the labels of the G gallery entries.
 
     Raises:
-        DataError: `rows` is not Q x G in all, holds NaN or infinity, or no query has a right answer.
+        DataError: `blocks` are not Q x G in all, hold NaN or infinity, or no query has a right answer.
     """
     average_precision: list[float] = []
     first_hit: list[int] = []
     counted: list[int] = []
     unanswerable: list[int] = []
-    for position, ranks in enumerate(_right_ranks(rows, query, gallery)):
+    for position, ranks in enumerate(_right_ranks(blocks, query, gallery)):
         if ranks.size == 0:
             unanswerable.append(position)
             continue
         counted.append(position)
         first_hit.append(int(ranks[0]))
-        average_precision.append(float((np.arange(1, ranks.size + 1) / (ranks + 1)).mean()))
+        average_precision.append(_mean(np.arange(1, ranks.size + 1) / (ranks + 1)))
     if not counted:
         raise DataError(
             f"none of {len(query)} queries has its vehicle under another camera among {len(gallery)} gallery "
@@ -107,61 +116,108 @@ def evaluate(rows: Iterable[NDArray[np.float32]], query: Labels, gallery: Labels
     )
 
 
-def _right_ranks(rows: Iterable[NDArray[np.float32]], query: Labels, gallery: Labels) -> Iterator[NDArray[np.int64]]:
+def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean of an exact sum: the same bits in any order and on any CPU."""
+    return math.fsum(values.tolist()) / len(values)
+
+
+def _right_ranks(blocks: Iterable[DistanceBlock], query: Labels, gallery: Labels) -> Iterator[NDArray[np.int64]]:
     """Yield, for each query, the ranks of its right answers; empty where it has none."""
     sightings = _sightings(gallery.vehicles)
     never = np.empty(0, np.int64)
-    cameras = np.array(gallery.cameras, dtype=str)
-    for position, distances in enumerate(_checked_rows(rows, len(query), len(gallery))):
-        same_vehicle = sightings.get(query.vehicles[position], never)
-        same_camera = cameras[same_vehicle] == query.cameras[position]
-        yield _ranks(distances, same_vehicle[~same_camera], same_vehicle[same_camera])
+    codes: dict[str | None, int] = {}
+    asked, found = (
+        np.array([codes.setdefault(camera, len(codes)) for camera in labels.cameras], np.int64)
+        for labels in (query, gallery)
+    )
+    position = 0
+    for block in _checked(blocks, len(query), len(gallery)):
+        for row in range(len(block)):
+            vehicle = query.vehicles[position]
+            same_vehicle = never if vehicle is None else sightings.get(vehicle, never)
+            same_camera = found[same_vehicle] == asked[position]
+            yield _ranks(block, row, same_vehicle[~same_camera], same_vehicle[same_camera])
+            position += 1
 
 
-def _sightings(vehicles: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+def _sightings(vehicles: Sequence[str | None]) -> dict[str, NDArray[np.int64]]:
     """Return where each vehicle stands in the gallery, ascending."""
     positions: defaultdict[str, list[int]] = defaultdict(list)
     for position, vehicle in enumerate(vehicles):
-        positions[vehicle].append(position)
+        if vehicle is not None:
+            positions[vehicle].append(position)
     return {vehicle: np.array(found, np.int64) for vehicle, found in positions.items()}
 
 
-def _ranks(distances: NDArray[np.float32], right: NDArray[np.int64], junk: NDArray[np.int64]) -> NDArray[np.int64]:
+def _ranks(block: DistanceBlock, row: int, right: NDArray[np.int64], junk: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the ranks from 0, ascending, of the gallery entries `right` once `junk` is left out.
 
-    Sorting the values and looking up the few right ones is several times faster than an argsort.
+    A rank is the number of wrong answers before a right one, and of right ones: how the right ones are ordered among
+    themselves does not change the set of their ranks. Sorting the values of the wrong ones and looking up the few
+    right ones is several times faster than an argsort.
     """
     if right.size == 0:
         return right
-    right = right[np.argsort(distances[right], kind="stable")]
-    wanted = distances[right]
-    kept = distances.copy()
-    kept[junk] = np.inf  # behind every right answer, since distances are finite
-    ordered = np.sort(kept[kept <= wanted[-1]])
-    ranks = np.searchsorted(ordered, wanted)
-    equals = np.searchsorted(ordered, wanted, side="right") - ranks
-    for answer in np.flatnonzero(equals > 1):
-        ranks[answer] += np.count_nonzero(kept[: right[answer]] == wanted[answer])
-    return ranks
+    wanted = block.values[row, right].astype(np.float64)
+    wrong = block.values[row].copy()
+    wrong[right] = wrong[junk] = np.inf  # beyond every right answer, since distances are finite
+    columns = np.flatnonzero(wrong <= wanted.max() + 2 * block.error)
+    values = wrong[columns].astype(np.float64)
+    if block.error:
+        _settle(block, row, (right, wanted), (columns, values))
+    ordered = np.sort(values)
+    before = np.searchsorted(ordered, wanted)
+    equals = np.searchsorted(ordered, wanted, side="right") - before
+    for answer in np.flatnonzero(equals):
+        before[answer] += np.count_nonzero(columns[values == wanted[answer]] < right[answer])
+    return np.sort(before) + np.arange(right.size)
 
 
-def _checked_rows(rows: Iterable[NDArray[np.float32]], queries: int, gallery: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the single rows of the blocks, once their shape and values are known to be right."""
+def _settle(
+    block: DistanceBlock,
+    row: int,
+    right: tuple[NDArray[np.int64], NDArray[np.float64]],
+    wrong: tuple[NDArray[np.int64], NDArray[np.float64]],
+) -> None:
+    """Overwrite the values of right and wrong answers that are too close to tell apart by their exact distances.
+
+    Args:
+        block: the distances.
+        row: the query's row of the block.
+        right: columns, int64 [r], and their values, float64 [r].
+        wrong: columns, int64 [w], and their values, float64 [w].
+    """
+    (answers, wanted), (columns, values) = right, wrong
+    margin = 2 * block.error
+    ordered = np.sort(values)
+    doubtful = np.searchsorted(ordered, wanted - margin) < np.searchsorted(ordered, wanted + margin, side="right")
+    if not doubtful.any():
+        return
+    edges = np.concatenate([[-np.inf], np.sort(wanted[doubtful]), [np.inf]])
+    place = np.searchsorted(edges, values)
+    close = np.minimum(values - edges[place - 1], edges[place] - values) <= margin
+    exact = block.exact(row, np.concatenate([answers[doubtful], columns[close]]))
+    wanted[doubtful], values[close] = np.split(exact, [np.count_nonzero(doubtful)])
+
+
+def _checked(blocks: Iterable[DistanceBlock], queries: int, gallery: int) -> Iterator[DistanceBlock]:
+    """Pass the blocks on, once their shape and values are known to be right."""
     seen = 0
-    for block in rows:
-        if block.ndim != 2 or block.shape[1] != gallery or seen + len(block) > queries:
+    for block in blocks:
+        values = block.values
+        if values.ndim != 2 or values.shape[1] != gallery or seen + len(block) > queries:
             raise DataError(
-                f"a block of distances {list(block.shape)} after {seen} queries does not fit "
+                f"a block of distances {list(values.shape)} after {seen} queries does not fit "
                 f"{queries} queries x {gallery} gallery entries: give labels and embeddings of the same sets"
             )
-        finite = np.isfinite(block)
+        finite = np.isfinite(values)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             raise DataError(
-                f"the distance of query {seen + row} to gallery entry {column} is {block[row, column]}: "
+                f"the distance of query {seen + row} to gallery entry {column} is {values[row, column]}: "
                 "embed them again, and look for an overflow in the model"
             )
-        yield from block
+        yield block
         seen += len(block)
     if seen != queries:
         raise DataError(f"distances for {seen} of {queries} queries: give one row for each query")

@@ -1,4 +1,4 @@
-"""How far apart pairs of held-out images are: of the same vehicle, and of different ones, in every level."""
+"""The distances between pairs of held-out images, of the same vehicle and of different ones, in every level."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reid.evaluation.protocols import EmbeddedData
 from reid.runtime.embedding import normalize
+from reid.runtime.galleries.ranking import exact_distances
 from reid.runtime.model_card import Level
 from reid.runtime.tracklet import Tracklet
 
@@ -17,7 +18,7 @@ __all__ = ["ALL_LEVELS", "BINS_PER_UNIT", "PairDistances", "pair_distances"]
 
 ALL_LEVELS = "all levels"
 BINS_PER_UNIT = 1000
-"""Finer than anything is drawn, so that what is computed from the counts is as good as from the distances."""
+"""Finer than any drawing, so that figures computed from the counts are as good as figures from the distances."""
 
 _BINS = 2 * BINS_PER_UNIT  # no two unit vectors are farther apart than 2
 _BLOCK = 256
@@ -29,9 +30,9 @@ class PairDistances:
     """Histogram of the Euclidean distances of unit-length embeddings, from 0 to 2.
 
     Attributes:
-        level: whose embeddings.
-        positive: pairs of the same vehicle from two cameras, int64 [2000].
-        negative: pairs of different vehicles, int64 [2000].
+        level: the name of the level whose embeddings were compared.
+        positive: int64 [2000], the counts of pairs of the same vehicle from two cameras.
+        negative: int64 [2000], the counts of pairs of different vehicles.
     """
 
     level: str
@@ -40,7 +41,7 @@ class PairDistances:
 
     @property
     def auc(self) -> float:
-        """Share of all (positive, negative) couples of pairs whose positive pair is the nearer one; ties count half.
+        """The fraction of (positive, negative) couples of pairs whose positive pair is the nearer; ties count half.
 
         1 where there is no couple.
         """
@@ -52,12 +53,12 @@ class PairDistances:
 def pair_distances(data: EmbeddedData, levels: Sequence[Level]) -> tuple[PairDistances, ...]:
     """Count the distances between query images and gallery images in every level and, if there are two, in all.
 
-    As in evaluation, pairs of the same vehicle from the same camera are left out. Memory does not grow with the number
-    of pairs.
+    As in evaluation, pairs of the same vehicle from the same camera are left out, and so are pairs with an unlabeled
+    image. Memory does not grow with the number of pairs.
 
     Args:
-        data: of embed_data.
-        levels: whose concatenation the embeddings are.
+        data: the result of embed_data.
+        levels: the levels, in the order in which the embeddings concatenate them.
     """
     query, gallery = data.query.images, data.gallery.images
     queries, galleries = (_of_levels(data.matrix(entries), levels) for entries in (query, gallery))
@@ -71,7 +72,7 @@ def pair_distances(data: EmbeddedData, levels: Sequence[Level]) -> tuple[PairDis
 
 
 def _of_levels(embeddings: NDArray[np.float32], levels: Sequence[Level]) -> dict[str, NDArray[np.float32]]:
-    """Take each level's own embeddings out of those of all, by its name."""
+    """Return the embeddings of each level, by its name, and those of all levels if there are several."""
     ends = np.cumsum([level.size for level in levels])
     parts = np.split(embeddings, ends[:-1], axis=1)
     own = {level.name: normalize(part) for level, part in zip(levels, parts, strict=True)}
@@ -79,19 +80,23 @@ def _of_levels(embeddings: NDArray[np.float32], levels: Sequence[Level]) -> dict
 
 
 def _kinds(query: Sequence[Tracklet], gallery: Sequence[Tracklet]) -> NDArray[np.int32]:
-    """Say of every pair what it is, int32 [Q, G]."""
-    same_vehicle = _equal([str(entry.vehicle) for entry in query], [str(entry.vehicle) for entry in gallery])
-    same_camera = _equal([str(entry.camera) for entry in query], [str(entry.camera) for entry in gallery])
-    return np.where(same_vehicle, np.where(same_camera, _JUNK, _POSITIVE), _NEGATIVE).astype(np.int32)
+    """Return the kind of every pair, int32 [Q, G]."""
+    same_vehicle = _equal([entry.vehicle for entry in query], [entry.vehicle for entry in gallery])
+    same_camera = _equal([entry.camera for entry in query], [entry.camera for entry in gallery])
+    kinds = np.where(same_vehicle, np.where(same_camera, _JUNK, _POSITIVE), _NEGATIVE).astype(np.int32)
+    kinds[[entry.vehicle is None for entry in query], :] = _JUNK
+    kinds[:, [entry.vehicle is None for entry in gallery]] = _JUNK
+    return kinds
 
 
-def _equal(rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.bool_]:
-    _, numbers = np.unique([*rows, *columns], return_inverse=True)
-    return np.asarray(numbers[: len(rows), None] == numbers[None, len(rows) :])
+def _equal(rows: Sequence[str | None], columns: Sequence[str | None]) -> NDArray[np.bool_]:
+    numbers: dict[str | None, int] = {}
+    asked, found = (np.array([numbers.setdefault(one, len(numbers)) for one in side]) for side in (rows, columns))
+    return np.asarray(asked[:, None] == found)
 
 
 def _count(query: NDArray[np.float32], gallery: NDArray[np.float32], kinds: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Count distances by kind and bin, int64 [3, 2000]."""
-    distances = np.sqrt(np.clip(2 - 2 * (query @ gallery.T), 0, 4))
+    """Return the numbers of distances by kind and bin, int64 [3, 2000]."""
+    distances = np.sqrt(np.clip(2 * exact_distances(query, gallery), 0, 4))
     bins = np.minimum((distances * BINS_PER_UNIT).astype(np.int32), _BINS - 1)
     return np.bincount((bins + kinds * _BINS).ravel(), minlength=3 * _BINS).reshape(3, _BINS)

@@ -1,4 +1,4 @@
-"""Retrieval metrics of a model on a data set, over the protocols of the field.
+"""Retrieval metrics of a model on a data set, by the protocols of the field.
 
 I2I ranks gallery images for a query image, I2T gallery tracklets for a query image, T2T gallery tracklets for the
 query's own tracklet. An image is a tracklet of one frame, so they differ only in what is ranked for what.
@@ -6,7 +6,7 @@ query's own tracklet. An image is a tracklet of one frame, so they differ only i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ from reid.evaluation.reranking import reranked_rows
 from reid.runtime.embedding import embed, watched
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Frame, Tracklet
 
@@ -29,7 +30,7 @@ Kind = Literal["images", "tracklets"]
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What is ranked for what."""
+    """What is ranked for what: the kinds of a query and of a gallery entry."""
 
     name: str
     query: Kind
@@ -48,7 +49,7 @@ def parse_protocols(names: str) -> tuple[Protocol, ...]:
     wanted = [name.strip() for name in names.split(",")]
     unknown = [name for name in wanted if name not in PROTOCOLS]
     if unknown:
-        raise DataError(f"no protocol {unknown[0]!r}; there are {', '.join(PROTOCOLS)}")
+        raise DataError(f"unknown protocol {unknown[0]!r}; choose one of: {', '.join(PROTOCOLS)}")
     return tuple(PROTOCOLS[name] for name in wanted)
 
 
@@ -58,10 +59,10 @@ class EmbeddedData:
 
     Attributes:
         query: the queries that can be read, each with its own tracklet; the same in every protocol.
-        gallery: the entries of which something can be read.
-        embeddings: of every entry of both, by its files, float32 [D].
-        unreadable: names of the frames that were left out.
-        queries_left_out: names of the queries that cannot be read, or whose own tracklets cannot.
+        gallery: the entries of which at least one frame can be read.
+        embeddings: files of an entry -> its embedding, float32 [D], for every entry of both splits.
+        unreadable: the names of the frames that were left out.
+        queries_left_out: the names of the queries that cannot be read, or whose own tracklets cannot.
     """
 
     query: Split
@@ -71,7 +72,7 @@ class EmbeddedData:
     queries_left_out: tuple[str, ...] = ()
 
     def matrix(self, entries: Sequence[Tracklet]) -> NDArray[np.float32]:
-        """Stack the entries' embeddings, float32 [n, D]."""
+        """Return the entries' embeddings, float32 [n, D]."""
         return np.stack([self.embeddings[entry.frames] for entry in entries])
 
 
@@ -80,21 +81,23 @@ def embed_data(
     query: Split,
     gallery: Split,
     *,
-    on_frames: Callable[[int, int], None] = lambda done, total: None,
+    stage: str = "embedding",
+    progress: Progress = SILENT,
 ) -> EmbeddedData:
     """Embed all images and tracklets of two splits.
 
     Args:
         session: the model.
-        query: queries and their own tracklets.
-        gallery: gallery images and tracklets.
-        on_frames: called with (frames done, frames in all).
+        query: the queries and their own tracklets.
+        gallery: the gallery's images and tracklets.
+        stage: the name of the stage that begins, for people.
+        progress: follows the frames.
     """
     plan = _distinct((*gallery.tracklets, *query.tracklets), (*gallery.images, *query.images))
-    total = sum(len(tracklet.frames) for tracklet in plan)
+    progress.begin(stage, sum(len(tracklet.frames) for tracklet in plan))
     embeddings: dict[tuple[Frame, ...], NDArray[np.float32]] = {}
     unreadable: list[str] = []
-    for entry in watched(embed(session, plan, keep_frames=True), total, on_frames):
+    for entry in watched(embed(session, plan, keep_frames=True), progress):
         frames = entry.tracklet.frames
         embeddings |= {(frames[index],): embedding for index, embedding in entry.frames.items()}
         if entry.embedding is not None:
@@ -118,7 +121,7 @@ def embed_data(
 
 
 def _distinct(tracklets: Iterable[Tracklet], images: Iterable[Tracklet]) -> list[Tracklet]:
-    """Plan what to run: every tracklet once, and the images that are in none."""
+    """Return what to embed: every tracklet once, and the images that are in none."""
     plan = {tracklet.frames: tracklet for tracklet in tracklets}
     covered = {frame for frames in plan for frame in frames}
     plan |= {image.frames: image for image in images if image.frames[0] not in covered}
@@ -129,9 +132,9 @@ def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = 
     """Rank and score by one protocol.
 
     Args:
-        data: of embed_data.
+        data: the result of embed_data.
         protocol: what is ranked for what.
-        rerank: use k-reciprocal re-ranking; the method itself does without.
+        rerank: whether to use k-reciprocal re-ranking; the poster's figures are without.
 
     Raises:
         DataError: no query or no gallery entry is left, or none of the queries has a right answer.
@@ -143,9 +146,9 @@ def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = 
             f"{protocol.name}: {len(query)} queries and {len(gallery)} gallery {protocol.gallery}; "
             "`reid-data inspect` says what the data lacks"
         )
-    rows = (reranked_rows if rerank else distance_rows)(data.matrix(query), data.matrix(gallery))
-    return evaluate(rows, _labels(query), _labels(gallery))
+    blocks = (reranked_rows if rerank else distance_rows)(data.matrix(query), data.matrix(gallery))
+    return evaluate(blocks, _labels(query), _labels(gallery))
 
 
 def _labels(entries: Sequence[Tracklet]) -> Labels:
-    return Labels([str(entry.vehicle) for entry in entries], [str(entry.camera) for entry in entries])
+    return Labels([entry.vehicle for entry in entries], [entry.camera for entry in entries])

@@ -3,20 +3,29 @@
 Zhong, Zheng, Cao, Li: *Re-ranking Person Re-identification with k-reciprocal Encoding*, CVPR 2017. Each image
 is described by a sparse vector V: how strongly it is tied to the images that are its mutual neighbors. Two
 images are alike when their vectors overlap (the Jaccard distance).
+
+The result is the same, bit for bit, on every CPU and in every order of the gallery, but for ties, which go in gallery
+order: neighbors and distances are exact (see `reid.runtime.galleries.ranking`), weights are rounded to a grid on
+which their sums are exact, and everything else is elementwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.runtime.galleries.ranking import distance_rows, nearest
+from reid.runtime.galleries.ranking import DistanceBlock, distance_rows, exact_distances, nearest
 
 __all__ = ["reranked_rows"]
+
+_GRID = 2.0**40
+"""Steps of the weights per unit: fine enough for any use, and any 8,192 weights below 1 add up without rounding."""
+
+_TAYLOR_TERMS = 18
+"""1 / 19! is below float64's rounding of 1."""
 
 
 def reranked_rows(
@@ -27,7 +36,7 @@ def reranked_rows(
     k2: int = 6,
     lambda_value: float = 0.3,
     chunk: int = 256,
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[DistanceBlock]:
     """Yield the re-ranked distances in blocks of consecutive queries, as `distance_rows` yields plain ones.
 
     The original distance in the mix is the squared Euclidean one, divided by the query's largest to anything
@@ -37,13 +46,10 @@ def reranked_rows(
     Args:
         query: float32 [Q, D], L2-normalized.
         gallery: float32 [G, D], L2-normalized.
-        k1: neighbors that may be reciprocal.
-        k2: neighbors that an image's vector is averaged over; 1 leaves it as it is.
-        lambda_value: share of the original distance, from 0 (Jaccard alone) to 1.
+        k1: the number of neighbors that may be reciprocal.
+        k2: the number of neighbors that an image's vector is averaged over; 1 leaves it as it is.
+        lambda_value: the share of the original distance, from 0 (Jaccard alone) to 1.
         chunk: queries per block.
-
-    Returns:
-        Blocks, float32 [c, G], that the caller may overwrite.
 
     Raises:
         DataError: as for `distance_rows`.
@@ -53,46 +59,53 @@ def reranked_rows(
             f"k1={k1}, k2={k2}, chunk={chunk}, lambda_value={lambda_value}: "
             "expected at least 1 for the first three, and 0 to 1 for the last"
         )
-    originals = distance_rows(query, gallery, chunk=chunk)
+    distance_rows(query, gallery)  # checks both, so that an error names the side
     vectors, farthest = _vectors(np.concatenate([query, gallery]), k1, k2, chunk)
-    return _mixed(originals, vectors, farthest, len(query), lambda_value)
+    parts = (slice(start, start + chunk) for start in range(0, len(query), chunk))
+    scale = farthest[: len(query), None]
+    originals = (exact_distances(query[part], gallery) / scale[part] for part in parts)
+    return _mixed(originals, vectors, lambda_value)
 
 
-def _vectors(embeddings: NDArray[np.float32], k1: int, k2: int, chunk: int) -> tuple[_SparseRows, NDArray[np.float32]]:
-    """Return every row's vector V, and its largest original distance, float32 [N]."""
+def _vectors(embeddings: NDArray[np.float32], k1: int, k2: int, chunk: int) -> tuple[_SparseRows, NDArray[np.float64]]:
+    """Return every row's vector V, and its largest original distance, float64 [N]."""
     neighbors, farthest = _neighbors(embeddings, max(k1 + 1, k2), chunk)
-    vectors = _SparseRows.stack(_encoded(embeddings, farthest, _expansions(neighbors[:, : k1 + 1], k1)))
+    vectors = _encoded(embeddings, farthest, _expansions(neighbors[:, : k1 + 1], k1))
     if k2 > 1:
-        vectors = _SparseRows.stack(_averaged(vectors, neighbors[:, :k2]))
+        vectors = _averaged(vectors, neighbors[:, :k2])
     return vectors, farthest
 
 
 def _mixed(
-    originals: Iterator[NDArray[np.float32]],
-    vectors: _SparseRows,
-    farthest: NDArray[np.float32],
-    queries: int,
-    lambda_value: float,
-) -> Iterator[NDArray[np.float32]]:
+    originals: Iterable[NDArray[np.float64]], vectors: _SparseRows, lambda_value: float
+) -> Iterator[DistanceBlock]:
     """Mix each block of original distances, [c, G], with the Jaccard distances of the same queries."""
     inverted = vectors.transposed()
-    start = 0
+    row = 0
     for block in originals:
-        block *= lambda_value / farthest[start : start + len(block), None]
-        for row, mixed in enumerate(block, start):
-            mixed += (1 - lambda_value) * _jaccard(vectors, inverted, row)[queries:]
-        yield block
-        start += len(block)
+        block *= lambda_value
+        for mixed in block:
+            mixed += (1 - lambda_value) * _jaccard(vectors, inverted, row)[-len(mixed) :]
+            row += 1
+        yield DistanceBlock(block.astype(np.float32))
 
 
-def _neighbors(embeddings: NDArray[np.float32], k: int, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return each row's `min(k, N)` nearest rows, int64 [N, k], and its largest distance, float32 [N]."""
+def _neighbors(embeddings: NDArray[np.float32], k: int, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return each row's `min(k, N)` nearest rows, int64 [N, k], and its largest distance, float64 [N]."""
     neighbors, farthest = [], []
-    for distances in distance_rows(embeddings, embeddings, chunk=chunk):
-        neighbors.append(nearest(distances, k))
-        farthest.append(distances.max(axis=1))
-    # Where all images are the same, the largest distance is rounding noise around 0.
+    for block in distance_rows(embeddings, embeddings, chunk=chunk):
+        neighbors.append(nearest(block, k)[0])
+        farthest.append(_largest(block))
+    # Where all images are the same, the largest distance is 0, or what their lengths are off by.
     return np.concatenate(neighbors), np.maximum(np.concatenate(farthest), np.finfo(np.float32).eps)
+
+
+def _largest(block: DistanceBlock) -> NDArray[np.float64]:
+    """Return the largest exact distance of every row, float64 [c]."""
+    limits = block.values.max(axis=1) - np.float32(2 * block.error)
+    return np.array(
+        [block.exact(row, np.flatnonzero(block.values[row] >= limit)).max() for row, limit in enumerate(limits)]
+    )
 
 
 def _reciprocal(neighbors: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -121,20 +134,40 @@ def _expansions(neighbors: NDArray[np.int64], k1: int) -> Iterator[NDArray[np.in
 
 
 def _encoded(
-    embeddings: NDArray[np.float32], farthest: NDArray[np.float32], expansions: Iterable[NDArray[np.int64]]
-) -> Iterator[_SparseRow]:
-    """Yield each row's vector V: Gaussian weights of the distances to its set, with sum 1."""
-    for row, members in enumerate(expansions):
-        weights = np.exp((embeddings[members] @ embeddings[row] - 1) / farthest[row])
-        yield members, weights / weights.sum()
+    embeddings: NDArray[np.float32], farthest: NDArray[np.float64], expansions: Iterable[NDArray[np.int64]]
+) -> _SparseRows:
+    """Return every row's vector V: Gaussian weights of the distances to its set, with sum 1."""
+    sets = list(expansions)
+    distances = [exact_distances(embeddings[row : row + 1], embeddings[members])[0] for row, members in enumerate(sets)]
+    rows = np.repeat(np.arange(len(sets)), [len(members) for members in sets])
+    relative = np.maximum(np.concatenate(distances), 0) / farthest[rows]
+    weights = _on_grid(_exponential(-relative))
+    return _SparseRows.stack(sets, _on_grid(weights / np.bincount(rows, weights)[rows]))
 
 
-def _averaged(vectors: _SparseRows, neighbors: NDArray[np.int64]) -> Iterator[_SparseRow]:
-    """Yield the mean of the vectors of each row's neighbors, int64 [N, k2]: local query expansion."""
+def _exponential(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return e^x for x from -1 to 0 by Taylor's series; the last bit of `np.exp` depends on the CPU."""
+    result = np.ones_like(x)
+    for term in range(_TAYLOR_TERMS, 0, -1):
+        result *= x / term
+        result += 1
+    return result
+
+
+def _on_grid(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round weights so that they can be added up in any order."""
+    return np.asarray(np.rint(weights * _GRID) / _GRID)
+
+
+def _averaged(vectors: _SparseRows, neighbors: NDArray[np.int64]) -> _SparseRows:
+    """Return the mean of the vectors of each row's neighbors, int64 [N, k2]: local query expansion."""
+    sets, means = [], []
     for nearby in neighbors:
         columns, values, _ = vectors.take(nearby)
         present, entry = np.unique(columns, return_inverse=True)
-        yield present, (np.bincount(entry, values) / len(nearby)).astype(np.float32)
+        sets.append(present)
+        means.append(np.bincount(entry, values) / len(nearby))
+    return _SparseRows.stack(sets, _on_grid(np.concatenate(means)))
 
 
 def _jaccard(vectors: _SparseRows, inverted: _SparseRows, row: int) -> NDArray[np.float64]:
@@ -149,26 +182,20 @@ def _jaccard(vectors: _SparseRows, inverted: _SparseRows, row: int) -> NDArray[n
     return 1 - shared / (2 - shared)
 
 
-_SparseRow: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""The columns, ascending, and the values of the entries of one row."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _SparseRows:
     """A square sparse matrix whose row i has its entries at `starts[i]` to `starts[i + 1]`."""
 
     starts: NDArray[np.int64]
     columns: NDArray[np.int64]
-    values: NDArray[np.float32]
+    values: NDArray[np.float64]
 
     @classmethod
-    def stack(cls, rows: Iterable[_SparseRow]) -> _SparseRows:
-        """Return the matrix of the given rows."""
-        columns, values = zip(*rows, strict=True)
-        starts = np.cumsum([0, *map(len, columns)])
-        return cls(starts, np.concatenate(columns), np.concatenate(values))
+    def stack(cls, columns: Sequence[NDArray[np.int64]], values: NDArray[np.float64]) -> _SparseRows:
+        """Return the matrix of each row's columns, ascending, and the values of all rows, one after the other."""
+        return cls(np.cumsum([0, *map(len, columns)]), np.concatenate(columns), values)
 
-    def take(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    def take(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
         """Return columns and values of the rows' entries, one row after the other, and each row's length."""
         lengths = self.starts[rows + 1] - self.starts[rows]
         before = np.cumsum(lengths) - lengths

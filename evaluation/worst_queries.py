@@ -1,4 +1,4 @@
-"""The queries that a model answers worst, with what it found for them."""
+"""The queries that a model answers worst, with the matches that it found for them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from reid.evaluation.metrics import Metrics
 from reid.evaluation.protocols import EmbeddedData
 from reid.runtime.galleries.ranked_lists import Match, Ranking, Verdict, verdict
-from reid.runtime.galleries.ranking import distance_rows
+from reid.runtime.galleries.ranking import exact_distances
 
 __all__ = ["WorstQuery", "worst_queries"]
 
 
 @dataclass(frozen=True, slots=True)
 class WorstQuery:
-    """A query image and the gallery images that it found, without those of its own vehicle in its own camera.
+    """A query image and its matches, without those of its own vehicle in its own camera.
 
     Attributes:
         ranking: the query and its first matches.
-        average_precision: in percent.
+        average_precision: the average precision of the query, in percent.
         first_right: the nearest right answer.
-        first_right_rank: of that, from 1.
+        first_right_rank: the rank of the nearest right answer, from 1.
     """
 
     ranking: Ranking
@@ -36,16 +36,16 @@ def worst_queries(data: EmbeddedData, metrics: Metrics, *, count: int, matches: 
     """Yield the queries with the lowest average precision, the worst first.
 
     Args:
-        data: of embed_data.
-        metrics: of image-to-image on it.
-        count: of queries.
-        matches: to give of each.
+        data: the result of embed_data.
+        metrics: the image-to-image metrics of `data`.
+        count: the number of queries to yield.
+        matches: the number of matches to keep for each.
     """
     gallery = data.gallery.images
     embeddings = data.matrix(gallery)
     for place in np.argsort(metrics.average_precision, kind="stable")[:count]:
         query = data.query.images[metrics.counted[place]]
-        (distances,) = next(distance_rows(data.matrix([query]), embeddings))
+        (distances,) = exact_distances(data.matrix([query]), embeddings)
         order = np.argsort(distances, kind="stable")
         ranked = [Match(gallery[index], float(1 - distances[index])) for index in order]
         ranked = [match for match in ranked if verdict(query, match.tracklet) is not Verdict.SAME_CAMERA]

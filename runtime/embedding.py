@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.batching import Arrival, Unreadable, batches
+from reid.runtime.progress import Progress
 from reid.runtime.sessions.session import BatchLimits, Session, run
 from reid.runtime.tracklet import Tracklet
 
@@ -77,12 +78,10 @@ def embed(
             yield Embedded(arrival.tracklet, embedding, state.frames, tuple(state.unreadable))
 
 
-def watched(entries: Iterable[Embedded], total: int, on_frames: Callable[[int, int], None]) -> Iterator[Embedded]:
-    """Pass entries on, and tell `on_frames` after each how many frames of `total` are done."""
-    done = 0
+def watched(entries: Iterable[Embedded], progress: Progress) -> Iterator[Embedded]:
+    """Pass entries on, and count the frames of each as done."""
     for entry in entries:
-        done += len(entry.tracklet.frames)
-        on_frames(done, total)
+        progress.advance(len(entry.tracklet.frames))
         yield entry
 
 

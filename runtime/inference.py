@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 
 from reid.runtime.embedding import Embedded, embed, watched
@@ -12,20 +11,22 @@ from reid.runtime.errors import DataError
 from reid.runtime.folders import read_plain_folder
 from reid.runtime.galleries.gallery import Gallery
 from reid.runtime.galleries.ranked_lists import Ranking
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import BatchLimits, Session
+from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Inference", "infer"]
 
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What came out.
+    """The result of ranking a gallery for queries.
 
     Attributes:
         rankings: one for each query of which something could be read, in order.
-        gallery: that was ranked.
-        unreadable: names of the frames that were left out, with the reason.
-        frames: how many there were, the unreadable ones included.
+        gallery: the gallery that was ranked.
+        unreadable: the names of the frames that were left out, with the reason.
+        frames: the number of frames, the unreadable ones included.
     """
 
     rankings: tuple[Ranking, ...]
@@ -41,7 +42,7 @@ def infer(
     *,
     k: int,
     limits: BatchLimits | None = None,
-    on_frames: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = SILENT,
 ) -> Inference:
     """Rank the gallery's tracklets for each query tracklet.
 
@@ -51,7 +52,7 @@ def infer(
         query: a folder.
         k: matches per query.
         limits: a smaller batch than the largest that the session takes.
-        on_frames: called with (frames done, frames in all), of gallery and query together.
+        progress: follows one stage, the frames of gallery and query together.
 
     Raises:
         DataError: a folder is absent or holds no readable image.
@@ -61,18 +62,17 @@ def infer(
     saved = Gallery.load(gallery, session.info.space) if gallery.is_file() else None
     tracklets = [] if saved else read_plain_folder(gallery)
     frames = sum(len(tracklet.frames) for tracklet in (*tracklets, *queries))
-    # Not in one go: in batches of their own, queries are embedded to the same bits whatever the gallery is.
-    parts = (embed(session, part, limits=limits) for part in (tracklets, queries))
     unreadable: list[str] = []
-    stream = _noting_unreadable(watched(chain.from_iterable(parts), frames, on_frames), unreadable)
-    members = saved or Gallery.collect(islice(stream, len(tracklets)), session.info.space)
-    rankings = tuple(members.rank(stream, k))
+
+    def embedded(part: Iterable[Tracklet]) -> Iterator[Embedded]:
+        for entry in watched(embed(session, part, limits=limits), progress):
+            unreadable.extend(failure.reason for failure in entry.unreadable)
+            yield entry
+
+    # One after the other: in batches of their own, queries are embedded to the same bits whatever the gallery is.
+    progress.begin("embedding", frames)
+    members = saved or Gallery.collect(embedded(tracklets), session.info.space)
+    rankings = tuple(members.rank(embedded(queries), k))
     if not rankings:
         raise DataError(f"no image of {query} can be read: {unreadable[-1]}")
     return Inference(rankings, members, tuple(unreadable), frames)
-
-
-def _noting_unreadable(entries: Iterable[Embedded], unreadable: list[str]) -> Iterator[Embedded]:
-    for entry in entries:
-        unreadable.extend(failure.reason for failure in entry.unreadable)
-        yield entry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,23 +118,9 @@ def embed_retrieval(
 def embed_splits(session: Session, query: Split, gallery: Split, stage: str, progress: Progress) -> EmbeddedData:
     """Embed queries and gallery; an embedding that overflows is a finding of the comparison, and not an error here."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return embed_data(session, query, gallery, on_frames=_counting(progress, stage))
+        return embed_data(session, query, gallery, stage=stage, progress=progress)
 
 
 def stack(data: EmbeddedData, entries: Iterable[tuple[Frame, ...]]) -> NDArray[np.float32]:
     """Return the embeddings of entries, known by their frames, as float32 [n, D]."""
     return np.stack([data.embeddings[frames] for frames in entries])
-
-
-def _counting(progress: Progress, stage: str) -> Callable[[int, int], None]:
-    """Return a function of (frames done, frames in all) that begins the stage and advances it."""
-    counted = 0
-
-    def count(done: int, total: int) -> None:
-        nonlocal counted
-        if not counted:
-            progress.begin(stage, total)
-        progress.advance(done - counted)
-        counted = done
-
-    return count

@@ -1,4 +1,4 @@
-"""The same queries ranked by two models: metrics with their noise, and the queries that lost most."""
+"""The same queries ranked by two models: metrics with their noise, and the queries that lost the most."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.evaluation.metrics import Metrics
+from reid.evaluation.metrics import METRICS, RANKS, Metrics
 from reid.evaluation.protocols import EmbeddedData, Protocol, evaluate_protocol
 from reid.evaluation.verification.bootstrap import paired_interval
 from reid.evaluation.verification.records import ProtocolComparison, Tolerance, WorstQuery
@@ -16,29 +16,27 @@ from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows, nearest
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["METRICS", "Ranked", "compare_rankings", "rank", "worst_queries"]
-
-METRICS = ("mAP", "R-1", "R-5", "R-10")
+__all__ = ["Ranked", "compare_rankings", "rank", "worst_queries"]
 
 SHOWN_MATCHES = 5
 
 _WORTH_SHOWING = 0.05
-"""Points of average precision: a query that lost less is not shown."""
+"""Percentage points of average precision: a query that lost less is not shown."""
 _ROUNDING = 1e-9
-"""Points: a fall by exactly the tolerance is within it, whatever float64 makes of the difference."""
+"""Percentage points: a fall of exactly the tolerance is within it, whatever float64 makes of the difference."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """What one model found in one protocol.
+    """The rankings of one model by one protocol.
 
     Attributes:
-        protocol: the name of the protocol.
-        queries: the Q queries that count, which are those that have a right answer.
-        gallery: the G entries of the gallery.
+        protocol: the protocol's name.
+        queries: the Q counted queries, those that have a right answer.
+        gallery: the G gallery entries.
         metrics: the metrics of these queries.
-        matches: int64 [Q, SHOWN_MATCHES], the first entries of the gallery, best first, without junk; -1 where there
-            are no more.
+        matches: int64 [Q, SHOWN_MATCHES], the nearest gallery entries, best first, junk left out; -1 where there are
+            no more.
     """
 
     protocol: str
@@ -48,8 +46,8 @@ class Ranked:
     matches: NDArray[np.int64]
 
     def points(self) -> NDArray[np.float64]:
-        """Return what each query contributes to each of METRICS, in percent, float64 [Q, 4]: their means."""
-        hits = self.metrics.first_hit[:, None] < np.array((1, 5, 10))
+        """Return each query's share of each of METRICS, in percent, float64 [Q, 4]: the means are the metrics."""
+        hits = self.metrics.first_hit[:, None] < np.array(RANKS)
         return 100 * np.column_stack([self.metrics.average_precision, hits])
 
     def summary(self) -> dict[str, float]:
@@ -77,20 +75,18 @@ def _first_matches(data: EmbeddedData, queries: Sequence[Tracklet], gallery: Seq
         for entries in (queries, gallery)
     )
     start = 0
-    for distances in distance_rows(data.matrix(queries), data.matrix(gallery)):
-        rows = slice(start, start := start + len(distances))
-        distances[asked[rows, None] == found] = np.inf
-        best = nearest(distances, shown)
-        left_out = np.isinf(np.take_along_axis(distances, best, axis=1))
-        matches[rows, :shown] = np.where(left_out, -1, best)
+    for block in distance_rows(data.matrix(queries), data.matrix(gallery)):
+        rows = slice(start, start := start + len(block))
+        block.values[asked[rows, None] == found] = np.inf
+        matches[rows, :shown], _ = nearest(block, shown)
     return matches
 
 
 def compare_rankings(reference: Ranked, candidate: Ranked, tolerance: Tolerance) -> ProtocolComparison:
-    """Compare two models' rankings of the same queries in the same gallery; a metric that rose exceeds nothing.
+    """Compare two models' rankings of the same queries in the same gallery; an improvement is not a failure.
 
     Raises:
-        DataError: the queries or the galleries are not the same, so that nothing is paired.
+        DataError: the queries or the galleries differ, so they cannot be paired.
     """
     if (reference.queries, reference.gallery) != (candidate.queries, candidate.gallery):
         raise DataError(
@@ -114,7 +110,7 @@ def compare_rankings(reference: Ranked, candidate: Ranked, tolerance: Tolerance)
 
 
 def worst_queries(reference: Ranked, candidate: Ranked, most: int) -> list[WorstQuery]:
-    """Return the queries that lost average precision, most lost first, at most `most` of them."""
+    """Return at most `most` queries that lost average precision, those that lost the most first."""
     before, after = (100 * ranked.metrics.average_precision for ranked in (reference, candidate))
     order = np.argsort(after - before, kind="stable")[:most]
     return [

@@ -11,7 +11,7 @@ from reid.evaluation.verification.failures import Defect
 from reid.evaluation.verification.records import LevelSimilarity, Similarity
 from reid.runtime.embedding import normalize
 from reid.runtime.errors import ModelError
-from reid.runtime.galleries.ranking import LENGTH_TOLERANCE
+from reid.runtime.galleries.ranking import LENGTH_TOLERANCE, cosine_distance
 from reid.runtime.model_card import Level
 
 __all__ = [
@@ -20,15 +20,11 @@ __all__ = [
     "defect_of",
     "first_level",
     "furthest_level",
-    "half_squared_distance",
     "required_similarity",
 ]
 
 EDGES = tuple(float(edge) for edge in np.logspace(-7, 0, 15))
 """The edges of the histogram of `1 - similarity`: two a decade."""
-
-_OPPOSITE = 2.0
-"""`1 - similarity` of opposite vectors, and of what is no vector at all: NaN or infinity."""
 
 _SMALLEST_SPREAD = 1e-4
 """A model whose frames are more alike than this, or a single frame repeated, is allowed float32's rounding."""
@@ -56,7 +52,7 @@ def compare_embeddings(
     ends = np.cumsum(sizes)
     parts = {"all": slice(None)}
     parts |= {level.name: slice(end - level.size, end) for level, end in zip(levels, ends, strict=True)}
-    distances = {name: _cosine_distance(reference[:, part], candidate[:, part]) for name, part in parts.items()}
+    distances = {name: _normalized_distance(reference[:, part], candidate[:, part]) for name, part in parts.items()}
     bins = np.searchsorted(EDGES, distances["all"], side="right")
     return Similarity(
         frames=len(reference),
@@ -65,18 +61,6 @@ def compare_embeddings(
         edges=EDGES,
         spread=_spread(reference),
     )
-
-
-def half_squared_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return half the squared Euclidean distance of rows [n, d]: `1 - cosine` for unit vectors; 2 where not finite.
-
-    Unlike `1 - a.b` it tells differences apart that are far below float32's rounding of 1.
-    """
-    finite = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
-    distances = np.full(len(a), _OPPOSITE)
-    difference = (a[finite] - b[finite]).astype(np.float64)
-    distances[finite] = np.einsum("nd,nd->n", difference, difference) / 2
-    return distances
 
 
 def required_similarity(similarity: Similarity, tolerance: float) -> float:
@@ -113,9 +97,9 @@ def defect_of(embeddings: NDArray[np.float32]) -> Defect | None:
     return Defect(frames=len(embeddings), defective=wrong, length=float(lengths[off.argmax()])) if wrong else None
 
 
-def _cosine_distance(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> NDArray[np.float64]:
+def _normalized_distance(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is dealt with afterwards
-        return half_squared_distance(normalize(reference), normalize(candidate))
+        return cosine_distance(normalize(reference), normalize(candidate))
 
 
 def _summary(level: str, distances: NDArray[np.float64]) -> LevelSimilarity:

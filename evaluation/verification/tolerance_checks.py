@@ -10,9 +10,9 @@ from reid.evaluation.verification.records import LevelSimilarity, ProtocolCompar
 from reid.evaluation.verification.similarity import (
     first_level,
     furthest_level,
-    half_squared_distance,
     required_similarity,
 )
+from reid.runtime.galleries.ranking import cosine_distance
 from reid.runtime.precision import Precision
 
 __all__ = ["check_metrics", "check_similarity", "check_sums"]
@@ -48,7 +48,7 @@ def check_sums(
 ) -> list[WrongSums]:
     """Judge sums of tracklets, [T, D]; their length matters too, since those of several batches are added up."""
     length = np.linalg.norm(expected, axis=1, keepdims=True)
-    smallest = float(1 - half_squared_distance(expected / length, actual / length).max())
+    smallest = float(1 - cosine_distance(expected / length, actual / length).max())
     return [] if smallest >= required else [WrongSums(precision=precision, similarity=smallest, required=required)]
 
 

@@ -59,7 +59,7 @@ class Gallery:
         return cls(tuple(tracklets), np.stack(embeddings), space)
 
     def rank(self, queries: Iterable[Embedded], k: int, *, block: int = 256) -> Iterator[Ranking]:
-        """Rank the best `k` entries for each query that has an embedding, in order; `block` queries at a time."""
+        """Yield the best `k` entries for each query that has an embedding, in order; `block` queries at a time."""
         answerable = ((entry.tracklet, entry.embedding) for entry in queries if entry.embedding is not None)
         while chunk := list(islice(answerable, block)):
             indices, scores = top_k(np.stack([embedding for _, embedding in chunk]), self.embeddings, k)

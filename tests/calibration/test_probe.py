@@ -133,5 +133,5 @@ def test_what_cannot_be_read_is_left_out(bundle: Path, model: ModelProto, veri: 
     assert Probe.of(model, size, [lost, *images]).measure(model).map_change == 0
     unanswerable = [images[0]]
     assert Probe.of(model, size, unanswerable).measure(model).map_change is None
-    with pytest.raises(DataError, match="no image to measure layers on"):
+    with pytest.raises(DataError, match="none of the images to measure layers on"):
         Probe.of(model, size, [lost])

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from recording import Recorder
 
 from reid.data.dataset import Dataset
 from reid.data.layout import open_dataset, read_dataset
@@ -132,10 +133,12 @@ def test_an_image_whose_name_is_no_number_of_its_own_never_reaches_the_file(
         assert all(len(set(line)) == len(line) and all(word.isdecimal() for word in line) for line in lines)
 
 
-def test_the_last_call_of_progress_says_that_all_is_done(session: Session, cityflow: Path, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_runs_up_once_over_gallery_and_query(session: Session, cityflow: Path, tmp_path: Path) -> None:
+    recorder = Recorder()
     dataset = open_dataset(cityflow, needs="query")
-    write_submission(session, dataset, tmp_path / "x.txt", on_frames=lambda done, total: told.append((done, total)))
+    write_submission(session, dataset, tmp_path / "x.txt", progress=recorder)
     assert dataset.challenge is not None
     total = len(dataset.challenge.query) + len(dataset.challenge.gallery)
-    assert told[-1] == (total, total)
+    (stage,) = recorder.stages
+    assert (stage.name, stage.unit) == ("embedding the challenge", "images")
+    assert stage.total == stage.done == total

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,20 +11,20 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reid.evaluation.metrics import Labels, Metrics, evaluate
+from reid.evaluation.metrics import METRICS, Labels, Metrics, evaluate
 from reid.runtime.errors import DataError
-from reid.runtime.galleries.ranking import distance_rows
+from reid.runtime.galleries.ranking import DistanceBlock, distance_rows, exact_distances
 
 
 @dataclass
 class Case:
-    distances: NDArray[np.float32]
+    distances: NDArray[np.floating]
     query: Labels
     gallery: Labels
 
-    def blocks(self, size: int) -> Iterator[NDArray[np.float32]]:
+    def blocks(self, size: int) -> Iterator[DistanceBlock]:
         for start in range(0, len(self.distances), size):
-            yield self.distances[start : start + size]
+            yield DistanceBlock(self.distances[start : start + size])
 
     def evaluate(self, block: int = 4) -> Metrics:
         return evaluate(self.blocks(block), self.query, self.gallery)
@@ -114,7 +115,7 @@ def test_a_worked_example() -> None:
     """Junk, wrong, right, wrong, right: AP is (1/2 + 2/4) / 2, and the first hit is in the second place."""
     gallery = Labels(["car", "van", "car", "van", "car"], ["c1", "c1", "c2", "c1", "c3"])
     distances = np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.2, 0.3, 0.4, 0.5]], np.float32)
-    metrics = evaluate([distances], Labels(["car", "van"], ["c1", "c1"]), gallery)
+    metrics = evaluate([DistanceBlock(distances)], Labels(["car", "van"], ["c1", "c1"]), gallery)
     assert metrics.summary() == {
         "mAP": 50.0,
         "R-1": 0.0,
@@ -130,8 +131,75 @@ def test_a_worked_example() -> None:
 def test_ties_are_not_right_by_luck() -> None:
     """A collapsed model, to which all images are equal, ranks in gallery order."""
     gallery = Labels(["van", "van", "van", "car"], ["c2"] * 4)
-    metrics = evaluate([np.zeros((1, 4), np.float32)], Labels(["car"], ["c1"]), gallery)
+    metrics = evaluate([DistanceBlock(np.zeros((1, 4), np.float32))], Labels(["car"], ["c1"]), gallery)
     assert (metrics.first_hit.tolist(), metrics.average_precision.tolist()) == ([3], [0.25])
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    gallery=st.integers(2, 30),
+    size=st.sampled_from([2, 7, 64]),
+    chunk=st.integers(1, 5),
+)
+def test_near_and_equal_embeddings_rank_by_their_exact_distances(
+    seed: int, gallery: int, size: int, chunk: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    few = rng.standard_normal((3, size)).astype(np.float32)
+    few /= np.linalg.norm(few, axis=1, keepdims=True)
+    vectors = few[rng.integers(0, 3, gallery + 4)]
+    off = rng.random(len(vectors)) < 0.5
+    vectors[off, 0] = np.nextafter(vectors[off, 0], np.float32(2))
+    query, others = vectors[:4], vectors[4:]
+
+    def labels(count: int) -> Labels:
+        return Labels(rng.choice([*"ab"], count).tolist(), rng.choice([*"xy"], count).tolist())
+
+    asked, found = labels(4), labels(gallery)
+    results = naive(Case(exact_distances(query, others), asked, found))
+    assume(any(results))
+    metrics = evaluate(distance_rows(query, others, chunk=chunk), asked, found)
+    assert metrics.counted.tolist() == [query for query, result in enumerate(results) if result]
+    counted = [result for result in results if result]
+    assert metrics.first_hit.tolist() == [first for _, first in counted]
+    np.testing.assert_allclose(metrics.average_precision, [precision for precision, _ in counted], rtol=1e-12)
+
+
+def test_a_large_gallery_of_equal_embeddings_ranks_in_its_order() -> None:
+    """Everything is tied with everything: the worst that can be asked."""
+    embedding = np.full((1, 64), 0.125, np.float32)
+    count = 11_579
+    gallery = Labels([str(entry % 200) for entry in range(count)], ["g"] * count)
+    query = Labels([str(entry) for entry in range(200)], ["q"] * 200)
+    start = time.process_time()
+    metrics = evaluate(
+        distance_rows(np.repeat(embedding, 200, axis=0), np.repeat(embedding, count, axis=0)), query, gallery
+    )
+    assert time.process_time() - start < 10
+    assert metrics.first_hit.tolist() == list(range(200))
+
+
+def test_an_entry_without_a_vehicle_is_nobodys_right_answer_and_in_nobodys_way_to_be_one() -> None:
+    """It stays in the ranking as a wrong answer; a query without a vehicle is not counted."""
+    query = Labels(["car", None, "car"], ["c1", "c1", None])
+    gallery = Labels([None, "car", None], ["c2", "c2", "c1"])
+    metrics = evaluate([DistanceBlock(np.tile(np.array([[0.1, 0.2, 0.3]], np.float32), (3, 1)))], query, gallery)
+    assert metrics.counted.tolist() == [0, 2]
+    assert metrics.unanswerable.tolist() == [1]
+    assert metrics.first_hit.tolist() == [1, 1]
+    assert metrics.average_precision.tolist() == [0.5, 0.5]
+
+
+def test_queries_of_which_none_has_a_vehicle_are_an_error() -> None:
+    with pytest.raises(DataError, match=r"none of 1 queries"):
+        evaluate(
+            [DistanceBlock(np.zeros((1, 2), np.float32))], Labels([None], ["c1"]), Labels([None, None], ["c2", "c3"])
+        )
+
+
+def test_the_metrics_are_named_once() -> None:
+    case = Case(np.array([[0.1, 0.2]], np.float32), Labels(["car"], ["c1"]), TWO)
+    assert tuple(case.evaluate().summary())[: len(METRICS)] == METRICS == ("mAP", "R-1", "R-5", "R-10")
 
 
 def test_memory_does_not_grow_with_the_queries() -> None:
@@ -173,7 +241,7 @@ TWO = Labels(["car", "van"], ["c2", "c2"])
 )
 def test_distances_that_do_not_fit_are_named(rows: list[NDArray[np.float32]], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        evaluate(rows, ONE, TWO)
+        evaluate(map(DistanceBlock, rows), ONE, TWO)
 
 
 def test_the_query_of_a_bad_distance_is_counted_over_blocks() -> None:
@@ -186,7 +254,7 @@ def test_the_query_of_a_bad_distance_is_counted_over_blocks() -> None:
 
 def test_no_answerable_query_is_an_error() -> None:
     with pytest.raises(DataError, match=r"none of 1 queries .* among 2 gallery entries"):
-        evaluate([np.zeros((1, 2), np.float32)], Labels(["car"], ["c2"]), TWO)
+        evaluate([DistanceBlock(np.zeros((1, 2), np.float32))], Labels(["car"], ["c2"]), TWO)
 
 
 def test_labels_of_different_length_are_refused() -> None:

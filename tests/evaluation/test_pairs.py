@@ -85,6 +85,31 @@ def test_auc_of_known_counts(positive: tuple[int, ...], negative: tuple[int, ...
     assert PairDistances("level4", counts(*positive), counts(*negative)).auc == auc
 
 
+def test_an_unlabeled_image_is_in_no_pair() -> None:
+    data = embedded(12, 9, 3)
+    vehicles = [image.vehicle for image in (*data.query.images, *data.gallery.images)]
+
+    def without(images: tuple[Tracklet, ...]) -> tuple[Tracklet, ...]:
+        return tuple(
+            Tracklet(i.id, i.frames, i.camera, None if i.id in ("q3", "g5", "g6") else i.vehicle) for i in images
+        )
+
+    query, gallery = without(data.query.images), without(data.gallery.images)
+    unlabeled = EmbeddedData(Split(query, query), Split(gallery, gallery), data.embeddings, ())
+    labeled = [
+        EmbeddedData(
+            Split(tuple(i for i in query if i.vehicle), ()),
+            Split(tuple(i for i in gallery if i.vehicle), ()),
+            data.embeddings,
+            (),
+        )
+    ]
+    assert None not in vehicles
+    for found, expected in zip(pair_distances(unlabeled, LEVELS), pair_distances(labeled[0], LEVELS), strict=True):
+        np.testing.assert_array_equal(found.positive, expected.positive)
+        np.testing.assert_array_equal(found.negative, expected.negative)
+
+
 def test_a_level_that_is_zero_does_not_stop_a_run() -> None:
     data = embedded(4, 4, 2)
     for embedding in data.embeddings.values():

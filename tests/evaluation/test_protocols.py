@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from recording import Recorder
 
 from reid.data.dataset import Split
 from reid.data.layout import open_dataset
-from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol, parse_protocols
+from reid.evaluation.protocols import PROTOCOLS, EmbeddedData, embed_data, evaluate_protocol, parse_protocols
 from reid.runtime.errors import DataError
 from reid.runtime.opening import open_session
 from reid.runtime.sessions.host import HostSession
@@ -166,12 +167,28 @@ def test_each_frame_goes_through_the_session_once(veri: Path, bundle: Path) -> N
             frames += len(images)
             return run(opened, images, pooling)
 
-        told: list[tuple[int, int]] = []
-        counted = HostSession(opened.info, counting)
-        embed_data(counted, dataset.query, dataset.gallery, on_frames=lambda done, total: told.append((done, total)))
+        recorder = Recorder()
+        embed_data(HostSession(opened.info, counting), dataset.query, dataset.gallery, progress=recorder)
     distinct = {frame for entry in (*dataset.gallery.images, *dataset.query.images) for frame in entry.frames}
     assert frames == len(distinct)
-    assert told[-1] == (frames, frames)
+    (stage,) = recorder.stages
+    assert stage.name == "embedding"
+    assert stage.total == stage.done == frames
+
+
+def test_unlabeled_tracklets_are_not_one_vehicle() -> None:
+    def image(name: str, camera: str, vehicle: str | None) -> Tracklet:
+        return Tracklet(name, (Path(name),), camera, vehicle)
+
+    query = (image("q0", "c1", "car"), image("q1", "c1", None))
+    gallery = (image("g0", "c2", None), image("g1", "c2", "car"), image("g2", "c3", None))
+    entries = (*query, *gallery)
+    embeddings = {entry.frames: vector for entry, vector in zip(entries, np.eye(5, dtype=np.float32), strict=True)}
+    data = EmbeddedData(Split(query, query), Split(gallery, gallery), embeddings, ())
+    metrics = evaluate_protocol(data, PROTOCOLS["i2i"])
+    assert metrics.counted.tolist() == [0]
+    assert metrics.unanswerable.tolist() == [1]
+    assert metrics.first_hit.tolist() == [1]  # g0 is as near, comes first, and is nobody's right answer
 
 
 def test_reranking_gives_other_figures_for_the_same_queries(session: Session, veri: Path) -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import tracemalloc
-from math import exp
+from collections.abc import Iterator
+from math import exp, fsum
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reid.evaluation.metrics import Labels, evaluate
-from reid.evaluation.reranking import reranked_rows
+from reid.evaluation.reranking import _exponential, _on_grid, reranked_rows
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows
 
@@ -59,6 +62,14 @@ def naive(
     return final
 
 
+def matrices(
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    **settings: Any,  # noqa: ANN401 - of reranked_rows
+) -> Iterator[NDArray[np.float32]]:
+    return (block.values for block in reranked_rows(query, gallery, **settings))
+
+
 @pytest.mark.parametrize(
     ("queries", "gallery", "k1", "k2", "lambda_value"),
     [
@@ -75,7 +86,7 @@ def naive(
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_agrees_with_the_paper(queries: int, gallery: int, k1: int, k2: int, lambda_value: float, seed: int) -> None:
     query, others = clustered(queries, seed), clustered(gallery, seed + 10)
-    blocks = list(reranked_rows(query, others, k1=k1, k2=k2, lambda_value=lambda_value, chunk=4))
+    blocks = list(matrices(query, others, k1=k1, k2=k2, lambda_value=lambda_value, chunk=4))
     assert {block.dtype for block in blocks} == {np.dtype(np.float32)}
     np.testing.assert_allclose(np.concatenate(blocks), naive(query, others, k1, k2, lambda_value), atol=1e-5)
 
@@ -83,10 +94,10 @@ def test_agrees_with_the_paper(queries: int, gallery: int, k1: int, k2: int, lam
 @pytest.mark.parametrize("chunk", [1, 3, 50])
 def test_the_size_of_the_blocks_does_not_matter(chunk: int) -> None:
     query, gallery = clustered(7, 0), clustered(31, 1)
-    blocks = list(reranked_rows(query, gallery, chunk=chunk))
+    blocks = list(matrices(query, gallery, chunk=chunk))
     assert [len(block) for block in blocks[:-1]] == [chunk] * (len(blocks) - 1)
-    expected = np.concatenate(list(reranked_rows(query, gallery)))
-    np.testing.assert_allclose(np.concatenate(blocks), expected, atol=1e-6)
+    expected = np.concatenate(list(matrices(query, gallery)))
+    np.testing.assert_array_equal(np.concatenate(blocks), expected)
 
 
 def test_it_improves_a_ranking_of_clusters() -> None:
@@ -99,9 +110,28 @@ def test_it_improves_a_ranking_of_clusters() -> None:
 
 def test_images_that_are_all_the_same_give_finite_distances() -> None:
     same = np.tile(clustered(1, 0), (30, 1))
-    for block in reranked_rows(same[:4], same, k1=5, k2=2):
+    for block in matrices(same[:4], same, k1=5, k2=2):
         assert block.shape == (4, 30)
         assert np.isfinite(block).all()
+
+
+def test_images_that_are_all_the_same_and_a_little_too_long_give_finite_distances() -> None:
+    same = np.tile(np.float32(1.005) * clustered(1, 0), (30, 1))
+    for block in matrices(same[:4], same, k1=5, k2=2):
+        assert np.isfinite(block).all()
+
+
+@given(st.floats(-1, 0))
+def test_the_exponential_is_the_exponential(x: float) -> None:
+    assert _exponential(np.array([x]))[0] == pytest.approx(exp(x), rel=1e-15)
+
+
+def test_weights_on_the_grid_add_up_to_the_same_bits_in_any_order() -> None:
+    weights = _on_grid(np.random.default_rng(0).random(8192))
+    order = np.random.default_rng(1).permutation(8192)
+    one_by_one = np.bincount(np.zeros(8192, np.int64), weights)[0]
+    assert one_by_one == np.bincount(np.zeros(8192, np.int64), weights[order])[0] == fsum(weights)
+    np.testing.assert_allclose(weights, np.random.default_rng(0).random(8192), rtol=0, atol=2.0**-41)
 
 
 def test_memory_stays_below_the_matrix_of_everything() -> None:

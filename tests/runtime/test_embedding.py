@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from recording import Recorder
 
 from reid.runtime.embedding import embed, normalize, watched
 from reid.runtime.model_card import Level, ModelCard, Preprocessing
@@ -174,13 +175,14 @@ def test_an_error_of_the_session_reaches_the_caller() -> None:
         list(embed(Broken(), [Tracklet("t", (np.zeros((HEIGHT, WIDTH, 3), np.uint8),))]))
 
 
-def test_watched_counts_all_frames_up_to_the_total() -> None:
+def test_watched_counts_all_frames_of_each_entry() -> None:
     frame = np.ones((HEIGHT, WIDTH, 3), np.uint8)
     source = [Tracklet("a", (frame,) * 3), Tracklet("b", (frame, Path("/nowhere/x.jpg")))]
-    seen: list[tuple[int, int]] = []
-    entries = embed(ProjectionSession(), source, limits=BatchLimits(2, 2))
-    assert len(list(watched(entries, 5, lambda done, total: seen.append((done, total))))) == 2
-    assert seen == [(3, 5), (5, 5)]
+    recorder = Recorder()
+    recorder.begin("embedding", 5)
+    entries = watched(embed(ProjectionSession(), source, limits=BatchLimits(2, 2)), recorder)
+    assert [entry.tracklet.id for entry in entries] == ["a", "b"]
+    assert recorder.stages[0].steps == [3, 2]
 
 
 def test_normalize_leaves_a_zero_vector_zero() -> None:

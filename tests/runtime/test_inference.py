@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from recording import Recorder
 
 from reid.pages.results import write_results
 from reid.runtime.errors import DataError, ModelError
@@ -104,10 +105,12 @@ def test_more_matches_than_the_gallery_holds_are_the_whole_gallery(
 
 
 def test_progress_runs_up_once_over_gallery_and_query(session: Session, folders: tuple[Path, Path]) -> None:
-    told: list[tuple[int, int]] = []
-    infer(session, *folders, k=1, limits=BatchLimits(2, 2), on_frames=lambda done, total: told.append((done, total)))
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1] == (18, 18)
+    recorder = Recorder()
+    infer(session, *folders, k=1, limits=BatchLimits(2, 2), progress=recorder)
+    (stage,) = recorder.stages
+    assert (stage.name, stage.total, stage.unit) == ("embedding", 18, "frames")
+    assert stage.done == 18
+    assert min(stage.steps) > 0
 
 
 def test_a_query_or_gallery_without_a_readable_image_is_an_error_that_names_one(
@@ -153,13 +156,12 @@ def test_a_saved_gallery_of_another_model_is_refused_before_anything_is_embedded
 ) -> None:
     inference = infer(session, *folders, k=1)
     path = tmp_path / "other.npz"
-    Gallery(
-        inference.gallery.tracklets, inference.gallery.embeddings, replace(session.info.space, fingerprint="0" * 64)
-    ).save(path)
-    told: list[int] = []
+    other = replace(session.info.space, fingerprint="0" * 64)
+    Gallery(inference.gallery.tracklets, inference.gallery.embeddings, other).save(path)
+    recorder = Recorder()
     with pytest.raises(ModelError, match="was made by model"):
-        infer(session, path, folders[1], k=1, on_frames=lambda done, total: told.append(done))
-    assert told == []
+        infer(session, path, folders[1], k=1, progress=recorder)
+    assert recorder.stages == []
 
 
 def test_json_and_csv_hold_the_rankings_and_agree(session: Session, folders: tuple[Path, Path], tmp_path: Path) -> None:

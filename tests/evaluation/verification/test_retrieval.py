@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from reid.data.dataset import Split
+from reid.evaluation.metrics import METRICS
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
 from reid.evaluation.verification.records import Tolerance
-from reid.evaluation.verification.retrieval import METRICS, Ranked, compare_rankings, rank, worst_queries
+from reid.evaluation.verification.retrieval import Ranked, compare_rankings, rank, worst_queries
 from reid.runtime.embedding import normalize
 from reid.runtime.errors import DataError
 from reid.runtime.tracklet import Tracklet

@@ -16,11 +16,11 @@ from reid.evaluation.verification.similarity import (
     defect_of,
     first_level,
     furthest_level,
-    half_squared_distance,
     required_similarity,
 )
 from reid.runtime.embedding import normalize
 from reid.runtime.errors import ModelError
+from reid.runtime.galleries.ranking import cosine_distance
 from reid.runtime.model_card import Level
 
 LEVELS = (Level(name="level2", size=3), Level(name="level3", size=8), Level(name="level4", size=5))
@@ -68,7 +68,7 @@ def test_spread_is_the_mean_distance_of_different_frames() -> None:
 def test_distances_far_below_the_rounding_of_one_are_told_apart() -> None:
     a = np.array([[1, 0]] * 3, np.float32)
     b = np.array([[1, 0], [1, 1e-5], [1, 1e-6]], np.float32)
-    np.testing.assert_allclose(half_squared_distance(a, b), [0, 5e-11, 5e-13], rtol=1e-5)
+    np.testing.assert_allclose(cosine_distance(a, b), [0, 5e-11, 5e-13], rtol=1e-5)
 
 
 def test_the_required_similarity_follows_how_far_apart_the_model_puts_frames() -> None:
