@@ -58,11 +58,11 @@ REPORT_FILE = "report.html"
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What to put into a bundle beside the FP32 graph, and how to verify it.
+    """What to put into a bundle besides the FP32 graph, and how to verify it.
 
     Attributes:
         fp16: whether to make the FP16 graph.
-        int8: how to make the INT8 graph, which takes the FP16 graph along; None for neither.
+        int8: how to make the INT8 graph, for which the FP16 graph is made, too; None for no INT8 graph.
         data: the data set on whose queries and gallery mAP and Rank-k are compared. Where it is None, INT8 is judged on
             training vehicles that were held out, and FP32 and FP16 on these or on the reference crops alone.
         tolerance: how far a graph may fall below PyTorch.
@@ -213,7 +213,7 @@ def _compare_outputs(
 
 
 def _reference(checkpoint: Checkpoint, crops: Crops, request: ExportRequest, progress: Progress) -> Reference:
-    """Embed with PyTorch what graphs are compared on."""
+    """Embed, with PyTorch, the data that graphs are compared on."""
     judged_on: JudgedOn = ReferenceCrops(crops=len(crops.frames))
     retrieval: Retrieval | None = None
     data, source = request.data, request.data
@@ -236,7 +236,7 @@ def _reference(checkpoint: Checkpoint, crops: Crops, request: ExportRequest, pro
 def _write_int8(
     folder: Path, card: ModelCard, request: Int8Request | TrainedInt8, reference: Reference, progress: Progress
 ) -> tuple[Int8Record | TrainedInt8Record, str]:
-    """Write the INT8 graph and how it came about; return the latter as a record and as a section of the report."""
+    """Write the INT8 graph; return how it came about, as a record and as a section of the report."""
     record: Int8Record | TrainedInt8Record
     fp32, fp16, int8 = (folder / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
     if isinstance(request, TrainedInt8):
