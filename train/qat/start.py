@@ -93,5 +93,7 @@ def build_fake_quantized(root: Path) -> tuple[FakeQuantizedReID, ModelCard]:
     bundle = Bundle.open(root)
     quantization = read_quantization(bundle.graph("int8").path)
     model = rebuild(bundle)
-    card = bundle.card.model_copy(update={"fingerprint": "", "training": {}, "files": {}, "opset": None})
+    card = bundle.card.model_copy(
+        update={"fingerprint": "", "training": {}, "files": {}, "opset": None, "similarity": {}}
+    )
     return FakeQuantizedReID(card, model, Graph(onnx.load(bundle.graph("fp32").path)), quantization), card
