@@ -60,11 +60,11 @@ REPORT_FILE = "report.html"
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What to put into a bundle beside the FP32 graph, and how to verify it.
+    """What to put into a bundle besides the FP32 graph, and how to verify it.
 
     Attributes:
         fp16: whether to make the FP16 graph.
-        int8: how to make the INT8 graph, which takes the FP16 graph along; None for neither.
+        int8: how to make the INT8 graph, for which the FP16 graph is made, too; None for no INT8 graph.
         data: the data set on whose queries and gallery mAP and Rank-k are compared. Where it is None, INT8 is judged on
             training vehicles that were held out, and FP32 and FP16 on these or on the reference crops alone.
         tolerance: how far a graph may fall below PyTorch.
@@ -241,7 +241,7 @@ def _reference(
 def _write_int8(
     folder: Path, plan: CalibrationPlan | TrainedInt8, reference: Reference, progress: Progress
 ) -> tuple[Int8Record | TrainedInt8Record, str]:
-    """Write the INT8 graph and how it came about; return the latter as a record and as a section of the report."""
+    """Write the INT8 graph; return how it came about, as a record and as a section of the report."""
     record: Int8Record | TrainedInt8Record
     fp32, fp16, int8 = (folder / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
     if isinstance(plan, TrainedInt8):

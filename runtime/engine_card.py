@@ -1,4 +1,4 @@
-"""What an engine is and where it runs: the sidecar beside it, and the check before it is deserialized.
+"""What an engine is and where it runs: the sidecar beside it, and the checks before it is deserialized.
 
 What runs where, as NVIDIA documents it:
 
@@ -186,7 +186,7 @@ class EngineCard(BaseModel):
 
     @classmethod
     def parse(cls, text: str | bytes, source: Path) -> EngineCard:
-        """Read a sidecar. Raises ModelError, naming `source`, where it is damaged, edited, or of another format."""
+        """Read a sidecar. Raises ModelError, naming `source`, where it is damaged, edited, or in another format."""
         try:
             facts = json.loads(text)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""TensorRT's two packages, which share one API: importing them, their versions, and what they say."""
+"""TensorRT's two packages, which share one API: importing them, their versions, and their messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def import_tensorrt(flavor: Flavor) -> ModuleType:
     """Import a flavor's package; both have the same API.
 
     Raises:
-        SessionError: it is not installed, does not load, or is older than what this code is written for.
+        SessionError: the package is not installed, does not load, or is older than this code supports.
     """
     install = f"pip install 'reid[{_EXTRAS[flavor]}]'"
     try:
@@ -44,7 +44,7 @@ def import_tensorrt(flavor: Flavor) -> ModuleType:
 
 
 def logger_for(api: ModuleType, on_message: Callable[[bool, str], None]) -> trt.ILogger:
-    """Make a logger that prints nothing; `on_message` gets (whether it is an error, message), and must not raise."""
+    """Make a logger that prints nothing and calls `on_message` with (is an error, message); that must not raise."""
     errors = (api.ILogger.ERROR, api.ILogger.INTERNAL_ERROR)
 
     class Logger(api.ILogger):  # type: ignore[misc,name-defined] # the API takes nothing but a subclass
@@ -59,6 +59,6 @@ def logger_for(api: ModuleType, on_message: Callable[[bool, str], None]) -> trt.
 
 
 def release(version: str) -> tuple[int, ...]:
-    """Numbers of a version, to compare: "10.13.0.35.post1" is (10, 13, 0, 35)."""
+    """Return the numbers of a version, to compare: "10.13.0.35.post1" is (10, 13, 0, 35)."""
     match = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, match[0].split("."))) if match else ()

@@ -1,4 +1,4 @@
-"""Adding engines: to a bundle while it is written, or to one that is there, on the device that they are for."""
+"""Adding engines: to a bundle that is being written, or to an existing one, on the device that they are for."""
 
 from __future__ import annotations
 

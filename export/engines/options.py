@@ -1,4 +1,4 @@
-"""How to build an engine, and the command line that builds it so again."""
+"""How to build an engine, and the command line that builds the same engine again."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class EngineOptions:
             )
 
     def command(self, precision: Precision) -> str:
-        """Return the command line that builds an engine of a precision so again, with BUNDLE for the bundle's path."""
+        """Return the command line that builds a precision's engine this way, with BUNDLE for the bundle's path."""
         words = ["reid-export", "BUNDLE", "--precision", precision, "--engine", self.flavor]
         for one in self.profiles:
             words += ["--profile", ":".join(",".join(map(str, sizes)) for sizes in (one.frames, one.tracklets))]

@@ -50,7 +50,7 @@ class BuildWatch:
             self._interruption = self._interruption or error
 
     def log(self, is_error: bool, message: str) -> None:
-        """Take a message of the logger."""
+        """Keep a message of the logger if it matters."""
         with self._keeping_exceptions():
             if is_error:
                 self.errors.append(message)
@@ -76,7 +76,7 @@ class BuildWatch:
             self._phases.pop(phase, None)
 
     def complete(self) -> None:
-        """Report that all is done."""
+        """Report that the build is done."""
         self._report(1.0)
 
     def raise_interruption(self) -> None:

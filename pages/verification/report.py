@@ -57,7 +57,7 @@ def write_verification_report(
 
 
 def _bar(title: str, verification: Verification) -> str:
-    """Return the strip that stays on top."""
+    """Return the strip that stays at the top of the window."""
     name, words = "right", "within tolerance" if verification.retrieval else "embeddings within tolerance"
     if not verification.passed:
         name, words = "wrong", "OUTSIDE tolerance"
@@ -107,7 +107,7 @@ def _worst_fall(precision: PrecisionVerification, tolerance: Tolerance) -> str:
 
 
 def _margins(precision: PrecisionVerification, tolerance: Tolerance) -> Iterable[str]:
-    """Say how near to its tolerance a precision came."""
+    """Yield how near to its tolerance a precision came."""
     falls = [
         (difference, comparison.protocol, name)
         for comparison in precision.protocols

@@ -290,7 +290,7 @@ def test_from_bundle_to_bundle(int8_bundle: Path, veri: Path, run_main: RunMain,
     again = Bundle.open(tmp_path / "again")
     frames = reference_frames(again)
     trained = fake_quantized(int8_bundle, checkpoint.model, asked)(frames).detach().numpy()
-    assert (run_as_written(again.graph("int8"), frames.numpy()) * trained).sum(axis=1).min() > 0.999
+    assert (run_as_written(again.graph("int8").path, frames.numpy()) * trained).sum(axis=1).min() > 0.999
 
 
 def test_a_resumed_run_needs_the_graph_it_was_started_with(
