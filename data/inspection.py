@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from reid.data.dataset import Dataset, Problem, Split
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import decode
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Counts", "Inspection", "inspect"]
@@ -40,12 +41,12 @@ class Inspection:
     problems: tuple[Problem, ...]
 
 
-def inspect(dataset: Dataset, on_image: Callable[[int, int], None] = lambda done, total: None) -> Inspection:
-    """Open every image once and report.
+def inspect(dataset: Dataset, progress: Progress = SILENT) -> Inspection:
+    """Open every image once; report the counts and every problem.
 
     Args:
-        dataset: as read from its lists.
-        on_image: called with (images done, images in all) after each image.
+        dataset: the data set, as read from its lists.
+        progress: follows the images as they are opened.
     """
     splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
     if dataset.challenge:
@@ -55,7 +56,7 @@ def inspect(dataset: Dataset, on_image: Callable[[int, int], None] = lambda done
     problems = [
         *dataset.problems,
         *_shared_identities(dataset),
-        *_image_problems(dataset.root, splits, on_image),
+        *_image_problems(dataset.root, splits, progress),
     ]
     return Inspection(dataset.layout, counts, tuple(problems))
 
@@ -76,13 +77,14 @@ def _shared_identities(dataset: Dataset) -> Iterator[Problem]:
         yield Problem("identity in train and test", vehicle, "results on this vehicle say nothing about new ones")
 
 
-def _image_problems(root: Path, splits: dict[str, Split], on_image: Callable[[int, int], None]) -> Iterator[Problem]:
+def _image_problems(root: Path, splits: dict[str, Split], progress: Progress) -> Iterator[Problem]:
     images = _images(splits)
     outcomes: dict[Path, bytes | DataError] = {}
+    progress.begin("opening", len(images), "images")
     with ThreadPoolExecutor() as pool:
-        for done, (path, outcome) in enumerate(zip(images, pool.map(_open, images), strict=True), start=1):
+        for path, outcome in zip(images, pool.map(_open, images), strict=True):
             outcomes[path] = outcome
-            on_image(done, len(images))
+            progress.advance()
     for path, outcome in outcomes.items():
         if isinstance(outcome, DataError):
             yield Problem("unreadable image", _relative(path, root), str(outcome).removeprefix(f"{path}: "))

@@ -116,13 +116,15 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
     """
     recipe = card.training.get("recipe", {})
     try:
-        _, query, gallery, _ = hold_out_vehicles(
-            data.train, share=recipe.get("held_out", _HELD_OUT), seed=recipe.get("seed", 0)
-        )
+        split = hold_out_vehicles(data.train, share=recipe.get("held_out", _HELD_OUT), seed=recipe.get("seed", 0))
     except DataError:
         return None
     return replace(
-        data, layout=f"{data.layout}, held-out training vehicles", train=Split(), query=query, gallery=gallery
+        data,
+        layout=f"{data.layout}, held-out training vehicles",
+        train=Split(),
+        query=split.query,
+        gallery=split.gallery,
     )
 
 

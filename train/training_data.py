@@ -52,10 +52,10 @@ def prepare_data(dataset: Dataset, recipe: Recipe, *, note: Callable[[str], None
         DataError: too few vehicles for the held-out part or for a batch.
         ReidError: a switch of the recipe has a value that there is not.
     """
-    train_split, query, gallery, held_out = hold_out_vehicles(dataset.train, share=recipe.held_out, seed=recipe.seed)
-    readable, dead_vehicles = without_dead_vehicles(train_split.images)
+    split = hold_out_vehicles(dataset.train, share=recipe.held_out, seed=recipe.seed)
+    readable, dead_vehicles = without_dead_vehicles(split.train.images)
     if dead_vehicles:
         note(f"note: no image of these vehicles can be read, left out: {', '.join(dead_vehicles)}")
     images = Images(readable, recipe.image_size, build_augmentation(recipe))
     sampler = build_sampler(recipe, images.vehicles, [image.camera for image in readable])
-    return TrainingData(images, sampler, query, gallery, held_out)
+    return TrainingData(images, sampler, split.query, split.gallery, split.facts)

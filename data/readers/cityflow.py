@@ -29,9 +29,18 @@ def read(root: Path) -> Dataset:
     else:
         tracklets = tracklets_from_list(tracks, images, root / "image_train", "train_track.txt", problems)
     labeled = Split(images, tracklets)
-    train, query, gallery, facts = hold_out_for_evaluation(labeled, "image_train", problems)
+    held_out = hold_out_for_evaluation(labeled, "image_train", problems)
     challenge = _read_challenge(root, problems)
-    return Dataset("cityflow", root, train, query, gallery, tuple(problems), challenge, facts)
+    return Dataset(
+        layout="cityflow",
+        root=root,
+        train=held_out.train,
+        query=held_out.query,
+        gallery=held_out.gallery,
+        problems=tuple(problems),
+        challenge=challenge,
+        split_facts=held_out.facts,
+    )
 
 
 def _read_labeled(root: Path, labels: Mapping[str, Label] | None, problems: list[Problem]) -> tuple[Tracklet, ...]:

@@ -50,8 +50,10 @@ def _read(
                 problems.append(Problem("empty split", part, "the folder is missing or holds no usable images"))
         return Dataset(layout, root, train, as_queries(query, gallery), gallery, tuple(problems))
     labeled = splits["train"] if "train" in splits else read_split(root, root, problems)
-    train, query, gallery, facts = hold_out_for_evaluation(labeled, ".", problems)
-    return Dataset(layout, root, train, query, gallery, tuple(problems), None, facts)
+    held_out = hold_out_for_evaluation(labeled, ".", problems)
+    return Dataset(
+        layout, root, held_out.train, held_out.query, held_out.gallery, tuple(problems), split_facts=held_out.facts
+    )
 
 
 def _first_folder(root: Path, names: tuple[str, ...]) -> Path | None:
