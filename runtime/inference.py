@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reid.runtime.embedding import DEFAULT_BATCH_SIZE, Embedded, embed, watched
 from reid.runtime.errors import DataError
-from reid.runtime.folders import read_plain_folder
+from reid.runtime.folders import read_folder
 from reid.runtime.galleries.gallery import Gallery
 from reid.runtime.galleries.ranked_lists import Ranking
 from reid.runtime.sessions.session import Session
@@ -47,7 +47,7 @@ def infer(
 
     Args:
         session: the model.
-        gallery: a folder (see read_plain_folder), or a gallery that an earlier inference saved.
+        gallery: a folder (see read_folder), or a gallery that an earlier inference saved.
         query: a folder.
         k: matches per query.
         batch_size: frames per run of the session.
@@ -57,9 +57,9 @@ def infer(
         DataError: a folder is absent or holds no readable image.
         ModelError: the saved gallery was made by another model.
     """
-    queries = read_plain_folder(query)
+    queries = read_folder(query)
     saved = Gallery.load(gallery, session.card.fingerprint) if gallery.is_file() else None
-    tracklets = [] if saved else read_plain_folder(gallery)
+    tracklets = [] if saved else read_folder(gallery)
     frames = sum(len(tracklet.frames) for tracklet in (*tracklets, *queries))
     # Not in one go: in batches of their own, queries are embedded to the same bits whatever the gallery is.
     parts = (embed(session, part, batch_size=batch_size) for part in (tracklets, queries))
