@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 from headless_browser import NAMES, Browser
+from hypothesis import settings
 
 # Read by OpenMP when PyTorch loads: spinning threads would fight with the loader's processes for few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 from reid.data.synthesis.veri import synthesize
 from reid.runtime.gpu import find_device

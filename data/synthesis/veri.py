@@ -1,4 +1,4 @@
-"""The procedural data set on disk, in VeRi-776's layout."""
+"""Writing the procedural data set to disk, in VeRi-776's layout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["SplitSummary", "SynthesisSummary", "synthesize"]
 
 VEHICLES, CAMERAS = range(4, 10_000), range(2, 1000)
 TEST_REMAINDERS = (2, 4)
-"""Vehicles whose number leaves one of these modulo 5 are for testing, so every fleet is in both splits."""
+"""Vehicles whose number modulo 5 is one of these are for testing, so that every fleet is in both splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ def synthesize(
 ) -> SynthesisSummary:
     """Write a data set of procedural vehicles in VeRi-776's layout; `output` is whole or absent afterwards.
 
-    The same arguments give the same bytes. A vehicle looks the same, and is in the same split, whatever
-    the number of vehicles; a camera whatever the number of cameras.
+    The same arguments give the same bytes. A vehicle looks the same and is in the same split whatever the number of
+    vehicles, and a camera is the same whatever the number of cameras.
 
     Args:
         output: the folder to write; it must not exist, or be empty.
-        vehicles: identities in train and test together, 4 to 9999; about 60 % are for training.
-        cameras: 2 to 999.
-        seed: not negative.
+        vehicles: number of identities in train and test together, 4 to 9999; about 60 % are for training.
+        cameras: number of cameras, 2 to 999.
+        seed: random seed, not negative.
         progress: follows the images as they are rendered.
 
     Raises:
@@ -82,9 +82,9 @@ def synthesize(
 
 def _check(output: Path, vehicles: int, cameras: int, seed: int) -> None:
     if vehicles not in VEHICLES:
-        raise DataError(f"{vehicles} vehicles: VeRi-776's names and splits need 4 to 9999; choose such a number")
+        raise DataError(f"{vehicles} vehicles: VeRi-776's names and splits need 4 to 9999; choose one of these")
     if cameras not in CAMERAS:
-        raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose such a number")
+        raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose one of these")
     if seed < 0:
         raise DataError(f"seed {seed} is negative; choose 0 or more")
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
@@ -108,7 +108,7 @@ def _draw_queries(test: Sequence[Track], seed: int) -> list[str]:
 
 
 def _write_images(folder: Path, tracks: Sequence[Track], seed: int, progress: Progress) -> None:
-    """Film camera by camera, so that only one empty road is held at a time."""
+    """Film one camera after another, so that only one empty road is in memory at a time."""
     for name in ("image_train", "image_query", "image_test"):
         (folder / name).mkdir()
     progress.begin("rendering", sum(len(track.times) for track in tracks), "images")
@@ -148,7 +148,7 @@ def _write_lists(
 
 
 def _index(queries: Iterable[str], gallery: Iterable[str], *, same_camera: bool) -> list[str]:
-    """Return for each query the positions (from 1) of its vehicle's images, by its or by other cameras."""
+    """Return, for each query, the positions (from 1) of its vehicle's images by its own or by other cameras."""
     shots: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for position, name in enumerate(gallery, start=1):
         vehicle, camera, *_ = name.split("_")

@@ -1,1 +1,1 @@
-"""A model beside its reference: how far apart embeddings, rankings and metrics are, and whether that is tolerable."""
+"""A model compared with its reference: how far embeddings, rankings and metrics differ, and whether it matters."""

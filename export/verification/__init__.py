@@ -1,1 +1,1 @@
-"""The gate: does a graph answer as PyTorch does, on embeddings and on retrieval metrics, and where does it not?"""
+"""Verification: whether a graph answers as PyTorch does, in embeddings and metrics, and where it does not."""

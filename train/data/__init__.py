@@ -1,1 +1,1 @@
-"""Images in, batches out."""
+"""Training images: how they are read, augmented, and drawn into batches."""

@@ -1,4 +1,4 @@
-"""One loss a file, each of which reads like its formula."""
+"""One loss per file, each of which reads like its formula."""
 
 from __future__ import annotations
 

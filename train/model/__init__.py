@@ -1,1 +1,1 @@
-"""The model: a backbone, its levels, and what is kept of it."""
+"""The model: a backbone, its levels, and the checkpoint that stores them."""

@@ -1,1 +1,1 @@
-"""One batch over several processes, or in several parts."""
+"""Training on one batch with several processes, or in several parts."""

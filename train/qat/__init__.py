@@ -1,1 +1,1 @@
-"""Training under the roundings of a bundle's INT8 graph."""
+"""Training with the roundings of a bundle's INT8 graph."""

@@ -1,1 +1,1 @@
-"""What people see of a training run: histograms on TensorBoard while it goes, and a page at its end."""
+"""The report of a training run: histograms on TensorBoard while it runs, and a page at the end."""
