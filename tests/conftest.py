@@ -18,12 +18,12 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
+from reid.data.synthesis.veri import synthesize
+from reid.runtime.gpu import find_device
+
 # How long an example takes depends on what else the machine does.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
-
-from reid.data.synthesis.veri import synthesize
-from reid.runtime.gpu import find_device
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
