@@ -48,7 +48,7 @@ def parse_protocols(names: str) -> tuple[Protocol, ...]:
     wanted = [name.strip() for name in names.split(",")]
     unknown = [name for name in wanted if name not in PROTOCOLS]
     if unknown:
-        raise DataError(f"no protocol {unknown[0]!r}; there are {', '.join(PROTOCOLS)}")
+        raise DataError(f"unknown protocol {unknown[0]!r}; choose one of: {', '.join(PROTOCOLS)}")
     return tuple(PROTOCOLS[name] for name in wanted)
 
 

@@ -71,17 +71,19 @@ _MODULES = {
 """Public name -> the module, within this package, that defines it."""
 
 
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    elif name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # for a type checker, a name that is not imported above does not exist
 
-        value = version("reid")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        elif name == "__version__":
+            from importlib.metadata import version
+
+            value = version("reid")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

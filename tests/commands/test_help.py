@@ -28,7 +28,7 @@ def commands_in(page: str) -> list[str]:
 
 
 def test_the_scripts_are_those_of_the_design() -> None:
-    assert {"reid-data", "reid-train", "reid-eval", "reid-export", "reid-infer"} <= set(SCRIPTS)
+    assert {"reid-data", "reid-train", "reid-eval", "reid-export", "reid-calibrate", "reid-infer"} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -31,7 +31,7 @@ def embedded(
     """Images without tracklets, the embedding of each vehicle being a unit vector of its own."""
 
     def embedding(image: Tracklet) -> NDArray[np.float32]:
-        return np.eye(8, dtype=np.float32)[int(str(image.vehicle))]
+        return np.asarray(np.eye(8, dtype=np.float32)[int(str(image.vehicle))])
 
     embeddings = {image.frames: embedding(image) for image in (*queries, *gallery)}
     return EmbeddedData(Split(tuple(queries)), Split(tuple(gallery)), embeddings, unreadable, queries_left_out)
