@@ -13,6 +13,17 @@ export XDG_CACHE_HOME=$work/cache
 fail() { echo "error: $*" >&2; exit 1; }
 step() { printf '$ %s\n' "$*"; "$@" >stdout 2>stderr || { cat stdout stderr >&2; fail "$* failed"; }; }
 
+env -u PYTHONPATH "$bin/python" - <<'PYTHON' || fail "$1 is not an environment without PyTorch"
+import importlib.util
+import sys
+
+import onnx, reid
+
+surplus = [name for name in ("torch", "torchvision", "timm", "safetensors", "onnxscript") if importlib.util.find_spec(name)]
+assert reid.__file__.startswith(sys.prefix), reid.__file__
+sys.exit(f"{surplus} can be imported" if surplus else 0)
+PYTHON
+
 # With PyTorch: a bundle to try.
 step reid-data synthesize data --vehicles 12 --cameras 3
 step reid-train data --backbone resnet10t --weights none --image-size 64 --epochs 1 --batch 4x2
@@ -23,16 +34,6 @@ reid-eval bundle data --json >with.json
 unset PYTHONPATH
 PATH=$bin:$PATH
 hash -r
-python - <<'PYTHON' || fail "$1 is not an environment without PyTorch"
-import importlib.util
-import sys
-
-import onnx, reid
-
-surplus = [name for name in ("torch", "torchvision", "timm", "safetensors", "onnxscript") if importlib.util.find_spec(name)]
-assert reid.__file__.startswith(sys.prefix), reid.__file__
-sys.exit(f"{surplus} can be imported" if surplus else 0)
-PYTHON
 
 reid-eval bundle data --json >without.json
 python - <<'PYTHON' || fail "the two environments score differently"
