@@ -1,9 +1,11 @@
-# make demo: train, evaluate, export and infer on rendered vehicles.   make test: everything that CI checks.
+# make demo: train, evaluate, export and infer on rendered vehicles.
+# make test: linters, type checker, import contracts and the test suite.
+# make test-lean: the commands of a device, in an environment without PyTorch.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
-.PHONY: demo test clean
+.PHONY: demo test test-lean clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -16,6 +18,11 @@ test: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	PATH="$(BIN):$$PATH" $(BIN)/pytest -n auto --dist loadfile
+
+test-lean: $(VENV)/installed
+	$(PYTHON) -m venv $(VENV)/lean
+	$(VENV)/lean/bin/pip install --quiet '.[onnx,rtx]'
+	PATH="$(BIN):$$PATH" tests/without_torch.sh $(VENV)/lean
 
 $(VENV)/installed: pyproject.toml CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)

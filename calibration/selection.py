@@ -19,7 +19,7 @@ from reid.data.layout import read_dataset
 from reid.data.readers.folders import SPLIT_FOLDERS
 from reid.runtime.batching import batches
 from reid.runtime.errors import DataError
-from reid.runtime.folders import read_plain_folder
+from reid.runtime.folders import read_folder
 from reid.runtime.imaging import read_frame
 from reid.runtime.model_card import Preprocessing
 from reid.runtime.sessions.session import BatchLimits
@@ -162,7 +162,7 @@ def _is_evaluation_folder(root: Path) -> bool:
 
 
 def _as_gallery(root: Path) -> Dataset:
-    frames = ((tracklet, frame) for tracklet in read_plain_folder(root) for frame in tracklet.frames)
+    frames = ((tracklet, frame) for tracklet in read_folder(root) for frame in tracklet.frames)
     images = tuple(Tracklet(str(frame), (frame,), tracklet.camera, tracklet.vehicle) for tracklet, frame in frames)
     return Dataset("flat", root, Split(), Split(), Split(images))
 

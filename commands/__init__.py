@@ -1,1 +1,1 @@
-"""The command lines, one file a command: parse, call, print. Heavy imports are inside them, so that --help is quick."""
+"""The command lines, one file per command: parse, call, print. Heavy imports stay inside, so that --help is quick."""

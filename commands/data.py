@@ -1,4 +1,4 @@
-"""`reid-data`: make a synthetic data set, or look for what is wrong with one."""
+"""`reid-data`: render a synthetic data set, or find what is wrong with a data set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.commands.shell import Layout, application, print_json, progress, run
+from reid.commands.options import AsJson, DataArgument, LayoutOption
+from reid.commands.shell import ProgressBar, application, print_json, run
 
 if TYPE_CHECKING:
     from reid.data.inspection import Inspection
@@ -19,22 +20,22 @@ app = application()
 
 @app.callback(epilog="Example: reid-data inspect VeRi")
 def describe() -> None:
-    """Make a synthetic data set, or look for what is wrong with one."""
+    """Render a synthetic data set, or find what is wrong with a data set."""
 
 
 @app.command(epilog="Example: reid-data synthesize data --vehicles 60 --cameras 6")
 def synthesize(
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; absent or empty.")],
-    vehicles: Annotated[int, typer.Option(help="Identities, of which six in ten are for training.")] = 60,
-    cameras: Annotated[int, typer.Option(help="Cameras, each with its own angle, light and quality.")] = 6,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; it must not exist, or be empty.")],
+    vehicles: Annotated[int, typer.Option(help="Number of identities; 60 % are for training.")] = 60,
+    cameras: Annotated[int, typer.Option(help="Number of cameras, which differ in angle, light and quality.")] = 6,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same files.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
-    """Write procedural vehicles in the layout of VeRi-776."""
-    from reid.data.synthesis.veri import synthesize as write
+    """Render procedural vehicles into a data set in VeRi-776's layout."""
+    from reid.data.synthesis.veri import synthesize as render
 
-    with progress("rendering", "images") as on_image:
-        summary = write(output, vehicles=vehicles, cameras=cameras, seed=seed, progress=on_image)
+    with ProgressBar() as progress:
+        summary = render(output, vehicles=vehicles, cameras=cameras, seed=seed, progress=progress)
     if as_json:
         print_json(asdict(summary))
     else:
@@ -43,17 +44,17 @@ def synthesize(
 
 @app.command(epilog="Example: reid-data inspect VeRi")
 def inspect(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
-    layout: Annotated[Layout | None, typer.Option(help="Recognized if left out.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    data: DataArgument,
+    layout: LayoutOption = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Count identities, cameras, images and tracklets per split, and list every problem."""
+    """Count identities, cameras, images and tracklets per split, and list every problem of a data set."""
     from reid.data.inspection import inspect as open_every_image
     from reid.data.layout import read_dataset
 
     dataset = read_dataset(data, layout)
-    with progress("opening", "images") as on_image:
-        inspection = open_every_image(dataset, on_image)
+    with ProgressBar() as progress:
+        inspection = open_every_image(dataset, progress)
     if as_json:
         splits = {name: asdict(counts) for name, counts in inspection.splits.items()}
         problems = [asdict(problem) for problem in inspection.problems]
@@ -74,14 +75,14 @@ def _print_tables(inspection: Inspection) -> None:
         problems.add_column(column, overflow="fold")
     for problem in inspection.problems:
         problems.add_row(*map(_printable, astuple(problem)))
-    # In a file or a pipe, a line is as long as it must be, so that names can be searched for.
+    # In a file or a pipe, lines are as long as they need to be, so that names can be searched for.
     console = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(counts)
     console.print(problems if inspection.problems else "no problems")
 
 
 def _printable(text: str) -> str:
-    """Escape what the output cannot say, such as a file name that is no valid text."""
+    """Escape what the output's encoding cannot represent, such as a file name that is not valid text."""
     encoding = sys.stdout.encoding
     return text.encode(encoding, errors="backslashreplace").decode(encoding)
 

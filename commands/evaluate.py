@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid.commands.options import PrecisionOption
-from reid.commands.shell import Layout, ProgressBar, application, note, note_problems, print_json, run
+from reid.commands.options import OUTPUT, AsJson, DataArgument, LayoutOption, PrecisionOption, SessionOption
+from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
@@ -17,82 +17,69 @@ if TYPE_CHECKING:
     from reid.runtime.sessions.session import Session
 
 app = application()
+logger = logging.getLogger(__name__)
 
 
 @app.command(epilog="Example: reid-eval runs/latest VeRi")
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run, a checkpoint, a bundle or an .onnx file.")],
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
-    protocols: Annotated[str, typer.Option(help="Of i2i, i2t and t2t, comma-separated.")] = "i2i,i2t,t2t",
-    session: Annotated[str, typer.Option(help="Backend, such as onnxruntime:cpu or torch:cuda.")] = "auto",
-    precision: PrecisionOption = "fp32",
+    data: DataArgument,
+    protocols: Annotated[str, typer.Option(help="One or more of i2i, i2t and t2t, comma-separated.")] = "i2i,i2t,t2t",
     rerank: Annotated[bool, typer.Option("--rerank", help="Use k-reciprocal re-ranking.")] = False,
+    layout: LayoutOption = None,
+    session: SessionOption = "auto",
+    precision: PrecisionOption = "fp32",
     submission: Annotated[
-        Path | None, typer.Option(help="CityFlow: also write the challenge's file, 100 ranks a query.")
+        Path | None,
+        typer.Option(help="CityFlow: also write the challenge's file, 100 ranks per query.", rich_help_panel=OUTPUT),
     ] = None,
-    layout: Annotated[Layout | None, typer.Option(help="Recognized if left out.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Evaluate a model: I2I, I2T and T2T, in percent.
+    """Evaluate a model by I2I, I2T and T2T, in percent.
 
     Gallery entries of the query's vehicle and camera are left out; queries without a right answer are not counted.
     """
     from reid.data.layout import open_dataset
     from reid.evaluation.challenge import challenge_of
+    from reid.evaluation.evaluate import score
     from reid.evaluation.protocols import embed_data
     from reid.runtime.opening import open_session
 
-    chosen = _chosen(protocols)
+    chosen = _parse_protocols(protocols)
     dataset = open_dataset(data, layout, needs="query")
     note_problems(dataset)
     if submission is not None:
-        challenge_of(dataset)  # that it has none is better known before the work than after it
+        challenge_of(dataset)  # fail before the work if there is no challenge
     with open_session(model, session, precision) as opened:
         with ProgressBar() as progress:
             embedded = embed_data(opened, dataset.query, dataset.gallery, progress=progress)
-        scores = _scores(embedded, chosen, rerank=rerank)
-        result = {
-            "protocols": scores,
+        metrics = score(embedded, chosen, rerank=rerank)
+        protocol_scores = {name: found.summary() for name, found in metrics.items()}
+        result: dict[str, Any] = {
+            "protocols": protocol_scores,
             "model": _model_facts(model, opened, precision),
             "data": _data_facts(dataset, embedded),
             "rerank": rerank,
         }
         if submission is not None:
             result["submission"] = _write_submission(opened, dataset, submission)
+    if dataset.split_facts:
+        held_out, seed = len(dataset.split_facts["vehicles"]), dataset.split_facts["seed"]
+        logger.warning("evaluated on %d held-out training vehicles (seed %d)", held_out, seed)
     if as_json:
         print_json(result)
     else:
-        _print_table(result)
+        _print_table(protocol_scores)
 
 
-def _chosen(protocols: str) -> tuple[Protocol, ...]:
+def _parse_protocols(names: str) -> tuple[Protocol, ...]:
     from reid.evaluation.protocols import parse_protocols
     from reid.runtime.errors import DataError
 
     try:
-        return parse_protocols(protocols)
+        return parse_protocols(names)
     except DataError as error:
         raise typer.BadParameter(str(error), param_hint="--protocols") from None
-
-
-def _scores(embedded: EmbeddedData, protocols: Sequence[Protocol], *, rerank: bool) -> dict[str, Any]:
-    """Score by every protocol that the data serves; what it does not serve is said, and an error if it serves none."""
-    from reid.evaluation.protocols import evaluate_protocol
-    from reid.runtime.errors import DataError
-
-    def score(protocol: Protocol) -> dict[str, float | int] | DataError:
-        try:
-            return evaluate_protocol(embedded, protocol, rerank=rerank).summary()
-        except DataError as error:
-            return error
-
-    outcomes = {protocol.name: score(protocol) for protocol in protocols}
-    failures = [outcome for outcome in outcomes.values() if isinstance(outcome, DataError)]
-    if len(failures) == len(outcomes):
-        raise failures[0]
-    for failure in failures:
-        note(f"note: {failure}")
-    return {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, DataError)}
 
 
 def _model_facts(model: Path, session: Session, precision: str) -> dict[str, Any]:
@@ -123,32 +110,23 @@ def _write_submission(session: Session, dataset: Dataset, path: Path) -> dict[st
 
     with ProgressBar() as progress:
         unreadable = write_submission(session, dataset, path, progress=progress)
+    if unreadable:
+        names = ", ".join(unreadable[:5])
+        logger.warning("%d challenge images could not be read and were left out: %s", len(unreadable), names)
     return {"path": str(path), "unreadable": list(unreadable)}
 
 
-def _print_table(result: dict[str, Any]) -> None:
+def _print_table(protocols: dict[str, dict[str, float | int]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from reid.evaluation.metrics import METRICS
 
     table = Table("protocol", *METRICS, "queries", "gallery")
-    for name, scores in result["protocols"].items():
-        numbers = (f"{scores[column]:.2f}" for column in METRICS)
-        table.add_row(name.upper(), *numbers, f"{scores['queries']:,}", f"{scores['gallery']:,}")
+    for name, scores in protocols.items():
+        percentages = (f"{scores[metric]:.2f}" for metric in METRICS)
+        table.add_row(name.upper(), *percentages, f"{scores['queries']:,}", f"{scores['gallery']:,}")
     Console().print(table)
-    for name, scores in result["protocols"].items():
-        if scores["unanswerable"]:
-            note(f"note: {name}: {scores['unanswerable']} queries have no right answer and are not counted")
-    unreadable = result["data"]["unreadable"] + result.get("submission", {}).get("unreadable", [])
-    if unreadable:
-        note(f"note: {len(unreadable)} frames could not be read and were left out: {', '.join(unreadable[:5])}")
-    left_out = result["data"]["queries_left_out"]
-    if left_out:
-        note(f"note: {len(left_out)} queries could not be read and are not counted: {', '.join(left_out[:5])}")
-    split = result["data"]["split"]
-    if split:
-        note(f"note: evaluated on {len(split['vehicles'])} held-out training vehicles (seed {split['seed']})")
 
 
 def main() -> None:

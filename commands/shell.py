@@ -1,4 +1,4 @@
-"""What every command shares: errors of one line, progress on standard error, results on standard output."""
+"""What every command shares: one-line errors, progress on standard error, results on standard output, plain help."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from reid.runtime.errors import ReidError
 
@@ -33,11 +34,13 @@ _EXTRAS = {
     "timm": "train",
     "safetensors": "train",
     "tensorboard": "train",
-    "onnx": "export",
+    "onnx": "onnx",
     "onnxscript": "export",
 }
 
 _INTERRUPTED = 128 + signal.SIGINT
+
+logger = logging.getLogger(__name__)
 
 
 class Layout(str, Enum):
@@ -50,12 +53,31 @@ class Layout(str, Enum):
 
 
 def application() -> typer.Typer:
-    """Make a command without shell completion, and without traceback art."""
+    """Return an empty command line, without shell completion and without decorated tracebacks."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+class _PlainCommand(TyperCommand):
+    """A command whose help lists its options under the headings of their panels, as plain text without boxes."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's types, or typer's copy of them
+        """Write arguments, then general options, then one section per panel."""
+        sections: dict[str, list[Any]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            general = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            if record is not None:
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or general, []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 def run(app: typer.Typer) -> None:
     """Run a command; a user's mistake ends in one line on standard error and a non-zero exit code."""
+    for command in app.registered_commands:
+        command.cls = _PlainCommand
     interrupted = _watch_for_interrupt()
     try:
         with _logging_to_standard_error():
@@ -63,7 +85,7 @@ def run(app: typer.Typer) -> None:
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except Exception as error:
-        if interrupted.is_set():  # a library made an error of its own of Ctrl-C
+        if interrupted.is_set():  # a library turned Ctrl-C into an error of its own
             sys.exit(_INTERRUPTED)
         sentence = _sentence(error)
         if sentence is None:
@@ -106,7 +128,7 @@ def _watch_for_interrupt() -> threading.Event:
 
 
 def _sentence(error: Exception) -> str | None:
-    """Say in one line what a user can put right; None where the mistake is ours."""
+    """Return one line about something that the user can put right; None for a fault in the code."""
     if isinstance(error, ReidError):
         return str(error)
     if isinstance(error, OSError):
@@ -130,16 +152,17 @@ def _about_files(error: OSError) -> str:
 
 
 def note(message: str) -> None:
-    """Tell people something, on standard error."""
+    """Print a message on standard error."""
     print(message, file=sys.stderr)
 
 
 def note_problems(dataset: Dataset) -> None:
-    """Say that a data set has problems, and where to read them."""
+    """Log that a data set has problems, and how to list them."""
     if dataset.problems:
         first = dataset.problems[0]
         more = f" and {len(dataset.problems) - 1} more" if len(dataset.problems) > 1 else ""
-        note(f"note: {first.kind}: {first.where}{more}; `reid-data inspect {dataset.root}` lists them all")
+        listing = f"`reid-data inspect {dataset.root}` lists them all"
+        logger.warning("%s: %s%s; %s", first.kind, first.where, more, listing)
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""Data sets: what they look like on disk, how they are read and split, and what is wrong with them."""
+"""Data sets: their layouts on disk, how they are read and split, what is wrong with them, and rendered vehicles."""

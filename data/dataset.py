@@ -1,4 +1,4 @@
-"""What a reader makes of a data set on disk: splits of images and tracklets, and every problem it met."""
+"""A data set as read from disk: splits of images and tracklets, and every problem found on the way."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ProblemKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a data set: what kind, where (relative to its root), and in detail."""
+    """Something wrong with a data set: the kind, where (relative to its root), and details."""
 
     kind: ProblemKind
     where: str
@@ -38,9 +38,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images, each a tracklet of one frame, and the tracklets made of them.
+    """Images, each a tracklet of one frame, and the tracklets that they form.
 
-    In a query split, `tracklets[i]` is the own tracklet of the query `images[i]`.
+    In a query split, `tracklets[i]` is the tracklet that the query `images[i]` was taken from.
     """
 
     images: tuple[Tracklet, ...] = ()
@@ -62,7 +62,12 @@ class Dataset:
     Attributes:
         layout: veri, cityflow, tracklets or flat.
         root: the data set's folder.
-        split_facts: how query and gallery were chosen; empty where the data set itself says.
+        train: labeled images to train on.
+        query: labeled images to search for.
+        gallery: labeled images to search in.
+        problems: everything found wrong with the lists.
+        challenge: CityFlow's unlabeled test data; None for other layouts.
+        split_facts: how query and gallery were chosen; empty if the data set itself defines them.
     """
 
     layout: str

@@ -36,7 +36,7 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
     share = _SHARE if facts.held_out_share is None else facts.held_out_share
     seed = _SEED if facts.seed is None else facts.seed
     try:
-        _, query, gallery, split_facts = hold_out_vehicles(data.train, share=share, seed=seed)
+        split = hold_out_vehicles(data.train, share=share, seed=seed)
     except DataError:
         return None
     is_known = facts.held_out_share is not None and facts.seed is not None
@@ -44,9 +44,9 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
     if not is_known and trained_on in (None, data_fingerprint(data)):
         logger.warning(
             f"the model's card does not say which vehicles its training held out: it may have been trained on the "
-            f"{len({image.vehicle for image in gallery.images})} of {data.root} that are set aside to judge by"
+            f"{len({image.vehicle for image in split.gallery.images})} of {data.root} that are set aside to judge by"
         )
-    return replace(data, train=Split(), query=query, gallery=gallery, split_facts=split_facts)
+    return replace(data, train=Split(), query=split.query, gallery=split.gallery, split_facts=split.facts)
 
 
 def is_held_out(data: Dataset) -> bool:

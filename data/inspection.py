@@ -1,10 +1,10 @@
-"""Opening every image of a data set, counting what is there, and finding what is wrong."""
+"""Inspection of a data set: open every image, count what is there, and find what is wrong."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from reid.data.dataset import Dataset, Problem, Split
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import decode
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Counts", "Inspection", "inspect"]
@@ -23,7 +24,7 @@ _GALLERY_OF = {"query": "gallery", "challenge query": "challenge gallery"}
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much a split holds."""
+    """The size of a split."""
 
     identities: int
     cameras: int
@@ -33,19 +34,19 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A data set's counts per split and its problems, in the order in which they were met."""
+    """A data set's counts per split, and its problems in the order in which they were found."""
 
     layout: str
     splits: dict[str, Counts]
     problems: tuple[Problem, ...]
 
 
-def inspect(dataset: Dataset, on_image: Callable[[int, int], None] = lambda done, total: None) -> Inspection:
-    """Open every image once and report.
+def inspect(dataset: Dataset, progress: Progress = SILENT) -> Inspection:
+    """Open every image once; report the counts and every problem.
 
     Args:
-        dataset: as read from its lists.
-        on_image: called with (images done, images in all) after each image.
+        dataset: the data set, as read from its lists.
+        progress: follows the images as they are opened.
     """
     splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
     if dataset.challenge:
@@ -55,7 +56,7 @@ def inspect(dataset: Dataset, on_image: Callable[[int, int], None] = lambda done
     problems = [
         *dataset.problems,
         *_shared_identities(dataset),
-        *_image_problems(dataset.root, splits, on_image),
+        *_image_problems(dataset.root, splits, progress),
     ]
     return Inspection(dataset.layout, counts, tuple(problems))
 
@@ -73,16 +74,17 @@ def _shared_identities(dataset: Dataset) -> Iterator[Problem]:
     train = {image.vehicle for image in dataset.train.images}
     test = {image.vehicle for image in (*dataset.query.images, *dataset.gallery.images)}
     for vehicle in sorted(str(vehicle) for vehicle in train & test):
-        yield Problem("identity in train and test", vehicle, "results on this vehicle say nothing about new ones")
+        yield Problem("identity in train and test", vehicle, "results on it say nothing about unseen vehicles")
 
 
-def _image_problems(root: Path, splits: dict[str, Split], on_image: Callable[[int, int], None]) -> Iterator[Problem]:
+def _image_problems(root: Path, splits: dict[str, Split], progress: Progress) -> Iterator[Problem]:
     images = _images(splits)
     outcomes: dict[Path, bytes | DataError] = {}
+    progress.begin("opening", len(images), "images")
     with ThreadPoolExecutor() as pool:
-        for done, (path, outcome) in enumerate(zip(images, pool.map(_open, images), strict=True), start=1):
+        for path, outcome in zip(images, pool.map(_open, images), strict=True):
             outcomes[path] = outcome
-            on_image(done, len(images))
+            progress.advance()
     for path, outcome in outcomes.items():
         if isinstance(outcome, DataError):
             yield Problem("unreadable image", _relative(path, root), str(outcome).removeprefix(f"{path}: "))
@@ -90,12 +92,13 @@ def _image_problems(root: Path, splits: dict[str, Split], on_image: Callable[[in
 
 
 def _images(splits: dict[str, Split]) -> dict[Path, tuple[str, Tracklet]]:
-    """List every image file with its split and its labels; what is both gallery and query counts as gallery."""
+    """List every image file with its split and labels; a file in both gallery and query counts as gallery."""
     files: dict[Path, tuple[str, Tracklet]] = {}
     for name in sorted(splits, key=lambda name: name in _GALLERY_OF):  # queries last
         for image in splits[name].images:
             files |= {path: (name, image) for path in _paths(image) if path not in files}
-    for name, split in splits.items():  # in tracklet folders, a query's other frames are images of no split
+    # In tracklet folders, the other frames of a query's tracklet are not images of any split.
+    for name, split in splits.items():
         for tracklet in split.tracklets:
             files |= {path: (name, tracklet) for path in _paths(tracklet) if path not in files}
     return files
@@ -106,7 +109,7 @@ def _paths(tracklet: Tracklet) -> Iterator[Path]:
 
 
 def _open(path: Path) -> bytes | DataError:
-    """Give the digest of an image's bytes, or why it cannot be decoded."""
+    """Return the digest of an image's bytes, or the reason why it cannot be decoded."""
     try:
         content = path.read_bytes()
         decode(content, path)
@@ -120,9 +123,9 @@ def _open(path: Path) -> bytes | DataError:
 def _duplicates(
     root: Path, images: Mapping[Path, tuple[str, Tracklet]], outcomes: Mapping[Path, bytes | DataError]
 ) -> Iterator[Problem]:
-    """Find images of the same bytes, but for a query's copy in its gallery, which is how VeRi makes its queries.
+    """Find images with the same bytes, except a query's copy in the gallery, which is how VeRi makes its queries.
 
-    Such a copy is of the query's vehicle and camera, so no protocol ranks it.
+    Such a copy shows the query's vehicle from the query's camera, so no protocol ranks it.
     """
     seen: dict[bytes, dict[_View, Path]] = defaultdict(dict)
     for path, (split, image) in images.items():

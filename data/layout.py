@@ -1,4 +1,4 @@
-"""Recognizing a data set's layout and opening it."""
+"""Recognize the layout of a data set, and read it."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ _IMAGE_NAME = re.compile(rb"([\w.-]+)\.(?:jpe?g|png|bmp|webp)\b", re.IGNORECASE)
 
 
 def read_dataset(root: Path, layout: str | None = None) -> Dataset:
-    """Read the lists of a data set, without opening its images; what is wrong with it is in its `problems`.
+    """Read the lists of a data set, without opening its images; whatever is wrong with them is in its `problems`.
 
     Args:
         root: the data set's folder.
-        layout: one of READERS; None to recognize it.
+        layout: a name from READERS; None to recognize the layout.
 
     Raises:
-        DataError: no such folder, or nothing in it that looks like a data set.
+        DataError: the folder does not exist, the layout is unknown, or the folder does not look like a data set.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder" if root.exists() else f"{root}: no such folder")
     if layout is not None and layout not in READERS:
-        raise DataError(f"no layout {layout!r}; there are {', '.join(READERS)}")
+        raise DataError(f"unknown layout {layout!r}; choose one of: {', '.join(READERS)}")
     return READERS[layout or recognize(root)](root)
 
 
 def open_dataset(root: Path, layout: str | None = None, *, needs: Literal["train", "query"]) -> Dataset:
-    """Read a data set that something is to be done with.
+    """Read a data set, one split of which is needed.
 
     Raises:
-        DataError: as read_dataset, or the split that is needed holds no usable image.
+        DataError: see read_dataset; or the split that is needed holds no usable image.
     """
     dataset = read_dataset(root, layout)
     split = dataset.train if needs == "train" else dataset.query
@@ -74,9 +74,9 @@ def open_dataset(root: Path, layout: str | None = None, *, needs: Literal["train
 
 
 def recognize(root: Path) -> str:
-    """Tell which layout a folder has. Raises DataError where it is none that we know."""
+    """Return the name of a folder's layout. Raises DataError if it has none of the known layouts."""
     if any((root / name).exists() for name in _LISTS) or any((root / name).is_dir() for name in _IMAGE_FOLDERS):
-        return _numbered_or_named(root)
+        return _cityflow_or_veri(root)
     split_folders = [root / name for names in folders.SPLIT_FOLDERS.values() for name in names]
     bases = [folder for folder in split_folders if folder.is_dir()] or [root]
     loose = [path for base in bases for path in base.iterdir() if is_image(path)]
@@ -86,11 +86,11 @@ def recognize(root: Path) -> str:
         return "tracklets"
     if loose:
         return "flat"
-    raise DataError(f"{root}: not a VeRi-776, CityFlow-ReID, tracklet or flat data set; --layout names one")
+    raise DataError(f"{root}: not a VeRi-776, CityFlow-ReID, tracklet or flat data set; choose a layout with --layout")
 
 
-def _numbered_or_named(root: Path) -> str:
-    """Tell CityFlow-ReID, whose images are numbered, from VeRi-776 by most of the names in folders and lists."""
+def _cityflow_or_veri(root: Path) -> str:
+    """Tell CityFlow-ReID, whose images are numbered, from VeRi-776 by the majority of names in folders and lists."""
     numbered = Counter(stem.isdigit() for stem in _image_stems(root))
     if numbered:
         return "cityflow" if numbered[True] > numbered[False] else "veri"

@@ -1,8 +1,9 @@
-"""A seeded split of labeled vehicles into training and evaluation, where the data set itself has none."""
+"""A seeded split of labeled vehicles into training and evaluation, for data sets that come without one."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,30 +13,45 @@ from reid.data.tracks import own_tracklets
 from reid.runtime.errors import DataError
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["hold_out_for_evaluation", "hold_out_vehicles"]
+__all__ = ["HeldOut", "hold_out_for_evaluation", "hold_out_vehicles"]
 
 EVALUATION_SHARE = 0.25
 
 
-def hold_out_for_evaluation(
-    labeled: Split, where: str, problems: list[Problem]
-) -> tuple[Split, Split, Split, dict[str, Any]]:
-    """Split a data set that has no queries of its own: (train, query, gallery, facts).
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Labeled images split by vehicle, some of the vehicles being held out for evaluation.
 
-    Where that is not possible, all of it is for training, and `problems` says so of `where`.
+    Attributes:
+        train: the vehicles that are not held out.
+        query: one image per camera of every held-out vehicle.
+        gallery: all images and tracklets of the held-out vehicles.
+        facts: the seed, the share, and the names of the vehicles and queries, for JSON; empty if nothing is held out.
+    """
+
+    train: Split
+    query: Split
+    gallery: Split
+    facts: dict[str, Any]
+
+
+def hold_out_for_evaluation(labeled: Split, where: str, problems: list[Problem]) -> HeldOut:
+    """Split a data set that has no queries of its own.
+
+    If it cannot be split, everything is for training, and a problem at `where` is added to `problems`.
     """
     try:
         return hold_out_vehicles(labeled, share=EVALUATION_SHARE, seed=0)
     except DataError as error:
         problems.append(Problem("empty split", where, str(error)))
-        return labeled, Split(), Split(), {}
+        return HeldOut(labeled, Split(), Split(), {})
 
 
-def hold_out_vehicles(labeled: Split, *, share: float, seed: int) -> tuple[Split, Split, Split, dict[str, Any]]:
-    """Split by vehicle: (train, query, gallery, facts).
+def hold_out_vehicles(labeled: Split, *, share: float, seed: int) -> HeldOut:
+    """Hold out vehicles for evaluation.
 
-    Vehicles seen by two cameras or more are drawn until they are `share` of all vehicles. Of each that was drawn, one
-    image a camera is a query, and all images are the gallery; its tracklets are the gallery's tracklets.
+    Vehicles seen by at least two cameras are drawn until they make up `share` of all vehicles. Of each drawn vehicle,
+    one image per camera is a query, and all images and tracklets are in the gallery.
 
     Raises:
         DataError: fewer than two vehicles can be held out while two remain.
@@ -47,24 +63,24 @@ def hold_out_vehicles(labeled: Split, *, share: float, seed: int) -> tuple[Split
     wanted = min(max(2, round(share * len(cameras))), len(eligible), len(cameras) - 2)
     if wanted < 2:
         raise DataError(
-            f"{len(eligible)} of {len(cameras)} vehicles are seen by two cameras; "
-            "an evaluation split needs 2 of these and leaves 2 for training: add vehicles"
+            f"{len(eligible)} of {len(cameras)} vehicles are seen by at least two cameras; an evaluation split needs "
+            "2 of them and leaves 2 vehicles for training: add vehicles"
         )
     random = np.random.default_rng(seed)
     held_out = frozenset(random.permutation(eligible)[:wanted].tolist())
-    train = _choose(labeled, held_out, inside=False)
-    gallery = _choose(labeled, held_out, inside=True)
-    queries = _one_a_camera(gallery.images, random)
+    train = _select(labeled, held_out, inside=False)
+    gallery = _select(labeled, held_out, inside=True)
+    queries = _one_per_camera(gallery.images, random)
     facts = {
         "seed": seed,
         "share": share,
         "vehicles": sorted(held_out),
         "queries": [query.id for query in queries],
     }
-    return train, Split(queries, own_tracklets(queries, gallery.tracklets)), gallery, facts
+    return HeldOut(train, Split(queries, own_tracklets(queries, gallery.tracklets)), gallery, facts)
 
 
-def _choose(split: Split, vehicles: frozenset[str], *, inside: bool) -> Split:
+def _select(split: Split, vehicles: frozenset[str], *, inside: bool) -> Split:
     images, tracklets = (
         tuple(entry for entry in entries if (entry.vehicle in vehicles) == inside)
         for entries in (split.images, split.tracklets)
@@ -72,7 +88,7 @@ def _choose(split: Split, vehicles: frozenset[str], *, inside: bool) -> Split:
     return Split(images, tracklets)
 
 
-def _one_a_camera(images: tuple[Tracklet, ...], random: np.random.Generator) -> tuple[Tracklet, ...]:
+def _one_per_camera(images: tuple[Tracklet, ...], random: np.random.Generator) -> tuple[Tracklet, ...]:
     by_view: dict[tuple[str, str], list[Tracklet]] = defaultdict(list)
     for image in images:
         by_view[str(image.vehicle), str(image.camera)].append(image)

@@ -1,4 +1,4 @@
-"""Tracklets made from images, and the tracklet to which a query image belongs."""
+"""Tracklets made from images, and the tracklet that a query image belongs to."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def tracklets_from_list(
     list_name: str,
     problems: list[Problem],
 ) -> tuple[Tracklet, ...]:
-    """Put images together as a track list says; whatever does not fit becomes a problem.
+    """Join images into tracklets as a track list says; whatever does not fit becomes a problem.
 
     A track takes vehicle and camera from its first frame; frames of another vehicle or camera are left out.
 
     Args:
-        tracks: of read_tracks.
-        images: what can be used.
-        folder: the images' folder; an image in it that cannot be used is no problem of the track list.
+        tracks: the tracks, as read_tracks returns them.
+        images: the images that can be used.
+        folder: the images' folder; an image in it that cannot be used is not a problem of the track list.
         list_name: the track list's file name.
-        problems: is added to; a missing image that is in it already is not named again.
+        problems: the list to add problems to; a missing image that it already names is not named again.
     """
     reported = {problem.where for problem in problems if problem.kind == "missing file"}
     by_name = {_name(image): image for image in images}
@@ -42,7 +42,7 @@ def tracklets_from_list(
         problems += [Problem("duplicate", list_name, f"{name} is in two tracks") for name in names if name in used]
         used.update(names)
         if present:
-            tracklets.append(_joined(present, track_name, list_name, problems))
+            tracklets.append(_join(present, track_name, list_name, problems))
     problems += [
         Problem("not in a track", f"{folder.name}/{name}", f"not in {list_name}")
         for name in by_name
@@ -51,7 +51,7 @@ def tracklets_from_list(
     return tuple(tracklets)
 
 
-def _joined(images: Sequence[Tracklet], name: str, list_name: str, problems: list[Problem]) -> Tracklet:
+def _join(images: Sequence[Tracklet], name: str, list_name: str, problems: list[Problem]) -> Tracklet:
     first = images[0]
     same = [image for image in images if (image.vehicle, image.camera) == (first.vehicle, first.camera)]
     if len(same) < len(images):
@@ -62,7 +62,7 @@ def _joined(images: Sequence[Tracklet], name: str, list_name: str, problems: lis
 
 
 def group_into_tracklets(images: Sequence[Tracklet]) -> tuple[Tracklet, ...]:
-    """Make a tracklet of all images with the same vehicle, camera and sequence, in order of their times."""
+    """Group images by vehicle, camera and sequence into tracklets, each in order of time."""
     groups: dict[tuple[str | None, str | None, str], list[tuple[int, Tracklet]]] = defaultdict(list)
     for image in images:
         sequence, time = _moment(_name(image))
@@ -76,11 +76,11 @@ def group_into_tracklets(images: Sequence[Tracklet]) -> tuple[Tracklet, ...]:
 
 
 def own_tracklets(queries: Sequence[Tracklet], tracklets: Iterable[Tracklet]) -> tuple[Tracklet, ...]:
-    """Find each query image's own tracklet.
+    """Return the tracklet that each query image belongs to.
 
-    That is the tracklet of its vehicle and camera that holds the query's frame (the file itself, or one of its name),
-    else the one nearest in time. A query whose name tells no time, or whose vehicle and camera have no tracklet, is
-    its own.
+    This is the tracklet of its vehicle and camera that holds the query's frame (the file itself, or one with the same
+    name), or else the one nearest in time. A query whose name tells no time, or whose vehicle and camera have no
+    tracklet, is its own tracklet.
     """
     candidates: dict[tuple[str | None, str | None], list[Tracklet]] = defaultdict(list)
     for tracklet in tracklets:
@@ -98,11 +98,11 @@ def _own_tracklet(query: Tracklet, candidates: Sequence[Tracklet]) -> Tracklet:
             return tracklet
     if parse_name(name) is None:
         return query
-    return min(candidates, key=lambda tracklet: _remoteness(name, tracklet), default=query)
+    return min(candidates, key=lambda tracklet: _time_distance(name, tracklet), default=query)
 
 
-def _remoteness(name: str, tracklet: Tracklet) -> tuple[bool, int]:
-    """Order tracklets as seen from a query: those of its recording first, and these by time."""
+def _time_distance(name: str, tracklet: Tracklet) -> tuple[bool, int]:
+    """Return a key that sorts tracklets by their distance in time from a query, its own recording first."""
     sequence, time = _moment(name)
     moments = (_moment(_file_name(frame)) for frame in tracklet.frames)
     return min((other != sequence, abs(other_time - time)) for other, other_time in moments)

@@ -1,1 +1,1 @@
-"""From a checkpoint to a verified bundle."""
+"""From a checkpoint to a verified bundle: the ONNX graph, its FP16 and INT8 variants, and engines."""

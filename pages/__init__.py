@@ -1,1 +1,1 @@
-"""Everything that is looked at: single-file HTML pages with their charts and pictures."""
+"""Everything that people look at: single-file HTML pages with their charts and pictures."""

@@ -1,4 +1,4 @@
-"""What the pages of the toolkit share: one HTML file each, no script, no outside request, light, dark and on paper."""
+"""What all pages share: each is one HTML file without scripts or outside requests, for light, dark and paper."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from reid.runtime.tracklet import Frame
 __all__ = ["SECTIONS", "Pictures", "head", "mark", "terms"]
 
 SECTIONS = Path(__file__).with_name("sections.css")
-"""Style sheet of pages with sections, tables and charts."""
+"""The style sheet for pages with sections, tables and charts."""
 
 _STYLE = Path(__file__).with_name("page.css")
 
-# Drawn once and referred to by <use>: the marks look the same whatever fonts a reader has.
+# Drawn once and referred to by <use>, the marks look the same whatever fonts a reader has.
 _SYMBOLS = """
 <svg class="symbols" aria-hidden="true">
 <symbol id="right" viewBox="0 0 16 16"><path d="M3.5 8.5l3 3 6-7"/></symbol>
@@ -29,7 +29,7 @@ _SYMBOLS = """
 
 
 class Pictures:
-    """Draws frames; the bytes of each go into the page once, and later uses refer back to them."""
+    """Draws frames; the bytes of each are written into the page once, and later uses refer back to them."""
 
     def __init__(self) -> None:
         self._names: dict[Hashable, str] = {}
@@ -38,9 +38,9 @@ class Pictures:
         """Return an <svg> of a frame.
 
         Args:
-            key: what the frame is of; a second frame of the same key is not looked at.
-            frame: a placeholder is drawn where it cannot be read.
-            label: for those who cannot see it.
+            key: what the frame shows; only the first frame with a given key is read.
+            frame: the frame to draw; one that cannot be read is replaced by a placeholder.
+            label: a description for people who cannot see the picture.
         """
         symbol = "" if key in self._names else self._define(key, frame)
         use = f'<use href="#{self._names[key]}"/>'
@@ -59,8 +59,8 @@ class Pictures:
 
 
 def head(title: str, *styles: Path) -> str:
-    """Return the page up to and with <body>, with the style sheet of all pages and then the page's own."""
-    # The policy holds the browser to what the page promises: no script, and no request to anywhere.
+    """Return the page up to and including <body>, with the style sheet of all pages followed by the page's own."""
+    # The policy makes the browser enforce what the page promises: no scripts, and no requests to anywhere.
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -77,11 +77,11 @@ def head(title: str, *styles: Path) -> str:
 
 
 def terms(facts: Mapping[str, str]) -> str:
-    """Return a list of names and values."""
+    """Return an HTML list of names and values."""
     items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>\n" for k, v in facts.items())
     return f"<dl>\n{items}</dl>"
 
 
 def mark(name: str, label: str | None = None) -> str:
-    """Return the mark "right" or "wrong"; its color is that of an element around it with the same class."""
+    """Return the mark "right" or "wrong", in the color of the surrounding element with the same class."""
     return f'<svg class="mark" role="img" aria-label="{escape(label or name)}"><use href="#{name}"/></svg>'

@@ -1,4 +1,4 @@
-"""The page that shows every query beside its ranked matches: one HTML file, no script, no outside request."""
+"""The page that shows every query next to its ranked matches."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def write_report(
     unreadable: Sequence[str],
     limit: int = 200,
 ) -> None:
-    """Write a page with the first `limit` rankings; right and wrong are marked where identities are known.
+    """Write a page with the first `limit` rankings; right and wrong matches are marked if identities are known.
 
     Args:
-        path: the .html file; its folder exists.
-        rankings: all of them, since the share of right first matches counts those beyond `limit` too.
+        path: the .html file to write, in an existing folder.
+        rankings: all rankings; the share of right first matches also counts those beyond `limit`.
         title: the page's heading.
-        facts: shown under the heading, such as the model, the session and the number of queries.
-        unreadable: names of the images that could not be read.
-        limit: how many queries to show.
+        facts: names and values to show under the heading, such as model, session and number of queries.
+        unreadable: the names of the images that could not be read.
+        limit: the largest number of queries to show.
     """
     shown = rankings[:limit]
     pictures = Pictures()
-    # A file name that is no valid UTF-8 is shown with escapes, and does not fail the page.
+    # A file name that is not valid UTF-8 is shown with escapes instead of failing the page.
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(head(title, _STYLE))
         file.write(_bar(title, rankings, shown))
@@ -48,7 +48,7 @@ def write_report(
 
 
 def _bar(title: str, rankings: Sequence[Ranking], shown: Sequence[Ranking]) -> str:
-    """Return the strip that stays on top: the title and, where identities are known, score and filter."""
+    """Return the bar that stays on top: the title and, if identities are known, the score and the filter."""
     content = f"<h1>{escape(title)}</h1>\n"
     if _is_judged(rankings):
         missed = sum(ranking.first_verdict is Verdict.WRONG for ranking in shown)
@@ -64,8 +64,8 @@ def _share(rankings: Sequence[Ranking]) -> str:
     verdicts = [ranking.first_verdict for ranking in rankings]
     right = verdicts.count(Verdict.RIGHT)
     judged = right + verdicts.count(Verdict.WRONG)
-    rest = len(rankings) - judged  # what they would have found further down, the page does not know
-    undecided = f", {rest} undecided: no match of another camera is shown" if rest else ""
+    rest = len(rankings) - judged  # the page does not know what they would have found further down
+    undecided = f", {rest} undecided: no match from another camera is shown" if rest else ""
     return f'<p class="share"><b>{right / judged:.1%}</b> first match right <i>{right} of {judged}{undecided}</i></p>'
 
 
@@ -83,8 +83,8 @@ def _introduction(facts: Mapping[str, str], unreadable: Sequence[str], shown: in
     limit = f'<p class="note">Showing the first {shown} of {total} queries.</p>\n' if shown < total else ""
     return f"""<section class="introduction">
 {terms(facts)}
-<p class="guide">Each row is a query and, from left to right, what was found for it, the most similar first.
-The number beside the rank is the cosine similarity.{_legend() if judged else ""}</p>
+<p class="guide">Each row shows a query and, from left to right, its matches, the most similar first.
+The number next to the rank is the cosine similarity.{_legend() if judged else ""}</p>
 {limit}{_unreadable(unreadable)}</section>
 """
 
@@ -93,7 +93,7 @@ def _legend() -> str:
     explained = {
         Verdict.RIGHT: "the same vehicle",
         Verdict.WRONG: "another vehicle",
-        Verdict.SAME_CAMERA: "the same vehicle in the query's own camera, which evaluation leaves out",
+        Verdict.SAME_CAMERA: "the same vehicle in the query's own camera, which evaluation ignores",
     }
     entries = (f'<span class="{v.value}">{verdict_mark(v)}</span> {text}' for v, text in explained.items())
     return f"<br>{', '.join(entries)}."

@@ -1,4 +1,4 @@
-"""The folder that `reid-infer` leaves: ranked lists as JSON and CSV, the gallery, and the page that shows them."""
+"""The folder that `reid-infer` writes: ranked lists as JSON and CSV, the gallery, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reid.runtime.sessions.session import Session
 __all__ = ["RANKINGS_FILE", "write_results"]
 
 RANKINGS_FILE = "rankings.json"
-"""By this file a folder is known as one of results."""
+"""The file that marks a folder as one of results."""
 
 
 def write_results(folder: Path, inference: Inference, session: Session) -> None:
-    """Write rankings.json, rankings.csv, report.html and gallery.npz into a folder that exists."""
+    """Write rankings.json, rankings.csv, report.html and gallery.npz into an existing folder."""
     facts = {
         "model": inference.gallery.space.fingerprint[:12],
         "session": str(session.info),

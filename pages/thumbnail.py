@@ -1,4 +1,4 @@
-"""Small JPEG pictures that a page can carry inside itself."""
+"""Small JPEG pictures that a page can embed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Thumbnail:
 
 
 def thumbnail(frame: Frame) -> Thumbnail:
-    """Shrink a frame to at most 128 pixels on its longer side. Raises DataError where it cannot be read."""
+    """Shrink a frame to at most 128 pixels on its longer side. Raises DataError if it cannot be read."""
     image = read_frame(frame)
     height, width = image.shape[:2]
     scale = min(1.0, _LONGER_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # Unlike the model's input, a picture for the eye is averaged over the pixels that it drops.
+    # Unlike the model's input, a picture for people is averaged over the pixels that are dropped.
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

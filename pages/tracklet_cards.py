@@ -1,4 +1,4 @@
-"""Tracklets as cards of a page: a picture, whether it is right, and what is known of it."""
+"""Tracklets as cards on a page: a picture, whether the match is right, and what is known about the tracklet."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def query_card(name: str, query: Tracklet, pictures: Pictures, *, score: str = "
     """Return the card that stands before a query's matches.
 
     Args:
-        name: of the query on its page, such as "query 3".
-        query: what was looked for.
-        pictures: of the page.
-        score: how well it was answered; shown in place of the name.
+        name: the query's name on its page, such as "query 3".
+        query: the tracklet that was searched for.
+        pictures: the page's pictures.
+        score: how well the query was answered; shown in place of the name.
     """
     return f"""<div class="card">
 <div class="frame">{_picture(query, f"{name}: {query.id}", pictures)}{_count(query)}</div>
@@ -29,7 +29,7 @@ def query_card(name: str, query: Tracklet, pictures: Pictures, *, score: str = "
 
 
 def match_card(rank: int, match: Match, judged: Verdict, pictures: Pictures) -> str:
-    """Return the list item of what was found at a rank, counted from 1."""
+    """Return the list item for the match at a rank, counted from 1."""
     tracklet = match.tracklet
     picture = _picture(tracklet, f"match {rank}: {tracklet.id}", pictures)
     return f"""<li class="card {judged.value}">
@@ -41,7 +41,7 @@ def match_card(rank: int, match: Match, judged: Verdict, pictures: Pictures) -> 
 
 
 def verdict_mark(judged: Verdict) -> str:
-    """Return the mark of a verdict; its color is that of an element around it with the verdict's class."""
+    """Return the mark of a verdict, in the color of the surrounding element with the verdict's class."""
     if judged is Verdict.UNKNOWN:
         return ""
     if judged is Verdict.SAME_CAMERA:

@@ -1,4 +1,4 @@
-"""Folders as `reid-infer` takes them: a sub-folder is a tracklet, a loose image is a tracklet of one frame."""
+"""Folders of crops, as `reid-infer` takes them: a sub-folder is a tracklet, a loose image a tracklet of one frame."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from reid.runtime.file_names import JUNK, parse_name
 from reid.runtime.imaging import is_image
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["read_plain_folder"]
+__all__ = ["read_folder"]
 
 
-def read_plain_folder(root: Path) -> list[Tracklet]:
-    """List the tracklets of a folder, in the order of their names; ids are paths relative to it.
+def read_folder(root: Path) -> list[Tracklet]:
+    """List the tracklets of a folder, in the order of their names; their ids are paths relative to the folder.
 
-    Links to folders are followed, but for one that leads back to a folder around it.
+    Links to folders are followed, except where one leads back to a folder that contains it.
 
-    Vehicle and camera are known where all file names of a tracklet agree on them (VeRi-style or Market-style), or where
-    the tracklet's folder is `vehicle/camera_track`.
+    Vehicle and camera are known if all file names of a tracklet agree on them (VeRi-style or Market-style), or if the
+    tracklet's folder is `vehicle/camera_track`.
 
     Raises:
-        DataError: no such folder, or no image in it.
+        DataError: the folder does not exist or holds no image.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder" if root.exists() else f"{root}: no such folder")
@@ -37,15 +37,15 @@ def read_plain_folder(root: Path) -> list[Tracklet]:
     return tracklets
 
 
-def _images_by_folder(folder: Path, around: frozenset[Path]) -> Iterator[tuple[Path, tuple[Path, ...]]]:
+def _images_by_folder(folder: Path, ancestors: frozenset[Path]) -> Iterator[tuple[Path, tuple[Path, ...]]]:
     real = folder.resolve()
-    if real in around:
+    if real in ancestors:
         return
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     yield folder, tuple(path for path in entries if is_image(path) and not path.is_dir())
     for path in entries:
         if path.is_dir():
-            yield from _images_by_folder(path, around | {real})
+            yield from _images_by_folder(path, ancestors | {real})
 
 
 def _tracklet(identity: str, frames: tuple[Path, ...]) -> Tracklet:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from reid.runtime.embedding import Embedded, embed, watched
 from reid.runtime.errors import DataError
-from reid.runtime.folders import read_plain_folder
-from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.folders import read_folder
+from reid.runtime.galleries.gallery import Gallery, open_gallery
 from reid.runtime.galleries.ranked_lists import Ranking
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import BatchLimits, Session
@@ -48,7 +48,7 @@ def infer(
 
     Args:
         session: the model.
-        gallery: a folder (see read_plain_folder), or a gallery that an earlier inference saved.
+        gallery: a folder (see read_folder), or a gallery that an earlier inference saved.
         query: a folder.
         k: matches per query.
         limits: a smaller batch than the largest that the session takes.
@@ -58,9 +58,9 @@ def infer(
         DataError: a folder is absent or holds no readable image.
         ModelError: the saved gallery was embedded by another model, or in another precision.
     """
-    queries = read_plain_folder(query)
-    saved = Gallery.load(gallery, session.info.space) if gallery.is_file() else None
-    tracklets = [] if saved else read_plain_folder(gallery)
+    queries = read_folder(query)
+    saved = open_gallery(gallery, session.info.space) if gallery.is_file() else None
+    tracklets = [] if saved else read_folder(gallery)
     frames = sum(len(tracklet.frames) for tracklet in (*tracklets, *queries))
     unreadable: list[str] = []
 

@@ -21,12 +21,13 @@ _SUFFIX = ".partial"
 
 
 @contextlib.contextmanager
-def atomic_directory(target: Path, *, replaces: str) -> Iterator[Path]:
+def atomic_directory(target: Path, *, replaces: str | None) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that takes its place when the block ends without an error.
 
     Args:
         target: the folder to write. It may exist if it is empty or of the same kind.
-        replaces: the name of a file that every folder of this kind holds. A folder without it is never replaced.
+        replaces: the name of a file that every folder of this kind holds. A folder without it is never replaced;
+            with None, only an empty folder is.
 
     Raises:
         ReidError: `target` exists and is something else.
@@ -88,12 +89,14 @@ def _put_in_place(partial: Path, target: Path, replaced: Path) -> None:
         raise
 
 
-def _check_replaceable(target: Path, marker: str) -> None:
+def _check_replaceable(target: Path, marker: str | None) -> None:
     if not os.path.lexists(target):
         return
     if not target.is_dir() or target.is_symlink():
         raise ReidError(f"{target} exists and is not a folder; choose another --output")
-    if any(target.iterdir()) and not (target / marker).is_file():
+    if marker is None and any(target.iterdir()):
+        raise ReidError(f"{target} exists and is not empty; choose another --output")
+    if marker and any(target.iterdir()) and not (target / marker).is_file():
         raise ReidError(f"{target} exists and holds something else (no {marker}); choose another --output")
 
 

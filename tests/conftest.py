@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from headless_browser import NAMES, Browser
+from hypothesis import settings
 
 # Read by OpenMP when PyTorch loads: spinning threads would fight with the loader's processes for few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -19,6 +20,10 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 from reid.data.synthesis.veri import synthesize
 from reid.runtime.gpu import find_device
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

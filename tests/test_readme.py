@@ -1,4 +1,4 @@
-"""The README's commands and its Python, run as they stand, in a folder of their own."""
+"""The README: its commands and its Python, run as they stand in a folder of their own, its tree and its links."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    """Contents of the fenced blocks of a language; "" for those without one."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    return [content for found, content in fenced if found == language]
 
 
 def test_the_main_path_and_the_python_example_run_as_they_stand(tmp_path: Path) -> None:
@@ -32,18 +34,49 @@ def test_the_main_path_and_the_python_example_run_as_they_stand(tmp_path: Path) 
     assert len(done.stdout.splitlines()) == len(list((tmp_path / "rendered" / "image_query").iterdir()))
 
 
-def test_every_file_that_the_tree_names_exists() -> None:
-    (tree,) = (block for block in blocks("") if "MultiLevelReID" in block)
-    folder = Path()
-    for line in tree.splitlines():
-        indent = len(line) - len(line.lstrip())
-        names = [word for word in line.split("  ")[0 if indent == 0 else 1 :] if re.fullmatch(r"[\w/.]+", word.strip())]
-        for name in (word.strip() for word in names):
-            if indent == 0:
-                folder = Path(name)
-                assert (ROOT / folder).is_dir(), name
-            elif indent == 2:
-                assert (ROOT / folder / name).exists(), f"{folder}/{name}"
+def tree() -> list[tuple[str, str]]:
+    """Path and description of every line of the tree.
+
+    A line is two spaces per folder around it, the name (a folder's ends with a slash), two spaces or more, and a
+    description of at least two words::
+
+        runtime/          what a deployed device runs
+          sessions/         one file per backend
+            onnxruntime.py    ONNX Runtime on CPU and CUDA
+          errors.py         the errors that users see
+    """
+    (text,) = (block for block in blocks("") if re.search(r"^runtime/ ", block, flags=re.MULTILINE))
+    entries: list[tuple[str, str]] = []
+    folders: list[str] = []
+    for line in text.splitlines():
+        found = re.fullmatch(r"((?:  )*)([\w./-]+)  +(\S+ \S.*)", line)
+        assert found, f"not a line of the tree: {line!r}"
+        indent, name, description = found.groups()
+        depth = len(indent) // 2
+        assert depth <= len(folders), f"not inside a folder: {line!r}"
+        del folders[depth:]
+        entries.append(("".join(folders) + name, description))
+        if name.endswith("/"):
+            folders.append(name)
+    return entries
+
+
+def test_every_name_in_the_tree_exists_and_is_there_once() -> None:
+    paths = [path for path, _ in tree()]
+    assert len(paths) == len(set(paths))
+    for path in paths:
+        assert (ROOT / path).exists(), path
+        assert (ROOT / path).is_dir() == path.endswith("/"), path
+
+
+def test_the_tree_has_every_file_of_every_room() -> None:
+    rooms = [link.name for link in (ROOT / "src" / "reid").iterdir() if link.is_symlink()]
+    assert len(rooms) > 7
+    files = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
+    expected = {path.relative_to(ROOT).as_posix() for path in files if path.name != "__init__.py"}
+    expected |= {f"{path.parent.relative_to(ROOT).as_posix()}/" for path in files if path.name == "__init__.py"}
+    named = {path for path, _ in tree()}
+    assert sorted(expected - named) == []
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -53,8 +53,8 @@ def prepare_data(dataset: Dataset, recipe: Recipe) -> TrainingData:
     Raises:
         DataError: too few vehicles for the held-out part or for a batch.
     """
-    train_split, query, gallery, held_out = hold_out_vehicles(dataset.train, share=recipe.held_out, seed=recipe.seed)
-    readable, dead_vehicles = without_dead_vehicles(train_split.images)
+    split = hold_out_vehicles(dataset.train, share=recipe.held_out, seed=recipe.seed)
+    readable, dead_vehicles = without_dead_vehicles(split.train.images)
     if dead_vehicles:
         logger.warning("no image of these vehicles can be read, left out: %s", ", ".join(dead_vehicles))
     images = Images(readable, recipe.image_size, build_augmentation(recipe))
@@ -63,6 +63,6 @@ def prepare_data(dataset: Dataset, recipe: Recipe) -> TrainingData:
         layout=dataset.layout,
         fingerprint=data_fingerprint(dataset),
         images=len(dataset.train.images),
-        held_out_vehicles=held_out["vehicles"],
+        held_out_vehicles=split.facts["vehicles"],
     )
-    return TrainingData(images, sampler, query, gallery, facts)
+    return TrainingData(images, sampler, split.query, split.gallery, facts)

@@ -1,1 +1,1 @@
-"""One reader a layout: from files on disk to splits of images and tracklets, with every problem met on the way."""
+"""One reader per layout: from files on disk to splits of images and tracklets, with every problem found on the way."""

@@ -1,6 +1,6 @@
-"""Reader of CityFlow-ReID (Tang et al., CVPR 2019; AI City challenge, track 2).
+"""Reader for CityFlow-ReID (Tang et al., CVPR 2019; AI City challenge, track 2).
 
-The identities of its test images are not public, so evaluation is on a seeded split of the training vehicles.
+The identities of its test images are not public, so evaluation uses a seeded split of the training vehicles.
 """
 
 from __future__ import annotations
@@ -29,9 +29,18 @@ def read(root: Path) -> Dataset:
     else:
         tracklets = tracklets_from_list(tracks, images, root / "image_train", "train_track.txt", problems)
     labeled = Split(images, tracklets)
-    train, query, gallery, facts = hold_out_for_evaluation(labeled, "image_train", problems)
+    held_out = hold_out_for_evaluation(labeled, "image_train", problems)
     challenge = _read_challenge(root, problems)
-    return Dataset("cityflow", root, train, query, gallery, tuple(problems), challenge, facts)
+    return Dataset(
+        layout="cityflow",
+        root=root,
+        train=held_out.train,
+        query=held_out.query,
+        gallery=held_out.gallery,
+        problems=tuple(problems),
+        challenge=challenge,
+        split_facts=held_out.facts,
+    )
 
 
 def _read_labeled(root: Path, labels: Mapping[str, Label] | None, problems: list[Problem]) -> tuple[Tracklet, ...]:
@@ -60,13 +69,13 @@ def _read_challenge(root: Path, problems: list[Problem]) -> Challenge:
         sides.append(tuple(Tracklet(path.stem, (path,), cameras.get(name)) for name, path in images.items()))
     query, gallery = ([image for image in side if _is_numbered(image, problems)] for side in sides)
     tracks = read_tracks(root / "test_track.txt", problems)
-    if tracks is not None:  # only checked: the challenge ranks images
+    if tracks is not None:  # only to find problems: the challenge ranks images
         tracklets_from_list(tracks, sides[1], root / "image_test", "test_track.txt", problems)
     return Challenge(tuple(query), tuple(gallery))
 
 
 def _is_numbered(image: Tracklet, problems: list[Problem]) -> bool:
-    """Whether the challenge's submission file, which holds numbers, can name an image."""
+    """Return whether an image's name is a number, as the challenge's submission file needs."""
     if image.id.isdecimal():
         return True
     where = "/".join(Path(str(image.frames[0])).parts[-2:])
@@ -75,7 +84,7 @@ def _is_numbered(image: Tracklet, problems: list[Problem]) -> bool:
 
 
 def _read_part(root: Path, part: str, labels: Mapping[str, Label], problems: list[Problem]) -> dict[str, Path]:
-    """List a folder's images in the order of their numbers, and what its lists name beyond."""
+    """List a folder's images in the order of their numbers; names that are in its lists only become problems."""
     folder = root / f"image_{part}"
     images = (path for path in folder.iterdir() if is_image(path)) if folder.is_dir() else ()
     found = sorted(images, key=lambda path: (int(path.stem) if path.stem.isdecimal() else 0, path.name))

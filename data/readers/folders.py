@@ -1,6 +1,6 @@
 """Data sets without lists: tracklet folders (`vehicle/camera_track/*.jpg`) and flat folders of labeled names.
 
-Either may be split by folder: `train`, `query` and `gallery`, or as Market-1501 and VeRi name these.
+Either may be split into folders: `train`, `query` and `gallery`, or the names that Market-1501 and VeRi use for these.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SPLIT_FOLDERS = {
 
 
 def read_tracklets(root: Path) -> Dataset:
-    """Read tracklet folders. Of each query tracklet, the middle frame is the query image."""
+    """Read tracklet folders. The middle frame of each query tracklet is the query image."""
     return _read(root, "tracklets", _tracklets_in, _middle_frames)
 
 
@@ -50,8 +50,10 @@ def _read(
                 problems.append(Problem("empty split", part, "the folder is missing or holds no usable images"))
         return Dataset(layout, root, train, as_queries(query, gallery), gallery, tuple(problems))
     labeled = splits["train"] if "train" in splits else read_split(root, root, problems)
-    train, query, gallery, facts = hold_out_for_evaluation(labeled, ".", problems)
-    return Dataset(layout, root, train, query, gallery, tuple(problems), None, facts)
+    held_out = hold_out_for_evaluation(labeled, ".", problems)
+    return Dataset(
+        layout, root, held_out.train, held_out.query, held_out.gallery, tuple(problems), split_facts=held_out.facts
+    )
 
 
 def _first_folder(root: Path, names: tuple[str, ...]) -> Path | None:
@@ -103,7 +105,7 @@ def _named_images_in(root: Path, folder: Path, problems: list[Problem]) -> Split
         if name is None:
             where = str(path.relative_to(root))
             problems.append(Problem("unknown identity", where, "not a VeRi-style or Market-style name"))
-        elif name.vehicle != JUNK:  # junk boxes count neither as right nor as wrong
+        elif name.vehicle != JUNK:  # junk boxes count as neither right nor wrong
             images.append(Tracklet(path.stem, (path,), name.camera, name.vehicle))
     return Split(tuple(images), group_into_tracklets(images))
 

@@ -20,17 +20,17 @@ _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label file's entry for one image; None where the file does not say."""
+    """A label file's entry for one image; None for what the entry lacks."""
 
     vehicle: str | None
     camera: str | None
 
 
 def read_labels(path: Path, problems: list[Problem]) -> dict[str, Label] | None:
-    """Read a label XML: image name -> label. None, with a problem noted, where it is absent.
+    """Read a label XML: image name -> label. If the file is absent, note a problem and return None.
 
-    Both data sets declare gb2312, which expat does not decode, so the text is decoded here. Of a damaged file, the
-    entries before the damage are kept.
+    Both data sets declare gb2312, which expat does not decode, so the text is decoded here. The entries before any
+    damage to the file are kept.
     """
     text = _read_text(path, problems)
     if text is None:
@@ -59,7 +59,7 @@ def read_labels(path: Path, problems: list[Problem]) -> dict[str, Label] | None:
 
 
 def read_names(path: Path, problems: list[Problem]) -> list[str] | None:
-    """Read a name list, one image a line, without repetitions. None, with a problem noted, where it is absent."""
+    """Read a name list, one image per line, without repetitions. If it is absent, note a problem and return None."""
     text = _read_text(path, problems)
     if text is None:
         return None
@@ -71,8 +71,8 @@ def read_names(path: Path, problems: list[Problem]) -> list[str] | None:
 def read_tracks(path: Path, problems: list[Problem]) -> list[tuple[str, list[str]]] | None:
     """Read a track list: (the track's name or "", its images) for each line that has any.
 
-    Two forms are in circulation: with and without a leading track name. The first word is a name where it is not an
-    image's, or where the same image comes again in its line. None, with a problem noted, where the file is absent.
+    Two forms are in circulation: with and without a leading track name. The first word is the track's name if it is not
+    an image's, or if the same image occurs again in its line. If the file is absent, note a problem and return None.
     """
     text = _read_text(path, problems)
     if text is None:
@@ -82,7 +82,7 @@ def read_tracks(path: Path, problems: list[Problem]) -> list[tuple[str, list[str
         named = Path(words[0]).suffix.lower() not in IMAGE_SUFFIXES or words[0] in words[1:]
         counts = Counter(words[1:] if named else words)
         problems += [
-            Problem("duplicate", path.name, f"{image} is {n} times in the track of {words[0]}")
+            Problem("duplicate", path.name, f"{image} occurs {n} times in the track of {words[0]}")
             for image, n in counts.items()
             if n > 1
         ]
@@ -110,4 +110,4 @@ def _read_text(path: Path, problems: list[Problem]) -> str | None:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("gb18030", errors="replace")  # contains gb2312
+        return content.decode("gb18030", errors="replace")  # a superset of gb2312

@@ -1,4 +1,4 @@
-"""Reader of VeRi-776 (Liu et al., ECCV 2016): name lists, label XML, test tracks."""
+"""Reader for VeRi-776 (Liu et al., ECCV 2016): name lists, label XML, test tracks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def read(root: Path) -> Dataset:
     test_labels = read_labels(root / "test_label.xml", problems)
     train = _read_images(root, "train", train_labels, problems)
     query_labels = _labels_of_queries(root, test_labels)
-    gallery = _read_images(root, "test", _without(test_labels, query_labels, root / "image_test"), problems)
+    gallery_labels = _without_separate_queries(test_labels, query_labels, root / "image_test")
+    gallery = _read_images(root, "test", gallery_labels, problems)
     query = _read_images(root, "query", query_labels, problems)
     tracks = read_tracks(root / "test_track.txt", problems)
     if tracks is None:
@@ -40,16 +41,16 @@ def read(root: Path) -> Dataset:
 
 
 def _labels_of_queries(root: Path, test_labels: Mapping[str, Label] | None) -> Mapping[str, Label] | None:
-    """Take the queries' labels from the test images, of which they are a selection."""
+    """Return the queries' labels: those of the test images that the queries are copies of."""
     if test_labels is None:
         return None
     return {path.name: test_labels[path.name] for path in _files(root / "image_query") if path.name in test_labels}
 
 
-def _without(
+def _without_separate_queries(
     test_labels: Mapping[str, Label] | None, query_labels: Mapping[str, Label] | None, folder: Path
 ) -> Mapping[str, Label] | None:
-    """Leave out the labels of queries that are no test images: some copies of the data set keep the two apart."""
+    """Leave out the labels of queries that are not test images: some copies of the data set keep the two apart."""
     if test_labels is None or query_labels is None:
         return test_labels
     return {name: label for name, label in test_labels.items() if name not in query_labels or (folder / name).exists()}
@@ -80,7 +81,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _identify(path: Path, label: Label | None, problems: list[Problem]) -> Tracklet | None:
-    """Give an image its vehicle and camera: from the label file where it says, else from its name."""
+    """Identify an image by the label file or, if that does not say, by its name."""
     name = parse_name(path.name)
     vehicle = (label.vehicle if label else None) or (name.vehicle if name else None)
     camera = (label.camera if label else None) or (name.camera if name else None)

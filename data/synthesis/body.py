@@ -18,12 +18,12 @@ class Ring:
     """A rectangle with cut corners around the vehicle, level or sloping; lengths in meters.
 
     Attributes:
-        rear: x of its hind edge.
-        front: x of its fore edge.
+        rear: x of its rear edge.
+        front: x of its front edge.
         half_width: greatest |y|.
-        rear_height: z at the hind edge.
-        front_height: z at the fore edge.
-        cut: how much of each corner is cut off.
+        rear_height: z at the rear edge.
+        front_height: z at the front edge.
+        cut: length cut off each corner along both edges.
     """
 
     rear: float
@@ -38,7 +38,7 @@ class Ring:
         return float(np.interp(x, (self.rear, self.front), (self.rear_height, self.front_height)))
 
     def points(self) -> Points:
-        """Return the corners, [8, 3], anticlockwise seen from above, starting at the front right."""
+        """Return the corners, [8, 3], counterclockwise seen from above, starting at the front right."""
         w, c = self.half_width, self.cut
         plan = [
             (self.front, c - w), (self.front, w - c), (self.front - c, w), (self.rear + c, w),
@@ -55,7 +55,7 @@ class Loft:
     upper: Ring
 
     def sides(self) -> dict[str, Surface]:
-        """Return the eight surfaces around, by name; on left and right u runs from nose to tail."""
+        """Return the eight surfaces around the solid, by name; on left and right, u runs from nose to tail."""
         low, high = self.lower.points(), self.upper.points()
         quads = {
             name: Surface.spanned([low[k], low[(k + 1) % 8], high[(k + 1) % 8], high[k]])
@@ -77,17 +77,17 @@ class Body:
     """One body type.
 
     Attributes:
-        name: VeRi-776's word for the type.
-        sill: lowest ring.
-        waist: widest ring.
-        belt: ring under the windows; bonnet and boot lie in its plane.
-        cabin: foot of the cabin on the belt: x of its hind edge, of its fore edge, half width.
+        name: the type's name in VeRi-776.
+        sill: the lowest ring.
+        waist: the widest ring.
+        belt: the ring under the windows; hood and trunk lid lie in its plane.
+        cabin: foot of the cabin on the belt: x of its rear edge, x of its front edge, half width.
         roof: the cabin's upper ring.
-        panes: side windows, as ranges of u from the nose.
-        glass: range of v that the windows cover.
-        axles: x of each axle.
-        wheel_radius: meters.
-        cargo: the box of a truck, else None.
+        panes: the side windows, as ranges of u from the nose.
+        glass: the range of v that the windows cover.
+        axles: the x of each axle.
+        wheel_radius: radius of the wheels, in meters.
+        cargo: the box of a truck; None for all others.
         bed: whether the deck behind the cabin is an open bed.
     """
 

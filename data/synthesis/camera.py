@@ -16,23 +16,23 @@ FRAME_WIDTH, FRAME_HEIGHT = 1280, 720
 NEAREST = 1.0
 
 AZIMUTHS = (25.0, 205.0, 95.0, 165.0, -40.0, 235.0, 140.0, -12.0)
-"""Where successive cameras stand, in degrees from the direction of travel, anticlockwise: 0 sees fronts."""
+"""Where successive cameras stand, in degrees from the direction of travel, counterclockwise: 0 sees fronts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """What a camera makes of light.
+    """How a camera renders light.
 
     Attributes:
         sun: unit vector toward the sun, float64 [3].
-        sunlight: strength of direct light; ambient light has the rest.
+        sunlight: strength of direct light; ambient light makes up the rest.
         sky: RGB that glass and paint mirror, 0 to 255, float64 [3].
-        gains: factor of each of R, G, B: exposure and color temperature, float64 [3].
+        gains: factors of R, G and B (exposure and color temperature), float64 [3].
         gamma: exponent of the tone curve.
         saturation: 0 is gray, 1 leaves colors as they are.
-        blur: standard deviation of the lens blur, pixels.
+        blur: standard deviation of the lens blur, in pixels.
         noise: standard deviation of the sensor noise, 0 to 255.
-        quality: of the JPEG, 0 to 100.
+        quality: JPEG quality, 0 to 100.
     """
 
     sun: Points
@@ -53,7 +53,7 @@ class Camera:
     Attributes:
         eye: position, float64 [3].
         rotation: world to camera (x right, y down, z into the picture), float64 [3, 3].
-        focal: focal length, pixels; the principal point is the middle of the frame.
+        focal: focal length, in pixels; the principal point is the middle of the frame.
         look: light and electronics.
     """
 
@@ -64,7 +64,7 @@ class Camera:
 
     @classmethod
     def aimed(cls, eye: Points, target: Points, focal: float, look: Look) -> Camera:
-        """Build an upright camera at `eye` that has `target` ([3] both) in the middle of its frame."""
+        """Build an upright camera at `eye` with `target` (both [3]) in the middle of its frame."""
         ahead = (target - eye) / np.linalg.norm(target - eye)
         right = np.cross(ahead, (0.0, 0.0, 1.0))
         right /= np.linalg.norm(right)
@@ -73,14 +73,14 @@ class Camera:
     def project(self, points: Points) -> NDArray[np.float64]:
         """Project world points [n, 3] to pixels, float64 [n, 2].
 
-        Points less than `NEAREST` meters deep, or behind, land far outside the frame, on their own side of it.
+        Points less than `NEAREST` meters deep, or behind the camera, land far outside the frame, on their own side.
         """
         x, y, depth = self.rotation @ (points - self.eye).T
         depth = np.maximum(depth, NEAREST)
         return np.stack([FRAME_WIDTH / 2 + self.focal * x / depth, FRAME_HEIGHT / 2 + self.focal * y / depth], axis=1)
 
     def rays(self) -> NDArray[np.float32]:
-        """Return the direction in the world of each pixel's ray, not normalized, float32 [H, W, 3]."""
+        """Return the world direction of each pixel's ray, not normalized, float32 [H, W, 3]."""
         x = (np.arange(FRAME_WIDTH, dtype=np.float32) - FRAME_WIDTH / 2) / self.focal
         y = (np.arange(FRAME_HEIGHT, dtype=np.float32) - FRAME_HEIGHT / 2) / self.focal
         local = np.stack([*np.meshgrid(x, y), np.ones((FRAME_HEIGHT, FRAME_WIDTH), np.float32)], axis=-1)
@@ -105,7 +105,7 @@ def _draw_look(rng: np.random.Generator) -> Look:
 
 
 def draw_camera(seed: int, number: int) -> Camera:
-    """Return camera `number` (from 1) of the data set `seed`: the same whatever the set's size."""
+    """Return camera `number` (from 1) of the data set `seed`, which is the same whatever the size of the set."""
     rng = np.random.default_rng([seed, 4, number])
     azimuth = np.radians(AZIMUTHS[(number - 1) % len(AZIMUTHS)] + rng.uniform(-10, 10))
     distance, height = rng.uniform(11, 19), rng.uniform(4.5, 8.0)

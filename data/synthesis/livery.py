@@ -36,7 +36,7 @@ SQUARE = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 
 
 def emblem_faces(surface: Surface, emblem: Emblem, place: tuple[float, float]) -> Iterator[Face]:
-    """Yield the emblem around (u, v) = `place`, made smaller where the surface is."""
+    """Yield the emblem around (u, v) = `place`, shrunk to fit a smaller surface."""
     half = 0.5 * min(emblem.size, 0.9 * surface.height, 0.9 * surface.width)
     scale = np.array([half / surface.width, half / surface.height])
     yield surface.decal(place + scale * SQUARE, emblem.ground, PAINT)
@@ -60,14 +60,14 @@ def sticker_face(window: Surface, sticker: Sticker) -> Face:
 
 
 def patch_face(surface: Surface, patch: Patch) -> Face:
-    """Return the blot."""
+    """Return the patch as a polygon on the surface."""
     turn = np.linspace(0, 2 * np.pi, len(patch.outline), endpoint=False)
     ring = patch.radius * np.array(patch.outline) * np.array([np.cos(turn), np.sin(turn)])
     return surface.decal(patch.place + ring.T / (surface.width, surface.height), patch.color)
 
 
 def fixture_faces(roof: Surface, marks: Marks) -> list[Face]:
-    """Return what is on the roof: in it (sunroof, hatch) or standing on it."""
+    """Return what is built into the roof (sunroof, hatch) or stands on it."""
     front, half_width, height = roof.corners[0][0], roof.width / 2, float(roof.corners[:, 2].max())
     x = front - marks.fixture_place * roof.height
     color = marks.fixture_color

@@ -1,4 +1,4 @@
-"""What tells two vehicles of one fleet apart: a draw of small marks that stay with the vehicle."""
+"""What tells two vehicles of one fleet apart: randomly drawn small marks that stay with the vehicle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STAIN_COLORS: tuple[Color, ...] = ((110, 88, 66), (120, 62, 36), (70, 70, 72), (
 
 @dataclass(frozen=True, slots=True)
 class Emblem:
-    """A unit's sign on doors, bonnet, roof and tail: a figure on a ground."""
+    """A company sign on doors, hood, roof and tail: a figure on a ground."""
 
     shape: str
     ground: Color
@@ -36,21 +36,21 @@ class Emblem:
 
 @dataclass(frozen=True, slots=True)
 class Stripe:
-    """One or two stripes along the flanks, or over bonnet, roof and deck."""
+    """One or two stripes along the flanks, or over hood, roof and deck."""
 
     color: Color
     lengthwise: bool
     """Over the top rather than along the flanks."""
     position: float
-    """Of the first stripe across the surface, 0 to 1."""
+    """Position of the first stripe across the surface, 0 to 1."""
     width: float
-    """As a part of the surface."""
+    """As a fraction of the surface."""
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sticker:
-    """A rectangle on a window: which window, where on it (u, v) and of which color."""
+    """A rectangle on a window: which window, where on it (u, v), and its color."""
 
     window: str
     place: tuple[float, float]
@@ -59,26 +59,26 @@ class Sticker:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Dirt, rust or a dent: a blot of `radius` meters at (u, v) on a panel."""
+    """Dirt, rust or a dent: an irregular patch of `radius` meters at (u, v) on a panel."""
 
     panel: str
     place: tuple[float, float]
     radius: float
     color: Color
     outline: tuple[float, ...]
-    """Radius of the blot in equal turns, as parts of `radius`."""
+    """Radius of the patch at equal angles, as fractions of `radius`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Everything by which a vehicle differs from the others of its body and paint."""
+    """Everything that distinguishes a vehicle from others with its body and paint."""
 
     emblem: Emblem | None
     stripe: Stripe | None
     fixture: str
     fixture_color: Color
     fixture_place: float
-    """Along the roof, 0 (front) to 1."""
+    """Position along the roof, 0 (front) to 1 (rear)."""
     bumper: Color | None
     """None: in the vehicle's paint."""
     rim: Color
@@ -129,7 +129,7 @@ def _draw_patch(rng: np.random.Generator, panel: str) -> Patch:
 
 
 def draw_marks(rng: np.random.Generator) -> Marks:
-    """Draw a vehicle's marks; every side of it gets some."""
+    """Draw a vehicle's marks, some on every side."""
     emblem = _draw_emblem(rng) if rng.random() < 0.8 else None
     stripe = _draw_stripe(rng) if emblem is None or rng.random() < 0.45 else None
     windows = ("windshield", "rear_window", "left_window", "right_window")

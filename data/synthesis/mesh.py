@@ -24,7 +24,7 @@ Color: TypeAlias = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """How a face answers light: strength of the sun's highlight and of the mirrored sky, 0 to 1."""
+    """How a face reflects light: strength of the sun's highlight and of the mirrored sky, 0 to 1."""
 
     highlight: float
     mirror: float
@@ -78,7 +78,7 @@ class Surface:
 
     @classmethod
     def spanned(cls, corners: ArrayLike) -> Surface:
-        """Build the surface whose corners run anticlockwise seen from outside."""
+        """Build the surface whose corners run counterclockwise seen from outside."""
         quad = np.asarray(corners, dtype=np.float64)
         normal = np.cross(quad[2] - quad[0], quad[3] - quad[1])
         return cls(quad, normal / np.linalg.norm(normal))
@@ -102,7 +102,7 @@ class Surface:
         return Face(self.corners, self.normal, color, material)
 
     def decal(self, uv: ArrayLike, color: Color, material: Material = MATTE) -> Face:
-        """Return the face whose corners are at `uv`, [n, 2]; outside [0, 1] it hangs over the edge."""
+        """Return the face whose corners are at `uv`, [n, 2]; values outside [0, 1] reach beyond the edge."""
         u, v = np.asarray(uv, dtype=np.float64).T[:, :, None]
         a, b, c, d = self.corners
         points = (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * d + u * c)
@@ -121,12 +121,12 @@ class Mesh:
 
     Attributes:
         vertices: float64 [V, 3], meters, vehicle frame.
-        starts: int64 [F + 1], face f has the vertices starts[f] to starts[f + 1].
+        starts: int64 [F + 1]; face f has the vertices starts[f] to starts[f + 1].
         centers: float64 [F, 3].
         normals: float64 [F, 3].
         colors: float64 [F, 3], RGB 0 to 255.
         materials: float64 [F, 2], highlight and mirror.
-        part_starts: int64 [P + 1], part p has the faces part_starts[p] to part_starts[p + 1].
+        part_starts: int64 [P + 1]; part p has the faces part_starts[p] to part_starts[p + 1].
         levels: int64 [P].
         bounds: float64 [P, 2, 3], least and greatest corner of each part.
     """
@@ -162,7 +162,7 @@ class Mesh:
     def paint_order(self, eye: Points) -> NDArray[np.int64]:
         """Return the faces that point at `eye` ([3], vehicle frame), farthest first.
 
-        Parts of one level are apart either sideways (wheels, mirrors) or lengthwise (cab, box, cargo).
+        Parts of one level are separated either sideways (wheels, mirrors) or lengthwise (cab, box, cargo).
         """
         low, high = self.bounds[:, 0], self.bounds[:, 1]
         side = np.sign(eye[1]) * ((low[:, 1] > 0).astype(int) - (high[:, 1] < 0))
@@ -174,7 +174,7 @@ class Mesh:
 
 
 def box(low: ArrayLike, high: ArrayLike, color: Color, material: Material = MATTE) -> list[Face]:
-    """Return the five faces of an upright box between two corners, [3] each; nobody sees it from below."""
+    """Return the five faces of an upright box between two corners, [3] each; it is never seen from below."""
     (x0, y0, z0), (x1, y1, z1) = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
     foot = [(x1, y0), (x1, y1), (x0, y1), (x0, y0)]
     sides = [[(*p, z0), (*q, z0), (*q, z1), (*p, z1)] for p, q in zip(foot, foot[1:] + foot[:1], strict=True)]

@@ -1,4 +1,4 @@
-"""From camera, empty road and vehicles to the crop of one vehicle."""
+"""The renderer: from a camera, its empty road and vehicles to the crop of one vehicle."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SUPERSAMPLING = 2
 SUBPIXEL_BITS = 4
 SUN_STRENGTH, SHININESS = 1.35, 40
 HORIZON_SHARE = 0.55
-"""Light that reaches a face from below and aside of the sky, as a part of what comes from straight above."""
+"""Light that reaches a face from the horizon, as a fraction of the light from straight above."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
-    """A mesh on the road: its origin at (x, y), meters, turned by `yaw`, radians, anticlockwise."""
+    """A mesh on the road: its origin at (x, y), meters, turned by `yaw`, radians, counterclockwise."""
 
     mesh: Mesh
     x: float
@@ -79,7 +79,7 @@ def _on_canvas(camera: Camera, points: Points, affine: NDArray[np.float64]) -> N
 def _cast_shadows(
     canvas: NDArray[np.uint8], camera: Camera, objects: Sequence[Placed], affine: NDArray[np.float64]
 ) -> None:
-    """Darken the ground where the sun, and under the vehicle the sky, does not reach."""
+    """Darken the ground where the sun does not reach and, under the vehicle, where the sky does not."""
     sun = camera.look.sun
     mask = np.full(canvas.shape[:2], 255, np.uint8)
     for placed in objects:
@@ -105,7 +105,7 @@ def _paint(canvas: NDArray[np.uint8], camera: Camera, placed: Placed, affine: ND
 
 
 def _shade(mesh: Mesh, faces: NDArray[np.int64], eye: Points, sun: Points, look: Look) -> NDArray[np.float64]:
-    """Return the faces' colors, [n, 3]: diffuse sun and sky, the sky mirrored, the sun's highlight."""
+    """Return the faces' colors, [n, 3]: diffuse sun and sky, the mirrored sky, and the sun's highlight."""
     normals, centers = mesh.normals[faces], mesh.centers[faces]
     highlight, mirror = mesh.materials[faces].T[:, :, None]
     view = _normalized(eye - centers)
@@ -134,7 +134,7 @@ def _dot(vectors: Points, others: Points) -> NDArray[np.float64]:
 
 
 def develop(image: NDArray[np.uint8], look: Look, brightness: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Pass RGB `image`, uint8 [H, W, 3], through lens and electronics; `brightness` is the moment's light."""
+    """Pass an RGB image, uint8 [H, W, 3], through lens and electronics; `brightness` is the light at that moment."""
     blurred = cv2.GaussianBlur(image, (0, 0), look.blur)
     gray = np.full((3, 3), (1 - look.saturation) / 3)
     mixed = cv2.transform(blurred, np.diag(look.gains * brightness) @ (gray + look.saturation * np.eye(3)))

@@ -16,7 +16,7 @@ __all__ = ["LANE_WIDTH", "draw_road"]
 LANE_WIDTH = 3.5
 TEXTURE_SIZE = 512
 FARTHEST = 300.0
-"""Meters along a ray, in units of its depth; beyond is sky."""
+"""Depth in meters beyond which a ray ends in the sky."""
 
 ASPHALTS: tuple[Color, ...] = ((98, 98, 100), (122, 120, 116), (80, 82, 86), (138, 132, 124))
 VERGES: tuple[Color, ...] = ((84, 100, 60), (150, 144, 132), (120, 110, 88), (128, 128, 126))
@@ -27,7 +27,7 @@ YELLOW_LINE: Color = (200, 170, 70)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Hits:
-    """Where the pixels' rays end, float32 [H, W] each: world coordinates, and what they hit."""
+    """Where the pixels' rays end: world coordinates, float32 [H, W] each, and what they hit."""
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
@@ -66,7 +66,7 @@ def _cast(camera: Camera, wall_distance: float) -> _Hits:
 
 
 def _paint_ground(hits: _Hits, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Paint three lanes: the middle one is the vehicles'."""
+    """Paint three lanes, of which vehicles drive in the middle one."""
     asphalt, verge = ASPHALTS[rng.integers(len(ASPHALTS))], VERGES[rng.integers(len(VERGES))]
     edge_color = LINE if rng.random() < 0.6 else YELLOW_LINE
     dash, phase = rng.uniform(4, 8), rng.uniform(0, 8)
@@ -85,7 +85,7 @@ def _paint_ground(hits: _Hits, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _paint_wall(hits: _Hits, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Paint a facade with courses and, on some, windows."""
+    """Paint a facade of brick courses, sometimes with windows."""
     picture = np.empty((FRAME_HEIGHT, FRAME_WIDTH, 3), np.float32)
     picture[:] = WALLS[rng.integers(len(WALLS))]
     course = rng.uniform(0.4, 1.2)
@@ -112,7 +112,7 @@ def _grain(rng: np.random.Generator) -> NDArray[np.float32]:
 def _sample(
     grain: NDArray[np.float32], u: NDArray[np.float32], v: NDArray[np.float32], meters: float
 ) -> NDArray[np.float32]:
-    """Look the texture up at (u, v), one tile covering `meters`."""
+    """Look up the texture at (u, v); one tile covers `meters`."""
     scale = TEXTURE_SIZE / meters
     columns, rows = (u * scale).astype(np.int32) % TEXTURE_SIZE, (v * scale).astype(np.int32) % TEXTURE_SIZE
     return grain[rows, columns]

@@ -1,4 +1,4 @@
-"""A camera's place: its empty road and street pole, and the tracks of vehicles that drive through."""
+"""A camera's surroundings: its empty road and street pole, and the tracks of vehicles that drive through."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_SIDE = 240
 FEWEST_CAMERAS = 3
 FEWEST_FRAMES, MOST_FRAMES = 4, 8
 SECOND_TRACK_SHARE, POLE_SHARE, TRAFFIC_SHARE = 0.12, 0.4, 0.3
-"""Of a vehicle's cameras that it passes twice, of cameras behind a pole, of tracks with another vehicle."""
+"""Fractions of a vehicle's cameras that it passes twice, of cameras behind a pole, of tracks with another vehicle."""
 
 POLE_DISTANCE = 1.5 * LANE_WIDTH + 0.4
 TIME_BETWEEN_TRACKS = 40_000
@@ -35,7 +35,7 @@ class Track:
     vehicle: int
     camera: int
     order: int
-    """Of this vehicle's passages under this camera, from 0."""
+    """Number of this passage among the vehicle's passages under this camera, from 0."""
     times: tuple[int, ...]
 
     def names(self) -> list[str]:
@@ -46,7 +46,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """A camera, its frame without vehicles (uint8 [H, W, 3], RGB), and what else stands there."""
+    """A camera, its frame without vehicles (uint8 [H, W, 3], RGB), and the poles in front of it."""
 
     camera: Camera
     road: NDArray[np.uint8]
@@ -54,7 +54,7 @@ class Scene:
 
 
 def plan_tracks(seed: int, vehicle: int, cameras: int) -> list[Track]:
-    """Return the tracks of `vehicle`: under 3 of `cameras` to all of them, in some twice."""
+    """Return the tracks of `vehicle`: under at least 3 cameras (or all, if there are fewer), some twice."""
     rng = np.random.default_rng([seed, 5, vehicle])
     seen_by = rng.integers(min(FEWEST_CAMERAS, cameras), cameras + 1)
     tracks = []
@@ -70,12 +70,12 @@ def draw_scene(seed: int, number: int) -> Scene:
     """Return the scene of camera `number` (from 1) of the data set `seed`."""
     camera, rng = draw_camera(seed, number), np.random.default_rng([seed, 6, number])
     road = draw_road(camera, rng)
-    hides, has_pole = rng.uniform(-3, 3), rng.random() < POLE_SHARE
+    hidden, has_pole = rng.uniform(-3, 3), rng.random() < POLE_SHARE
     part = POLE_DISTANCE / abs(camera.eye[1])
     if not has_pole or part > 0.7:
         return Scene(camera, road, ())
-    # On the line from the camera to the lane at x = `hides`, so that it does hide something.
-    foot = (1 - part) * np.array([hides, 0.0]) + part * camera.eye[:2]
+    # On the line from the camera to the lane at x = `hidden`, so that it does hide something.
+    foot = (1 - part) * np.array([hidden, 0.0]) + part * camera.eye[:2]
     pole = Mesh.of([Part(Level.LOWER, box((-0.07, -0.07, 0.0), (0.07, 0.07, 7.0), (118, 122, 120)))])
     return Scene(camera, road, (Placed(pole, foot[0], foot[1], 0.0),))
 
@@ -98,9 +98,9 @@ def film(scene: Scene, track: Track, mesh: Mesh, seed: int) -> Iterator[NDArray[
 
 
 def _draw_traffic(rng: np.random.Generator) -> Placed:
-    """Draw a vehicle ahead of the filmed one or behind, in a lane beside it or its own.
+    """Draw a vehicle ahead of or behind the filmed one, in the same lane or beside it.
 
-    Its `x` counts from the filmed one; near enough to hide an edge of it, and no more.
+    Its `x` is relative to the filmed vehicle; it is near enough to hide an edge of that vehicle, but no more.
     """
     mesh, ahead = build_mesh(draw_vehicle(rng)), rng.choice((-1, 1))
     if rng.random() < 0.6:

@@ -38,12 +38,12 @@ BLINKER: Color = (225, 130, 40)
 CHASSIS: Color = (52, 54, 58)
 BED: Color = (60, 60, 62)
 SHORTEST_LID = 0.3
-"""A bonnet or boot lid shorter than this, meters, is too small for marks."""
+"""A hood or trunk lid shorter than this, in meters, is too small for marks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A surface for marks, and the block that it is on."""
+    """A surface for marks, and the block that it belongs to."""
 
     block: Block
     surface: Surface
@@ -59,7 +59,7 @@ class Shell:
 
 
 def build_shell(body: Body, paint: Color, marks: Marks) -> Shell:
-    """Build `body` in `paint`; bumpers, rims, lamps and plates as `marks` say."""
+    """Build `body` in `paint`, with the bumpers, rims, lamps and plates that `marks` give it."""
     panels = _panels(body)
     lower = [*_lower(body, paint, marks), *_doors(body, panels, paint), *wheel_faces(body, marks)]
     treads = [tread(body, x, side) for x in body.axles for side in (-1, 1)]
@@ -76,18 +76,18 @@ def build_shell(body: Body, paint: Color, marks: Marks) -> Shell:
 
 
 def _panels(body: Body) -> dict[str, Panel]:
-    """Return where marks may lie: a truck's flanks and tail are its box, a bus's bonnet is its front."""
+    """Return where marks may lie: a truck's flanks and tail are those of its box, a bus's hood is its front."""
     _, shoulder, cabin = body.lofts()
     ends, around = shoulder.sides(), cabin.sides()
     rear, front, _ = body.cabin
-    bonnet = body.belt.front - front > SHORTEST_LID
-    deck = rear - body.belt.rear > SHORTEST_LID
+    has_hood = body.belt.front - front > SHORTEST_LID
+    has_deck = rear - body.belt.rear > SHORTEST_LID
     panels = {
         "left": Panel("lower", _flank(body, 1)),
         "right": Panel("lower", _flank(body, -1)),
         "rear": Panel("lower", ends["rear"]),
-        "hood": Panel("lower", shoulder.top(rear=front) if bonnet else ends["front"]),
-        "deck": Panel("lower", shoulder.top(front=rear) if deck else ends["rear"]),
+        "hood": Panel("lower", shoulder.top(rear=front) if has_hood else ends["front"]),
+        "deck": Panel("lower", shoulder.top(front=rear) if has_deck else ends["rear"]),
         "roof": Panel("roof", (body.cargo or cabin).top()),
         "windshield": Panel("cabin", _inset(around["front"], (0.0, 1.0), body.glass)),
         "rear_window": Panel("cabin", _inset(around["rear"], (0.04, 0.96), body.glass)),
@@ -149,7 +149,7 @@ def _nose(low: dict[str, Surface], high: dict[str, Surface]) -> Iterator[Face]:
 
 
 def _tail(low: dict[str, Surface], high: dict[str, Surface], shape: str) -> Iterator[Face]:
-    """Yield the tail-lights: blocks, columns at the corners, a bar from side to side, or pairs of rounds."""
+    """Yield the tail lights: blocks, columns at the corners, a bar from side to side, or pairs of round lamps."""
     rear, corners = high["rear"], (high["rear_left"], high["rear_right"])
     if shape == "rounds":
         aspect = rear.width / rear.height

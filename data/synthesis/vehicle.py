@@ -1,4 +1,4 @@
-"""A vehicle of the data set: which one it is, and its mesh."""
+"""The vehicles of the data set: body, paint and marks of each by its number, and its mesh."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ LEVELS: dict[Block, Level] = {
 }
 
 STRAY_SHARE = 0.15
-"""Part of a fleet's vehicles that have a body and a paint of their own."""
+"""Fraction of a fleet's vehicles that have a body and a paint of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """A color of VeRi-776's list, how it looks and how often it is met (relative)."""
+    """A color of VeRi-776's list, how it looks, and how common it is (relative weight)."""
 
     name: str
     color: Color
@@ -62,7 +62,7 @@ PAINTS = (
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """A body, a paint (positions in `BODIES` and `PAINTS`), its exact shade and the marks."""
+    """A body and a paint (positions in `BODIES` and `PAINTS`), the exact shade, and the marks."""
 
     body: int
     paint: int
@@ -71,7 +71,7 @@ class Vehicle:
 
 
 def draw_vehicle(rng: np.random.Generator, body: int | None = None, paint: int | None = None) -> Vehicle:
-    """Draw a vehicle; body and paint at random where not given."""
+    """Draw a vehicle; body and paint are random unless given."""
     weights = np.array([paint.weight for paint in PAINTS])
     drawn_body = int(rng.integers(len(BODIES)))
     drawn_paint = int(rng.choice(len(PAINTS), p=weights / weights.sum()))
@@ -82,9 +82,9 @@ def draw_vehicle(rng: np.random.Generator, body: int | None = None, paint: int |
 
 
 def fleet_vehicle(seed: int, number: int) -> Vehicle:
-    """Return vehicle `number` (from 1) of the data set `seed`: the same whatever the set's size.
+    """Return vehicle `number` (from 1) of the data set `seed`, which is the same whatever the size of the set.
 
-    All but a few of each `FLEET_SIZE` consecutive vehicles share body and paint, within a few units.
+    All but a few of each `FLEET_SIZE` consecutive vehicles share body and paint; their shades differ by a few units.
     """
     fleet = (number - 1) // FLEET_SIZE
     order = np.random.default_rng([seed, 1]).permutation(len(BODIES))

@@ -1,12 +1,10 @@
-"""The procedural data set on disk, in VeRi-776's layout."""
+"""Writing the procedural data set to disk, in VeRi-776's layout."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +16,14 @@ from reid.data.synthesis.body import BODIES
 from reid.data.synthesis.scene import Track, draw_scene, film, plan_tracks
 from reid.data.synthesis.vehicle import PAINTS, build_mesh, fleet_vehicle
 from reid.runtime.errors import DataError
+from reid.runtime.progress import SILENT, Progress
+from reid.runtime.storage import atomic_directory
 
 __all__ = ["SplitSummary", "SynthesisSummary", "synthesize"]
 
 VEHICLES, CAMERAS = range(4, 10_000), range(2, 1000)
 TEST_REMAINDERS = (2, 4)
-"""Vehicles whose number leaves one of these modulo 5 are for testing, so every fleet is in both splits."""
+"""Vehicles whose number modulo 5 is one of these are for testing, so that every fleet is in both splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +50,19 @@ def synthesize(
     vehicles: int = 60,
     cameras: int = 6,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> SynthesisSummary:
     """Write a data set of procedural vehicles in VeRi-776's layout; `output` is whole or absent afterwards.
 
-    The same arguments give the same bytes. A vehicle looks the same, and is in the same split, whatever
-    the number of vehicles; a camera whatever the number of cameras.
+    The same arguments give the same bytes. A vehicle looks the same and is in the same split whatever the number of
+    vehicles, and a camera is the same whatever the number of cameras.
 
     Args:
         output: the folder to write; it must not exist, or be empty.
-        vehicles: identities in train and test together, 4 to 9999; about 60 % are for training.
-        cameras: 2 to 999.
-        seed: not negative.
-        progress: called after each image with the number of images done and in all.
+        vehicles: number of identities in train and test together, 4 to 9999; about 60 % are for training.
+        cameras: number of cameras, 2 to 999.
+        seed: random seed, not negative.
+        progress: follows the images as they are rendered.
 
     Raises:
         DataError: a number is out of range, or `output` is in use.
@@ -72,7 +72,7 @@ def synthesize(
     train = [track for track in tracks if not _is_test(track.vehicle)]
     test = [track for track in tracks if _is_test(track.vehicle)]
     queries = _draw_queries(test, seed)
-    with _whole_or_absent(output) as folder:
+    with atomic_directory(output.resolve(), replaces=None) as folder:
         _write_images(folder, tracks, seed, progress)
         for name in queries:
             shutil.copyfile(folder / "image_test" / name, folder / "image_query" / name)
@@ -82,27 +82,13 @@ def synthesize(
 
 def _check(output: Path, vehicles: int, cameras: int, seed: int) -> None:
     if vehicles not in VEHICLES:
-        raise DataError(f"{vehicles} vehicles: VeRi-776's names and splits need 4 to 9999; choose such a number")
+        raise DataError(f"{vehicles} vehicles: VeRi-776's names and splits need 4 to 9999; choose one of these")
     if cameras not in CAMERAS:
-        raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose such a number")
+        raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose one of these")
     if seed < 0:
         raise DataError(f"seed {seed} is negative; choose 0 or more")
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise DataError(f"{output} exists and is not an empty folder; remove it or choose another output")
-
-
-@contextmanager
-def _whole_or_absent(output: Path) -> Iterator[Path]:
-    """Give a temporary neighbor that becomes `output` at the end, or is removed on any exception."""
-    output = output.resolve()
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        os.rename(partial, output)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def _is_test(vehicle: int) -> bool:
@@ -121,13 +107,11 @@ def _draw_queries(test: Sequence[Track], seed: int) -> list[str]:
     return sorted(names[np.random.default_rng([seed, 8, *view]).integers(len(names))] for view, names in views.items())
 
 
-def _write_images(
-    folder: Path, tracks: Sequence[Track], seed: int, progress: Callable[[int, int], None] | None
-) -> None:
-    """Film camera by camera, so that only one empty road is held at a time."""
+def _write_images(folder: Path, tracks: Sequence[Track], seed: int, progress: Progress) -> None:
+    """Film one camera after another, so that only one empty road is in memory at a time."""
     for name in ("image_train", "image_query", "image_test"):
         (folder / name).mkdir()
-    done, total = 0, sum(len(track.times) for track in tracks)
+    progress.begin("rendering", sum(len(track.times) for track in tracks), "images")
     for camera in sorted({track.camera for track in tracks}):
         scene = draw_scene(seed, camera)
         for track in (track for track in tracks if track.camera == camera):
@@ -135,9 +119,7 @@ def _write_images(
             mesh = build_mesh(fleet_vehicle(seed, track.vehicle))
             for name, image in zip(track.names(), film(scene, track, mesh, seed), strict=True):
                 (split / name).write_bytes(_encode(image, scene.camera.look.quality))
-                done += 1
-                if progress:
-                    progress(done, total)
+                progress.advance()
 
 
 def _encode(image: NDArray[np.uint8], quality: int) -> bytes:
@@ -166,7 +148,7 @@ def _write_lists(
 
 
 def _index(queries: Iterable[str], gallery: Iterable[str], *, same_camera: bool) -> list[str]:
-    """Return for each query the positions (from 1) of its vehicle's images, by its or by other cameras."""
+    """Return, for each query, the positions (from 1) of its vehicle's images by its own or by other cameras."""
     shots: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for position, name in enumerate(gallery, start=1):
         vehicle, camera, *_ = name.split("_")

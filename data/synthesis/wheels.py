@@ -1,4 +1,4 @@
-"""The wheels: treads on the ground, and on the flanks arches, tires and rims."""
+"""The wheels: treads on the ground; arches, tires and rims on the flanks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIRE: Color = (32, 32, 34)
 GAP: Color = (22, 22, 24)
 TREAD_WIDTH = 0.22
 ARCH_LIFT = 0.05
-"""Meters that the arch's middle is above the hub."""
+"""Height of the arch's center above the hub, in meters."""
 
 
 def wheel_faces(body: Body, marks: Marks) -> Iterator[Face]:

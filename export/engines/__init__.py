@@ -1,1 +1,1 @@
-"""Engines of TensorRT 10 and 11 and of TensorRT-RTX, built from a graph and inspected."""
+"""Engines for TensorRT 10 and 11 and for TensorRT-RTX: built from a graph, and inspected."""

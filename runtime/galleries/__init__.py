@@ -1,1 +1,1 @@
-"""What queries are ranked against: galleries, the ranking itself, and the ranked lists that come of it."""
+"""What queries are ranked against: galleries, the ranking itself, and the ranked lists that result."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +19,7 @@ from reid.runtime.galleries.ranking import top_k
 from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["Gallery"]
+__all__ = ["Gallery", "open_gallery"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,44 +87,45 @@ class Gallery:
                 pictures=np.array([str(f.absolute()) if isinstance(f, Path) else "" for f in middle]),
             )
 
-    @classmethod
-    def load(cls, path: Path, space: Space) -> Gallery:
-        """Read a gallery to rank it for queries of a space.
 
-        Raises:
-            DataError: not a gallery, or damaged.
-            ModelError: another model embedded it, or the same model in another precision.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                fields = {name: stored[name] for name in stored.files}
-            version, fingerprint = int(fields["format_version"]), str(fields["fingerprint"])
-            precision = str(fields["precision"]) if version > 1 else None
-            embeddings = np.asarray(fields["embeddings"], np.float32)
-            columns = (fields[name].tolist() for name in ("ids", "pictures", "cameras", "vehicles"))
-            rows = [row for *row, _ in zip(*columns, embeddings, strict=True)]
-        except Exception:  # damage to a zip file of arrays shows as any of a dozen exceptions
-            raise DataError(f"{path} is not a readable gallery; make it anew from its folder") from None
-        if version > _FORMAT_VERSION:
-            raise DataError(f"{path} has format version {version}, newer than {_FORMAT_VERSION}: update reid")
-        _check_space(path, fingerprint, precision, space)
-        tracklets = (
-            Tracklet(identity, (Path(picture),), camera or None, vehicle or None)
-            for identity, picture, camera, vehicle in rows
-        )
-        return cls(tuple(tracklets), embeddings, space)
+def open_gallery(source: str | os.PathLike[str], space: Space) -> Gallery:
+    """Open a saved gallery to rank it for queries of a space.
+
+    Raises:
+        DataError: not a gallery, or damaged.
+        ModelError: another model embedded it, or the same model in another precision.
+    """
+    path = Path(source)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            fields = {name: stored[name] for name in stored.files}
+        version, fingerprint = int(fields["format_version"]), str(fields["fingerprint"])
+        precision = str(fields["precision"]) if version > 1 else None
+        embeddings = np.asarray(fields["embeddings"], np.float32)
+        columns = (fields[name].tolist() for name in ("ids", "pictures", "cameras", "vehicles"))
+        rows = [row for *row, _ in zip(*columns, embeddings, strict=True)]
+    except Exception:  # damage to a zip file of arrays shows as any of a dozen exceptions
+        raise DataError(f"{path} is not a readable gallery; make it again from its folder") from None
+    if version > _FORMAT_VERSION:
+        raise DataError(f"{path} has format version {version}, newer than {_FORMAT_VERSION}: update reid")
+    _check_space(path, fingerprint, precision, space)
+    tracklets = (
+        Tracklet(identity, (Path(picture),), camera or None, vehicle or None)
+        for identity, picture, camera, vehicle in rows
+    )
+    return Gallery(tuple(tracklets), embeddings, space)
 
 
 def _check_space(path: Path, fingerprint: str, precision: str | None, space: Space) -> None:
     if fingerprint != space.fingerprint:
         raise ModelError(
             f"{path} was made by model {fingerprint[:12]}, this one is {space.fingerprint[:12]}: "
-            "embed the gallery anew with this model"
+            "embed the gallery again with this model"
         )
     if precision is None:
         logger.warning("%s does not say its precision; it is taken for %s", path, space.precision)
     elif precision != space.precision:
         raise ModelError(
             f"{path} was embedded in {precision}, and the queries are in {space.precision}: "
-            f"use --precision {precision}, or embed the gallery anew"
+            f"use --precision {precision}, or embed the gallery again"
         )

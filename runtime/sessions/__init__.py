@@ -1,1 +1,1 @@
-"""Backends that run a model, one file each."""
+"""Backends that run a model, one file per backend."""

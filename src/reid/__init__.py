@@ -1,8 +1,93 @@
 """Multi-level vehicle re-identification, from PyTorch training to verified deployment.
 
-The layers, each of which may import only those to its right::
+The names below are what most programs need; each is imported from its own module when it is first used, so that
+`import reid` costs next to nothing. The rooms, each of which may import only those to its right::
 
-    reid.export  >  reid.train | reid.calibration  >  reid.runtime
+    commands > export > train | calibration > pages > evaluation > data > runtime
 """
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reid.data.dataset import Dataset
+    from reid.data.layout import read_dataset
+    from reid.evaluation.evaluate import evaluate
+    from reid.evaluation.metrics import Metrics
+    from reid.runtime.embedding import Embedded, embed
+    from reid.runtime.errors import DataError, GateError, ModelError, ReidError, SessionError
+    from reid.runtime.folders import read_folder
+    from reid.runtime.galleries.gallery import Gallery, open_gallery
+    from reid.runtime.galleries.ranked_lists import Match, Ranking
+    from reid.runtime.opening import open_session
+    from reid.runtime.sessions.session import Session
+    from reid.runtime.tracklet import Tracklet
+
+    __version__: str
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Embedded",
+    "Gallery",
+    "GateError",
+    "Match",
+    "Metrics",
+    "ModelError",
+    "Ranking",
+    "ReidError",
+    "Session",
+    "SessionError",
+    "Tracklet",
+    "__version__",
+    "embed",
+    "evaluate",
+    "open_gallery",
+    "open_session",
+    "read_dataset",
+    "read_folder",
+]
+
+_MODULES = {
+    "DataError": "runtime.errors",
+    "Dataset": "data.dataset",
+    "Embedded": "runtime.embedding",
+    "Gallery": "runtime.galleries.gallery",
+    "GateError": "runtime.errors",
+    "Match": "runtime.galleries.ranked_lists",
+    "Metrics": "evaluation.metrics",
+    "ModelError": "runtime.errors",
+    "Ranking": "runtime.galleries.ranked_lists",
+    "ReidError": "runtime.errors",
+    "Session": "runtime.sessions.session",
+    "SessionError": "runtime.errors",
+    "Tracklet": "runtime.tracklet",
+    "embed": "runtime.embedding",
+    "evaluate": "evaluation.evaluate",
+    "open_gallery": "runtime.galleries.gallery",
+    "open_session": "runtime.opening",
+    "read_dataset": "data.layout",
+    "read_folder": "runtime.folders",
+}
+"""Public name -> the module, within this package, that defines it."""
+
+
+if not TYPE_CHECKING:  # for a type checker, a name that is not imported above does not exist
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        elif name == "__version__":
+            from importlib.metadata import version
+
+            value = version("reid")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

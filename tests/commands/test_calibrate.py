@@ -82,7 +82,7 @@ def test_a_graph_says_nothing_of_the_machine_that_it_was_exported_on(bundle: Pat
 
 def test_no_vehicle_is_both_calibrated_on_and_measured_or_judged_on(bundle: Path, veri: Path) -> None:
     data = open_dataset(veri, needs="query")
-    _, _, held_out, _ = hold_out_vehicles(data.train, share=0.1, seed=0)  # what training does by default
+    held_out = hold_out_vehicles(data.train, share=0.1, seed=0).gallery  # what training does by default
     plan = CalibrationPlan.of(CalibrationRequest(data, seed=3), Bundle.open(bundle).card)
     calibrated, measured, judged, everyone = (
         {image.vehicle for image in images}

@@ -22,7 +22,7 @@ def run(run_main: Run) -> Run:
 
 
 def assert_one_line_of_error(code: int, out: str, err: str) -> str:
-    """Check that a command failed as the design says; give the sentence."""
+    """Check that a command failed as the design says; return the sentence."""
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert code == 1
     assert out == ""
@@ -155,3 +155,8 @@ def test_wrong_usage_ends_with_2(veri: Path, bundle: Path, run: Run, arguments: 
     code, out, err = run(*whole)
     assert (code, out) == (2, "")
     assert "Traceback" not in err
+
+
+def test_an_unknown_protocol_is_answered_with_those_that_exist(veri: Path, bundle: Path, run: Run) -> None:
+    _, _, err = run(bundle, veri, "--protocols", "i2i,x2y")
+    assert "unknown protocol 'x2y'; choose one of: i2i, i2t, t2t" in " ".join(err.split())

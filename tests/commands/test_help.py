@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -26,7 +28,7 @@ def commands_in(page: str) -> list[str]:
 
 
 def test_the_scripts_are_those_of_the_design() -> None:
-    assert {"reid-data", "reid-train", "reid-eval", "reid-export", "reid-infer"} <= set(SCRIPTS)
+    assert {"reid-data", "reid-train", "reid-eval", "reid-export", "reid-calibrate", "reid-infer"} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -54,3 +56,58 @@ def test_an_unknown_option_is_wrong_usage(script: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "--no-such-option" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def sections(page: str) -> dict[str, list[str]]:
+    """Heading -> the options and arguments that a help page lists under it."""
+    blocks = re.split(r"^([A-Z][\w ]*):\n", page, flags=re.MULTILINE)[1:]
+    entries = (re.findall(r"^  (--[\w-]+|[A-Z]+)\b", text, re.MULTILINE) for text in blocks[1::2])
+    return dict(zip(blocks[::2], entries, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["reid-eval"],
+            {
+                "Arguments": ["MODEL", "DATA"],
+                "Options": ["--protocols", "--rerank", "--help"],
+                "Data": ["--layout"],
+                "Model": ["--session", "--precision"],
+                "Output": ["--submission", "--json"],
+            },
+        ),
+        (
+            ["reid-infer"],
+            {
+                "Arguments": ["GALLERY", "QUERY"],
+                "Options": ["--top-k", "--help"],
+                "Model": ["--model", "--session", "--precision"],
+                "Output": ["--output", "--json"],
+            },
+        ),
+        (
+            ["reid-data", "inspect"],
+            {"Arguments": ["DATA"], "Options": ["--help"], "Data": ["--layout"], "Output": ["--json"]},
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_help_lists_options_under_the_headings_of_their_panels(
+    words: list[str], expected: dict[str, list[str]]
+) -> None:
+    page = run(*words, "--help").stdout
+    assert sections(page) == expected
+    assert list(sections(page)) == list(expected)
+    assert page.isascii(), "plain text: no boxes"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_option_is_lost_on_the_help_page(script: str) -> None:
+    (point,) = (point for point in distribution("reid").entry_points if point.name == script)
+    module = importlib.import_module(point.module)
+    for command in module.app.registered_commands:
+        words = [script] if len(module.app.registered_commands) == 1 else [script, command.callback.__name__]
+        listed = [entry for entries in sections(run(*words, "--help").stdout).values() for entry in entries]
+        assert len(listed) == len(set(listed)) == len(inspect.signature(command.callback).parameters) + len(["--help"])

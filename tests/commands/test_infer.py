@@ -46,7 +46,7 @@ def work(veri: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def assert_one_line_of_error(code: int, out: str, err: str) -> str:
-    """Check that a command failed as the design says; give the sentence."""
+    """Check that a command failed as the design says; return the sentence."""
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert code == 1
     assert out == ""

@@ -16,7 +16,8 @@ from reid.data.layout import open_dataset
 from reid.data.splitting import hold_out_vehicles
 from reid.runtime.model_card import Level, ModelCard, Preprocessing
 
-FOREIGN = {"data": {"fingerprint": "0" * 64}}
+DATA_FACTS = {"layout": "veri", "images": 40, "held_out_vehicles": ["0001"]}
+FOREIGN = {"data": {**DATA_FACTS, "fingerprint": "0" * 64}}
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,11 @@ def vehicles(split: Split) -> set[str | None]:
 def test_they_are_those_that_training_held_out(
     data: Dataset, caplog: pytest.LogCaptureFixture, share: float, seed: int
 ) -> None:
-    _, query, gallery, _ = hold_out_vehicles(data.train, share=share, seed=seed)  # as training does
-    for facts in ({}, FOREIGN, {"data": {"fingerprint": data_fingerprint(data)}}):
+    split = hold_out_vehicles(data.train, share=share, seed=seed)  # as training does
+    for facts in ({}, FOREIGN, {"data": {**DATA_FACTS, "fingerprint": data_fingerprint(data)}}):
         found = held_out_data(data, card(recipe={"held_out": share, "seed": seed}, **facts))
         assert found is not None
-        assert (found.query, found.gallery, found.train) == (query, gallery, Split())
+        assert (found.query, found.gallery, found.train) == (split.query, split.gallery, Split())
         assert (found.layout, found.root) == (data.layout, data.root)
     assert not caplog.records
 
@@ -57,7 +58,7 @@ def test_they_are_those_that_training_held_out(
 def test_a_warning_says_that_the_model_may_have_been_trained_on_them(
     data: Dataset, caplog: pytest.LogCaptureFixture, recipe: dict[str, Any], same_data: bool | None
 ) -> None:
-    known = {True: {"data": {"fingerprint": data_fingerprint(data)}}, False: FOREIGN, None: {}}[same_data]
+    known = {True: {"data": {**DATA_FACTS, "fingerprint": data_fingerprint(data)}}, False: FOREIGN, None: {}}[same_data]
     found = held_out_data(data, card(recipe=recipe, **known))
     assert found is not None
     assert len(vehicles(found.gallery)) >= 2
@@ -86,7 +87,7 @@ def test_held_out_vehicles_are_told_from_a_data_sets_own_queries(data: Dataset) 
     assert found is not None
     assert is_held_out(found)
     assert not is_held_out(data)
-    _, query, gallery, facts = hold_out_vehicles(data.train, share=0.25, seed=0)
-    with_a_split_of_its_own = replace(data, query=query, gallery=gallery, split_facts=facts)
+    split = hold_out_vehicles(data.train, share=0.25, seed=0)
+    with_a_split_of_its_own = replace(data, query=split.query, gallery=split.gallery, split_facts=split.facts)
     assert not is_held_out(with_a_split_of_its_own)
     assert not is_held_out(replace(data, train=Split()))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recorded_progress import RecordedProgress
 
 from reid.data.dataset import Problem
 from reid.data.inspection import Counts, Inspection, inspect
@@ -93,9 +94,10 @@ def test_the_challenge_of_cityflow_is_counted_and_opened(cityflow_copy: Path) ->
 
 
 def test_progress_tells_each_image_once_and_ends_at_the_total(flat: Path) -> None:
-    calls: list[tuple[int, int]] = []
-    inspect(read_dataset(flat), lambda done, total: calls.append((done, total)))
-    assert calls == [(done, 20) for done in range(1, 21)]
+    progress = RecordedProgress()
+    inspect(read_dataset(flat), progress)
+    assert progress.stages == [("opening", 20, "images")]
+    assert progress.steps == [[1] * 20]
 
 
 @pytest.mark.parametrize("part", ["train", "query", "gallery"])

@@ -153,3 +153,9 @@ def test_a_set_without_the_images_that_are_needed_is_refused_with_the_command_th
         with pytest.raises(DataError, match="reid-data inspect") as raised:
             open_dataset(root, needs=needs)  # type: ignore[arg-type]
         assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_layout_is_answered_with_those_that_exist(veri: Path) -> None:
+    expected = "^unknown layout 'imagenet'; choose one of: veri, cityflow, tracklets, flat$"
+    with pytest.raises(DataError, match=expected):
+        read_dataset(veri, "imagenet")

@@ -43,7 +43,8 @@ def test_every_split_is_by_vehicle_and_every_query_has_an_answer(
         with pytest.raises(DataError):
             hold_out_vehicles(data, share=share, seed=seed)
         return
-    train, query, gallery, facts = hold_out_vehicles(data, share=share, seed=seed)
+    split = hold_out_vehicles(data, share=share, seed=seed)
+    train, query, gallery, facts = split.train, split.query, split.gallery, split.facts
     held_out = {image.vehicle for image in gallery.images}
     assert held_out == {tracklet.vehicle for tracklet in gallery.tracklets} == set(facts["vehicles"])
     assert held_out <= eligible
@@ -70,18 +71,17 @@ def test_the_same_seed_gives_the_same_split_whatever_the_order_of_the_images(
     data = labeled(fleet, frames=5)
     images = list(data.images)
     shuffler.shuffle(images)
-    *_, facts = hold_out_vehicles(data, share=0.5, seed=seed)
-    *_, again = hold_out_vehicles(Split(tuple(images), data.tracklets), share=0.5, seed=seed)
-    assert again == facts
+    facts = hold_out_vehicles(data, share=0.5, seed=seed).facts
+    assert hold_out_vehicles(Split(tuple(images), data.tracklets), share=0.5, seed=seed).facts == facts
 
 
 def test_another_seed_gives_another_split() -> None:
     data = labeled({f"{number:02d}": ["c1", "c2"] for number in range(40)})
-    chosen = {tuple(hold_out_vehicles(data, share=0.25, seed=seed)[3]["vehicles"]) for seed in range(10)}
+    chosen = {tuple(hold_out_vehicles(data, share=0.25, seed=seed).facts["vehicles"]) for seed in range(10)}
     assert len(chosen) == 10
 
 
 def test_the_share_is_of_all_vehicles() -> None:
     data = labeled({f"{number:02d}": ["c1", "c2"] for number in range(40)})
     for share, expected in ((0.25, 10), (0.5, 20), (0.0, 2), (1.0, 38)):
-        assert len(hold_out_vehicles(data, share=share, seed=0)[3]["vehicles"]) == expected
+        assert len(hold_out_vehicles(data, share=share, seed=0).facts["vehicles"]) == expected

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from recorded_progress import RecordedProgress
 
 from reid.data.synthesis.body import BODIES, Body
 from reid.data.synthesis.camera import FRAME_HEIGHT, FRAME_WIDTH, draw_camera
@@ -19,7 +20,7 @@ from reid.data.synthesis.render import Placed
 from reid.data.synthesis.scene import draw_scene, film, plan_tracks
 from reid.data.synthesis.vehicle import build_mesh, draw_vehicle, fleet_vehicle
 from reid.data.synthesis.veri import SynthesisSummary, synthesize
-from reid.runtime.errors import DataError
+from reid.runtime.errors import DataError, ReidError
 
 NAME = re.compile(r"\d{4}_c\d{3}_\d{8}_\d\.jpg")
 
@@ -182,23 +183,38 @@ class TestOutput:
 
     def test_an_empty_folder_is_filled(self, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
-        calls: list[tuple[int, int]] = []
-        summary = synthesize(
-            tmp_path / "out", vehicles=4, cameras=2, progress=lambda done, total: calls.append((done, total))
-        )
+        progress = RecordedProgress()
+        summary = synthesize(tmp_path / "out", vehicles=4, cameras=2, progress=progress)
         images = summary.train.images + summary.test.images
-        assert calls == [(k, images) for k in range(1, images + 1)]
+        assert progress.stages == [("rendering", images, "images")]
+        assert progress.steps == [[1] * images]
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def test_a_data_set_that_appeared_meanwhile_is_not_replaced(self, tmp_path: Path) -> None:
+        class Rival(RecordedProgress):
+            def begin(self, stage: str, total: int, unit: str = "frames") -> None:
+                synthesize(tmp_path / "out", vehicles=4, cameras=2, seed=1)
+
+            def advance(self, steps: int = 1) -> None:
+                pass
+
+        with pytest.raises(ReidError, match="not empty"):
+            synthesize(tmp_path / "out", vehicles=4, cameras=2, seed=0, progress=Rival())
+        synthesize(tmp_path / "expected", vehicles=4, cameras=2, seed=1)
+        assert contents(tmp_path / "out") == contents(tmp_path / "expected")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["expected", "out"]
 
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
     def test_an_interruption_leaves_nothing(self, tmp_path: Path, error: type[BaseException]) -> None:
-        def interrupt(done: int, total: int) -> None:
-            assert any(path.name.endswith(".partial") for path in tmp_path.iterdir())
-            if done == 3:
-                raise error
+        class Interruption(RecordedProgress):
+            def advance(self, steps: int = 1) -> None:
+                super().advance(steps)
+                assert any(path.name.endswith(".partial") for path in tmp_path.iterdir())
+                if len(self.steps[-1]) == 3:
+                    raise error
 
         with pytest.raises(error):
-            synthesize(tmp_path / "out", vehicles=4, cameras=2, progress=interrupt)
+            synthesize(tmp_path / "out", vehicles=4, cameras=2, progress=Interruption())
         assert not list(tmp_path.iterdir())
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reid.runtime.errors import DataError
-from reid.runtime.folders import read_plain_folder
+from reid.runtime.folders import read_folder
 
 
 def touch(root: Path, *names: str) -> None:
@@ -19,12 +19,12 @@ def listed(root: Path) -> dict[str, list[str]]:
     """The files of each tracklet, by its id."""
     return {
         tracklet.id: [Path(str(frame)).relative_to(root).as_posix() for frame in tracklet.frames]
-        for tracklet in read_plain_folder(root)
+        for tracklet in read_folder(root)
     }
 
 
 def labels(root: Path) -> dict[str, tuple[str | None, str | None]]:
-    return {tracklet.id: (tracklet.vehicle, tracklet.camera) for tracklet in read_plain_folder(root)}
+    return {tracklet.id: (tracklet.vehicle, tracklet.camera) for tracklet in read_folder(root)}
 
 
 def test_a_sub_folder_is_a_tracklet_and_a_loose_image_a_tracklet_of_one_frame(tmp_path: Path) -> None:
@@ -126,6 +126,6 @@ def test_a_folder_that_is_absent_a_file_or_without_images_is_a_data_error_that_n
     touch(tmp_path, "file.jpg", "empty/notes.txt")
     for name, reason in (("absent", "no such folder"), ("file.jpg", "not a folder"), ("empty", "no images")):
         with pytest.raises(DataError, match=reason) as raised:
-            read_plain_folder(tmp_path / name)
+            read_folder(tmp_path / name)
         assert str(tmp_path / name) in str(raised.value)
         assert "\n" not in str(raised.value)

@@ -1,6 +1,6 @@
 """Deployment never imports torch: shown in processes in which torch and its companions cannot be imported.
 
-Calibration takes graphs apart, for which it needs onnx; running them does not.
+Calibrating and building engines take graphs apart, which needs onnx; running graphs does not.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 """
-TRAINING = {"torch", "torchvision", "timm", "safetensors"}
-EXPORT = {"onnx", "onnxscript"}
+TRAINING = {"torch", "torchvision", "timm", "safetensors", "tensorboard", "onnxscript"}
+ONNX = {"onnx"}
 
 
 def python(
-    code: str, *arguments: str, blocked: set[str] = TRAINING | EXPORT, cwd: Path | None = None
+    code: str, *arguments: str, blocked: set[str] = TRAINING | ONNX, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", f"BLOCKED = {blocked}{BLOCKER}{code}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
@@ -40,8 +40,15 @@ def test_the_blocker_blocks() -> None:
     assert "deployment imported torch" in done.stderr
 
 
-@pytest.mark.parametrize(("package", "blocked"), [("runtime", TRAINING | EXPORT), ("calibration", TRAINING)])
-def test_no_module_of_runtime_or_calibration_imports_torch(package: str, blocked: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("package", "blocked"),
+    [
+        *((package, TRAINING | ONNX) for package in ("runtime", "data", "evaluation", "pages")),
+        ("calibration", TRAINING),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_no_module_of_a_room_that_is_deployed_imports_torch(package: str, blocked: set[str]) -> None:
     code = f"""
 import importlib, pkgutil
 import reid.{package} as package
@@ -54,7 +61,7 @@ print(len(modules))
 """
     done = python(code, blocked=blocked)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 8
+    assert int(done.stdout) == len(list((Path(__file__).parents[2] / package).rglob("*.py"))) - 1
 
 
 def test_importing_the_runtime_alone_imports_nothing_heavy() -> None:
@@ -62,9 +69,17 @@ def test_importing_the_runtime_alone_imports_nothing_heavy() -> None:
     assert done.stdout == "\n", done.stdout + done.stderr
 
 
-def test_inference_works_from_folders_to_results_where_torch_cannot_be_imported(
-    veri: Path, bundle: Path, tmp_path: Path
-) -> None:
+def run(
+    command: str, *arguments: object, cwd: Path, blocked: set[str] = TRAINING | ONNX
+) -> subprocess.CompletedProcess[str]:
+    """Run a command line where the blocked packages cannot be imported."""
+    code = f"from reid.commands.{command} import main; main()"
+    done = python(code, *map(str, arguments), blocked=blocked, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_inference_works_from_folders_to_results(veri: Path, bundle: Path, tmp_path: Path) -> None:
     gallery, query = tmp_path / "gallery", tmp_path / "query"
     gallery.mkdir()
     query.mkdir()
@@ -72,9 +87,40 @@ def test_inference_works_from_folders_to_results_where_torch_cannot_be_imported(
     for image in images[:6]:
         shutil.copy(image, gallery)
     shutil.copy(images[3], query)
-    code = "from reid.commands.infer import main; main()"
-    done = python(code, "gallery", "query", "--model", str(bundle), "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = run("infer", "gallery", "query", "--model", bundle, "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["queries"] == 1
     rankings = json.loads((tmp_path / "results" / "rankings.json").read_text())
     assert rankings["queries"][0]["matches"][0]["tracklet"] == images[3].name
+
+
+def test_data_is_rendered_inspected_and_evaluated_on(veri: Path, bundle: Path, tmp_path: Path) -> None:
+    run("data", "synthesize", "rendered", "--vehicles", 4, "--cameras", 2, cwd=tmp_path)
+    assert json.loads(run("data", "inspect", "rendered", "--json", cwd=tmp_path).stdout)["problems"] == []
+    done = run("evaluate", bundle, veri, "--protocols", "t2t", "--rerank", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["protocols"]["t2t"]["queries"] > 0
+
+
+def test_a_bundle_is_calibrated_and_its_layers_are_measured_in_int8(veri: Path, bundle: Path, tmp_path: Path) -> None:
+    options = ("--frames", 8, "--sensitivity", "--ranges", "max", "--json")
+    done = run("calibrate", bundle, veri, *options, cwd=tmp_path, blocked=TRAINING)
+    assert json.loads(done.stdout)["sensitivity"]["layers"]
+    assert (tmp_path / "calibration" / "scales.json").is_file()
+
+
+def test_an_engine_is_added_to_a_bundle(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    run("export", copy, "--engine", "tensorrt-rtx", "--optimization-level", 0, cwd=tmp_path, blocked=TRAINING)
+    assert [path.suffix for path in sorted((copy / "engines").glob("*"))] == [".engine", ".json"]
+
+
+def test_what_needs_torch_says_so_in_one_line(veri: Path, checkpoint: Path, tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = None  # as if it were not installed
+from reid.commands.evaluate import main
+sys.argv = ["reid-eval", {str(checkpoint)!r}, {str(veri)!r}]
+main()
+"""
+    done = python(code, blocked=set(), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "pip install 'reid[train]'" in done.stderr.splitlines()[-1]

@@ -77,6 +77,22 @@ def test_what_is_not_its_own_is_refused_and_left_alone(tmp_path: Path, kind: str
     assert target.is_symlink() == ("link" in kind)
 
 
+def test_a_folder_of_a_kind_that_is_never_replaced_has_to_be_absent_or_empty(tmp_path: Path) -> None:
+    for name, before in (("absent", None), ("empty", []), ("used", ["thesis"])):
+        target = tmp_path / name
+        if before is not None:
+            target.mkdir()
+            for file in before:
+                (target / file).touch()
+        if before:
+            with pytest.raises(ReidError, match="not empty"), atomic_directory(target, replaces=None):
+                pytest.fail("the block must not run: all its work would be lost")
+        else:
+            with atomic_directory(target, replaces=None) as folder:
+                (folder / "new").touch()
+        assert os.listdir(target) == (before or ["new"])
+
+
 def test_what_another_process_put_there_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     target = tmp_path / "bundle"
 

@@ -365,7 +365,7 @@ def test_damaged_images_are_named_and_trained_around(
 
 
 def train_facts(root: Path) -> dict[str, Any]:
-    return hold_out_vehicles(open_dataset(root, needs="train").train, share=RECIPE.held_out, seed=RECIPE.seed)[3]
+    return hold_out_vehicles(open_dataset(root, needs="train").train, share=RECIPE.held_out, seed=RECIPE.seed).facts
 
 
 def test_a_state_without_its_facts_is_refused(dataset: Dataset, tmp_path: Path) -> None:

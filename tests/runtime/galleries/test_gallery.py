@@ -11,7 +11,7 @@ import pytest
 from reid.runtime.batching import Arrival, Unreadable
 from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError, ModelError, ReidError
-from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.galleries.gallery import Gallery, open_gallery
 from reid.runtime.space import Space
 from reid.runtime.tracklet import Frame, Tracklet
 
@@ -100,7 +100,7 @@ def test_queries_are_taken_a_block_at_a_time() -> None:
 
 
 def test_a_saved_gallery_comes_back_with_its_middle_pictures(saved: Path) -> None:
-    loaded = Gallery.load(saved, SPACE)
+    loaded = open_gallery(saved, SPACE)
     facts = [(t.id, t.camera, t.vehicle) for t in loaded.tracklets]
     assert facts == [("a/b", "c001", "0007"), ("größe \udcff.jpg", None, None), ("c", None, "9")]
     assert loaded.tracklets[0].frames == (Path("/x/2.jpg"),)
@@ -111,19 +111,19 @@ def test_a_saved_gallery_comes_back_with_its_middle_pictures(saved: Path) -> Non
 
 def test_a_gallery_of_another_model_is_refused_with_both_fingerprints(saved: Path) -> None:
     with pytest.raises(ModelError, match=rf"{'f' * 12}.*{'e' * 12}"):
-        Gallery.load(saved, replace(SPACE, fingerprint="e" * 64))
+        open_gallery(saved, replace(SPACE, fingerprint="e" * 64))
 
 
 def test_a_gallery_of_another_precision_is_refused_with_both(saved: Path) -> None:
     with pytest.raises(ModelError, match="embedded in fp16, and the queries are in int8: use --precision fp16"):
-        Gallery.load(saved, replace(SPACE, precision="int8"))
+        open_gallery(saved, replace(SPACE, precision="int8"))
 
 
 def test_a_gallery_of_before_the_precision_was_recorded_loads_with_a_word(
     saved: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rewrite(saved, format_version=np.array(1), precision=None)
-    assert np.array_equal(Gallery.load(saved, SPACE).embeddings, unit(3))
+    assert np.array_equal(open_gallery(saved, SPACE).embeddings, unit(3))
     assert "does not say its precision; it is taken for fp16" in caplog.text
 
 
@@ -136,7 +136,7 @@ def rewrite(path: Path, **changes: np.ndarray | None) -> None:
 def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
     rewrite(saved, format_version=np.array(3))
     with pytest.raises(DataError, match=r"format version 3.*update reid"):
-        Gallery.load(saved, SPACE)
+        open_gallery(saved, SPACE)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
 def test_a_gallery_that_contradicts_itself_is_refused(saved: Path, changes: dict[str, np.ndarray | None]) -> None:
     rewrite(saved, **changes)
     with pytest.raises(DataError, match="not a readable gallery"):
-        Gallery.load(saved, SPACE)
+        open_gallery(saved, SPACE)
 
 
 def test_other_files_are_no_galleries(tmp_path: Path) -> None:
@@ -165,11 +165,11 @@ def test_other_files_are_no_galleries(tmp_path: Path) -> None:
     empty.touch()
     for path in (picture, array, archive, empty):
         with pytest.raises(DataError, match=f"{path.name} is not a readable gallery"):
-            Gallery.load(path, SPACE)
+            open_gallery(path, SPACE)
 
 
 def test_a_damaged_gallery_is_refused_or_gives_what_was_stored(saved: Path) -> None:
-    content, whole = saved.read_bytes(), Gallery.load(saved, SPACE)
+    content, whole = saved.read_bytes(), open_gallery(saved, SPACE)
     random = np.random.default_rng(0)
     refused = 0
     for position in random.choice(len(content), 250, replace=False):
@@ -177,7 +177,7 @@ def test_a_damaged_gallery_is_refused_or_gives_what_was_stored(saved: Path) -> N
         damaged[position] ^= int(random.integers(1, 256))
         saved.write_bytes(damaged)
         try:
-            loaded = Gallery.load(saved, SPACE)
+            loaded = open_gallery(saved, SPACE)
         except ReidError:
             refused += 1
         else:  # time stamps and the like, which nothing reads
@@ -187,4 +187,4 @@ def test_a_damaged_gallery_is_refused_or_gives_what_was_stored(saved: Path) -> N
     for end in (0, 10, len(content) // 2, len(content) - 1):
         saved.write_bytes(content[:end])
         with pytest.raises(DataError, match="not a readable gallery"):
-            Gallery.load(saved, SPACE)
+            open_gallery(saved, SPACE)

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# What a device does with a bundle, in an environment without PyTorch: evaluate, rank, calibrate, add an engine.
+# Usage: tests/without_torch.sh ENVIRONMENT
+#   ENVIRONMENT is a virtual environment with `reid[onnx,rtx]`; the commands on the PATH are of one with everything.
+set -euo pipefail
+
+bin=$(cd "$1/bin" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+export XDG_CACHE_HOME=$work/cache
+
+fail() { echo "error: $*" >&2; exit 1; }
+step() { printf '$ %s\n' "$*"; "$@" >stdout 2>stderr || { cat stdout stderr >&2; fail "$* failed"; }; }
+
+env -u PYTHONPATH "$bin/python" - <<'PYTHON' || fail "$1 is not an environment without PyTorch"
+import importlib.util
+import sys
+
+import onnx, reid
+
+surplus = [name for name in ("torch", "torchvision", "timm", "safetensors", "onnxscript") if importlib.util.find_spec(name)]
+assert reid.__file__.startswith(sys.prefix), reid.__file__
+sys.exit(f"{surplus} can be imported" if surplus else 0)
+PYTHON
+
+# With PyTorch: a bundle to try.
+step reid-data synthesize data --vehicles 12 --cameras 3
+step reid-train data --backbone resnet10t --weights none --image-size 64 --epochs 1 --batch 4x2
+step reid-export --fp16
+reid-eval bundle data --json >with.json
+
+# Without it.
+unset PYTHONPATH
+PATH=$bin:$PATH
+hash -r
+
+reid-eval bundle data --json >without.json
+python - <<'PYTHON' || fail "the two environments score differently"
+import json
+
+first, second = (json.load(open(name))["protocols"] for name in ("with.json", "without.json"))
+assert first == second, (first, second)
+PYTHON
+
+step reid-infer data/image_test data/image_query
+test -s results/report.html || fail "reid-infer left no report"
+
+step reid-calibrate bundle data --frames 32 --sensitivity
+for file in scales.json sensitivity.json report.html; do
+  test -s "calibration/$file" || fail "reid-calibrate left no $file"
+done
+
+step reid-export bundle --engine tensorrt-rtx
+ls bundle/engines/*-fp32.engine >/dev/null || fail "reid-export added no engine"
+
+if reid-eval runs/latest data >stdout 2>stderr; then fail "a checkpoint was opened without PyTorch"; fi
+grep -q "pip install 'reid\[train\]'" stderr || { cat stderr >&2; fail "the error does not name the extra"; }
