@@ -9,8 +9,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from enum import Enum
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from reid.data.dataset import Dataset
 
-__all__ = ["Layout", "ProgressBar", "application", "note", "note_problems", "print_json", "progress", "run", "stages"]
+__all__ = ["ProgressBar", "application", "note_problems", "print_json", "run"]
 
 _EXTRAS = {
     "torch": "train",
@@ -41,15 +40,6 @@ _EXTRAS = {
 _INTERRUPTED = 128 + signal.SIGINT
 
 logger = logging.getLogger(__name__)
-
-
-class Layout(str, Enum):
-    """What --layout takes."""
-
-    VERI = "veri"
-    CITYFLOW = "cityflow"
-    TRACKLETS = "tracklets"
-    FLAT = "flat"
 
 
 def application() -> typer.Typer:
@@ -151,11 +141,6 @@ def _about_files(error: OSError) -> str:
     return where + remedies.get(error.errno or 0, f"{error.strerror or error}; check the path")
 
 
-def note(message: str) -> None:
-    """Print a message on standard error."""
-    print(message, file=sys.stderr)
-
-
 def note_problems(dataset: Dataset) -> None:
     """Log that a data set has problems, and how to list them."""
     if dataset.problems:
@@ -218,58 +203,3 @@ def _rich_bar(unit: str) -> RichProgress:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True))
-
-
-@contextlib.contextmanager
-def progress(what: str, unit: str = "frames") -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with rate and time left on standard error; yields a function of (done, total)."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:,.1f} {unit}/s" if speed else "", style="progress.data.speed")
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=Console(stderr=True))
-    task = bar.add_task(what, total=None)
-
-    def update(done: int, total: int) -> None:
-        bar.start()  # not before there is something to show: a failure before that is one line
-        bar.update(task, completed=done, total=total)
-
-    try:
-        yield update
-    finally:
-        if bar.live.is_started:
-            bar.stop()
-
-
-@contextlib.contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """Show one bar after another; yields a function of (what is done, done, total), which begins one for each name."""
-    with contextlib.ExitStack() as stack:
-        current: list[Any] = ["", None]
-
-        def update(what: str, done: int, total: int) -> None:
-            if what != current[0]:
-                stack.pop_all().close()
-                current[:] = what, stack.enter_context(progress(what, ""))
-            current[1](done, total)
-
-        yield update

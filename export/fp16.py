@@ -22,6 +22,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from reid.calibration.intermediates import float_tensors, run_with_intermediates
 from reid.evaluation.verification.records import LayerInFp32
+from reid.export.graphs import save_graph
 from reid.runtime.errors import ModelError
 from reid.runtime.graph_names import BACKBONE, FRAMES, HEADS
 
@@ -66,7 +67,7 @@ def write_fp16_graph(fp32: Path, output: Path, frames: NDArray[np.uint8]) -> tup
         raise ModelError(
             f"the FP16 graph is not valid ONNX ({str(error).splitlines()[0]}); export without --fp16"
         ) from None
-    onnx.save(model, output)
+    save_graph(model, output, "fp16")
     return tuple(
         LayerInFp32(layer=node.name, amax=in_fp32[node.name]) for node in model.graph.node if node.name in in_fp32
     )

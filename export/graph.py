@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from reid.export.graphs import save_graph
 from reid.runtime.errors import ModelError
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
@@ -60,7 +61,7 @@ def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(f"the graph of {card.backbone} is not valid ONNX ({error}); train another backbone") from None
-    onnx.save(proto, path)
+    save_graph(proto, path, "fp32")
 
 
 def _forget_places(proto: onnx.ModelProto) -> None:

@@ -6,12 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+from onnx import ModelProto
+
 from reid.evaluation.verification.records import LayerInFp32
 from reid.runtime.bundle import Graph
 from reid.runtime.opening import open_session
 from reid.runtime.precision import Precision
+from reid.runtime.sessions.graph import PRECISION_KEY
 
-__all__ = ["ExportedGraph", "check_graphs"]
+__all__ = ["ExportedGraph", "check_graphs", "save_graph"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,13 @@ class ExportedGraph:
 
     graph: Graph
     in_fp32: tuple[LayerInFp32, ...] = ()
+
+
+def save_graph(model: ModelProto, path: Path, precision: Precision) -> None:
+    """Write a graph that states its precision, which a graph on its own could not be asked for otherwise."""
+    stated = {entry.key: entry.value for entry in model.metadata_props} | {PRECISION_KEY: precision}
+    onnx.helper.set_model_props(model, stated)
+    onnx.save(model, path)
 
 
 def check_graphs(bundle: Path, precisions: Iterable[Precision]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Area", "LogAxis", "chart", "hover", "legend", "power_of_ten", "ticks"]
+__all__ = ["Area", "Axes", "LogAxis", "chart", "hover", "legend", "power_of_ten", "ticks"]
 
 _WIDTH, _HEIGHT = 420, 226
 _LEFT, _RIGHT, _TOP, _FLOOR = 56, 408, 32, 186
@@ -39,6 +39,21 @@ class Area:
     def y(self, value: float) -> float:
         """Place of a value on the vertical axis."""
         return _FLOOR - (value - self.bottom) / (self.top - self.bottom) * (_FLOOR - _TOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """The ticks of a chart.
+
+    Attributes:
+        across: the values of the ticks on the horizontal axis.
+        up: the values of the ticks on the vertical axis.
+        title: the quantity on the horizontal axis.
+    """
+
+    across: Sequence[float]
+    up: Sequence[float]
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +103,7 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     return [round(number * step, 12) for number in range(first, max(last, first + 1) + 1)]
 
 
-def chart(
-    title: str,
-    description: str,
-    area: Area,
-    content: str,
-    *,
-    across: Sequence[float],
-    up: Sequence[float],
-    axis: str,
-) -> str:
+def chart(title: str, description: str, area: Area, content: str, axes: Axes) -> str:
     """Return a <figure> with its axes around the content.
 
     Args:
@@ -105,26 +111,24 @@ def chart(
         description: what it shows, in a sentence with its numbers.
         area: where the content was placed.
         content: SVG.
-        across: ticks of the horizontal axis.
-        up: ticks of the vertical axis.
-        axis: what the horizontal one measures.
+        axes: the ticks of both axes, and what the horizontal one measures.
     """
     rows = "".join(
         f'<path class="grid" d="M{_LEFT} {area.y(value):.1f}H{_RIGHT}"/>'
         f'<text class="count" x="{_LEFT - 6}" y="{area.y(value) + 4:.1f}">{value:,g}</text>\n'
-        for value in up
+        for value in axes.up
     )
     columns = "".join(
         f'<path class="grid" d="M{area.x(value):.1f} {_FLOOR}v5"/>'
         f'<text class="tick" x="{area.x(value):.1f}" y="{_FLOOR + 18}">{value:,g}</text>\n'
-        for value in across
+        for value in axes.across
     )
     return f"""<figure>
 <figcaption>{escape(title)}</figcaption>
 <svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">
 <desc>{escape(description)}</desc>
 {rows}{columns}{content}<path class="axis" d="M{_LEFT} {_FLOOR}H{_RIGHT}"/>
-<text class="tick" x="{(_LEFT + _RIGHT) / 2}" y="{_FLOOR + 36}">{escape(axis)}</text>
+<text class="tick" x="{(_LEFT + _RIGHT) / 2}" y="{_FLOOR + 36}">{escape(axes.title)}</text>
 </svg>
 </figure>
 """

@@ -61,7 +61,7 @@ def draw_sensitivity(layers: Sequence[LayerRow], in_fp16: Collection[str] = ()) 
     """
     if not any(layer.error > 0 for layer in layers):
         return ""
-    axis = _LogAxis([layer.error for layer in layers])
+    axis = _ErrorAxis([layer.error for layer in layers])
     slot = min((_RIGHT - _LEFT) / len(layers), 2 * _WIDEST)
     bars = "".join(_bar(layer, _LEFT + slot * index, slot, axis) for index, layer in enumerate(layers))
     marks = "".join(
@@ -82,7 +82,7 @@ def _label(layers: Sequence[LayerRow]) -> str:
     return f"error of each of {len(layers)} layers in INT8 alone, in the order of execution; largest: {named}"
 
 
-class _LogAxis:
+class _ErrorAxis:
     """Vertical positions of errors: whole decades, no more than can be told apart."""
 
     def __init__(self, errors: Sequence[float]) -> None:
@@ -97,7 +97,7 @@ class _LogAxis:
         return _TOP + _PANEL - max(2.0, _PANEL * fraction)
 
 
-def _bar(layer: LayerRow, left: float, slot: float, axis: _LogAxis) -> str:
+def _bar(layer: LayerRow, left: float, slot: float, axis: _ErrorAxis) -> str:
     kind, top = _kind(layer), axis(layer.error)
     width = min(slot * (0.4 if kind == "addition" else 0.8), _WIDEST)
     size = f'width="{width:.1f}" height="{_TOP + _PANEL - top:.1f}"'
@@ -115,7 +115,7 @@ def _mark(x: float, y: float) -> str:
     return f'<path class="in-fp16" d="M{x - 4:.1f} {y - 6:.1f}h8l-4 7z"/>\n'
 
 
-def _ticks(axis: _LogAxis) -> str:
+def _ticks(axis: _ErrorAxis) -> str:
     ticks = "".join(
         f'<path class="grid" d="M{_LEFT} {axis(10.0**n):.1f}H{_RIGHT}"/>\n'
         f'<text class="tick" x="{_LEFT - 6}" y="{axis(10.0**n) + 4:.1f}">{power_of_ten(n)}</text>\n'

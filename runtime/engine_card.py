@@ -23,8 +23,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from reid.runtime.bundle import Graph
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.precision import Precision
+from reid.runtime.sessions.session import BACKEND_TITLES
 from reid.runtime.storage import sha256_of
-from reid.runtime.tensorrt_api import TITLES, Flavor, release
+from reid.runtime.tensorrt_api import Flavor, release
 
 __all__ = [
     "ENGINE_FORMAT_VERSION",
@@ -230,8 +231,8 @@ def check_engine(path: Path, card: EngineCard, target: Target, graph: Graph, fin
         SessionError: the engine is sound, but for another flavor, version or device.
         ModelError: it was built from another graph or model, or the file is not the one that was built.
     """
-    here = f"this is {TITLES[target.flavor]} {target.version}"
-    built = f"{path} was built by {TITLES[card.flavor]} {card.version}"
+    here = f"this is {BACKEND_TITLES[target.flavor]} {target.version}"
+    built = f"{path} was built by {BACKEND_TITLES[card.flavor]} {card.version}"
     if card.flavor != target.flavor or not _runs_version(card, target.version):
         raise SessionError(f"{built}, and {here}; rebuild it: {card.rebuild(path)}")
     if not _runs_on(card, target.compute_capability):

@@ -13,11 +13,10 @@ from reid.runtime.errors import SessionError
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
 
-__all__ = ["TITLES", "Flavor", "import_tensorrt", "logger_for", "release"]
+__all__ = ["Flavor", "import_tensorrt", "logger_for", "release"]
 
 Flavor: TypeAlias = Literal["tensorrt", "tensorrt-rtx"]
 
-TITLES: dict[Flavor, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 _MODULES: dict[Flavor, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _EXTRAS: dict[Flavor, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
 _OLDEST: dict[Flavor, tuple[int, ...]] = {"tensorrt": (10,), "tensorrt-rtx": (1, 2)}

@@ -24,8 +24,9 @@ from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import Device
 from reid.runtime.graph_names import FRAMES, POOLING
 from reid.runtime.model_card import ModelCard
+from reid.runtime.sessions.session import BACKEND_TITLES
 from reid.runtime.storage import atomic_write
-from reid.runtime.tensorrt_api import TITLES, logger_for
+from reid.runtime.tensorrt_api import logger_for
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
@@ -80,7 +81,7 @@ class Build:
     @property
     def title(self) -> str:
         """The flavor and its version, for people."""
-        return f"{TITLES[self.options.flavor]} {self.api.__version__}"
+        return f"{BACKEND_TITLES[self.options.flavor]} {self.api.__version__}"
 
     @property
     def capabilities(self) -> tuple[str, ...]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
 from reid.calibration.layers import QuantizableLayers
 from reid.calibration.quantize import quantize
+from reid.export.graphs import save_graph
 
 __all__ = ["Int8Graph"]
 
@@ -36,7 +36,8 @@ class Int8Graph:
     def write(self, path: Path, in_fp16: Collection[str]) -> None:
         """Write the graph with every layer in INT8 but the named ones."""
         in_int8 = self.in_int8(in_fp16)
-        onnx.save(quantize(self.fp16, self.layers, in_int8, self.amax, weight_scales=self.weight_scales), path)
+        graph = quantize(self.fp16, self.layers, in_int8, self.amax, weight_scales=self.weight_scales)
+        save_graph(graph, path, "int8")
 
     def int8_fraction(self, in_fp16: Collection[str]) -> float:
         """Return the fraction of all multiply-accumulates that is in INT8, 0 to 1."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reid.pages.charts import Area, chart, hover, legend, series, ticks
+from reid.pages.charts import Area, Axes, chart, hover, legend, series, ticks
 
 __all__ = ["draw_curves"]
 
@@ -32,7 +32,7 @@ def draw_curves(title: str, rows: Sequence[Mapping[str, Any]], paths: Mapping[st
     content = legend(list(lines)) + _best_epoch(area, best)
     content += "".join(_draw_line(number, line, area) for number, line in enumerate(lines.values()))
     content += "".join(_hover_text(area, epoch, lines) for epoch in sorted(set().union(*lines.values())))
-    return chart(title, _description(lines), area, content, across=across, up=up, axis="epoch")
+    return chart(title, _description(lines), area, content, Axes(across, up, "epoch"))
 
 
 def _line(rows: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> dict[int, float]:

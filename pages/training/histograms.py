@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.evaluation.pairs import ALL_LEVELS, BINS_PER_UNIT, PairDistances
-from reid.pages.charts import Area, chart, hover, legend, series, ticks
+from reid.pages.charts import Area, Axes, chart, hover, legend, series, ticks
 
 __all__ = ["draw_norms", "draw_pairs"]
 
@@ -85,7 +85,7 @@ def _histogram(
         values = "".join(f"\n{name} {share[bar]:.2f} %" for name, share in shares.items())
         content += hover(area, left, right, f"{left:.4g} to {right:.4g}{values}")
     inside = [tick for tick in across if area.left <= tick <= area.right]
-    return chart(title, described, area, content, across=inside, up=up, axis=axis)
+    return chart(title, described, area, content, Axes(inside, up, axis))
 
 
 def _outline(number: int, share: NDArray[np.float64], edges: NDArray[np.float64], area: Area) -> str:

@@ -19,15 +19,16 @@ from reid.runtime.space import Space
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["DEFAULT_LIMITS", "BatchLimits", "Embeddings", "Session", "SessionInfo", "run"]
+__all__ = ["BACKEND_TITLES", "DEFAULT_LIMITS", "BatchLimits", "Embeddings", "Session", "SessionInfo", "run"]
 
-_TITLES = {
+BACKEND_TITLES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
     "tensorrt": "TensorRT",
     "tensorrt-rtx": "TensorRT-RTX",
     "torch": "PyTorch",
 }
+"""The names of backends as people write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class SessionInfo:
 
     def __str__(self) -> str:
         """Return backend and device for people: "ONNX Runtime 1.31.0 on CPU"."""
-        return f"{_TITLES.get(self.backend, self.backend)} {self.backend_version} on {self.device}"
+        return f"{BACKEND_TITLES.get(self.backend, self.backend)} {self.backend_version} on {self.device}"
 
 
 @dataclass(frozen=True, slots=True)

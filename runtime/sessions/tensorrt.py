@@ -20,8 +20,8 @@ from reid.runtime.gpu import Device, find_device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.opened import Opened, Reference
-from reid.runtime.sessions.session import BatchLimits, Embeddings, SessionInfo
-from reid.runtime.tensorrt_api import TITLES, Flavor, import_tensorrt, logger_for
+from reid.runtime.sessions.session import BACKEND_TITLES, BatchLimits, Embeddings, SessionInfo
+from reid.runtime.tensorrt_api import Flavor, import_tensorrt, logger_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,7 +50,7 @@ def _open(flavor: Flavor, model: Path, device: str | None, precision: Precision)
     bundle = Bundle.open(model)
     bundle.graph(precision)  # refuses a precision that the bundle does not have
     if device is not None and not device.isdecimal():
-        raise SessionError(f"{TITLES[flavor]} has no device {device!r}; give a GPU's number, as in {flavor}:0")
+        raise SessionError(f"{BACKEND_TITLES[flavor]} has no device {device!r}; give a GPU's number, as in {flavor}:0")
     ordinal = int(device or 0)
     gpu = find_device(ordinal)
     if gpu is None:
@@ -84,7 +84,9 @@ def find_engine(bundle: Bundle, precision: Precision, target: Target) -> tuple[P
     for refusal in sorted(refusals, key=lambda error: isinstance(error, SessionError)):
         raise refusal
     command = shlex.join(["reid-export", str(bundle.root), "--precision", precision, "--engine", target.flavor])
-    raise SessionError(f"{bundle.root} has no {precision} engine of {TITLES[target.flavor]}; build one: {command}")
+    raise SessionError(
+        f"{bundle.root} has no {precision} engine of {BACKEND_TITLES[target.flavor]}; build one: {command}"
+    )
 
 
 class TensorRTSession:
