@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
-from reid.export.half import write_half_graph
 
 from reid.calibration.layers import QuantizableLayers, find_layers
 from reid.calibration.quantize import QDQ_OPSET, channel_scales, quantize
 from reid.calibration.shapes import tensor_types
+from reid.export.fp16 import write_fp16_graph
 from reid.runtime.errors import ModelError
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
@@ -137,7 +137,7 @@ def test_residuals_and_poolings_read_the_same_pair_as_the_layers_beside_them() -
 @pytest.fixture(scope="module")
 def fp16(graph: Path, frames: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> ModelProto:
     path = tmp_path_factory.mktemp("fp16") / "fp16.onnx"
-    assert write_half_graph(graph, path, frames) == {}
+    assert write_fp16_graph(graph, path, frames) == ()
     return onnx.load(path)
 
 
@@ -205,8 +205,8 @@ def test_layers_that_the_fp16_graph_has_in_fp32_are_dequantized_in_fp32(
     factor = 2.0**18
     hostile = scaled(model, first, second, factor)
     onnx.save(hostile, tmp_path / "hostile.onnx")
-    kept = write_half_graph(tmp_path / "hostile.onnx", tmp_path / "fp16.onnx", frames)
-    assert len(kept) == 3  # both convolutions and the ReLU between them
+    in_fp32 = write_fp16_graph(tmp_path / "hostile.onnx", tmp_path / "fp16.onnx", frames)
+    assert len(in_fp32) == 3  # both convolutions and the ReLU between them
     (between,) = (layer.input for layer in layers if layer.name == second.removeprefix("model."))
     quantized = quantize(
         onnx.load(tmp_path / "fp16.onnx"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from reid.calibration.ranges import METHODS
-
+from reid.calibration.amax import METHODS
 from reid.commands.options import LayoutName, RangeMethod
 from reid.data.layout import READERS
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from reid.export.int8.record import Int8Record, ReferenceCrops, TrainedInt8Record
+from reid.evaluation.verification.records import ReferenceCrops
+from reid.export.int8.record import Int8Record, TrainedInt8Record
 
 SENSITIVITY = {
     "layers": [

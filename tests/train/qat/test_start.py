@@ -89,12 +89,12 @@ def reference_frames(bundle: Bundle) -> torch.Tensor:
 def add_int8_graph(root: Path) -> None:
     """Put every layer but one in INT8, with ranges that clip."""
     bundle = Bundle.open(root)
-    layers = find_layers(onnx.load(bundle.graph("fp32")))
+    layers = find_layers(onnx.load(bundle.graph("fp32").path))
     frames = reference_frames(bundle).numpy()[:4]
-    seen = run_with_intermediates(bundle.graph("fp32"), frames)
+    seen = run_with_intermediates(bundle.graph("fp32").path, frames)
     thresholds = {name: 0.8 * float(np.abs(values).max()) for name, values in seen}
-    names = [layer.name for layer in layers.layers]
-    onnx.save(quantize(onnx.load(bundle.graph("fp16")), layers, names[1:], thresholds), root / graph_file("int8"))
+    names = [layer.name for layer in layers]
+    onnx.save(quantize(onnx.load(bundle.graph("fp16").path), layers, names[1:], thresholds), root / graph_file("int8"))
     files = {**bundle.card.files, graph_file("int8"): sha256_of(root / graph_file("int8"))}
     (root / CARD_FILE).write_text(bundle.card.model_copy(update={"files": files}).model_dump_json())
 
@@ -121,26 +121,26 @@ def run_as_written(graph: Path, frames: NDArray[np.uint8]) -> NDArray[np.float32
 
 def fake_quantized(root: Path, model: MultiLevelReID, quantization: Quantization) -> FakeQuantizedReID:
     bundle = Bundle.open(root)
-    return FakeQuantizedReID(bundle.card, model, GraphLayers(bundle.graph("fp32")), quantization).eval()
+    return FakeQuantizedReID(bundle.card, model, GraphLayers(bundle.graph("fp32").path), quantization).eval()
 
 
 def test_the_rounding_model_agrees_with_onnx_runtime_on_the_int8_graph(each: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(each)
     model, frames = model_of(each), reference_frames(bundle)
     plain = model(frames).detach().numpy()
-    int8 = onnx.load(bundle.graph("int8"))
-    quantization = read_quantization(bundle.graph("int8"))
-    layers = find_layers(onnx.load(bundle.graph("fp32")))
-    assert set(quantization.inputs) == {layer.node for layer in layers.layers[1:]}
-    assert set(quantization.weight_scales) == {layer.node for layer in layers.layers[1:] if layer.weight}
+    int8 = onnx.load(bundle.graph("int8").path)
+    quantization = read_quantization(bundle.graph("int8").path)
+    layers = find_layers(onnx.load(bundle.graph("fp32").path))
+    assert set(quantization.inputs) == {layer.node for layer in layers.in_order[1:]}
+    assert set(quantization.weight_scales) == {layer.node for layer in layers.in_order[1:] if layer.weight}
     assert sum(node.op_type == "QuantizeLinear" for node in int8.graph.node) == len(quantization.scales)
     # The same pairs in an FP32 graph, so that no rounding to FP16 comes between the two.
-    names = [layer.name for layer in layers.layers[1:]]
+    names = [layer.name for layer in layers.in_order[1:]]
     thresholds = {tensor: 127 * scale for tensor, scale in quantization.scales.items()}
     exact = tmp_path / "exact.onnx"
-    onnx.save(quantize(onnx.load(bundle.graph("fp32")), layers, names, thresholds), exact)
+    onnx.save(quantize(onnx.load(bundle.graph("fp32").path), layers, names, thresholds), exact)
 
-    for graph, least in ((exact, 0.9999), (bundle.graph("int8"), 0.999)):
+    for graph, least in ((exact, 0.9999), (bundle.graph("int8").path, 0.999)):
         expected = run_as_written(graph, frames.numpy())
         rounded = fake_quantized(each, model, read_quantization(graph))(frames).detach().numpy()
         similarity = (expected * rounded).sum(axis=1)
@@ -151,7 +151,7 @@ def test_the_rounding_model_agrees_with_onnx_runtime_on_the_int8_graph(each: Pat
 
 def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path) -> None:
     bundle = Bundle.open(int8_bundle)
-    quantization = read_quantization(bundle.graph("int8"))
+    quantization = read_quantization(bundle.graph("int8").path)
     model, frames = model_of(int8_bundle), reference_frames(bundle)[:4]
     fine = fake_quantized(int8_bundle, model, quantization)
     sum(feature.square().sum() for feature in fine.train().features(frames)).backward()  # type: ignore[union-attr]
@@ -160,11 +160,11 @@ def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path)
     assert all(float(gradient.abs().max()) > 0 for name, gradient in gradients.items() if "weight" in name)
 
     # With a range so small that the last map is clipped everywhere, no gradient passes.
-    layers = find_layers(onnx.load(bundle.graph("fp32")))
-    last = layers.layers[-1]
+    layers = find_layers(onnx.load(bundle.graph("fp32").path))
+    last = layers.in_order[-1]
     assert last.op == "ReduceMax"
-    scales = {**quantization.scales, last.reads: 1e-9}
-    only_last = Quantization({last.node: last.reads}, scales, {})
+    scales = {**quantization.scales, last.input: 1e-9}
+    only_last = Quantization({last.node: last.input}, scales, {})
     clipped = fake_quantized(int8_bundle, model_of(int8_bundle), only_last)
     clipped.zero_grad()
     clipped.features(frames)[-1].sum().backward()
@@ -174,7 +174,7 @@ def test_rounding_lets_gradients_pass_and_clipping_stops_them(int8_bundle: Path)
 
 def test_batch_normalization_does_not_move_in_training(int8_bundle: Path) -> None:
     bundle = Bundle.open(int8_bundle)
-    model = fake_quantized(int8_bundle, model_of(int8_bundle), read_quantization(bundle.graph("int8")))
+    model = fake_quantized(int8_bundle, model_of(int8_bundle), read_quantization(bundle.graph("int8").path))
     frames = reference_frames(bundle)
     before = {name: value.clone() for name, value in model.named_buffers()}
     embeddings = model(frames)
@@ -206,8 +206,8 @@ def test_without_a_run_the_error_says_what_to_give(
 
 def test_a_weight_without_a_name_in_the_graph_is_refused(int8_bundle: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(int8_bundle)
-    graph = onnx.load(bundle.graph("fp32"))
-    quantization = read_quantization(bundle.graph("int8"))
+    graph = onnx.load(bundle.graph("fp32").path)
+    quantization = read_quantization(bundle.graph("int8").path)
     node = next(node for node in graph.graph.node if node.name in quantization.weight_scales)
     (initializer,) = [tensor for tensor in graph.graph.initializer if tensor.name == node.input[1]]
     initializer.name = node.input[1] = "val_7"
@@ -302,10 +302,10 @@ def test_a_resumed_run_needs_the_graph_it_was_started_with(
     assert run_main(train_main, "reid-train", veri, *options)[0] == 0
     assert run_main(train_main, "reid-train", veri, *options, "--resume")[0] == 0
     bundle = Bundle.open(copy)
-    model = onnx.load(bundle.graph("int8"))
+    model = onnx.load(bundle.graph("int8").path)
     model.doc_string = "another"
-    onnx.save(model, bundle.graph("int8"))
-    files = {**bundle.card.files, graph_file("int8"): sha256_of(bundle.graph("int8"))}
+    onnx.save(model, bundle.graph("int8").path)
+    files = {**bundle.card.files, graph_file("int8"): sha256_of(bundle.graph("int8").path)}
     (copy / CARD_FILE).write_text(bundle.card.model_copy(update={"files": files}).model_dump_json())
     code, _, errors = run_main(train_main, "reid-train", veri, *options, "--resume")
     assert code == 1
