@@ -94,7 +94,9 @@ class Probe:
         """
         readable = [batch for batch in batches(images, preprocessing, BatchLimits(1, 1)) if len(batch.frames)]
         if not readable:
-            raise DataError("no image to measure layers on can be read; `reid-data inspect` lists what is there")
+            raise DataError(
+                "none of the images to measure layers on can be read; `reid-data inspect` lists the problems"
+            )
         shown = [batch.arrivals[0].tracklet for batch in readable]
         cameras: dict[str | None, set[str | None]] = defaultdict(set)
         for image in shown:

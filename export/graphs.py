@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import onnx
-from onnx import ModelProto
+from typing import TYPE_CHECKING
 
 from reid.evaluation.verification.records import LayerInFp32
 from reid.runtime.bundle import Graph
 from reid.runtime.opening import open_session
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.graph import PRECISION_KEY
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 __all__ = ["ExportedGraph", "check_graphs", "save_graph"]
 
@@ -33,6 +34,8 @@ class ExportedGraph:
 
 def save_graph(model: ModelProto, path: Path, precision: Precision) -> None:
     """Write a graph that states its precision, which a graph on its own could not be asked for otherwise."""
+    import onnx  # not needed to add engines
+
     stated = {entry.key: entry.value for entry in model.metadata_props} | {PRECISION_KEY: precision}
     onnx.helper.set_model_props(model, stated)
     onnx.save(model, path)

@@ -78,4 +78,7 @@ def _open_in_bundle(bundle: Bundle, precision: Precision, load: Callable[[Path],
     if session.info.card != bundle.card.model_copy(update={"files": {}, "similarity": {}}):
         session.close()
         raise ModelError(f"{bundle.root / CARD_FILE} is not the card of its graph; export it again")
+    if session.info.precision != precision:
+        session.close()
+        raise ModelError(f"{graph.path} is a graph in {session.info.precision}; export it again")
     return Opened(session, Reference(bundle, graph.sha256))

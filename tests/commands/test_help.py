@@ -109,5 +109,7 @@ def test_no_option_is_lost_on_the_help_page(script: str) -> None:
     module = importlib.import_module(point.module)
     for command in module.app.registered_commands:
         words = [script] if len(module.app.registered_commands) == 1 else [script, command.callback.__name__]
+        parameters = inspect.signature(command.callback).parameters.values()
+        asked = [one for one in parameters if "Context" not in str(one.annotation)]  # typer's own
         listed = [entry for entries in sections(run(*words, "--help").stdout).values() for entry in entries]
-        assert len(listed) == len(set(listed)) == len(inspect.signature(command.callback).parameters) + len(["--help"])
+        assert len(listed) == len(set(listed)) == len(asked) + len(["--help"])

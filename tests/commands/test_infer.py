@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import reid.pages.results
-import reid.runtime.sessions.session
+import reid.runtime.opening
 from reid.commands.infer import main
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
@@ -254,5 +254,5 @@ def test_ctrl_c_that_a_library_takes_for_a_failure_of_its_own_is_still_ctrl_c(
         except KeyboardInterrupt:
             raise ImportError("initialization failed") from None
 
-    monkeypatch.setattr(reid.runtime.sessions.session, "open_session", import_of_a_binary_module)
+    monkeypatch.setattr(reid.runtime.opening, "open_session", import_of_a_binary_module)
     assert run("gallery", "query") == (130, "", "")

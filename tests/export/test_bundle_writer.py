@@ -207,7 +207,7 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
     opened = Bundle.open(folder)
     assert opened.precisions == ("fp32", "fp16", "int8")
     for name in ("int8.json", "scales.json", "model.int8.onnx"):
-        assert opened.info.card.files[name] == sha256_of(folder / name)
+        assert opened.card.files[name] == sha256_of(folder / name)
     assert Int8Record.model_validate_json((folder / "int8.json").read_bytes()) == export.int8
     scales = ScaleFile.load(folder / "scales.json")
     scales.check(folder / "model.fp32.onnx")
@@ -221,7 +221,7 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
     assert any("all layers in INT8" in note for note in caplog.messages)
     assert not (tmp_path / "search.json").exists()
     with open_session(folder, "onnxruntime:cpu", "int8") as session:  # checks hashes, and embeds the reference crops
-        assert session.info.card.fingerprint == opened.info.card.fingerprint
+        assert session.info.card.fingerprint == opened.card.fingerprint
 
 
 @pytest.mark.usefixtures("quick_export")

@@ -70,7 +70,9 @@ def test_convolutions_and_heads_are_fp16_and_everything_outside_is_as_before(
     assert {kinds[node.output[0]] for node in accurate} == {TensorProto.FLOAT}
     assert fp16.graph.input == full.graph.input
     assert fp16.graph.output == full.graph.output
-    assert fp16.metadata_props == full.metadata_props
+    stated = [{entry.key: entry.value for entry in model.metadata_props} for model in (full, fp16)]
+    assert stated[1] == stated[0] | {"reid.precision": "fp16"}
+    assert stated[0]["reid.precision"] == "fp32"
     assert Counter(n.op_type for n in fp16.graph.node) - Counter(n.op_type for n in full.graph.node) == {
         "Cast": len(casts(fp16))
     }

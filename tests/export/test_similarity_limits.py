@@ -19,6 +19,7 @@ from reid.runtime.errors import ModelError
 from reid.runtime.opening import open_session
 from reid.runtime.precision import PRECISIONS, Precision
 from reid.runtime.self_check import SIMILARITY
+from reid.runtime.sessions.graph import PRECISION_KEY
 from reid.runtime.storage import sha256_of
 
 
@@ -85,6 +86,8 @@ def with_int8(bundle: Path, output: Path, similarity: float) -> Path:
     at = list(model.graph.node).index(pool)
     model.graph.initializer.append(numpy_helper.from_array(rotation, "rotation"))
     model.graph.node.insert(at, helper.make_node("MatMul", ["straight", "rotation"], ["frame_embedding"], name="turn"))
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, {**facts, PRECISION_KEY: "int8"})
     onnx.save(model, copy / "model.int8.onnx")
     return copy
 

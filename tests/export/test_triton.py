@@ -77,7 +77,7 @@ def shapes(tensors: Any) -> dict[str, tuple[int, list[int]]]:  # noqa: ANN401
 def run(graph: Path, **inputs: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
     session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, run(session, names, inputs), strict=True))
+    return dict(zip(names, session.run(names, inputs), strict=True))
 
 
 def frames_of(count: int, seed: int = 0) -> NDArray[np.uint8]:

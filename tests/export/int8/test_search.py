@@ -149,7 +149,7 @@ def test_the_guilty_layer_is_found_and_nearly_all_work_stays_in_int8(
     errors = record.sensitivity.errors
     assert errors[GUILTY] > 100 * max(error for name, error in errors.items() if name != GUILTY)
     assert {f"{protocol} mAP" for protocol in ("i2i", "i2t", "t2t")} <= record.evaluations[-1].changes.keys()
-    judged_on = workshop.judge.data
+    judged_on = workshop.judge.retrieval
     assert judged_on is not None
     assert record.judged_on == ReferenceData(
         name="veri",

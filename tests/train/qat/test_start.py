@@ -19,7 +19,7 @@ from reid.calibration.quantize import quantize
 from reid.commands.export import main as export_main
 from reid.commands.train import main as train_main
 from reid.data.layout import open_dataset
-from reid.export.bundle import write_bundle
+from reid.export.bundle import ExportRequest, write_bundle
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError, ReidError
 from reid.runtime.imaging import decode, resize
@@ -65,7 +65,7 @@ def make_bundle(folder: Path, data: Path, architecture: Architecture) -> Path:
     run = folder / "run"
     run.mkdir()
     save_checkpoint(run, model.eval(), card, reference_crops(open_dataset(data, needs="query").gallery.images))
-    write_bundle(load_checkpoint(run), folder / "bundle", half=True)
+    write_bundle(load_checkpoint(run), folder / "bundle", ExportRequest(fp16=True))
     add_int8_graph(folder / "bundle")
     return folder / "bundle"
 
