@@ -157,6 +157,7 @@ def test_the_guilty_layer_is_found_and_nearly_all_work_stays_in_int8(
         held_out=True,
         query_images=len(judged_on.query.images),
         gallery_images=len(judged_on.gallery.images),
+        unreadable=0,
     )
     assert Int8Record.model_validate_json(record.model_dump_json()) == record
     assert any("all layers in INT8" in note and "outside tolerance" in note for note in notes)
