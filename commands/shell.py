@@ -162,27 +162,24 @@ class ProgressBar:
     """
 
     def __init__(self) -> None:
-        self._bar: Any = None
-        self._stage: tuple[str, int, str] = ("", 0, "")
+        self._bar: RichProgress | None = None
 
     def begin(self, stage: str, total: int, unit: str = "frames") -> None:
         """See Progress.begin."""
         self._close()
-        self._stage = (stage, total, unit)
+        self._bar = _rich_bar(unit)
+        self._bar.add_task(stage, total=total)  # time is counted from here
 
     def advance(self, steps: int = 1) -> None:
         """See Progress.advance."""
-        if self._bar is None:
-            stage, total, unit = self._stage
-            self._bar = _rich_bar(unit)
-            self._bar.add_task(stage, total=total)
+        if self._bar is not None:
             self._bar.start()
-        self._bar.advance(self._bar.task_ids[0], steps)
+            self._bar.advance(self._bar.task_ids[0], steps)
 
     def _close(self) -> None:
-        if self._bar is not None:
+        if self._bar is not None and self._bar.live.is_started:
             self._bar.stop()
-            self._bar = None
+        self._bar = None
 
     def __enter__(self) -> Self:
         return self
@@ -198,8 +195,9 @@ def _rich_bar(unit: str) -> RichProgress:
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:,.1f} {unit}/s" if speed else "", style="progress.data.speed")
+            seconds = task.finished_time or task.elapsed  # the first steps may have come all at once
+            rate = f"{task.completed / seconds:,.1f} {unit}/s" if seconds else ""
+            return Text(rate, style="progress.data.speed")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True))
