@@ -18,6 +18,7 @@ from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.storage import atomic_write, sha256_of
+from reid.runtime.validation import first_problem
 
 __all__ = ["SCALES_FORMAT_VERSION", "Comparison", "ScaleFile", "compare", "describe", "measure_scales"]
 
@@ -61,9 +62,7 @@ class ScaleFile(BaseModel):
         except OSError as error:
             raise ModelError(f"{path}: {error.strerror}; {_REMEDY}") from None
         except ValidationError as error:
-            first = error.errors()[0]
-            reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-            raise ModelError(f"{path}: the scale file is not valid ({reason}); {_REMEDY}") from None
+            raise ModelError(f"{path}: the scale file is not valid ({first_problem(error)}); {_REMEDY}") from None
 
     def save(self, path: Path) -> None:
         """Write the file as JSON; it is whole or absent."""

@@ -26,6 +26,7 @@ from reid.runtime.precision import Precision
 from reid.runtime.sessions.session import BACKEND_TITLES
 from reid.runtime.storage import sha256_of
 from reid.runtime.tensorrt_api import Flavor, release
+from reid.runtime.validation import first_problem
 
 __all__ = [
     "ENGINE_FORMAT_VERSION",
@@ -205,8 +206,7 @@ class EngineCard(BaseModel):
         try:
             return cls.model_validate(facts)
         except ValidationError as error:
-            first = error.errors()[0]
-            _refuse(source, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+            _refuse(source, first_problem(error))
 
 
 def _digest(facts: dict[str, Any]) -> str:

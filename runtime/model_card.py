@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from reid.runtime.errors import ModelError
 from reid.runtime.precision import Precision
 from reid.runtime.training_facts import TrainingFacts
+from reid.runtime.validation import first_problem
 
 __all__ = ["FORMAT_VERSION", "Level", "ModelCard", "Preprocessing"]
 
@@ -95,7 +96,5 @@ class ModelCard(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            reason = f"{where}: {first['msg']}" if where else first["msg"]
+            reason = first_problem(error)
             raise ModelError(f"{source}: the model card is not valid ({reason}); export or train it again") from None

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from reid.evaluation.verification.records import FORMAT_VERSION, Verification
 from reid.runtime.errors import ModelError
+from reid.runtime.validation import first_problem
 
 __all__ = ["read_verification"]
 
@@ -35,8 +36,7 @@ def read_verification(path: Path) -> Verification:
     try:
         return Verification.model_validate_json(json.dumps(_from_version_1(facts) if version == 1 else facts))
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        reason = first_problem(error)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # version 1 lacks a fact, or has another type
         reason = f"{type(error).__name__}: {error}"
     raise ModelError(f"{path} holds no verification ({' '.join(reason.split())}); export the bundle again")

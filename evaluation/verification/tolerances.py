@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from reid.evaluation.verification.records import Tolerance
 from reid.runtime.errors import DataError
+from reid.runtime.validation import first_problem
 
 __all__ = ["read_tolerance"]
 
@@ -25,7 +26,4 @@ def read_tolerance(path: Path) -> Tolerance:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); give a file such as {_EXAMPLE}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        reason = f"{where}: {first['msg']}" if where else first["msg"]
-        raise DataError(f"{path} holds no tolerance ({reason}); expected such as {_EXAMPLE}") from None
+        raise DataError(f"{path} holds no tolerance ({first_problem(error)}); expected such as {_EXAMPLE}") from None

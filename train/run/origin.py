@@ -14,6 +14,7 @@ from reid.data.dataset import Dataset
 from reid.runtime.errors import DataError, ModelError, ReidError
 from reid.runtime.storage import atomic_write, sha256_of
 from reid.runtime.training_facts import TrainingDataFacts, TrainingFacts
+from reid.runtime.validation import first_problem
 from reid.train.parallel.processes import Processes
 from reid.train.recipe import Recipe
 from reid.train.run.provenance import versions
@@ -127,8 +128,7 @@ def read_origin(run: Path) -> Origin:
     try:
         return Origin.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+        reason = first_problem(error)
         raise ReidError(f"{file} cannot be read ({reason}); was it written by another version of reid?") from None
 
 
