@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from reid.calibration.shapes import tensor_types
 from reid.runtime.errors import ModelError
+from reid.runtime.graph_names import FRAMES, POOLING
 from reid.runtime.sessions.threads import thread_limit
 
 __all__ = ["float_tensors", "run_with_intermediates"]
@@ -65,7 +66,7 @@ def run_with_intermediates(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
     )
     for batch in _in_batches(frames, batch_size) if isinstance(frames, np.ndarray) else frames:
-        feeds = {"frames": batch, "pooling": np.eye(len(batch), dtype=np.float32)}
+        feeds = {FRAMES: batch, POOLING: np.eye(len(batch), dtype=np.float32)}
         for name, values in zip(tensors, session.run(list(tensors), feeds), strict=True):
             yield name, values.astype(np.float32, copy=False)
 

@@ -9,6 +9,7 @@ from math import prod
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from reid.calibration.shapes import tensor_types
+from reid.runtime.graph_names import HEADS
 
 __all__ = ["Layer", "QuantizableLayers", "find_layers", "graph_source"]
 
@@ -133,7 +134,7 @@ def _output_axis(node: NodeProto) -> int:
 
 
 def _is_worth_it(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    if node.input[1].startswith("model.heads."):
+    if node.input[1].startswith(HEADS):
         return False
     output = shapes[node.output[0]]
     positions = prod(output[2:]) if node.op_type == "Conv" else prod(output[:-1])

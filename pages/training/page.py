@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from reid.evaluation.metrics import METRICS
 from reid.evaluation.worst_queries import WorstQuery, worst_queries
 from reid.pages.base import SECTIONS, Pictures, head, mark, terms
 from reid.pages.markup import number, scrolling, section
@@ -18,7 +19,6 @@ from reid.runtime.galleries.ranked_lists import Verdict, verdict
 __all__ = ["draw_page"]
 
 _STYLE = Path(__file__).with_name("training.css")
-_METRICS = ("mAP", "R-1", "R-5", "R-10")
 _QUERIES, _MATCHES = 12, 9
 
 
@@ -64,10 +64,10 @@ def _unreadable(names: Sequence[str]) -> str:
 
 def _scores(run: TrainedRun) -> str:
     scores = {name: metrics.summary() for name, metrics in run.metrics.items()}
-    heads = "".join(f'<th scope="col">{name}</th>' for name in (*_METRICS, "queries", "gallery"))
+    heads = "".join(f'<th scope="col">{name}</th>' for name in (*METRICS, "queries", "gallery"))
     rows = "".join(
         f'<tr><th scope="row">{escape(name.upper())}</th>'
-        + "".join(f"<td>{number(float(values[metric]))}</td>" for metric in _METRICS)
+        + "".join(f"<td>{number(float(values[metric]))}</td>" for metric in METRICS)
         + f"<td>{values['queries']:,}</td><td>{values['gallery']:,}</td></tr>\n"
         for name, values in scores.items()
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import find_device
+from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.graph import open_graph, parse_card, precision_of
 from reid.runtime.sessions.host import HostSession
@@ -74,7 +75,7 @@ def load_onnxruntime(graph: Path, device: str) -> HostSession:
     def infer(
         frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        frame_embedding, pooled = session.run(["frame_embedding", "pooled"], {"frames": frames, "pooling": pooling})
+        frame_embedding, pooled = session.run([FRAME_EMBEDDING, POOLED], {FRAMES: frames, POOLING: pooling})
         return frame_embedding, pooled
 
     return HostSession(info, infer)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.graph import CARD_KEY, PRECISION_KEY, open_graph, parse_card, precision_of
 from reid.runtime.sessions.host import HostSession
@@ -84,8 +85,8 @@ def load_openvino(graph: Path) -> HostSession:
     def infer(
         frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        results = request.infer({"frames": frames, "pooling": pooling})
-        return results["frame_embedding"], results["pooled"]
+        results = request.infer({FRAMES: frames, POOLING: pooling})
+        return results[FRAME_EMBEDDING], results[POOLED]
 
     return HostSession(info, infer)
 

@@ -17,6 +17,7 @@ from reid.runtime.bundle import ENGINES_FOLDER, Bundle
 from reid.runtime.engine_card import EngineCard, Target, check_engine
 from reid.runtime.errors import ModelError, ReidError, SessionError
 from reid.runtime.gpu import Device, find_device
+from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.opened import Opened, Reference
@@ -130,10 +131,10 @@ class TensorRTSession:
         frames, tracklets = (max(getattr(p, axis)[2] for p in engine.profiles) for axis in ("frames", "tracklets"))
         size, depth = self.info.card.preprocessing, 4 * self.info.card.dimensions
         self._buffers: dict[str, Any] = {
-            "frames": self._cuda.mem_alloc(frames * 3 * size.height * size.width),
-            "pooling": self._cuda.mem_alloc(tracklets * frames * 4),
-            "frame_embedding": self._cuda.mem_alloc(frames * depth),
-            "pooled": self._cuda.mem_alloc(tracklets * depth),
+            FRAMES: self._cuda.mem_alloc(frames * 3 * size.height * size.width),
+            POOLING: self._cuda.mem_alloc(tracklets * frames * 4),
+            FRAME_EMBEDDING: self._cuda.mem_alloc(frames * depth),
+            POOLED: self._cuda.mem_alloc(tracklets * depth),
         }
 
     def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
@@ -146,7 +147,7 @@ class TensorRTSession:
         with self._current():
             if self._execution.active_optimization_profile != profile:
                 self._execution.set_optimization_profile_async(profile, self._stream.handle)
-            for name, array in (("frames", frames), ("pooling", pooling)):
+            for name, array in ((FRAMES, frames), (POOLING, pooling)):
                 if not self._execution.set_input_shape(name, array.shape):
                     raise SessionError(f"the engine on {self.info} takes no {name} of {array.shape}; build it again")
                 self._cuda.memcpy_htod(self._buffers[name], np.ascontiguousarray(array))
@@ -155,7 +156,7 @@ class TensorRTSession:
             if not self._execution.execute_async_v3(self._stream.handle):
                 raise SessionError(f"the engine did not run on {self.info} ({self._reason()}); build it again")
             self._stream.synchronize()
-            for name, output in outputs._asdict().items():
+            for name, output in ((FRAME_EMBEDDING, outputs.frame_embedding), (POOLED, outputs.pooled)):
                 self._cuda.memcpy_dtoh(output, self._buffers[name])
         return outputs
 
