@@ -31,6 +31,7 @@ PUBLIC = [
     "__version__",
     "embed",
     "evaluate",
+    "open_gallery",
     "open_session",
     "read_dataset",
     "read_folder",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recorded_progress import RecordedProgress
+from recording import Recorder, Stage
 
 from reid.data.dataset import Problem
 from reid.data.inspection import Counts, Inspection, inspect
@@ -94,10 +94,9 @@ def test_the_challenge_of_cityflow_is_counted_and_opened(cityflow_copy: Path) ->
 
 
 def test_progress_tells_each_image_once_and_ends_at_the_total(flat: Path) -> None:
-    progress = RecordedProgress()
+    progress = Recorder()
     inspect(read_dataset(flat), progress)
-    assert progress.stages == [("opening", 20, "images")]
-    assert progress.steps == [[1] * 20]
+    assert progress.stages == [Stage("opening", 20, "images", [1] * 20)]
 
 
 @pytest.mark.parametrize("part", ["train", "query", "gallery"])

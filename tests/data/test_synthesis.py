@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from recorded_progress import RecordedProgress
+from recording import Recorder, Stage
 
 from reid.data.synthesis.body import BODIES, Body
 from reid.data.synthesis.camera import FRAME_HEIGHT, FRAME_WIDTH, draw_camera
@@ -183,15 +183,14 @@ class TestOutput:
 
     def test_an_empty_folder_is_filled(self, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
-        progress = RecordedProgress()
+        progress = Recorder()
         summary = synthesize(tmp_path / "out", vehicles=4, cameras=2, progress=progress)
         images = summary.train.images + summary.test.images
-        assert progress.stages == [("rendering", images, "images")]
-        assert progress.steps == [[1] * images]
+        assert progress.stages == [Stage("rendering", images, "images", [1] * images)]
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
     def test_a_data_set_that_appeared_meanwhile_is_not_replaced(self, tmp_path: Path) -> None:
-        class Rival(RecordedProgress):
+        class Rival(Recorder):
             def begin(self, stage: str, total: int, unit: str = "frames") -> None:
                 synthesize(tmp_path / "out", vehicles=4, cameras=2, seed=1)
 
@@ -206,7 +205,7 @@ class TestOutput:
 
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
     def test_an_interruption_leaves_nothing(self, tmp_path: Path, error: type[BaseException]) -> None:
-        class Interruption(RecordedProgress):
+        class Interruption(Recorder):
             def advance(self, steps: int = 1) -> None:
                 super().advance(steps)
                 assert any(path.name.endswith(".partial") for path in tmp_path.iterdir())

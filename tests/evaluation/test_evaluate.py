@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from recorded_progress import RecordedProgress
+from recording import Recorder
 
 from reid import DataError, evaluate, open_session, read_dataset
 from reid.data.dataset import Dataset, Split
@@ -40,7 +40,7 @@ def embedded(
 def test_a_data_set_is_scored_as_its_embeddings_are_by_each_protocol(veri: Path, bundle: Path) -> None:
     dataset = read_dataset(veri)
     with open_session(bundle) as session:
-        progress = RecordedProgress()
+        progress = Recorder()
         metrics = evaluate(session, dataset, progress=progress)
         reranked = evaluate(session, dataset, ["t2t"], rerank=True)
         data = embed_data(session, dataset.query, dataset.gallery)
@@ -50,13 +50,13 @@ def test_a_data_set_is_scored_as_its_embeddings_are_by_each_protocol(veri: Path,
     assert list(reranked) == ["t2t"]
     assert reranked["t2t"].summary() == evaluate_protocol(data, PROTOCOLS["t2t"], rerank=True).summary()
     assert reranked["t2t"].summary() != metrics["t2t"].summary()
-    ((stage, total, unit),) = progress.stages
-    assert (stage, unit) == ("embedding", "frames")
-    assert sum(progress.steps[0]) == total == len({frame for t in data.embeddings for frame in t})
+    (stage,) = progress.stages
+    assert (stage.name, stage.unit) == ("embedding", "frames")
+    assert stage.done == stage.total == len({frame for t in data.embeddings for frame in t})
 
 
 def test_an_unknown_protocol_is_named_before_the_work(veri: Path, bundle: Path) -> None:
-    progress = RecordedProgress()
+    progress = Recorder()
     with open_session(bundle) as session, pytest.raises(DataError, match="i2x"):
         evaluate(session, read_dataset(veri), ["i2i", "i2x"], progress=progress)
     assert progress.stages == []
