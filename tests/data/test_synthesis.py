@@ -209,7 +209,7 @@ class TestOutput:
             def advance(self, steps: int = 1) -> None:
                 super().advance(steps)
                 assert any(path.name.endswith(".partial") for path in tmp_path.iterdir())
-                if len(self.steps[-1]) == 3:
+                if self.stages[-1].done == 3:
                     raise error
 
         with pytest.raises(error):
