@@ -13,6 +13,7 @@ import pytest
 from reid.evaluation.verification.records import EngineFacts
 from reid.export.engines.add import add_engines
 from reid.export.engines.options import EngineOptions
+from reid.export.graphs import save_graph
 from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard, Profile
 from reid.runtime.errors import GateError, ModelError
@@ -62,9 +63,18 @@ def test_a_precision_that_the_bundle_does_not_have_is_refused_before_anything_is
     assert not (copy / "engines").exists()
 
 
+def test_a_graph_of_another_precision_than_its_name_says_is_refused(copy: Path) -> None:
+    shutil.copy(copy / "model.fp32.onnx", copy / "model.fp16.onnx")
+    restored(copy, "verification.json", json.loads((copy / "verification.json").read_text()))
+    with pytest.raises(ModelError, match=r"model\.fp16\.onnx is a graph in fp32; export it again"):
+        add_engines(Bundle.open(copy), ["fp16"], OPTIONS)
+    assert not (copy / "engines").exists()
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_layers_that_the_verification_has_in_fp32_may_be_so_in_the_engine(copy: Path, version: int) -> None:
-    shutil.copy(copy / "model.fp32.onnx", copy / "model.fp16.onnx")  # an FP16 graph whose layers all stay in FP32
+    # An FP16 graph whose layers all stay in FP32.
+    save_graph(onnx.load(copy / "model.fp32.onnx"), copy / "model.fp16.onnx", "fp16")
     stored = json.loads((copy / "verification.json").read_text())
     (fp32,) = stored["precisions"]
     stored["precisions"].append({**fp32, "precision": "fp16"})
