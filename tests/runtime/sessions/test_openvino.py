@@ -271,7 +271,7 @@ def test_a_bundle_that_is_embedded_unlike_pytorch_did_is_refused(copy: Path) -> 
 
 
 def test_a_precision_that_the_bundle_does_not_have_is_refused(bundle: Path) -> None:
-    with pytest.raises(ModelError, match="has no int8 graph; it has fp32"):
+    with pytest.raises(ModelError, match="has no int8 graph; choose one of: fp32"):
         open_session(bundle, "openvino", "int8")
 
 
