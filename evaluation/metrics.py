@@ -104,7 +104,7 @@ def evaluate(blocks: Iterable[DistanceBlock], query: Labels, gallery: Labels) ->
         average_precision.append(_mean(np.arange(1, ranks.size + 1) / (ranks + 1)))
     if not counted:
         raise DataError(
-            f"none of {len(query)} queries has its vehicle under another camera among {len(gallery)} gallery "
+            f"none of {len(query)} queries shows a vehicle that another camera sees among {len(gallery)} gallery "
             "entries: check that query and gallery belong together"
         )
     return Metrics(

@@ -285,7 +285,7 @@ def _rejection(made: _Made, card: ModelCard, output: Path) -> GateError:
         _write_verification(partial, verification, made.int8_section)
     first, *others = verification.failures
     more = f" (and {len(others)} more)" if others else ""
-    former = f" ({output} is a former one)" if output.exists() else ""
+    former = f" ({output} is from an earlier export)" if output.exists() else ""
     return GateError(f"{failure_sentence(first)}{more}; no bundle was written{former}, see {folder / REPORT_FILE}")
 
 

@@ -200,7 +200,7 @@ class EngineCard(BaseModel):
             newer = f"format version {version} is newer than {ENGINE_FORMAT_VERSION}"
             raise ModelError(f"{source}: {newer}: update reid, or build the engine again with `reid-export`")
         if version != ENGINE_FORMAT_VERSION:
-            _refuse(source, f"format version {version}, and {ENGINE_FORMAT_VERSION} is needed")
+            _refuse(source, f"format version {version}, but {ENGINE_FORMAT_VERSION} is needed")
         if facts.pop("card_sha256", None) != _digest(facts):
             _refuse(source, "its SHA-256 differs: it was edited")
         try:
@@ -261,7 +261,7 @@ def check_origin(path: Path, card: EngineCard, graph: Graph, fingerprint: str) -
         ("model", card.fingerprint, fingerprint),
     ):
         if of_engine != of_bundle:
-            difference = f"was built from another {fact} ({of_engine[:12]}, and the bundle's is {of_bundle[:12]})"
+            difference = f"was built from another {fact} ({of_engine[:12]}, but the bundle's is {of_bundle[:12]})"
             raise ModelError(f"{path} {difference}; rebuild it: {card.rebuild(path)}")
     _check_file(path, card)
 
@@ -271,10 +271,10 @@ def _check_file(path: Path, card: EngineCard) -> None:
         raise ModelError(f"{path} is missing; rebuild it: {card.rebuild(path)}")
     if (size := path.stat().st_size) != card.engine_bytes:
         raise ModelError(
-            f"{path} has {size} bytes, not the {card.engine_bytes} built; rebuild it: {card.rebuild(path)}"
+            f"{path} has {size} bytes instead of the {card.engine_bytes} built; rebuild it: {card.rebuild(path)}"
         )
     if (digest := sha256_of(path)) != card.engine_sha256:
-        difference = f"SHA-256 is {digest[:12]}, not the {card.engine_sha256[:12]} built"
+        difference = f"SHA-256 is {digest[:12]}, not {card.engine_sha256[:12]} as built"
         raise ModelError(f"{path} is damaged: its {difference}; rebuild it: {card.rebuild(path)}")
 
 

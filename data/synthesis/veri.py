@@ -82,9 +82,11 @@ def synthesize(
 
 def _check(output: Path, vehicles: int, cameras: int, seed: int) -> None:
     if vehicles not in VEHICLES:
-        raise DataError(f"{vehicles} vehicles: VeRi-776's names and splits need 4 to 9999; choose one of these")
+        raise DataError(
+            f"{vehicles} vehicles: VeRi-776's names and splits need 4 to 9999; choose a number in this range"
+        )
     if cameras not in CAMERAS:
-        raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose one of these")
+        raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose a number in this range")
     if seed < 0:
         raise DataError(f"seed {seed} is negative; choose 0 or more")
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):

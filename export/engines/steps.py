@@ -64,12 +64,13 @@ class Build:
             )
         if self.options.flavor == "tensorrt" and self.options.compute_capabilities:
             raise SessionError(
-                "TensorRT builds for the GPU at hand; compute capabilities are chosen for tensorrt-rtx: leave them out"
+                "TensorRT builds for the GPU of this machine; only tensorrt-rtx takes compute capabilities: leave them "
+                "out"
             )
         if self.options.flavor == "tensorrt" and self.device is None:
             raise SessionError(
-                "TensorRT builds on the GPU that the engine is for, and there is none here; build there, or use "
-                "--engine tensorrt-rtx, which needs none"
+                "TensorRT builds on the GPU that the engine is for, and this machine has none; build there, or use "
+                "--engine tensorrt-rtx, which needs no GPU"
             )
         if unknown := [
             c for c in self.capabilities if self.options.flavor == "tensorrt-rtx" and c not in self._known()

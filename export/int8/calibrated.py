@@ -55,7 +55,7 @@ def write_int8_graph(
     scales.check(fp32)
     journal = Journal(plan.request.journal, _facts(scales, plan, reference))
     if len(journal):
-        logger.info(f"resuming after {len(journal)} measurements of a search that was stopped")
+        logger.info(f"resuming an interrupted search after {len(journal)} measurements")
     sensitivity = measure_layers(model, layers, scales, plan, journal, progress)
     graph = Int8Graph(onnx.load(fp16), layers, sensitivity.amax)
     record = Int8Search(graph, sensitivity, reference, journal, progress).run()

@@ -107,9 +107,9 @@ class RunState:
                 metadata = stored.metadata() or {}
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a mapping
         except SafetensorError as error:
-            raise ReidError(f"{file} is damaged ({error}); start the run anew") from None
+            raise ReidError(f"{file} is damaged ({error}); start a new run") from None
         if not {"progress", "facts", "scaler"} <= metadata.keys():
-            raise ReidError(f"{file} is not the state of a run; start the run anew")
+            raise ReidError(f"{file} is not the state of a run; start a new run")
         position = Position.model_validate_json(metadata["progress"])
         return cls(position, json.loads(metadata["facts"]), tensors, json.loads(metadata["scaler"]))
 
