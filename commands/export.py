@@ -157,7 +157,7 @@ def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -
 
 
 def _trained_int8(model: Path, *, given: bool) -> TrainedInt8 | None:
-    """Look into a checkpoint for the scales of `reid-train --qat`, with which no others may be given."""
+    """Return the INT8 request of a checkpoint of `reid-train --qat`, beside whose scales no others may be given."""
     from reid.export.int8.trained import TrainedInt8
     from reid.train.model.checkpoint import load_checkpoint
 
@@ -302,7 +302,7 @@ def _log_verification(verification: Verification) -> None:
 
 
 def _lines(found: PrecisionVerification) -> Iterator[str]:
-    """Yield what was found of a precision, in lines."""
+    """Yield the findings about a precision, in lines."""
     name = found.precision
     for comparison in found.protocols:
         metrics = ", ".join(

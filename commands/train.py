@@ -30,7 +30,7 @@ _DATA, _MODEL, _SCHEDULE, _RUN = "Data", "Model", "Schedule", "Run"  # panels of
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to be run.
+    """The plan of a run.
 
     Attributes:
         dataset: the data set.
@@ -199,7 +199,7 @@ def _plan_run(data: Path, recipe: Recipe, layout: LayoutName | None, output: Pat
 
 
 def _plan_repetition(run: Path, data: Path | None, output: Path | None) -> _Plan:
-    """Plan what a run was, with its data where it was unless that has moved."""
+    """Plan the repetition of a run, with its data where it was unless the data has moved."""
     from reid.data.fingerprint import data_fingerprint
     from reid.data.layout import open_dataset
     from reid.train.run.folder import RunFolder

@@ -61,7 +61,7 @@ def write_submission(session: Session, dataset: Dataset, path: Path, *, progress
         The test images that could not be read and are therefore in no line, each with the reason.
 
     Raises:
-        DataError: as for challenge_of, or a query cannot be read: the file needs a line for each.
+        DataError: challenge_of raises it, or a query cannot be read: the file needs a line for each.
     """
     challenge = challenge_of(dataset)
     progress.begin("embedding the challenge", len(challenge.gallery) + len(challenge.query), "images")

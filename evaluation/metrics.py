@@ -141,7 +141,7 @@ def _right_ranks(blocks: Iterable[DistanceBlock], query: Labels, gallery: Labels
 
 
 def _sightings(vehicles: Sequence[str | None]) -> dict[str, NDArray[np.int64]]:
-    """Return where each vehicle stands in the gallery, ascending."""
+    """Return the positions of each vehicle in the gallery, ascending."""
     positions: defaultdict[str, list[int]] = defaultdict(list)
     for position, vehicle in enumerate(vehicles):
         if vehicle is not None:

@@ -48,7 +48,7 @@ _BUNDLE = "BUNDLE"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an engine has to run on.
+    """The runtime and GPU that an engine has to run on.
 
     Attributes:
         flavor: the runtime.
@@ -82,7 +82,7 @@ class Profile:
             raise ValueError(f"profile has {self.tracklets[2]} tracklets, more than its {self.frames[2]} frames")
 
     def fits(self, frames: int, tracklets: int) -> bool:
-        """Return whether a batch of N frames and T tracklets can run with it."""
+        """Return whether a batch of N frames and T tracklets fits the profile."""
         return self.frames[0] <= frames <= self.frames[2] and self.tracklets[0] <= tracklets <= self.tracklets[2]
 
 
@@ -110,9 +110,9 @@ class LayerSummary(BaseModel):
     """The number of layers that run in each precision ("fp32", "fp16", "int8", ...).
 
     Attributes:
-        source: what was read: the engine (by its inspector), the builder's log of the engine's layers, or the network
-            that was built, whose types a strongly typed engine keeps.
-        reason: why the engine itself was not read; empty where it was.
+        source: the source that was read: the engine (by its inspector), the builder's log of the engine's layers, or
+            the network that was built, whose types a strongly typed engine keeps.
+        reason: the reason why the engine itself was not read; empty where it was.
         layers: precision -> number of layers.
         convolutions: precision -> number of convolutions.
         fp32_convolutions: the convolutions in FP32, each by the names of the graph's nodes in it: "conv1 + relu1".
@@ -223,7 +223,7 @@ def check_engine(path: Path, card: EngineCard, target: Target, graph: Graph, fin
     Args:
         path: the engine's file.
         card: its sidecar.
-        target: what it has to run on.
+        target: the runtime and GPU that it has to run on.
         graph: the bundle's graph in the engine's precision.
         fingerprint: the fingerprint of the bundle's model.
 

@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a run learns from, and what it is evaluated on.
+    """The images that a run learns from, and those that it is evaluated on.
 
     Attributes:
         images: images of the vehicles that the model learns.
         sampler: plans the batches of these images.
         query: queries of the held-out vehicles.
         gallery: gallery of the held-out vehicles.
-        facts: what the model card says of the data.
+        facts: the facts about the data in the model card.
     """
 
     images: Images

@@ -28,7 +28,7 @@ TEST_REMAINDERS = (2, 4)
 
 @dataclass(frozen=True, slots=True)
 class SplitSummary:
-    """How much one split holds."""
+    """The size of one split."""
 
     vehicles: int
     images: int
@@ -37,7 +37,7 @@ class SplitSummary:
 
 @dataclass(frozen=True, slots=True)
 class SynthesisSummary:
-    """How much was written; every query is also one of the test images."""
+    """The size of what was written; every query is also one of the test images."""
 
     train: SplitSummary
     test: SplitSummary

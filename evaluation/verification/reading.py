@@ -76,5 +76,5 @@ def _precision(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(precision: str, sentence: str) -> str:
-    """Take off the precision's name, with which version 1 began every sentence."""
+    """Remove the precision's name, with which version 1 began every sentence."""
     return sentence.removeprefix(f"{precision}: ").removeprefix(f"{precision}, ")

@@ -43,9 +43,9 @@ class Build:
 
     Attributes:
         api: the flavor's package.
-        options: how to build.
+        options: the options to build with.
         device: the GPU of this machine; None where there is none.
-        watch: what listens to the builder.
+        watch: the listener to the builder.
     """
 
     api: ModuleType
@@ -104,7 +104,7 @@ class Build:
         return {f"{name[2:-1]}.{name[-1]}": name for name in members}
 
     def run(self, exported: ExportedGraph, card: ModelCard) -> tuple[bytes, LayerSummary]:
-        """Return the serialized engine and what its layers are."""
+        """Return the serialized engine and the summary of its layers."""
         graph, in_fp32 = exported.graph, frozenset(one.layer for one in exported.in_fp32)
         logger, monitor = logger_for(self.api, self.watch.log), monitor_for(self.api, self.watch)
         builder: trt.Builder = self.api.Builder(logger)

@@ -36,7 +36,7 @@ def write_int8_graph(
         fp16: the FP16 graph made from it, which provides everything that is not in INT8.
         output: the path of the INT8 graph.
         plan: the vehicles and frames to calibrate and to measure on.
-        reference: what the graph is compared with, and how far it may fall below.
+        reference: the reference that the graph is compared with, with the tolerance.
         progress: follows the measurements.
 
     Returns:

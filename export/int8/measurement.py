@@ -42,7 +42,7 @@ def measure(
 
     Args:
         model: the model; see open_fp32_graph.
-        request: what to measure on; from `request.journal`, a measurement that was stopped resumes.
+        request: the data to measure on; an interrupted measurement resumes from `request.journal`.
         sensitivity: whether to measure the layers.
         progress: follows the measurements.
 

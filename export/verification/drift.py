@@ -1,4 +1,4 @@
-"""Where two graphs of one model part company: their tensors compared layer by layer."""
+"""Where two graphs of one model diverge: their tensors compared layer by layer."""
 
 from __future__ import annotations
 

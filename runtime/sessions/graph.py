@@ -29,8 +29,8 @@ def open_graph(model: Path, precision: Precision, load: Callable[[Path], Session
 
     Args:
         model: a bundle, a graph within one, or a graph on its own, which has no reference to be checked against.
-        precision: which of the bundle's graphs.
-        load: makes a session of a graph's file.
+        precision: the precision of the bundle's graph to open.
+        load: the function that makes a session from a graph's file.
 
     Raises:
         ModelError: the bundle or graph is damaged, or their cards differ.

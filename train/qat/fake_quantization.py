@@ -116,7 +116,7 @@ class _Insertion:
         if node in self._max_pools:
             return self._max_pools[node], 0
         if self._graph.is_addition(node):
-            return self._residual_add(self._graph.weight_behind_other_operand(node, tensor))
+            return self._residual_add(self._graph.weight_of_other_operand(node, tensor))
         return self._layer(self._graph.weight(node)).node, 0
 
     def _residual_add(self, weight: str) -> tuple[Node, int]:

@@ -44,7 +44,7 @@ class Machine(BaseModel):
 
 
 class Origin(BaseModel):
-    """What a run was started with.
+    """The command, settings, data and machine that a run was started with.
 
     Attributes:
         command: the command line.
