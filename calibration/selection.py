@@ -64,7 +64,7 @@ class CalibrationSet:
     Attributes:
         images: the frames in the order in which they were chosen, so that the first n are spread evenly as well.
         facts: the facts about them.
-        unreadable: for each frame that was left out, a sentence that names the file and the reason.
+        unreadable: a sentence for each frame that was left out, which names the file and the reason.
     """
 
     images: tuple[Tracklet, ...]

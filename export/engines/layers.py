@@ -192,8 +192,9 @@ def check_precision(
     total = sum(summary.convolutions.values())
     shown = ", ".join(unexpected[:3]) + (", ..." if len(unexpected) > 3 else "")
     raise GateError(
-        f"{len(unexpected)} of {total} convolutions run in FP32 ({shown}), according to the "
-        f"{summary.source}, in an engine that should be {precision}; precision comes from the graph: make it again with `reid-export --{precision}`"
+        f"{len(unexpected)} of {total} convolutions run in FP32 ({shown}), according to the {summary.source}, in an "
+        f"engine that should be {precision}; precision comes from the graph: make it again with "
+        f"`reid-export --{precision}`"
     )
 
 

@@ -60,7 +60,10 @@ class GraphLayers:
         return weight.removeprefix("model.")
 
     def weight_of_other_operand(self, addition: str, tensor: str) -> str:
-        """Return the name of the weight of the layer that computes the operand of an addition other than `tensor`. Raises as `weight`."""
+        """Return the name of the weight of the layer that computes an addition's operand other than `tensor`.
+
+        Raises as `weight`.
+        """
         other = next(name for name in self._nodes[addition].input if name != tensor)
         producer = self._producers.get(other)
         return self.weight(producer.name if producer else other)
