@@ -37,7 +37,7 @@ class Evaluation(BaseModel):
 
     Attributes:
         in_fp16: the names of the layers in FP16, sorted.
-        failures: what is outside tolerance, a sentence each.
+        failures: the measurements outside tolerance, a sentence each.
         changes: "i2i mAP" -> candidate minus reference, in points.
         similarity: the smallest cosine similarity of an embedding to the reference's.
     """

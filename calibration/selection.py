@@ -64,7 +64,7 @@ class CalibrationSet:
     Attributes:
         images: the frames in the order in which they were chosen, so that the first n are spread evenly as well.
         facts: the facts about them.
-        unreadable: for each frame that was left out, a sentence that names the file and the reason.
+        unreadable: a sentence for each frame that was left out, which names the file and the reason.
     """
 
     images: tuple[Tracklet, ...]
@@ -79,7 +79,9 @@ class CalibrationSet:
         """
         for batch in batches(self.images, preprocessing, BatchLimits(batch_size, batch_size)):
             if batch.unreadable:
-                raise DataError(f"{batch.unreadable[0].reason}; it was readable when the frames were chosen")
+                raise DataError(
+                    f"{batch.unreadable[0].reason}; it was readable when the frames were chosen: restore it"
+                )
             yield batch.frames
 
 
@@ -142,7 +144,9 @@ def select_frames(
     chosen = tuple(islice(_evenly(cells), max(count, 0)))
     if not chosen:
         cause = unreadable[0] if unreadable else f"{count} asked for, of {len(images)}"
-        raise DataError(f"{dataset.root}: no frame to calibrate on ({cause}); `reid-data inspect` lists what is there")
+        raise DataError(
+            f"{dataset.root}: no frames to calibrate on ({cause}); `reid-data inspect` shows what it contains"
+        )
     facts = CalibrationFacts(
         split="train" if dataset.train.images else "evaluation",
         requested=count,
@@ -221,7 +225,7 @@ def _is_usable(image: Tracklet, unreadable: list[str]) -> bool:
         unreadable.append(str(error))
         return False
     if (pixels == pixels[0, 0]).all():
-        raise DataError(f"{image.frames[0]} has a single color, which says nothing about a range; remove the file")
+        raise DataError(f"{image.frames[0]} has a single color, so no range can be measured on it; remove the file")
     return True
 
 

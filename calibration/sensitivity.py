@@ -79,7 +79,7 @@ class SensitivityMeter:
         layers: its layers.
         amax: the amax of all of their inputs, by every method.
         probe: the images to measure on.
-        journal: results of before, which are not measured again; gets every new one.
+        journal: earlier results, which are not measured again; every new one is added.
     """
 
     model: ModelProto

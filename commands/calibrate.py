@@ -46,17 +46,17 @@ def calibrate(
         Path | None, typer.Argument(metavar="MODEL", help="A run, a checkpoint, a bundle or its FP32 graph.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Argument(metavar="DATA", help="Data set whose training split is measured on.")
+        Path | None, typer.Argument(metavar="DATA", help="Data set with the training split to measure on.")
     ] = None,
     layout: LayoutOption = None,
     frames: CalibrationFrames = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of frames.", rich_help_panel=_CALIBRATION)] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for choosing the frames.", rich_help_panel=_CALIBRATION)] = 0,
     calibrate_on_evaluation_data: AllowEvaluationData = False,
     sensitivity: Annotated[
         bool,
         typer.Option(
             "--sensitivity",
-            help="Also measure the effect of INT8 in each layer, and write a page.",
+            help="Also measure how much INT8 in each layer changes the embeddings, and write an HTML page.",
             rich_help_panel=_CALIBRATION,
         ),
     ] = False,
@@ -71,7 +71,7 @@ def calibrate(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option(help="Folder for scales.json, and for what --sensitivity writes.", rich_help_panel=_OUTPUT),
+        typer.Option(help="Folder for scales.json and the output of --sensitivity.", rich_help_panel=_OUTPUT),
     ] = Path("calibration"),
     as_json: AsJson = False,
 ) -> None:
@@ -80,7 +80,7 @@ def calibrate(
     A measurement with --sensitivity that was stopped resumes from OUTPUT.progress.json.
     """
     if sum(one is not None for one in (inspect, diff, model)) > 1:
-        raise typer.BadParameter("--inspect FILE and --diff A B stand alone, without MODEL and DATA")
+        raise typer.BadParameter("use only one of --inspect FILE, --diff A B, and MODEL with DATA")
     if inspect is not None:
         result = _inspect(inspect, as_json)
     elif diff is not None:
@@ -88,7 +88,9 @@ def calibrate(
     elif model is None or data is None:
         raise typer.BadParameter("give MODEL and DATA, or --inspect FILE, or --diff A B")
     elif ranges != "auto" and not sensitivity:
-        raise typer.BadParameter("--ranges is for --sensitivity: a scale file holds the ranges of every method")
+        raise typer.BadParameter(
+            "--ranges needs --sensitivity, since a scale file holds the ranges of every method: add it"
+        )
     else:
         request = _request(data, layout, frames, seed, ranges, calibrate_on_evaluation_data)
         result = _measure(model, output, request, sensitivity, as_json)

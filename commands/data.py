@@ -25,8 +25,8 @@ def describe() -> None:
 
 @app.command(epilog="Example: reid-data synthesize data --vehicles 60 --cameras 6")
 def synthesize(
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; it must not exist, or be empty.")],
-    vehicles: Annotated[int, typer.Option(help="Number of identities; 60 % are for training.")] = 60,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; it must be empty or not exist yet.")],
+    vehicles: Annotated[int, typer.Option(help="Number of vehicles; about 60 % are for training.")] = 60,
     cameras: Annotated[int, typer.Option(help="Number of cameras, which differ in angle, light and quality.")] = 6,
     seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same files.")] = 0,
     as_json: AsJson = False,

@@ -31,11 +31,13 @@ def evaluate(
     precision: PrecisionOption = "fp32",
     submission: Annotated[
         Path | None,
-        typer.Option(help="CityFlow: also write the challenge's file, 100 ranks per query.", rich_help_panel=OUTPUT),
+        typer.Option(
+            help="CityFlow: also write the challenge's submission file, 100 matches per query.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a model by I2I, I2T and T2T, in percent.
+    """Report mAP and Rank-k of a model on a data set, in percent.
 
     Gallery entries of the query's vehicle and camera are left out; queries without a right answer are not counted.
     """

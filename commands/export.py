@@ -144,7 +144,7 @@ def _parse_profile(text: str) -> Profile:
 
     sizes = [part.split(",") for part in text.split(":")]
     if [len(part) for part in sizes] != [3, 3] or not all(size.isdecimal() for part in sizes for size in part):
-        raise ValueError(f"profile {text!r} is not MIN,BEST,MAX:MIN,BEST,MAX, such as 1,32,32:1,8,32")
+        raise ValueError(f"profile {text!r} is not MIN,BEST,MAX:MIN,BEST,MAX; write it like 1,32,32:1,8,32")
     frames, tracklets = (tuple(map(int, part)) for part in sizes)
     return Profile(frames, tracklets)  # type: ignore[arg-type]  # three each, as just checked
 
@@ -157,7 +157,7 @@ def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -
 
 
 def _trained_int8(model: Path, *, given: bool) -> TrainedInt8 | None:
-    """Look into a checkpoint for the scales of `reid-train --qat`, with which no others may be given."""
+    """Return the INT8 request of a checkpoint of `reid-train --qat`, beside whose scales no others may be given."""
     from reid.export.int8.trained import TrainedInt8
     from reid.train.model.checkpoint import load_checkpoint
 
@@ -171,7 +171,9 @@ def _calibration_data(data: Path | None, layout: LayoutName | None, allow_evalua
     from reid.calibration.selection import open_calibration_data
 
     if data is None:
-        raise typer.BadParameter("--int8 needs --calibration DATA, whose training split shows it what values occur")
+        raise typer.BadParameter(
+            "--int8 needs --calibration DATA, a data set whose training split shows which values occur"
+        )
     dataset = open_calibration_data(data, layout, allow_evaluation_data=allow_evaluation_data)
     note_problems(dataset)
     return dataset
@@ -217,11 +219,11 @@ def _write(model: Path, output: Path, request: ExportRequest) -> dict[str, Any]:
     verification = export.verification
     if not verification.retrieval:
         logger.warning(
-            "mAP and Rank-k were not verified, only embeddings of the reference crops; --verify DATA does both"
+            "mAP and Rank-k were not verified, only embeddings of the reference crops; --verify DATA verifies both"
         )
     elif request.data is None:
         judged_on = data_sentence(verification.judged_on)
-        logger.warning("judged on %s; --verify DATA judges on queries and gallery", judged_on)
+        logger.warning("judged on %s; to judge on a data set's queries and gallery, use --verify DATA", judged_on)
     _log_verification(verification)
     return {
         "fingerprint": export.card.fingerprint,
@@ -300,7 +302,7 @@ def _log_verification(verification: Verification) -> None:
 
 
 def _lines(found: PrecisionVerification) -> Iterator[str]:
-    """Yield what was found of a precision, in lines."""
+    """Yield the findings about a precision, in lines."""
     name = found.precision
     for comparison in found.protocols:
         metrics = ", ".join(

@@ -52,11 +52,11 @@ Int8: TypeAlias = Annotated[
 ]
 Calibration: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="DATA", help="Data set on whose training split INT8 is calibrated.", rich_help_panel=_INT8),
+    typer.Option(metavar="DATA", help="Data set whose training split INT8 is calibrated on.", rich_help_panel=_INT8),
 ]
 Scales: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Ranges that reid-calibrate measured, to use again.", rich_help_panel=_INT8),
+    typer.Option(metavar="FILE", help="Scale file of reid-calibrate, to reuse its ranges.", rich_help_panel=_INT8),
 ]
 Verify: TypeAlias = Annotated[
     Path | None,
@@ -67,16 +67,16 @@ Verify: TypeAlias = Annotated[
     ),
 ]
 ToleranceMap: TypeAlias = Annotated[
-    float, typer.Option(min=0, help="How far mAP may fall, in points.", rich_help_panel=_VERIFICATION)
+    float, typer.Option(min=0, help="How far mAP may fall, in percentage points.", rich_help_panel=_VERIFICATION)
 ]
 ToleranceRank: TypeAlias = Annotated[
-    float, typer.Option(min=0, help="How far R-k may fall, in points.", rich_help_panel=_VERIFICATION)
+    float, typer.Option(min=0, help="How far R-k may fall, in percentage points.", rich_help_panel=_VERIFICATION)
 ]
 Tolerances: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="JSON with map, rank, similarity and int8_similarity, instead of these.",
+        help="JSON file with map, rank, similarity and int8_similarity, instead of these options.",
         rich_help_panel=_VERIFICATION,
     ),
 ]
@@ -85,14 +85,14 @@ EnginePrecisions: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         metavar="|".join(PRECISIONS),
-        help="Precision to build an engine of; repeat it. Every graph's, if left out.",
+        help="Precision to build an engine for; may be repeated. [default: every graph's]",
         rich_help_panel=_ENGINES,
     ),
 ]
 Profiles: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        help="MIN,BEST,MAX frames:MIN,BEST,MAX tracklets; repeat it. [default: 1,32,32:1,8,32]",
+        help="MIN,BEST,MAX frames:MIN,BEST,MAX tracklets; may be repeated. [default: 1,32,32:1,8,32]",
         rich_help_panel=_ENGINES,
     ),
 ]
@@ -103,7 +103,8 @@ OptimizationLevel: TypeAlias = Annotated[
     int, typer.Option(min=0, max=5, help="0 builds fastest, 5 runs fastest.", rich_help_panel=_ENGINES)
 ]
 TimingCache: TypeAlias = Annotated[
-    Path | None, typer.Option(help="File that speeds up the next build.", rich_help_panel=_ENGINES)
+    Path | None,
+    typer.Option(help="File of measured kernels, which speeds up the next build.", rich_help_panel=_ENGINES),
 ]
 HardwareCompatible: TypeAlias = Annotated[
     bool,
@@ -115,7 +116,9 @@ VersionCompatible: TypeAlias = Annotated[
 ]
 ComputeCapability: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(help="TensorRT-RTX: GPU to build for, such as 8.9; repeat it.", rich_help_panel=_ENGINES),
+    typer.Option(
+        help="TensorRT-RTX: compute capability to build for, such as 8.9; may be repeated.", rich_help_panel=_ENGINES
+    ),
 ]
 TritonRepository: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="REPO", help="Also write a Triton model repository.", rich_help_panel=_ENGINES)
@@ -152,13 +155,13 @@ def _rules_of_both(given: Mapping[str, Any]) -> Iterator[tuple[object, str]]:
 def _rules_of_bundles(given: Mapping[str, Any]) -> Iterator[tuple[object, str]]:
     model, engine = given["model"], given["engine"]
     flags = [one for one in ("fp16", "int8") if given[one]]
-    yield flags, f"{model} is a bundle, and its graphs are made; {_instead_of(flags, Path(model), engine)}"
+    yield flags, f"{model} is a bundle, whose graphs already exist; {_instead_of(flags, Path(model), engine)}"
     calibrates = given["calibration"] or given["scales"]
-    yield calibrates, f"{model} is a bundle, and its graphs stay as they are: calibrate its checkpoint"
+    yield calibrates, f"{model} is a bundle, whose graphs never change: calibrate its checkpoint"
     uses = f"{model} is a bundle: --engine adds engines to it, --triton writes a repository"
     yield given["verify"] or (engine == "none" and not given["triton"]), uses
     moves = Path(given["output"]) != DEFAULT_OUTPUT
-    yield moves, f"{model} is a bundle, and gets its engines itself: leave out --output"
+    yield moves, f"{model} is a bundle, and engines are added to it in place: leave out --output"
 
 
 def _instead_of(flags: list[str], model: Path, engine: EngineName) -> str:
@@ -170,7 +173,7 @@ def _instead_of(flags: list[str], model: Path, engine: EngineName) -> str:
     there = [one for one in PRECISIONS if one in flags and graph_file(one) in files]
     if len(there) < len(flags):
         missing = next(one for one in flags if one not in there)
-        return f"to have an {missing.upper()} graph, export its checkpoint with --{missing}"
+        return f"for an {missing.upper()} graph, export its checkpoint with --{missing}"
     words = ["reid-export", str(model), *(word for one in there for word in ("--precision", one))]
     return "to build its engine: " + shlex.join([*words, "--engine", "tensorrt" if engine == "none" else engine])
 
@@ -180,4 +183,4 @@ def _rules_of_checkpoints(given: Mapping[str, Any]) -> Iterator[tuple[object, st
     yield calibrates and not given["int8"], "--calibration and --scales are for INT8: add --int8"
     made = {"fp32": True, "fp16": given["fp16"] or given["int8"], "int8": given["int8"]}
     missing = next((one for one in given["precision"] or () if not made.get(one)), None)
-    yield missing, f"there is no {missing} graph to build an engine of: add --{missing}"
+    yield missing, f"there is no {missing} graph to build an engine from: add --{missing}"

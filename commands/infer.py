@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 def infer(
     gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder of crops, or a saved gallery (.npz).")],
     query: Annotated[Path, typer.Argument(metavar="QUERY", help="Folder of crops.")],
-    top_k: Annotated[int, typer.Option(min=1, help="Matches per query.")] = 10,
+    top_k: Annotated[int, typer.Option(min=1, help="Number of matches per query.")] = 10,
     model: Annotated[
         Path, typer.Option(help="A bundle, an .onnx file, a checkpoint or a run.", rich_help_panel=MODEL)
     ] = Path("bundle"),

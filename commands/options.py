@@ -44,7 +44,10 @@ LayoutOption: TypeAlias = Annotated[
 ]
 SessionOption: TypeAlias = Annotated[
     str,
-    typer.Option(help="Backend and, after a colon, its device: onnxruntime:cpu, torch:cuda.", rich_help_panel=MODEL),
+    typer.Option(
+        help="Backend, with its device after a colon if wanted: openvino, onnxruntime:cpu, torch:cuda.",
+        rich_help_panel=MODEL,
+    ),
 ]
 PrecisionOption: TypeAlias = Annotated[
     Precision, typer.Option(help="Which of the bundle's graphs to run.", rich_help_panel=MODEL)
@@ -54,7 +57,7 @@ CalibrationFrames: TypeAlias = Annotated[
 ]
 RangesOption: TypeAlias = Annotated[
     RangeMethod,
-    typer.Option(help="How to choose INT8 ranges; auto measures which is best.", rich_help_panel=CALIBRATION),
+    typer.Option(help="Method that chooses INT8 ranges; auto measures which one is best.", rich_help_panel=CALIBRATION),
 ]
 AllowEvaluationData: TypeAlias = Annotated[
     bool,

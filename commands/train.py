@@ -30,7 +30,7 @@ _DATA, _MODEL, _SCHEDULE, _RUN = "Data", "Model", "Schedule", "Run"  # panels of
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to be run.
+    """The plan of a run.
 
     Attributes:
         dataset: the data set.
@@ -52,17 +52,17 @@ def train(
     ] = None,
     layout: LayoutOption = None,
     batch: Annotated[
-        str | None, typer.Option(help="Vehicles x images of each, such as 16x4.", rich_help_panel=_DATA)
+        str | None, typer.Option(help="Vehicles x images of each in a batch, such as 16x4.", rich_help_panel=_DATA)
     ] = None,
     loss: Annotated[LossName | None, typer.Option(help="Metric loss of every level.", rich_help_panel=_MODEL)] = None,
     levels: Annotated[
         str | None, typer.Option(help="Feature levels of the backbone, such as 2,3,4.", rich_help_panel=_MODEL)
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="timm's name of the backbone.", rich_help_panel=_MODEL)] = None,
+    backbone: Annotated[str | None, typer.Option(help="Name of the backbone in timm.", rich_help_panel=_MODEL)] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="default (timm's pretrained weights), none, or a file; with --qat, the run of BUNDLE.",
+            help="default (timm's pretrained weights), none, or a file; with --qat, the run that BUNDLE comes from.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -73,7 +73,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="BUNDLE",
-            help="Fine-tune the model of --weights RUN for the INT8 graph exported from it.",
+            help="Fine-tune the model of --weights RUN for the INT8 graph in BUNDLE, exported from it.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -85,18 +85,23 @@ def train(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the training images.", rich_help_panel=_SCHEDULE)
+        int | None, typer.Option(min=1, help="Number of passes over the training images.", rich_help_panel=_SCHEDULE)
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Seed of weights, held-out part, sampling and augmentation.", rich_help_panel=_SCHEDULE
+            min=0,
+            help="Random seed of weights, held-out vehicles, sampling and augmentation.",
+            rich_help_panel=_SCHEDULE,
         ),
     ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any setting of the recipe, by name.", rich_help_panel=_SCHEDULE
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any setting of the recipe, by name; may be repeated.",
+            rich_help_panel=_SCHEDULE,
         ),
     ] = None,
     output: Annotated[
@@ -106,15 +111,22 @@ def train(
         bool, typer.Option("--resume", help="Continue where the run was stopped.", rich_help_panel=_RUN)
     ] = False,
     repeat: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Repeat that run in another folder.", rich_help_panel=_RUN)
+        Path | None, typer.Option(metavar="RUN", help="Repeat a run in another folder.", rich_help_panel=_RUN)
     ] = None,
     save_every: Annotated[
         float | None,
-        typer.Option(min=0, help="Seconds between states to resume from. [default: 300]", rich_help_panel=_RUN),
+        typer.Option(
+            min=0,
+            help="Seconds between saved states, from which --resume continues. [default: 300]",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a multi-level model; part of the training vehicles is held out to choose the best epoch."""
+    """Train a multi-level model; part of the training vehicles is held out to choose the best epoch.
+
+    A setting that is not given comes from the recipe.
+    """
     from reid.train.recipe import SettingError
 
     options = {
@@ -131,11 +143,13 @@ def train(
         given = _merge({name: value for name, value in options.items() if value is not None}, assignments or [])
         if repeat:
             if given or recipe or layout or qat:
-                raise typer.BadParameter("all settings are those of RUN; leave the others out", param_hint="--repeat")
+                raise typer.BadParameter("every setting comes from RUN; leave out all others", param_hint="--repeat")
             plan = _plan_repetition(repeat, data, output)
         elif data and qat:
             if recipe:
-                raise typer.BadParameter("the recipe is that of the model; leave out --recipe", param_hint="--qat")
+                raise typer.BadParameter(
+                    "the recipe is the one that the model was trained by; leave out --recipe", param_hint="--qat"
+                )
             plan = _plan_fine_tuning(data, qat, given, layout, output)
         elif data:
             plan = _plan(data, recipe or _DEFAULT_RECIPE, given, layout, output)
@@ -157,7 +171,7 @@ def _plan(data: Path, name: str, given: dict[str, Any], layout: LayoutName | Non
     if name not in RECIPES:
         raise typer.BadParameter(f"unknown recipe {name!r}; choose one of: {', '.join(RECIPES)}", param_hint="--recipe")
     if "qat" in given:
-        raise typer.BadParameter("the bundle to fine-tune for is given with --qat", param_hint="--set")
+        raise typer.BadParameter("name the bundle to fine-tune for with --qat BUNDLE instead", param_hint="--set")
     recipe = RECIPES[name].changed(**given)
     words = [*([] if name == _DEFAULT_RECIPE else [name]), recipe.backbone, recipe.loss]
     return _plan_run(data, recipe, layout, output, words)
@@ -185,7 +199,7 @@ def _plan_run(data: Path, recipe: Recipe, layout: LayoutName | None, output: Pat
 
 
 def _plan_repetition(run: Path, data: Path | None, output: Path | None) -> _Plan:
-    """Plan what a run was, with its data where it was unless that has moved."""
+    """Plan the repetition of a run, with its data where it was unless the data has moved."""
     from reid.data.fingerprint import data_fingerprint
     from reid.data.layout import open_dataset
     from reid.train.run.folder import RunFolder
@@ -238,7 +252,9 @@ def _merge(options: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
 
     settings = read_assignments(assignments)
     if twice := options.keys() & settings.keys():
-        raise typer.BadParameter(f"{', '.join(sorted(twice))}: given as an option, too", param_hint="--set")
+        raise typer.BadParameter(
+            f"{', '.join(sorted(twice))}: also given by an option of its own; leave one of them out", param_hint="--set"
+        )
     return {**options, **settings}
 
 
@@ -247,7 +263,7 @@ def _read_batch(text: str | None) -> dict[str, int]:
         return {}
     p, _, k = text.partition("x")
     if not (p.isdecimal() and k.isdecimal() and int(p) > 1 and int(k) > 0):
-        raise typer.BadParameter(f"{text!r} is not vehicles x images, such as 16x4", param_hint="--batch")
+        raise typer.BadParameter(f"{text!r} is not vehicles x images; write it like 16x4", param_hint="--batch")
     return {"vehicles_per_batch": int(p), "images_per_vehicle": int(k)}
 
 

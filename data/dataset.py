@@ -67,7 +67,7 @@ class Dataset:
         gallery: labeled images to search in.
         problems: everything found wrong with the lists.
         challenge: CityFlow's unlabeled test data; None for other layouts.
-        split_facts: how query and gallery were chosen; empty if the data set itself defines them.
+        split_facts: the facts of how query and gallery were chosen; empty if the data set itself defines them.
     """
 
     layout: str

@@ -44,7 +44,7 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
     if not is_known and trained_on in (None, data_fingerprint(data)):
         logger.warning(
             f"the model's card does not say which vehicles its training held out: it may have been trained on the "
-            f"{len({image.vehicle for image in split.gallery.images})} of {data.root} that are set aside to judge by"
+            f"{len({image.vehicle for image in split.gallery.images})} of {data.root} that it is judged on"
         )
     return replace(data, train=Split(), query=split.query, gallery=split.gallery, split_facts=split.facts)
 

@@ -59,7 +59,7 @@ def read_dataset(root: Path, layout: str | None = None) -> Dataset:
 
 
 def open_dataset(root: Path, layout: str | None = None, *, needs: Literal["train", "query"]) -> Dataset:
-    """Read a data set, one split of which is needed.
+    """Read a data set that must have usable images in the given split.
 
     Raises:
         DataError: see read_dataset; or the split that is needed holds no usable image.

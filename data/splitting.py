@@ -64,7 +64,7 @@ def hold_out_vehicles(labeled: Split, *, share: float, seed: int) -> HeldOut:
     if wanted < 2:
         raise DataError(
             f"{len(eligible)} of {len(cameras)} vehicles are seen by at least two cameras; an evaluation split needs "
-            "2 of them and leaves 2 vehicles for training: add vehicles"
+            "2 of these, and 2 other vehicles must remain for training: add vehicles"
         )
     random = np.random.default_rng(seed)
     held_out = frozenset(random.permutation(eligible)[:wanted].tolist())

@@ -28,7 +28,8 @@ def challenge_of(dataset: Dataset) -> Challenge:
     challenge = dataset.challenge
     if challenge is None or not challenge.query or not challenge.gallery:
         raise DataError(
-            f"{dataset.root} is not a CityFlow-ReID folder with the challenge's images, which --submission needs"
+            f"{dataset.root} is not a CityFlow-ReID folder with the challenge's images; give one, or leave out "
+            "--submission"
         )
     for images in (challenge.query, challenge.gallery):
         _check_numbers(images)
@@ -60,7 +61,7 @@ def write_submission(session: Session, dataset: Dataset, path: Path, *, progress
         The test images that could not be read and are therefore in no line, each with the reason.
 
     Raises:
-        DataError: as for challenge_of, or a query cannot be read: the file needs a line for each.
+        DataError: challenge_of raises it, or a query cannot be read: the file needs a line for each.
     """
     challenge = challenge_of(dataset)
     progress.begin("embedding the challenge", len(challenge.gallery) + len(challenge.query), "images")
@@ -69,7 +70,9 @@ def write_submission(session: Session, dataset: Dataset, path: Path, *, progress
     queries = list(watched(embed(session, challenge.query), progress))
     for entry in queries:
         if entry.embedding is None:
-            raise DataError(f"query {entry.tracklet.id} cannot be read, and the submission needs a line for it")
+            raise DataError(
+                f"query {entry.tracklet.id} cannot be read, and the submission needs a line for it; restore the image"
+            )
     lines = (
         " ".join(str(int(match.tracklet.id)) for match in ranking.matches) for ranking in gallery.rank(queries, RANKS)
     )

@@ -104,7 +104,7 @@ def evaluate(blocks: Iterable[DistanceBlock], query: Labels, gallery: Labels) ->
         average_precision.append(_mean(np.arange(1, ranks.size + 1) / (ranks + 1)))
     if not counted:
         raise DataError(
-            f"none of {len(query)} queries has its vehicle under another camera among {len(gallery)} gallery "
+            f"none of {len(query)} queries shows a vehicle that another camera sees among {len(gallery)} gallery "
             "entries: check that query and gallery belong together"
         )
     return Metrics(
@@ -141,7 +141,7 @@ def _right_ranks(blocks: Iterable[DistanceBlock], query: Labels, gallery: Labels
 
 
 def _sightings(vehicles: Sequence[str | None]) -> dict[str, NDArray[np.int64]]:
-    """Return where each vehicle stands in the gallery, ascending."""
+    """Return the positions of each vehicle in the gallery, ascending."""
     positions: defaultdict[str, list[int]] = defaultdict(list)
     for position, vehicle in enumerate(vehicles):
         if vehicle is not None:

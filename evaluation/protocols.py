@@ -30,7 +30,7 @@ Kind = Literal["images", "tracklets"]
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What is ranked for what: the kinds of a query and of a gallery entry."""
+    """A protocol: the kind of its queries and the kind of its gallery entries."""
 
     name: str
     query: Kind
@@ -121,7 +121,7 @@ def embed_data(
 
 
 def _distinct(tracklets: Iterable[Tracklet], images: Iterable[Tracklet]) -> list[Tracklet]:
-    """Return what to embed: every tracklet once, and the images that are in none."""
+    """Return the entries to embed: every tracklet once, and the images that are in none."""
     plan = {tracklet.frames: tracklet for tracklet in tracklets}
     covered = {frame for frames in plan for frame in frames}
     plan |= {image.frames: image for image in images if image.frames[0] not in covered}
@@ -133,7 +133,7 @@ def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = 
 
     Args:
         data: the result of embed_data.
-        protocol: what is ranked for what.
+        protocol: the protocol, which says what is ranked for what.
         rerank: whether to use k-reciprocal re-ranking; the poster's figures are without.
 
     Raises:

@@ -52,7 +52,7 @@ def reranked_rows(
         chunk: queries per block.
 
     Raises:
-        DataError: as for `distance_rows`.
+        DataError: `distance_rows` raises it.
     """
     if min(k1, k2, chunk) < 1 or not 0 <= lambda_value <= 1:
         raise ValueError(
@@ -109,7 +109,7 @@ def _largest(block: DistanceBlock) -> NDArray[np.float64]:
 
 
 def _reciprocal(neighbors: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell, bool [N, k], which of the neighbors, int64 [N, k], have the row among theirs as well."""
+    """Return, as bool [N, k], which of the neighbors, int64 [N, k], have the row among theirs as well."""
     itself = np.arange(len(neighbors))[:, None]
     return np.stack([(neighbors[column] == itself).any(axis=1) for column in neighbors.T], axis=1)
 

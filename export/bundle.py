@@ -64,11 +64,11 @@ class ExportRequest:
 
     Attributes:
         fp16: whether to make the FP16 graph.
-        int8: how to make the INT8 graph, for which the FP16 graph is made, too; None for no INT8 graph.
+        int8: the request for the INT8 graph, for which the FP16 graph is made, too; None for no INT8 graph.
         data: the data set on whose queries and gallery mAP and Rank-k are compared. Where it is None, INT8 is judged on
             training vehicles that were held out, and FP32 and FP16 on these or on the reference crops alone.
-        tolerance: how far a graph may fall below PyTorch.
-        engines: how to build engines; None for none.
+        tolerance: the largest permitted fall of a graph below PyTorch.
+        engines: the options to build engines with; None for no engines.
         engine_precisions: the precisions to build engines of; None for all that are made.
     """
 
@@ -85,13 +85,13 @@ DEFAULT_REQUEST = ExportRequest()
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What was written.
+    """The result of an export.
 
     Attributes:
         card: the bundle's card.
         largest_difference: the largest difference of the FP32 graph's outputs from PyTorch's, on the reference crops.
         verification: every graph beside PyTorch, and the engines that were built.
-        int8: how the INT8 graph came about; None where there is none.
+        int8: the record of how the INT8 graph was made; None where there is none.
     """
 
     card: ModelCard
@@ -108,7 +108,7 @@ def write_bundle(
     Args:
         checkpoint: the model.
         output: the bundle's folder; a bundle that is there is replaced.
-        request: what to put into it.
+        request: the graphs and engines to put into it.
         progress: the progress to advance.
 
     Raises:
@@ -145,7 +145,7 @@ class _Made:
     """The graphs that were written, beside PyTorch.
 
     Attributes:
-        reference: what they were compared with.
+        reference: the reference that they were compared with.
         compared: the comparisons, in the order in which the graphs were made.
         largest_difference: see Export.
         int8: see Export.
@@ -160,7 +160,7 @@ class _Made:
 
 
 def _make_graphs(checkpoint: Checkpoint, folder: Path, request: ExportRequest, progress: Progress) -> _Made:
-    """Write the graphs, each made from the one before, and compare them; after a failure, no more is made."""
+    """Write the graphs, each made from the one before, and compare them; no further graphs are made after a failure."""
     frames = _reference_frames(checkpoint)
     fp32 = folder / graph_file("fp32")
     embeddings, difference = _write_fp32_graph(checkpoint, fp32, frames)
@@ -285,7 +285,7 @@ def _rejection(made: _Made, card: ModelCard, output: Path) -> GateError:
         _write_verification(partial, verification, made.int8_section)
     first, *others = verification.failures
     more = f" (and {len(others)} more)" if others else ""
-    former = f" ({output} is a former one)" if output.exists() else ""
+    former = f" ({output} is from an earlier export)" if output.exists() else ""
     return GateError(f"{failure_sentence(first)}{more}; no bundle was written{former}, see {folder / REPORT_FILE}")
 
 

@@ -125,7 +125,9 @@ def _models(bundle: Bundle, precisions: Sequence[Precision], engines: Sequence[P
     names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:
-            raise ReidError(f"{name} is asked for twice: a repository takes one model of a precision, for one device")
+            raise ReidError(
+                f"{name} is requested twice: a repository takes one model of each precision, for one device"
+            )
     return models
 
 
@@ -149,7 +151,7 @@ def _engine_model(bundle: Bundle, path: Path) -> _Model:
         raise ModelError(f"{path} has no {sidecar.name} beside it; give an engine that `reid-export` wrote")
     card = EngineCard.parse(sidecar.read_bytes(), sidecar)
     if card.flavor != "tensorrt":
-        raise ModelError(f"{path}: Triton runs no engine of {card.flavor}; build one with --engine tensorrt")
+        raise ModelError(f"{path}: Triton cannot run engines of {card.flavor}; build one with --engine tensorrt")
     check_origin(path, card, bundle.graph(card.precision), bundle.card.fingerprint)  # on what it is to run is not known
     name = f"reid_tracklets_tensorrt_{card.precision}"
     profiles = ", ".join(f'"{index}"' for index in range(len(card.profiles)))
@@ -228,16 +230,16 @@ def _versions(folder: Path) -> list[int]:
 
 def _check_addable(model: _Model, folder: Path, version: int) -> None:
     if version < 1:
-        raise ReidError(f"version {version} of {folder}: Triton counts versions from 1")
+        raise ReidError(f"version {version} of {folder}: Triton counts versions from 1; choose 1 or more")
     if (folder / str(version)).exists():
-        raise ReidError(f"{folder / str(version)} exists, and no version is ever replaced; choose another version")
+        raise ReidError(f"{folder / str(version)} exists, and versions are never replaced; choose another version")
     if not folder.exists():
         return
     config = folder / CONFIG_FILE
     first_line = model.config.partition("\n")[0]
     if not config.is_file() or config.read_text().partition("\n")[0] != first_line:
         raise ReidError(
-            f"{config} is not that of this model (its first line is not {first_line!r}); choose another repository"
+            f"{config} belongs to another model (its first line is not {first_line!r}); choose another repository"
         )
 
 

@@ -18,7 +18,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Where values are drawn.
+    """The rectangle in which values are drawn.
 
     Attributes:
         left: value at the left end.
@@ -87,12 +87,12 @@ def power_of_ten(exponent: int) -> str:
 
 
 def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
-    """Give two to seven round numbers, evenly spaced, of which the first is not above `low`, the last not below `high`.
+    """Return two to seven round numbers, evenly spaced: the first not above `low`, the last not below `high`.
 
     Args:
-        low: finite.
-        high: finite, not below `low`.
-        whole: no fractions between them.
+        low: the smallest value to cover, finite.
+        high: the largest value to cover, finite, not below `low`.
+        whole: whether to give whole numbers only.
     """
     span = (high - low) or abs(high) or 1.0
     magnitude = 10.0 ** math.floor(math.log10(span / 4))
@@ -107,10 +107,10 @@ def chart(title: str, description: str, area: Area, content: str, axes: Axes) ->
     """Return a <figure> with its axes around the content.
 
     Args:
-        title: above it, and its name for those who cannot see it.
-        description: what it shows, in a sentence with its numbers.
-        area: where the content was placed.
-        content: SVG.
+        title: the heading above it, and its name for those who cannot see it.
+        description: a sentence that says what it shows, with its numbers.
+        area: the area that the content was placed in.
+        content: the content, as SVG.
         axes: the ticks of both axes, and what the horizontal one measures.
     """
     rows = "".join(
@@ -152,7 +152,7 @@ def series(number: int) -> str:
 
 
 def hover(area: Area, left: float, right: float, words: str) -> str:
-    """Return a strip, as high as the area and not seen, that tells a pointer what is there."""
+    """Return an invisible strip, as high as the area, with a tooltip."""
     start, end = max(area.x(left), _LEFT), min(area.x(right), _RIGHT)
     size = f'x="{start:.1f}" y="{_TOP}" width="{max(end - start, 1):.1f}" height="{_FLOOR - _TOP}"'
     return f'<rect class="hover" {size}><title>{escape(words)}</title></rect>\n'

@@ -1,4 +1,4 @@
-"""What people see of INT8: a section of a bundle's page, and the page of `reid-calibrate --sensitivity`."""
+"""Pages about INT8: a section of a bundle's page, and the page of `reid-calibrate --sensitivity`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class MethodRow:
 
 @dataclass(frozen=True, slots=True)
 class SensitivityView:
-    """What there is to see of a measurement.
+    """The facts of a measurement that a page shows.
 
     Attributes:
         layers: the layers in the order of execution.
@@ -79,7 +79,7 @@ class SensitivityView:
 
 @dataclass(frozen=True, slots=True)
 class SearchView:
-    """What there is to see of a search.
+    """The facts of a search that a page shows.
 
     Attributes:
         facts: facts about the result, by their names.

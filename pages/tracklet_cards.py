@@ -18,7 +18,7 @@ def query_card(name: str, query: Tracklet, pictures: Pictures, *, score: str = "
         name: the query's name on its page, such as "query 3".
         query: the tracklet that was searched for.
         pictures: the page's pictures.
-        score: how well the query was answered; shown in place of the name.
+        score: a phrase for how well the query was answered; shown in place of the name.
     """
     return f"""<div class="card">
 <div class="frame">{_picture(query, f"{name}: {query.id}", pictures)}{_count(query)}</div>

@@ -41,7 +41,7 @@ class Graph:
 
     @classmethod
     def of(cls, precision: Precision, path: Path) -> Graph:
-        """Make the value of a graph that was just written, by hashing its file."""
+        """Describe a graph that was just written; hashes its file."""
         return cls(precision, path, sha256_of(path))
 
 

@@ -48,7 +48,7 @@ _BUNDLE = "BUNDLE"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an engine has to run on.
+    """The runtime and GPU that an engine has to run on.
 
     Attributes:
         flavor: the runtime.
@@ -82,7 +82,7 @@ class Profile:
             raise ValueError(f"profile has {self.tracklets[2]} tracklets, more than its {self.frames[2]} frames")
 
     def fits(self, frames: int, tracklets: int) -> bool:
-        """Return whether a batch of N frames and T tracklets can run with it."""
+        """Return whether a batch of N frames and T tracklets fits the profile."""
         return self.frames[0] <= frames <= self.frames[2] and self.tracklets[0] <= tracklets <= self.tracklets[2]
 
 
@@ -110,9 +110,9 @@ class LayerSummary(BaseModel):
     """The number of layers that run in each precision ("fp32", "fp16", "int8", ...).
 
     Attributes:
-        source: what was read: the engine (by its inspector), the builder's log of the engine's layers, or the network
-            that was built, whose types a strongly typed engine keeps.
-        reason: why the engine itself was not read; empty where it was.
+        source: the source that was read: the engine (by its inspector), the builder's log of the engine's layers, or
+            the network that was built, whose types a strongly typed engine keeps.
+        reason: the reason why the engine itself was not read; empty where it was.
         layers: precision -> number of layers.
         convolutions: precision -> number of convolutions.
         fp32_convolutions: the convolutions in FP32, each by the names of the graph's nodes in it: "conv1 + relu1".
@@ -200,7 +200,7 @@ class EngineCard(BaseModel):
             newer = f"format version {version} is newer than {ENGINE_FORMAT_VERSION}"
             raise ModelError(f"{source}: {newer}: update reid, or build the engine again with `reid-export`")
         if version != ENGINE_FORMAT_VERSION:
-            _refuse(source, f"format version {version}, and {ENGINE_FORMAT_VERSION} is needed")
+            _refuse(source, f"format version {version}, but {ENGINE_FORMAT_VERSION} is needed")
         if facts.pop("card_sha256", None) != _digest(facts):
             _refuse(source, "its SHA-256 differs: it was edited")
         try:
@@ -223,7 +223,7 @@ def check_engine(path: Path, card: EngineCard, target: Target, graph: Graph, fin
     Args:
         path: the engine's file.
         card: its sidecar.
-        target: what it has to run on.
+        target: the runtime and GPU that it has to run on.
         graph: the bundle's graph in the engine's precision.
         fingerprint: the fingerprint of the bundle's model.
 
@@ -261,7 +261,7 @@ def check_origin(path: Path, card: EngineCard, graph: Graph, fingerprint: str) -
         ("model", card.fingerprint, fingerprint),
     ):
         if of_engine != of_bundle:
-            difference = f"was built from another {fact} ({of_engine[:12]}, and the bundle's is {of_bundle[:12]})"
+            difference = f"was built from another {fact} ({of_engine[:12]}, but the bundle's is {of_bundle[:12]})"
             raise ModelError(f"{path} {difference}; rebuild it: {card.rebuild(path)}")
     _check_file(path, card)
 
@@ -271,10 +271,10 @@ def _check_file(path: Path, card: EngineCard) -> None:
         raise ModelError(f"{path} is missing; rebuild it: {card.rebuild(path)}")
     if (size := path.stat().st_size) != card.engine_bytes:
         raise ModelError(
-            f"{path} has {size} bytes, not the {card.engine_bytes} built; rebuild it: {card.rebuild(path)}"
+            f"{path} has {size} bytes instead of the {card.engine_bytes} built; rebuild it: {card.rebuild(path)}"
         )
     if (digest := sha256_of(path)) != card.engine_sha256:
-        difference = f"SHA-256 is {digest[:12]}, not the {card.engine_sha256[:12]} built"
+        difference = f"SHA-256 is {digest[:12]}, not {card.engine_sha256[:12]} as built"
         raise ModelError(f"{path} is damaged: its {difference}; rebuild it: {card.rebuild(path)}")
 
 

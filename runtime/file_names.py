@@ -17,7 +17,7 @@ _PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """What an image's name says.
+    """The labels that an image's name encodes.
 
     Attributes:
         vehicle: the vehicle's number as written; it may be JUNK.

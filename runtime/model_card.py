@@ -57,7 +57,7 @@ class ModelCard(BaseModel):
             fingerprints must never be compared.
         backbone: the backbone's name in timm.
         levels: the levels, in the order in which their embeddings are concatenated.
-        preprocessing: how a crop becomes the model's input.
+        preprocessing: the steps from a crop to the model's input.
         training: the origin of the model: data, recipe, command, versions, metrics.
         files: the SHA-256 of every file beside the card, by relative path; empty outside a bundle.
         opset: the ONNX opset of the graphs; None for a checkpoint.

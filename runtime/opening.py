@@ -22,7 +22,7 @@ def open_session(model: str | os.PathLike[str], name: str = "auto", precision: P
         model: a bundle, an .onnx file that `reid-export` wrote, or a checkpoint or run of `reid-train`.
         name: the name of a backend, with a device behind a colon if wanted: "onnxruntime", "onnxruntime:cpu",
             "torch:cuda". "auto" takes torch for a checkpoint and ONNX Runtime for the rest.
-        precision: which of a bundle's graphs.
+        precision: the precision of the bundle's graph to open.
 
     Raises:
         ModelError: the model is absent, damaged or of another kind, or does not embed the bundle's reference crops on

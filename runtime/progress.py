@@ -14,9 +14,9 @@ class Progress(Protocol):
         """Begin a stage; the stage before it has ended.
 
         Args:
-            stage: what is being done, for people: "embedding".
+            stage: the work that is being done, for people: "embedding".
             total: the number of steps in the stage.
-            unit: what a step is, in the plural.
+            unit: the name of a step, in the plural.
         """
         ...
 

@@ -52,7 +52,7 @@ def atomic_directory(target: Path, *, replaces: str | None) -> Iterator[Path]:
 
 
 def _prefix(target: Path) -> str:
-    """Return the start of a workspace's name, with the host: a process number means nothing on another machine."""
+    """Return the start of a workspace's name; with the host, since process numbers are unique only within it."""
     return f".{target.name}.{platform.node()}."
 
 

@@ -44,12 +44,12 @@ class Epoch:
     Args:
         number: the epoch, counted from 1.
         steps: number of steps in the whole epoch.
-        learner: what learns.
+        learner: the learner that takes the steps.
         recipe: all settings.
-        metrics: what the finished steps have accumulated; it is continued.
+        metrics: the sums over the finished steps, to be continued.
 
     Attributes:
-        metrics: what the finished steps have accumulated.
+        metrics: the sums over the finished steps.
     """
 
     def __init__(self, number: int, steps: int, learner: Learner, recipe: Recipe, metrics: EpochMetrics) -> None:

@@ -1,4 +1,4 @@
-"""What has accumulated in an epoch, at any of its steps."""
+"""The sums and times accumulated over an epoch's steps so far."""
 
 from __future__ import annotations
 

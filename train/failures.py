@@ -41,7 +41,7 @@ def not_finite(
     before = f"--weights {checkpoint} (the last good checkpoint) and " if checkpoint else ""
     return ReidError(
         f"{', '.join(wrong)} not finite at epoch {epoch}, step {step}, with {', '.join(images[:_NAMED])}{more}; "
-        f"train anew with {before}a lower learning rate, --set learning_rate=VALUE"
+        f"train again with {before}a lower learning rate, --set learning_rate=VALUE"
     )
 
 
@@ -75,5 +75,5 @@ def full_disk_explained(run: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise ReidError(
-            f"{run}: the disk is full, and what was stored before is intact; free some space and --resume"
+            f"{run}: the disk is full; everything stored before is intact: free some space and --resume"
         ) from None

@@ -58,8 +58,8 @@ class Recipe(BaseModel):
 
     Attributes:
         backbone: timm's name of the backbone.
-        weights: what the backbone starts from: "default" (timm's pretrained weights), "none" or a file; with `qat`, the
-            checkpoint that the bundle was exported from.
+        weights: source of the backbone's weights: "default" (timm's pretrained weights), "none" or a file; with `qat`,
+            the checkpoint that the bundle was exported from.
         levels: indices of the backbone's features, ascending.
         embedding_size: size of each level's embedding.
         image_size: side of the square crops, in pixels.

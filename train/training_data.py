@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a run learns from, and what it is evaluated on.
+    """The images that a run learns from, and those that it is evaluated on.
 
     Attributes:
         images: images of the vehicles that the model learns.
         sampler: plans the batches of these images.
         query: queries of the held-out vehicles.
         gallery: gallery of the held-out vehicles.
-        facts: what the model card says of the data.
+        facts: the facts about the data in the model card.
     """
 
     images: Images
@@ -56,7 +56,7 @@ def prepare_data(dataset: Dataset, recipe: Recipe) -> TrainingData:
     split = hold_out_vehicles(dataset.train, share=recipe.held_out, seed=recipe.seed)
     readable, dead_vehicles = without_dead_vehicles(split.train.images)
     if dead_vehicles:
-        logger.warning("no image of these vehicles can be read, left out: %s", ", ".join(dead_vehicles))
+        logger.warning("vehicles left out because none of their images can be read: %s", ", ".join(dead_vehicles))
     images = Images(readable, recipe.image_size, build_augmentation(recipe))
     sampler = build_sampler(recipe, images.vehicles, [image.camera for image in readable])
     facts = TrainingDataFacts(

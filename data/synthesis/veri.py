@@ -28,7 +28,7 @@ TEST_REMAINDERS = (2, 4)
 
 @dataclass(frozen=True, slots=True)
 class SplitSummary:
-    """How much one split holds."""
+    """The size of one split."""
 
     vehicles: int
     images: int
@@ -37,7 +37,7 @@ class SplitSummary:
 
 @dataclass(frozen=True, slots=True)
 class SynthesisSummary:
-    """How much was written; every query is also one of the test images."""
+    """The size of what was written; every query is also one of the test images."""
 
     train: SplitSummary
     test: SplitSummary
@@ -82,9 +82,11 @@ def synthesize(
 
 def _check(output: Path, vehicles: int, cameras: int, seed: int) -> None:
     if vehicles not in VEHICLES:
-        raise DataError(f"{vehicles} vehicles: VeRi-776's names and splits need 4 to 9999; choose one of these")
+        raise DataError(
+            f"{vehicles} vehicles: VeRi-776's names and splits need 4 to 9999; choose a number in this range"
+        )
     if cameras not in CAMERAS:
-        raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose one of these")
+        raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose a number in this range")
     if seed < 0:
         raise DataError(f"seed {seed} is negative; choose 0 or more")
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):

@@ -29,7 +29,7 @@ MOST_WORST_QUERIES = 12
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a session gives beside what PyTorch gives.
+    """A session's results compared with PyTorch's.
 
     Attributes:
         precision: the precision that the session runs.
@@ -38,7 +38,7 @@ class Comparison:
         crops: the similarity of the reference crops' embeddings.
         protocols: the metrics of each protocol; empty where nothing was ranked.
         worst_queries: the queries that lost most average precision, most lost first.
-        failures: what is outside tolerance.
+        failures: the measurements outside tolerance.
         unreadable: the names of the frames that were left out.
         queries_left_out: the names of the queries that could not be read.
     """
@@ -60,7 +60,7 @@ def compare(reference: Reference, precision: Precision, session: Session, progre
     The crops are compared in either case: they are pooled with weights other than 0 and 1, which no data set has.
 
     Args:
-        reference: what to compare with.
+        reference: the reference to compare with.
         precision: the precision that the session runs.
         session: the session.
         progress: the progress to advance by each frame of the data set.

@@ -19,7 +19,7 @@ class _Record(BaseModel):
 
 
 class Defect(_Record):
-    """What makes embeddings unfit for ranking.
+    """A defect that makes embeddings unfit for ranking.
 
     Attributes:
         frames: the number of embeddings.
@@ -33,7 +33,7 @@ class Defect(_Record):
 
 
 class Unusable(_Record):
-    """Embeddings by which nothing can be ranked."""
+    """Embeddings that cannot be used for ranking."""
 
     kind: Literal["unusable"] = "unusable"
     precision: Precision
@@ -90,7 +90,7 @@ class Fallen(_Record):
         metric: mAP, R-1, R-5 or R-10.
         reference: PyTorch's value, in percent.
         candidate: the precision's value, in percent.
-        allowed: how far it was allowed to fall, in points.
+        allowed: the largest fall that was allowed, in points.
         interval: the 95 % interval of candidate - reference, in points.
         queries: the number of queries that count.
     """

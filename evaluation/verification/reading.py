@@ -39,7 +39,7 @@ def read_verification(path: Path) -> Verification:
         reason = first_problem(error)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # version 1 lacks a fact, or has another type
         reason = f"{type(error).__name__}: {error}"
-    raise ModelError(f"{path} holds no verification ({' '.join(reason.split())}); export the bundle again")
+    raise ModelError(f"{path} is not a valid verification ({' '.join(reason.split())}); export the bundle again")
 
 
 def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
@@ -76,5 +76,5 @@ def _precision(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(precision: str, sentence: str) -> str:
-    """Take off the precision's name, with which version 1 began every sentence."""
+    """Remove the precision's name, with which version 1 began every sentence."""
     return sentence.removeprefix(f"{precision}: ").removeprefix(f"{precision}, ")

@@ -44,8 +44,8 @@ class Tolerance(_Record):
     """How far a precision may fall below PyTorch.
 
     Attributes:
-        map: how far mAP may fall, in points.
-        rank: how far R-1, R-5 and R-10 may fall, in points.
+        map: the largest permitted fall of mAP, in points.
+        rank: the largest permitted fall of R-1, R-5 and R-10, in points.
         similarity: the smallest cosine similarity of an embedding to PyTorch's, where the model gives different frames
             0 on average; where it gives them more, the room left is less in proportion (`required_similarity`).
         int8_similarity: the same for INT8, whose embeddings differ visibly while they find the same.
@@ -171,13 +171,13 @@ class PrecisionVerification(_Record):
 
     Attributes:
         precision: the precision of the graph.
-        session: what the graph ran on.
+        session: the session that ran the graph, for people.
         similarity: the similarity of its embeddings.
         protocols: the metrics of each protocol; empty where retrieval was not compared.
         worst_queries: the queries that lost most average precision, most lost first.
         drift: the layers that drifted, largest relative error first; empty where every tolerance was met.
         in_fp32: the layers that would overflow or vanish, and stay in FP32.
-        failures: what is outside tolerance; empty where nothing is.
+        failures: the measurements outside tolerance; empty where there are none.
         unreadable: the names of the frames that were left out; the same for all precisions.
         queries_left_out: the names of the queries that could not be read, and count in no protocol.
     """
@@ -234,7 +234,7 @@ class EngineFacts(_Record):
         version: the version of that runtime.
         device: the GPU that it was built on, or the targets that it was built for.
         layers: precision -> number of layers.
-        source: what the layers were read from.
+        source: the place that the layers were read from; see LayerSummary.
         reason: why the engine did not run where it was built; empty where it was loaded there.
     """
 

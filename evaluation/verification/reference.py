@@ -64,8 +64,8 @@ class Reference:
         levels: the levels of the model, in the order of their concatenation.
         crops: the reference crops.
         retrieval: the embedded data set; None where the crops alone are compared.
-        judged_on: facts of what is compared on.
-        tolerance: how far a graph may fall below PyTorch.
+        judged_on: facts about the data that is compared on.
+        tolerance: the largest permitted fall of a graph below PyTorch.
     """
 
     levels: tuple[Level, ...]

@@ -32,7 +32,7 @@ def reason(failure: Failure) -> str:
 
 
 def defect_sentence(defect: Defect) -> str:
-    """Return what makes embeddings unfit for ranking."""
+    """Return a sentence that says what makes embeddings unfit for ranking."""
     which = f"{defect.defective} of {defect.frames} embeddings"
     if defect.length is None:
         return f"{which} are NaN or infinite: something in the model overflows"
@@ -61,7 +61,7 @@ def _fallen(failure: Fallen) -> str:
 
 
 def engine_sentence(engine: EngineFacts | str) -> str:
-    """Return what an engine is, what its layers are, and whether it ran where it was built."""
+    """Return a sentence about an engine: what it is, its layers, and whether it ran where it was built."""
     if isinstance(engine, str):  # from version 1 of verification.json
         return engine
     layers = ", ".join(f"{count} in {precision}" for precision, count in engine.layers.items())
@@ -71,7 +71,7 @@ def engine_sentence(engine: EngineFacts | str) -> str:
 
 
 def data_sentence(data: JudgedOn) -> str:
-    """Return what graphs were compared with PyTorch on."""
+    """Return the data on which graphs were compared with PyTorch, in words."""
     if isinstance(data, ReferenceCrops):
         return f"{data.crops} reference crops"
     held_out = ", held-out training vehicles" if data.held_out else ""

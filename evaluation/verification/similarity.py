@@ -47,7 +47,7 @@ def compare_embeddings(
     if reference.shape != candidate.shape or reference.shape[1] != sum(sizes):
         raise ModelError(
             f"embeddings {list(candidate.shape)} cannot be compared with {list(reference.shape)} of levels {sizes}: "
-            "they are not of one model"
+            "they come from different models"
         )
     ends = np.cumsum(sizes)
     parts = {"all": slice(None)}

@@ -24,6 +24,6 @@ def read_tolerance(path: Path) -> Tolerance:
     try:
         return Tolerance.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); give a file such as {_EXAMPLE}") from None
+        raise DataError(f"{path} cannot be read ({error.strerror}); give a JSON file like {_EXAMPLE}") from None
     except ValidationError as error:
-        raise DataError(f"{path} holds no tolerance ({first_problem(error)}); expected such as {_EXAMPLE}") from None
+        raise DataError(f"{path} is not a valid tolerance ({first_problem(error)}); write it like {_EXAMPLE}") from None

@@ -30,7 +30,7 @@ def add_engines(
     Args:
         bundle: the bundle, with its hashes checked.
         precisions: the precisions to build engines of.
-        options: how to build, and for what.
+        options: the options to build with, targets included.
         progress: the progress to advance.
 
     Raises:
@@ -59,7 +59,7 @@ def build_engines(
         folder: the bundle's folder.
         card: the card of the model.
         graphs: the graphs.
-        options: how to build, and for what.
+        options: the options to build with, targets included.
         progress: the progress to advance.
     """
     built = []

@@ -37,7 +37,7 @@ def build_engine(
         exported: the graph, written by `reid-export`.
         folder: the folder for <device>-<version>-<precision>.engine and .json; a bundle's `engines`.
         card: the card of the model.
-        options: how to build.
+        options: the options to build with.
         progress: the progress to advance; what it raises stops the build.
 
     Raises:

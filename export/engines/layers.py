@@ -192,8 +192,9 @@ def check_precision(
     total = sum(summary.convolutions.values())
     shown = ", ".join(unexpected[:3]) + (", ..." if len(unexpected) > 3 else "")
     raise GateError(
-        f"{len(unexpected)} of {total} convolutions run in FP32 ({shown}), by the {summary.source}, in what should be "
-        f"{precision}; precision comes from the graph: make it again with `reid-export --{precision}`"
+        f"{len(unexpected)} of {total} convolutions run in FP32 ({shown}), according to the {summary.source}, in an "
+        f"engine that should be {precision}; precision comes from the graph: make it again with "
+        f"`reid-export --{precision}`"
     )
 
 
@@ -202,6 +203,7 @@ def _check_int8(summary: LayerSummary, quantized: frozenset[str]) -> None:
     if missed := sorted(quantized - reading_int8):
         shown = ", ".join(missed[:3]) + (", ..." if len(missed) > 3 else "")
         raise GateError(
-            f"{len(missed)} of {len(quantized)} convolutions that are INT8 in the graph do not read INT8 ({shown}), by "
-            f"the {summary.source}: build with a higher --optimization-level, or another version of the builder"
+            f"{len(missed)} of {len(quantized)} convolutions that are INT8 in the graph do not read INT8 ({shown}), "
+            f"according to the {summary.source}: build with a higher --optimization-level, or another version of the "
+            "builder"
         )

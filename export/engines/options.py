@@ -16,7 +16,7 @@ __all__ = ["EngineOptions"]
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What to build an engine with, and for.
+    """The options and targets of an engine's build.
 
     Attributes:
         flavor: the package that builds.

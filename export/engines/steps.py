@@ -43,9 +43,9 @@ class Build:
 
     Attributes:
         api: the flavor's package.
-        options: how to build.
+        options: the options to build with.
         device: the GPU of this machine; None where there is none.
-        watch: what listens to the builder.
+        watch: the listener to the builder.
     """
 
     api: ModuleType
@@ -64,12 +64,13 @@ class Build:
             )
         if self.options.flavor == "tensorrt" and self.options.compute_capabilities:
             raise SessionError(
-                "TensorRT builds for the GPU at hand; compute capabilities are chosen for tensorrt-rtx: leave them out"
+                "TensorRT builds for the GPU of this machine; only tensorrt-rtx takes compute capabilities: leave them "
+                "out"
             )
         if self.options.flavor == "tensorrt" and self.device is None:
             raise SessionError(
-                "TensorRT builds on the GPU that the engine is for, and there is none here; build there, or use "
-                "--engine tensorrt-rtx, which needs none"
+                "TensorRT builds on the GPU that the engine is for, and this machine has none; build there, or use "
+                "--engine tensorrt-rtx, which needs no GPU"
             )
         if unknown := [
             c for c in self.capabilities if self.options.flavor == "tensorrt-rtx" and c not in self._known()
@@ -103,7 +104,7 @@ class Build:
         return {f"{name[2:-1]}.{name[-1]}": name for name in members}
 
     def run(self, exported: ExportedGraph, card: ModelCard) -> tuple[bytes, LayerSummary]:
-        """Return the serialized engine and what its layers are."""
+        """Return the serialized engine and the summary of its layers."""
         graph, in_fp32 = exported.graph, frozenset(one.layer for one in exported.in_fp32)
         logger, monitor = logger_for(self.api, self.watch.log), monitor_for(self.api, self.watch)
         builder: trt.Builder = self.api.Builder(logger)

@@ -36,7 +36,7 @@ def write_int8_graph(
         fp16: the FP16 graph made from it, which provides everything that is not in INT8.
         output: the path of the INT8 graph.
         plan: the vehicles and frames to calibrate and to measure on.
-        reference: what the graph is compared with, and how far it may fall below.
+        reference: the reference that the graph is compared with, with the tolerance.
         progress: follows the measurements.
 
     Returns:
@@ -55,7 +55,7 @@ def write_int8_graph(
     scales.check(fp32)
     journal = Journal(plan.request.journal, _facts(scales, plan, reference))
     if len(journal):
-        logger.info(f"resuming after {len(journal)} measurements of a search that was stopped")
+        logger.info(f"resuming an interrupted search after {len(journal)} measurements")
     sensitivity = measure_layers(model, layers, scales, plan, journal, progress)
     graph = Int8Graph(onnx.load(fp16), layers, sensitivity.amax)
     record = Int8Search(graph, sensitivity, reference, journal, progress).run()

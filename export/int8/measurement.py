@@ -42,7 +42,7 @@ def measure(
 
     Args:
         model: the model; see open_fp32_graph.
-        request: what to measure on; from `request.journal`, a measurement that was stopped resumes.
+        request: the data to measure on; an interrupted measurement resumes from `request.journal`.
         sensitivity: whether to measure the layers.
         progress: follows the measurements.
 
@@ -57,7 +57,7 @@ def measure(
         plan = CalibrationPlan.of(request, card)
         journal = Journal(request.journal, _facts(graph, plan))
         if len(journal):
-            logger.info(f"resuming after {len(journal)} measurements that were stopped")
+            logger.info(f"resuming an interrupted measurement after {len(journal)} results")
         stored = journal.remember("ranges", lambda: calibrate(graph, layers, plan, progress).model_dump(mode="json"))
         scales = ScaleFile.model_validate(stored)
         return scales, measure_layers(proto, layers, scales, plan, journal, progress) if sensitivity else None
@@ -67,7 +67,7 @@ def calibrate(fp32: Path, layers: QuantizableLayers, plan: CalibrationPlan, prog
     """Measure the amax of every tensor that may have to be quantized; see measure_scales."""
     frames = plan.choose_frames(plan.request.frames)
     if frames.facts.count < frames.facts.requested:
-        logger.warning(f"calibrating on {frames.facts.count} frames: there are no more")
+        logger.warning(f"calibrating on only {frames.facts.count} frames: the data set has no more")
     return measure_scales(fp32, plan.card, frames, set(layers.inputs), progress=progress)
 
 
@@ -131,7 +131,7 @@ def _load(graph: Path) -> ModelProto:
     try:
         proto = onnx.load(graph)
     except DecodeError:
-        raise ModelError(f"{graph} is no ONNX graph, or damaged; export it again with `reid-export`") from None
+        raise ModelError(f"{graph} is not an ONNX graph, or is damaged; export it again with `reid-export`") from None
     has_pairs = any(node.op_type == "QuantizeLinear" for node in proto.graph.node)
     if has_pairs or any(tensor.data_type == TensorProto.FLOAT16 for tensor in proto.graph.initializer):
         raise ModelError(f"{graph} is in {'INT8' if has_pairs else 'FP16'}; calibration needs the FP32 graph")

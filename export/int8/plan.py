@@ -20,7 +20,7 @@ __all__ = ["CalibrationPlan", "CalibrationRequest"]
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRequest:
-    """What a user asks for, before any model is known.
+    """A user's request for a calibration, before any model is known.
 
     Attributes:
         data: the data set whose training split is calibrated on and measured on.
@@ -49,7 +49,7 @@ class CalibrationPlan:
     their own and those measured for a search are of the same frames.
 
     Attributes:
-        request: what the plan was made from.
+        request: the request that the plan was made from.
         card: the model's card.
         seed: the seed of all choices.
         held_out: the vehicles that the model's own training held out, to judge the result by; None if there are none.

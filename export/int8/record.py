@@ -57,7 +57,7 @@ class TrainedInt8Record(_Record):
 
     Attributes:
         format_version: the version of the record's format.
-        scales: where the scales come from.
+        scales: the origin of the scales.
         in_fp16: the layers that are not in INT8, in the order of execution.
         int8_percent: the percentage of all multiply-accumulates that is in INT8.
         predicted_speedup: the speed-up over the FP16 graph if only multiply-accumulates took time: an upper bound.

@@ -30,8 +30,8 @@ class Int8Search:
     Attributes:
         graph: the INT8 graph, whose layers are searched for.
         sensitivity: the effect of each of its layers.
-        reference: what the graph is compared with, and how far it may fall below.
-        journal: evaluations of before, which are not made again; gets every new one.
+        reference: the reference that the graph is compared with, with the tolerance.
+        journal: earlier evaluations, which are not repeated; every new one is added.
         progress: follows the frames of each evaluation.
     """
 

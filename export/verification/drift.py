@@ -1,4 +1,4 @@
-"""Where two graphs of one model part company: their tensors compared layer by layer."""
+"""Where two graphs of one model diverge: their tensors compared layer by layer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def drifted_layers(
     reference, candidate = _layers(reference_graph), _layers(candidate_graph)
     shared = [name for name, layer in reference.items() if name in candidate and layer.op == candidate[name].op]
     if not shared:
-        raise ModelError(f"{candidate_graph} has no layer of {reference_graph.name}: they are not graphs of one model")
+        raise ModelError(
+            f"{candidate_graph} shares no layer with {reference_graph.name}: they are graphs of different models"
+        )
     errors = {name: _Error() for name in shared}
     streams = (
         _frame_by_frame(graph, {layers[name].tensor: name for name in shared}, frames)
@@ -55,7 +57,7 @@ def drifted_layers(
             if expected[name].shape != actual[name].shape:
                 raise ModelError(
                     f"{name} gives {list(actual[name].shape)} in {candidate_graph} but {list(expected[name].shape)} "
-                    f"in {reference_graph.name}: they are not graphs of one model"
+                    f"in {reference_graph.name}: they are graphs of different models"
                 )
             error.add(expected[name], actual[name])
     return _largest([_drift(name, reference[name], error) for name, error in errors.items()], most)

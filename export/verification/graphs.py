@@ -32,7 +32,7 @@ def compare_graph(reference: Reference, precision: Precision, path: Path, progre
     """Run a graph with ONNX Runtime and compare it with PyTorch; see `evaluation.verification.compare`.
 
     Args:
-        reference: what to compare with.
+        reference: the reference to compare with.
         precision: the precision of the graph.
         path: the ONNX file, of the same model.
         progress: the progress to advance by each frame.

@@ -144,7 +144,7 @@ def _metrics(verification: Verification) -> str:
     protocols = dict.fromkeys(comparison.protocol for comparison in found)
     groups = "".join(_protocol(verification, protocol, names) for protocol in protocols)
     guide = """<p class="guide">In percent. Beside each: the difference from PyTorch in points and, in brackets, its
-95 % interval by bootstrap over queries. Where the interval holds 0, the difference may be chance.</p>"""
+95 % interval by bootstrap over queries. Where the interval contains 0, the difference may be chance.</p>"""
     table = f"""<table class="metrics">
 <thead><tr><td></td>{head_cells}<th scope="col">first match changed</th></tr></thead>
 {groups}</table>"""

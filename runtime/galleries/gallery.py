@@ -123,7 +123,7 @@ def _check_space(path: Path, fingerprint: str, precision: str | None, space: Spa
             "embed the gallery again with this model"
         )
     if precision is None:
-        logger.warning("%s does not say its precision; it is taken for %s", path, space.precision)
+        logger.warning("%s does not state its precision; assuming %s", path, space.precision)
     elif precision != space.precision:
         raise ModelError(
             f"{path} was embedded in {precision}, and the queries are in {space.precision}: "

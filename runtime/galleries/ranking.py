@@ -148,7 +148,7 @@ def top_k(
         Gallery indices, int64 [Q, k'], and their cosine similarity, float32 [Q, k'].
 
     Raises:
-        DataError: as for `distance_rows`.
+        DataError: `distance_rows` raises it.
     """
     if k < 1:
         raise ValueError(f"k is {k}, expected at least 1")

@@ -29,8 +29,8 @@ def open_graph(model: Path, precision: Precision, load: Callable[[Path], Session
 
     Args:
         model: a bundle, a graph within one, or a graph on its own, which has no reference to be checked against.
-        precision: which of the bundle's graphs.
-        load: makes a session of a graph's file.
+        precision: the precision of the bundle's graph to open.
+        load: the function that makes a session from a graph's file.
 
     Raises:
         ModelError: the bundle or graph is damaged, or their cards differ.
@@ -42,7 +42,9 @@ def open_graph(model: Path, precision: Precision, load: Callable[[Path], Session
     if own and precision in ("fp32", own[1]):  # a graph in a bundle is held to what the bundle says of it
         return _open_in_bundle(*own, load)
     if precision != "fp32":
-        raise SessionError(f"{model} is one graph, in its own precision; leave out --precision, or give its bundle")
+        raise SessionError(
+            f"{model} is a single graph, whose precision is fixed; leave out --precision, or give its bundle"
+        )
     return Opened(load(model))
 
 
@@ -59,7 +61,7 @@ def precision_of(metadata: Mapping[str, str], graph: Path) -> Precision:
     for precision in PRECISIONS:
         if stated == precision or (stated is None and graph.name == graph_file(precision)):
             return precision
-    logger.warning("%s does not say its precision; it is taken for fp32", graph)
+    logger.warning("%s does not state its precision; assuming fp32", graph)
     return "fp32"
 
 
@@ -80,5 +82,5 @@ def _open_in_bundle(bundle: Bundle, precision: Precision, load: Callable[[Path],
         raise ModelError(f"{bundle.root / CARD_FILE} is not the card of its graph; export it again")
     if session.info.precision != precision:
         session.close()
-        raise ModelError(f"{graph.path} is a graph in {session.info.precision}; export it again")
+        raise ModelError(f"{graph.path} is a graph in {session.info.precision}, not in {precision}; export it again")
     return Opened(session, Reference(bundle, graph.sha256))

@@ -27,7 +27,7 @@ class HostSession:
     """A `Session` made of a function from arrays to arrays. One caller at a time.
 
     Attributes:
-        info: what the session is.
+        info: the facts about the session.
         infer: the function; it holds the model, and is dropped when the session closes.
         limits: the largest batch.
     """

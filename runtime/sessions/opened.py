@@ -16,7 +16,7 @@ __all__ = ["Opened", "Opener", "Reference"]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a session of a bundle is checked against.
+    """The reference that a session of a bundle is checked against.
 
     Attributes:
         bundle: the bundle, with its hashes checked.
@@ -35,7 +35,7 @@ class Opened:
 
     Attributes:
         session: the session; whoever receives it closes it.
-        reference: what it is to be checked against; None for a checkpoint or a lone graph, which have nothing.
+        reference: the reference to check it against; None for a checkpoint or a lone graph, which have none.
     """
 
     session: Session

@@ -33,7 +33,7 @@ BACKEND_TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """What a session is.
+    """The facts about a session.
 
     Attributes:
         backend: the name by which the backend is found: "tensorrt-rtx".
@@ -105,7 +105,7 @@ class Session(Protocol):
 
     @property
     def info(self) -> SessionInfo:
-        """What the session is."""
+        """The facts about the session."""
         ...
 
     @property

@@ -55,7 +55,7 @@ def _open(flavor: Flavor, model: Path, device: str | None, precision: Precision)
     ordinal = int(device or 0)
     gpu = find_device(ordinal)
     if gpu is None:
-        raise SessionError(f"there is no NVIDIA GPU {ordinal} with a driver here; use onnxruntime:cpu")
+        raise SessionError(f"no NVIDIA GPU {ordinal} with a driver was found here; use onnxruntime:cpu")
     api = import_tensorrt(flavor)
     path, engine = find_engine(bundle, precision, Target(flavor, api.__version__, gpu.compute_capability))
     session = TensorRTSession(path, engine, bundle.card, api, gpu, ordinal)

@@ -40,7 +40,7 @@ def test_results_under_other_facts_are_forgotten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", "7", '{"entries": {"a": 1}}', json.dumps({"facts": FACTS, "entries": [1]}), "\udcff"]
 )
-def test_a_damaged_journal_is_begun_anew(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_journal_starts_empty(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "journal.json"
     path.write_bytes(damage.encode(errors="surrogateescape"))
     journal = Journal(path, FACTS)

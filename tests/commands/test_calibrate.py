@@ -153,7 +153,7 @@ def test_a_stopped_measurement_resumes_and_ends_as_one_that_was_not_stopped(
     monkeypatch.setattr(Probe, "measure", lambda probe, graph: measured.append(measure(probe, graph)) or measured[-1])
     code, out, err = run(*words, "--output", "c")
     assert code == 0, err
-    assert "resuming after 4 measurements" in err  # the ranges, and three
+    assert "resuming an interrupted measurement after 4 results" in err  # the ranges, and three
     assert sorted(os.listdir(tmp_path)) == ["c"]
     found = Sensitivity.model_validate_json((tmp_path / "c" / "sensitivity.json").read_text())
     assert len(measured) == len(found.layers) + 1 - 3

@@ -283,7 +283,7 @@ def test_a_rejection_says_that_a_former_bundle_is_still_there_and_a_success_clea
     (tmp_path / "strict.json").write_text('{"similarity": 1.0}')
     assert run(checkpoint)[0] == 0
     line = assert_one_line_of_error(*run(checkpoint, "--fp16", "--tolerances", "strict.json"), expected=3)
-    assert "bundle is a former one" in line
+    assert "bundle is from an earlier export" in line
     assert (tmp_path / "bundle.rejected").is_dir()
     Bundle.open(tmp_path / "bundle")
     assert run(checkpoint)[0] == 0
@@ -473,7 +473,7 @@ def test_a_damaged_verification_is_one_line(run: Run, bundle: Path, tmp_path: Pa
     card = json.loads((copy / "model.json").read_text())
     card["files"]["verification.json"] = sha256_of(copy / "verification.json")
     (copy / "model.json").write_text(json.dumps(card))
-    assert "verification.json holds no verification" in assert_one_line_of_error(*run(copy, *RTX))
+    assert "verification.json is not a valid verification" in assert_one_line_of_error(*run(copy, *RTX))
 
 
 def test_the_options_are_listed_in_panels() -> None:

@@ -135,7 +135,7 @@ def test_a_run_is_not_repeated_with_other_data(
     code, _, errors = run_main(main, "reid-train", "--repeat", run, "--output", tmp_path / "again")
     image.write_bytes(content)
     assert code == 1
-    assert "no longer that run's training data" in errors
+    assert "no longer holds that run's training data" in errors
     assert not (tmp_path / "again").exists()
 
 

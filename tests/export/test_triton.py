@@ -205,7 +205,7 @@ def graph_config(bundle: Bundle, tmp_path: Path) -> Any:  # noqa: ANN401
         ({"flavor": "tensorrt-rtx"}, "no engine of tensorrt-rtx.*--engine tensorrt"),
         ({"graph_sha256": "0" * 64}, "another graph"),
         ({"fingerprint": "0" * 64}, "another model"),
-        ({"engine_bytes": 5}, "4 bytes, not the 5"),
+        ({"engine_bytes": 5}, "4 bytes instead of the 5"),
         ({"precision": "int8"}, "has no int8 graph"),
     ],
 )
@@ -228,7 +228,7 @@ def test_an_engine_without_its_sidecar_is_refused(opened: Bundle, repository: Pa
 def test_two_models_of_one_name_are_refused(opened: Bundle, repository: Path, tmp_path: Path) -> None:
     path = engine(opened, tmp_path / "engines")
     for precisions, engines in ((["fp32", "fp32"], []), ([], [path, path])):
-        with pytest.raises(ReidError, match="asked for twice"):
+        with pytest.raises(ReidError, match="requested twice"):
             write_triton_repository(opened, repository, precisions=precisions, engines=engines)
 
 

@@ -139,7 +139,7 @@ def test_an_engine_of_another_graph_or_model_is_refused(engine: Path, fact: str,
 def test_the_origin_of_an_engine_is_checked_wherever_it_is_to_run(engine: Path) -> None:
     check_origin(engine, card(compute_capabilities=("7.2",), version="10.3"), GRAPH, FINGERPRINT)
     engine.write_bytes(PLAN[:-1])
-    with pytest.raises(ModelError, match="1899 bytes, not the 1900"):
+    with pytest.raises(ModelError, match="1899 bytes instead of the 1900"):
         check_origin(engine, card(), GRAPH, FINGERPRINT)
 
 
@@ -171,7 +171,7 @@ def test_the_command_that_is_shown_builds_that_engine_alone(stored: str, precisi
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (PLAN[:-1], "1899 bytes, not the 1900"),
+        (PLAN[:-1], "1899 bytes instead of the 1900"),
         (PLAN + b"!", "1901 bytes"),
         (b"", "0 bytes"),
         (PLAN[:50] + b"?" + PLAN[51:], "SHA-256"),
@@ -215,7 +215,7 @@ def test_a_newer_format_says_so_and_an_older_one_is_to_be_built_again() -> None:
     facts = json.loads(card().to_json())
     with pytest.raises(ModelError, match=r"format version 2 is newer than 1: update reid"):
         EngineCard.parse(json.dumps({"format_version": 2, "a field of the future": 1}), Path("x"))
-    with pytest.raises(ModelError, match=r"format version 0, and 1 is needed.*build the engine again"):
+    with pytest.raises(ModelError, match=r"format version 0, but 1 is needed.*build the engine again"):
         EngineCard.parse(json.dumps({**facts, "format_version": 0}), Path("x"))
 
 

@@ -26,7 +26,7 @@ class SSLLoss(nn.Module):
 
     Args:
         alpha: the distance that negatives are pushed beyond.
-        margin: between the boundary of the positives and that of the negatives.
+        margin: distance between the boundary of the positives and that of the negatives.
         balance: weight of the negatives, lambda in the paper.
 
     Raises:

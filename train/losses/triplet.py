@@ -20,7 +20,7 @@ class TripletLoss(nn.Module):
     positive or without a negative contributes 0.
 
     Args:
-        margin: how much closer the positive has to be, 0 or more.
+        margin: the distance by which the positive has to be closer, 0 or more.
 
     Raises:
         ValueError: the margin is negative or not finite.

@@ -47,5 +47,5 @@ class Architecture:
             return parts
         except (TypeError, ValueError) as error:
             raise ModelError(
-                f"{source}: its architecture cannot be rebuilt ({error}); was it trained by a newer reid?"
+                f"{source}: its architecture cannot be rebuilt ({error}); if a newer reid trained it, update reid"
             ) from None

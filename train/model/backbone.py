@@ -32,7 +32,7 @@ class Backbone:
         channels: number of channels of each level.
         mean: mean per channel, of values in [0, 1], that its weights were trained with.
         std: standard deviation per channel, likewise.
-        weights_origin: what was taken from the file of weights, if one was given.
+        weights_origin: a record of what was taken from the file of weights, if one was given.
     """
 
     module: nn.Module
@@ -59,7 +59,7 @@ def create_backbone(
         image_size: side of the square input, in pixels; models with position embeddings need it.
         weights: "default" for timm's pretrained weights, "none" for random ones, or a file of this or another trainer,
             whose backbone must fit exactly.
-        architecture: what to change in a ResNet.
+        architecture: the changes to make in a ResNet.
 
     Raises:
         ModelError: there is no such model or level, it cannot have the architecture, or the weights do not fit.

@@ -122,7 +122,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         model.load_state_dict(_part(tensors, _MODEL), strict=True)
     except RuntimeError as error:
-        raise ModelError(f"{file} does not fit its own card ({str(error).splitlines()[-1].strip()})") from None
+        raise ModelError(
+            f"{file} does not fit its own card ({str(error).splitlines()[-1].strip()}); train it again"
+        ) from None
     for name in (_QUANTIZATION, _FORMER_QUANTIZATION):
         if name in metadata:
             model.quantization = Quantization.from_json(metadata[name], _part(tensors, f"{name}."), file)

@@ -47,7 +47,7 @@ class Quantization:
             found = cls(**stored, weight_scales=weight_scales)
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(
-                f"{source}: its INT8 scales cannot be read ({error}); was it trained by a newer reid?"
+                f"{source}: its INT8 scales cannot be read ({error}); if a newer reid trained it, update reid"
             ) from None
         if found.weight_scales.keys() - found.inputs.keys() or set(found.inputs.values()) != found.scales.keys():
             raise ModelError(f"{source}: its INT8 scales are not complete; train it again")

@@ -26,7 +26,7 @@ def keep_last_resolution(model: nn.Module, name: str) -> None:
         ModelError: the model is not a ResNet, or has another kind of stride.
     """
     if not isinstance(model, ResNet):
-        raise ModelError(f"{name} is not a ResNet, whose last stride could be removed; use last_stride=2")
+        raise ModelError(f"{name} is not a ResNet, so it has no last stride to remove; use last_stride=2")
     stage = model.get_submodule("layer4")
     for path, module in list(stage.named_modules()):
         if isinstance(module, nn.Conv2d):
@@ -81,6 +81,6 @@ def use_instance_batch_norm(model: nn.Module, name: str) -> None:
     names = ("layer1", "layer2", "layer3") if isinstance(model, ResNet) else ()
     blocks: list[Any] = [block for stage in names for block in model.get_submodule(stage).children()]
     if not blocks or any(type(block.bn1) is not nn.BatchNorm2d for block in blocks):
-        raise ModelError(f"{name} is not a ResNet with batch normalization, which could become IBN-a; use ibn=false")
+        raise ModelError(f"{name} is not a ResNet with batch normalization, so it cannot become IBN-a; use ibn=false")
     for block in blocks:
         block.bn1 = InstanceBatchNorm(block.bn1)

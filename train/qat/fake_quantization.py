@@ -87,7 +87,7 @@ class _Insertion:
         self._rounded: dict[tuple[Node, float], Node] = {}
         self._layers = program.weighted_layers
         if len(program.max_pools) != len(layers.max_pools):
-            raise ModelError("the graph has other max pools than the model in PyTorch; export the bundle again")
+            raise ModelError("the max pools of the graph are not those of the PyTorch model; export the bundle again")
         self._max_pools = dict(zip(layers.max_pools, program.max_pools, strict=True))
 
     def run(self) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ class _Insertion:
         if node in self._max_pools:
             return self._max_pools[node], 0
         if self._graph.is_addition(node):
-            return self._residual_add(self._graph.weight_behind_other_operand(node, tensor))
+            return self._residual_add(self._graph.weight_of_other_operand(node, tensor))
         return self._layer(self._graph.weight(node)).node, 0
 
     def _residual_add(self, weight: str) -> tuple[Node, int]:

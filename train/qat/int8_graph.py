@@ -59,8 +59,11 @@ class GraphLayers:
             )
         return weight.removeprefix("model.")
 
-    def weight_behind_other_operand(self, addition: str, tensor: str) -> str:
-        """Return the name of the weight of the layer to whose output an addition adds a tensor. Raises as `weight`."""
+    def weight_of_other_operand(self, addition: str, tensor: str) -> str:
+        """Return the name of the weight of the layer that computes an addition's operand other than `tensor`.
+
+        Raises as `weight`.
+        """
         other = next(name for name in self._nodes[addition].input if name != tensor)
         producer = self._producers.get(other)
         return self.weight(producer.name if producer else other)

@@ -27,7 +27,7 @@ class Norm:
     Attributes:
         node: the operation, whose result is a tuple.
         output: takes the first element of that tuple.
-        eps: what is added to the variance.
+        eps: the small number that is added to the variance.
     """
 
     node: Node

@@ -24,7 +24,7 @@ __all__ = ["Observation", "observe"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
-    """What a model makes of held-out vehicles.
+    """A model's results on held-out vehicles.
 
     Attributes:
         device: the device that the model ran on, in words.
@@ -55,12 +55,12 @@ def observe(model: MultiLevelReID, card: ModelCard, query: Split, gallery: Split
     Args:
         model: the model; it is moved to the device.
         card: the model's card.
-        query: queries: images and their tracklets.
-        gallery: gallery: images and tracklets.
+        query: images of the queries and their tracklets.
+        gallery: images and tracklets of the gallery.
         device: the device to run on.
 
     Raises:
-        DataError: as for `evaluate_protocol`.
+        DataError: `evaluate_protocol` raises it.
     """
     session = torch_session(model, card, device)
     with recorded_norms(model) as recorded:

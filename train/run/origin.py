@@ -44,7 +44,7 @@ class Machine(BaseModel):
 
 
 class Origin(BaseModel):
-    """What a run was started with.
+    """The command, settings, data and machine that a run was started with.
 
     Attributes:
         command: the command line.
@@ -88,9 +88,13 @@ class Origin(BaseModel):
             ModelError: the weights have changed.
         """
         if fingerprint != self.data.fingerprint:
-            raise DataError(f"{self.data_path} is no longer that run's training data; give a folder with it as DATA")
+            raise DataError(
+                f"{self.data_path} no longer holds that run's training data; give the folder that does as DATA"
+            )
         if _weights_sha256(self.recipe) != self.weights_sha256:
-            raise ModelError(f"{self.recipe.weights} is no longer that run's file of weights; put the file back")
+            raise ModelError(
+                f"{self.recipe.weights} is no longer the file of weights that the run started from; restore that file"
+            )
 
     def changes(self, processes: Processes) -> list[str]:
         """Describe the differences in versions and machine, which change the last bits of a result."""
@@ -129,7 +133,9 @@ def read_origin(run: Path) -> Origin:
         return Origin.model_validate_json(file.read_bytes())
     except ValidationError as error:
         reason = first_problem(error)
-        raise ReidError(f"{file} cannot be read ({reason}); was it written by another version of reid?") from None
+        raise ReidError(
+            f"{file} cannot be read ({reason}); if another version of reid wrote it, use that version"
+        ) from None
 
 
 def keep_origin(run: Path, origin: Origin, processes: Processes, *, resume: bool) -> Origin:

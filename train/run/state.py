@@ -32,7 +32,7 @@ class Position(BaseModel):
         epochs_done: number of finished epochs.
         best_epoch: the epoch of the stored checkpoint, counted from 1; 0 before the first.
         best_map: held-out mAP of that epoch, in percent.
-        begun: what has accumulated in the epoch that comes next, if some of its steps are done.
+        begun: the sums accumulated so far in the next epoch, if some of its steps are done.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,10 +52,10 @@ class Position(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What a run goes on from.
+    """The state from which a run continues.
 
     Attributes:
-        position: how far the run has come.
+        position: the point that the run has reached.
         facts: facts that must not change when the run is resumed.
         tensors: tensors of everything that learns and of the optimizer, on the CPU.
         scaler: the loss scaler's numbers.
@@ -107,9 +107,9 @@ class RunState:
                 metadata = stored.metadata() or {}
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a mapping
         except SafetensorError as error:
-            raise ReidError(f"{file} is damaged ({error}); start the run anew") from None
+            raise ReidError(f"{file} is damaged ({error}); start a new run") from None
         if not {"progress", "facts", "scaler"} <= metadata.keys():
-            raise ReidError(f"{file} is not the state of a run; start the run anew")
+            raise ReidError(f"{file} is not the state of a run; start a new run")
         position = Position.model_validate_json(metadata["progress"])
         return cls(position, json.loads(metadata["facts"]), tensors, json.loads(metadata["scaler"]))
 

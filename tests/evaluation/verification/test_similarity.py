@@ -127,7 +127,7 @@ def test_lengths_that_distances_cannot_do_with_are_told() -> None:
 
 
 def test_embeddings_of_another_model_are_refused() -> None:
-    with pytest.raises(ModelError, match="not of one model"):
+    with pytest.raises(ModelError, match="come from different models"):
         compare_embeddings(rows(3), rows(3)[:, :12], LEVELS)
     with pytest.raises(ModelError, match=r"levels \[3, 8\]"):
         compare_embeddings(rows(3), rows(3), LEVELS[:2])

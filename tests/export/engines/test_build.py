@@ -299,9 +299,9 @@ def test_options_of_the_other_flavor_are_refused(card: ModelCard, tmp_path: Path
         build(graph, tmp_path / "engines", card, options=replace(RTX, compute_capabilities=("8.6", "9.9")))
     gpu = Device("NVIDIA L4", "8.9", "13.0")
     api, watch = SimpleNamespace(__version__="10.13"), BuildWatch(SILENT, "building")
-    with pytest.raises(SessionError, match="builds for the GPU at hand"):
+    with pytest.raises(SessionError, match="builds for the GPU of this machine"):
         Build(api, EngineOptions("tensorrt", compute_capabilities=("8.6",)), gpu, watch)  # type: ignore[arg-type]
-    with pytest.raises(SessionError, match="--engine tensorrt-rtx, which needs none"):
+    with pytest.raises(SessionError, match="--engine tensorrt-rtx, which needs no GPU"):
         Build(api, EngineOptions("tensorrt"), None, watch)  # type: ignore[arg-type]
 
 

@@ -191,7 +191,7 @@ def test_a_second_run_and_one_with_the_same_scales_measure_nothing_and_give_the_
         again = workshop.write(tmp_path / "again.onnx", scales=reused, journal=journal)
         assert again == (record, scales)
         assert (tmp_path / "again.onnx").read_bytes() == (workshop.folder / "int8.onnx").read_bytes()
-    assert any("resuming after" in note for note in notes)
+    assert any("resuming an interrupted search after" in note for note in notes)
 
 
 @pytest.mark.usefixtures("nothing_measured")

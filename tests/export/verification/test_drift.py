@@ -173,8 +173,8 @@ def test_graphs_of_other_models_and_damaged_ones_are_refused(
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(graph.read_bytes()[:5000])
     for path, named in (
-        (saved(renamed, tmp_path / "renamed.onnx"), "has no layer of"),
-        (saved(wider, tmp_path / "wider.onnx"), "not graphs of one model"),
+        (saved(renamed, tmp_path / "renamed.onnx"), "shares no layer with"),
+        (saved(wider, tmp_path / "wider.onnx"), "graphs of different models"),
         (damaged, "cannot be read"),
         (tmp_path / "absent.onnx", "cannot be read"),
     ):

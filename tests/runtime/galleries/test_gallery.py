@@ -124,7 +124,7 @@ def test_a_gallery_of_before_the_precision_was_recorded_loads_with_a_word(
 ) -> None:
     rewrite(saved, format_version=np.array(1), precision=None)
     assert np.array_equal(open_gallery(saved, SPACE).embeddings, unit(3))
-    assert "does not say its precision; it is taken for fp16" in caplog.text
+    assert "does not state its precision; assuming fp16" in caplog.text
 
 
 def rewrite(path: Path, **changes: np.ndarray | None) -> None:

@@ -187,7 +187,7 @@ def test_a_refused_engine_is_never_deserialized(copy: Path, monkeypatch: pytest.
         open_tensorrt_rtx(copy, None, "fp32")
     engine = sidecar_of(copy).with_suffix(".engine")
     engine.write_bytes(engine.read_bytes()[:-1])
-    with pytest.raises(ModelError, match="bytes, not the"):
+    with pytest.raises(ModelError, match="bytes instead of the"):
         open_tensorrt_rtx(copy, None, "fp32")
 
 
