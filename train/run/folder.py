@@ -25,7 +25,7 @@ SAVE_EVERY = 300.0
 
 _DATA = "data fingerprint"
 
-# A run that was stopped in its first epoch leaves some of these files, and can be started anew.
+# A run that was stopped in its first epoch leaves some of these files, and can be started again.
 _OWN_NAMES = {
     ORIGIN_FILE,
     NOT_FINITE_FILE,
