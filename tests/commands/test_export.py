@@ -404,7 +404,7 @@ def test_a_flag_that_makes_a_graph_is_refused_for_a_bundle_with_the_command_that
     copy = Path(shutil.copytree(fp16_bundle, tmp_path / "a copy"))
     code, out, err = run(copy, "--fp16", "--engine", "tensorrt-rtx")
     assert (code, out) == (2, "")
-    (line,) = (line for line in err.splitlines() if "its graphs are made" in line)
+    (line,) = (line for line in err.splitlines() if "whose graphs already exist" in line)
     command = shlex.split(line[line.index("reid-export ") :])
     assert command == ["reid-export", str(copy), "--precision", "fp16", "--engine", "tensorrt-rtx"]
     assert not (copy / "engines").exists()
@@ -412,7 +412,7 @@ def test_a_flag_that_makes_a_graph_is_refused_for_a_bundle_with_the_command_that
     assert engines_of(copy) == ["fp16"]
     code, _, err = run(copy, "--int8", "--engine", "tensorrt-rtx")
     assert code == 2
-    assert "to have an INT8 graph, export its checkpoint with --int8" in err
+    assert "for an INT8 graph, export its checkpoint with --int8" in err
 
 
 def test_an_engine_needs_its_graph_and_a_package(run: Run, checkpoint: Path, fp16_bundle: Path, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def graph_config(bundle: Bundle, tmp_path: Path) -> Any:  # noqa: ANN401
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"flavor": "tensorrt-rtx"}, "no engine of tensorrt-rtx.*--engine tensorrt"),
+        ({"flavor": "tensorrt-rtx"}, "cannot run engines of tensorrt-rtx; .*--engine tensorrt"),
         ({"graph_sha256": "0" * 64}, "another graph"),
         ({"fingerprint": "0" * 64}, "another model"),
         ({"engine_bytes": 5}, "4 bytes instead of the 5"),

@@ -66,7 +66,7 @@ def test_a_precision_that_the_bundle_does_not_have_is_refused_before_anything_is
 def test_a_graph_of_another_precision_than_its_name_says_is_refused(copy: Path) -> None:
     shutil.copy(copy / "model.fp32.onnx", copy / "model.fp16.onnx")
     restored(copy, "verification.json", json.loads((copy / "verification.json").read_text()))
-    with pytest.raises(ModelError, match=r"model\.fp16\.onnx is a graph in fp32; export it again"):
+    with pytest.raises(ModelError, match=r"model\.fp16\.onnx is a graph in fp32, not in fp16; export it again"):
         add_engines(Bundle.open(copy), ["fp16"], OPTIONS)
     assert not (copy / "engines").exists()
 

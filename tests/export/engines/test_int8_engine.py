@@ -120,7 +120,7 @@ def test_an_engine_that_computes_in_fp16_what_is_int8_in_the_graph_fails_the_gat
             return read.model_copy(update={"int8_convolutions": left})
 
     monkeypatch.setattr(builder, "Build", Betrayed)
-    with pytest.raises(GateError, match=rf"1 of {len(int8)} convolutions .* do not read INT8 \({lost}\), by the"):
+    with pytest.raises(GateError, match=rf"1 of {len(int8)} convolutions .* do not read INT8 \({lost}\), according to the"):
         build(graph, tmp_path, card)
     assert not (tmp_path / "engines").exists()
 
@@ -145,7 +145,7 @@ def test_the_gate_names_up_to_three() -> None:
     check_precision(summary, "int8", frozenset(), frozenset("ab"))
     check_precision(summary, "int8", frozenset())
     with pytest.raises(
-        GateError, match=r"2 of 3 convolutions that are INT8 .* \(c, d\), by the engine: build"
+        GateError, match=r"2 of 3 convolutions that are INT8 .* \(c, d\), according to the engine: build"
     ) as caught:
         check_precision(summary, "int8", frozenset(), frozenset("acd"))
     assert caught.value.exit_code == 3
