@@ -41,16 +41,17 @@ _IMAGE_FOLDERS = ("image_train", "image_query", "image_test")
 _IMAGE_NAME = re.compile(rb"([\w.-]+)\.(?:jpe?g|png|bmp|webp)\b", re.IGNORECASE)
 
 
-def read_dataset(root: Path, layout: str | None = None) -> Dataset:
+def read_dataset(folder: str | os.PathLike[str], layout: str | None = None) -> Dataset:
     """Read the lists of a data set, without opening its images; whatever is wrong with them is in its `problems`.
 
     Args:
-        root: the data set's folder.
+        folder: the data set's folder.
         layout: a name from READERS; None to recognize the layout.
 
     Raises:
         DataError: the folder does not exist, the layout is unknown, or the folder does not look like a data set.
     """
+    root = Path(folder)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder" if root.exists() else f"{root}: no such folder")
     if layout is not None and layout not in READERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from reid.runtime.tracklet import Tracklet
 __all__ = ["read_folder"]
 
 
-def read_folder(root: Path) -> list[Tracklet]:
+def read_folder(folder: str | os.PathLike[str]) -> list[Tracklet]:
     """List the tracklets of a folder, in the order of their names; their ids are paths relative to the folder.
 
     Links to folders are followed, except where one leads back to a folder that contains it.
@@ -24,14 +25,15 @@ def read_folder(root: Path) -> list[Tracklet]:
     Raises:
         DataError: the folder does not exist or holds no image.
     """
+    root = Path(folder)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder" if root.exists() else f"{root}: no such folder")
     tracklets = []
-    for folder, images in _images_by_folder(root, frozenset()):
-        if folder == root:
+    for inner, images in _images_by_folder(root, frozenset()):
+        if inner == root:
             tracklets += [_tracklet(image.name, (image,)) for image in images]
         elif images:
-            tracklets.append(_tracklet(folder.relative_to(root).as_posix(), images))
+            tracklets.append(_tracklet(inner.relative_to(root).as_posix(), images))
     if not tracklets:
         raise DataError(f"{root} holds no images (.jpg, .png, .bmp, .webp), neither loose nor in sub-folders")
     return tracklets

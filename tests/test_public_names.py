@@ -100,3 +100,11 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_importing_the_package_takes_less_than_50_ms_of_cpu_time() -> None:
     assert cpu_seconds("import reid") - cpu_seconds("pass") < 0.05
+
+
+def test_paths_may_be_text(veri: Path, bundle: Path) -> None:
+    assert reid.read_dataset(str(veri)).root == veri
+    paths = [tracklet.frames for tracklet in reid.read_folder(veri / "image_query")]
+    assert [tracklet.frames for tracklet in reid.read_folder(str(veri / "image_query"))] == paths
+    with reid.open_session(str(bundle)) as session:
+        assert session.info.precision == "fp32"

@@ -120,7 +120,8 @@ def test_an_engine_that_computes_in_fp16_what_is_int8_in_the_graph_fails_the_gat
             return read.model_copy(update={"int8_convolutions": left})
 
     monkeypatch.setattr(builder, "Build", Betrayed)
-    with pytest.raises(GateError, match=rf"1 of {len(int8)} convolutions .* do not read INT8 \({lost}\), according to the"):
+    told = rf"1 of {len(int8)} convolutions .* do not read INT8 \({lost}\), according to the"
+    with pytest.raises(GateError, match=told):
         build(graph, tmp_path, card)
     assert not (tmp_path / "engines").exists()
 
