@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from reid.commands.options import AsJson, LayoutName, LayoutOption
+from reid.commands.options import DATA, MODEL, AsJson, LayoutName, LayoutOption
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
 from reid.train.choices import LossName, RecipeName
 
@@ -25,7 +25,7 @@ app = application()
 logger = logging.getLogger(__name__)
 
 _DEFAULT_RECIPE = "poster"
-_DATA, _MODEL, _SCHEDULE, _RUN = "Data", "Model", "Schedule", "Run"  # panels of the help
+_SCHEDULE, _RUN = "Schedule", "Run"  # panels of the help
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +48,33 @@ class _Plan:
 @app.command(epilog="Example: reid-train VeRi --epochs 60")
 def train(
     data: Annotated[
-        Path | None, typer.Argument(metavar="DATA", help="Folder of a data set.", rich_help_panel=_DATA)
+        Path | None, typer.Argument(metavar="DATA", help="Folder of a data set.", rich_help_panel=DATA)
     ] = None,
     layout: LayoutOption = None,
     batch: Annotated[
-        str | None, typer.Option(help="Vehicles x images of each in a batch, such as 16x4.", rich_help_panel=_DATA)
+        str | None, typer.Option(help="Vehicles x images of each in a batch, such as 16x4.", rich_help_panel=DATA)
     ] = None,
-    loss: Annotated[LossName | None, typer.Option(help="Metric loss of every level.", rich_help_panel=_MODEL)] = None,
+    loss: Annotated[LossName | None, typer.Option(help="Metric loss of every level.", rich_help_panel=MODEL)] = None,
     levels: Annotated[
-        str | None, typer.Option(help="Feature levels of the backbone, such as 2,3,4.", rich_help_panel=_MODEL)
+        str | None, typer.Option(help="Feature levels of the backbone, such as 2,3,4.", rich_help_panel=MODEL)
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="Name of the backbone in timm.", rich_help_panel=_MODEL)] = None,
+    backbone: Annotated[str | None, typer.Option(help="Name of the backbone in timm.", rich_help_panel=MODEL)] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             help="default (timm's pretrained weights), none, or a file; with --qat, the run that BUNDLE comes from.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=32, help="Side of the square crops, in pixels.", rich_help_panel=_MODEL)
+        int | None, typer.Option(min=32, help="Side of the square crops, in pixels.", rich_help_panel=MODEL)
     ] = None,
     qat: Annotated[
         Path | None,
         typer.Option(
             metavar="BUNDLE",
             help="Fine-tune the model of --weights RUN for the INT8 graph in BUNDLE, exported from it.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     recipe: Annotated[
@@ -148,7 +148,7 @@ def train(
         elif data and qat:
             if recipe:
                 raise typer.BadParameter(
-                    "the recipe is the one that the model was trained by; leave out --recipe", param_hint="--qat"
+                    "the recipe is the one that the model was trained with; leave out --recipe", param_hint="--qat"
                 )
             plan = _plan_fine_tuning(data, qat, given, layout, output)
         elif data:
@@ -263,7 +263,8 @@ def _read_batch(text: str | None) -> dict[str, int]:
         return {}
     p, _, k = text.partition("x")
     if not (p.isdecimal() and k.isdecimal() and int(p) > 1 and int(k) > 0):
-        raise typer.BadParameter(f"{text!r} is not vehicles x images; write it like 16x4", param_hint="--batch")
+        reason = f"{text!r} is not vehicles x images, with at least 2 vehicles; write it like 16x4"
+        raise typer.BadParameter(reason, param_hint="--batch")
     return {"vehicles_per_batch": int(p), "images_per_vehicle": int(k)}
 
 

@@ -14,8 +14,10 @@ class EpochMetrics(BaseModel):
 
     Attributes:
         steps: number of steps that are finished and counted here.
-        sums: mean of each of a step's values over the epoch's steps, summed so far.
-        unreadable: images that another one stood in for, in the order in which they were met.
+        sums: for each of a step's values, by name, its sum so far divided by the number of steps in the epoch; at the
+            end, the mean.
+        unreadable: images that could not be read, each replaced by another one of its vehicle, in the order in which
+            they were met.
         seconds: time that the steps took, including waiting.
         waiting_seconds: part of that time spent waiting for the next batch.
         decoding_seconds: time that all loader workers together spent decoding.

@@ -128,7 +128,8 @@ class _Loop:
         batches = training_batches(self.data.images, samples, pin_memory=self._processes.device.type == "cuda")
         reference = reference_crops(self.data.gallery.images)
         epochs = range(position.epochs_done + 1, self.recipe.epochs + 1)
-        self.progress.begin("training", self._steps(epochs) - position.begun.steps, "steps")
+        # Epochs differ by a few steps, and to plan them all only to count them takes too long.
+        self.progress.begin("training", len(epochs) * len(self.data.sampler) - position.begun.steps, "steps")
         with self._board(position.epochs_done + 1) as board:
             for epoch in epochs:
                 self.data.sampler.set_epoch(epoch)
@@ -140,14 +141,6 @@ class _Loop:
                     self._store(row, position, reference, board)
                 _log(row)
         return position
-
-    def _steps(self, epochs: Iterable[int]) -> int:
-        """Return the number of steps of some epochs, which is not the same for all."""
-        steps = 0
-        for epoch in epochs:
-            self.data.sampler.set_epoch(epoch)
-            steps += len(self.data.sampler)
-        return steps
 
     def _board(self, epoch: int) -> contextlib.AbstractContextManager[SummaryWriter | None]:
         if not self._processes.leads:
@@ -171,7 +164,8 @@ class _Loop:
         return epoch.metrics
 
     def _not_finite(self, epoch: int, error: NotFiniteError, position: Position) -> ReidError:
-        checkpoint = self.run.path / CHECKPOINT_FILE if position.best_epoch else None
+        # With an INT8 graph, training starts from the model that the graph was exported from, and from no other.
+        checkpoint = self.run.path / CHECKPOINT_FILE if position.best_epoch and not self.recipe.qat else None
         images = self.data.images_of_step(error.step - 1)
         return not_finite(self.run.path, epoch, error.step, error.values, images, checkpoint)
 

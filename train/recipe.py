@@ -153,9 +153,15 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> Recipe:
         if self.soft_margin and self.loss != "triplet":
-            raise ValueError(f"soft_margin is true, and the loss is {self.loss}: only the triplet loss has a margin")
+            raise ValueError(
+                f"soft_margin is true, and the loss is {self.loss}: only the triplet loss takes it; use --loss triplet "
+                "or --set soft_margin=false"
+            )
         if self.memory_size and self.loss != "rll":
-            raise ValueError(f"memory_size is {self.memory_size}, and the loss is {self.loss}: only rll has a memory")
+            raise ValueError(
+                f"memory_size is {self.memory_size}, and the loss is {self.loss}: only rll has a memory; use "
+                "--loss rll or --set memory_size=0"
+            )
         if self.level_weights and len(self.level_weights) != len(self.levels):
             raise ValueError(
                 f"level_weights has {len(self.level_weights)} numbers, and there are {len(self.levels)} levels: "

@@ -14,7 +14,7 @@ from reid.runtime.precision import Precision
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.opened import Opened
 from reid.runtime.sessions.session import SessionInfo
-from reid.train.device import best_device
+from reid.train.device import best_device, device_name
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
@@ -68,5 +68,4 @@ def torch_session(model: MultiLevelReID, card: ModelCard, device: torch.device) 
             fused.train(training)
         return frame_embedding, pooled
 
-    name = "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    return HostSession(SessionInfo("torch", torch.__version__, name, "fp32", card), infer)
+    return HostSession(SessionInfo("torch", torch.__version__, device_name(device), "fp32", card), infer)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from reid.data.dataset import Dataset
@@ -317,6 +317,20 @@ def test_a_damaged_state_is_refused(dataset: Dataset, whole: tuple[Path, Outcome
     (tmp_path / "last" / "state.safetensors").write_bytes(state[:-10])
     with pytest.raises(ReidError, match="damaged"):
         train(dataset, RECIPE, RunFolder(tmp_path), resume=True)
+
+
+def test_a_state_of_another_version_is_refused_in_one_line(
+    dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    file = tmp_path / "last" / "state.safetensors"
+    file.parent.mkdir()
+    stored = RunState.read(whole[0] / "last" / "state.safetensors")
+    progress = json.dumps({**stored.position.model_dump(), "of_tomorrow": 1})
+    facts = {"facts": json.dumps(stored.facts), "scaler": json.dumps(stored.scaler)}
+    file.write_bytes(save(dict(stored.tensors), metadata={"progress": progress, **facts}))
+    with pytest.raises(ReidError, match=r"cannot be read .*of_tomorrow.*another version of reid") as raised:
+        train(dataset, RECIPE, RunFolder(tmp_path), resume=True)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("loss", ["triplet", "ssl"])

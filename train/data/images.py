@@ -35,7 +35,7 @@ class TrainingBatch:
     Attributes:
         frames: the frames, uint8 [P*K, 3, H, W].
         vehicles: index of each frame's identity, int64 [P*K].
-        unreadable: images that another one of the same vehicle stood in for.
+        unreadable: images that could not be read, each replaced by another one of its vehicle.
         decoding_seconds: time that a worker took to make the batch.
     """
 

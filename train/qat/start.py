@@ -15,33 +15,33 @@ from reid.train.qat.fake_quantization import FakeQuantizedReID
 from reid.train.qat.int8_graph import GraphLayers, read_quantization
 from reid.train.recipe import Recipe, current_names
 
-__all__ = ["EPOCHS", "OF_THE_MODEL", "SLOWER", "build_fake_quantized", "qat_recipe"]
+__all__ = ["build_fake_quantized", "qat_recipe"]
 
-OF_THE_MODEL = frozenset(
+_OF_THE_MODEL = frozenset(
     ("backbone", "weights", "levels", "embedding_size", "image_size", "pooling", "bnneck", "last_stride", "ibn", "qat")
 )
 """Settings that the model already has and that cannot be changed."""
 
-EPOCHS = 5
-SLOWER = 100
+_EPOCHS = 5
+_SLOWER = 100
 """The learning rate is divided by this, except that of the classifiers, which are new."""
 
 
 def qat_recipe(root: Path, run: Path, given: Mapping[str, Any]) -> Recipe:
-    """Return the recipe that fine-tunes a model for its INT8 graph: the one it was trained by, slower and shorter.
+    """Return the recipe that fine-tunes a model for its INT8 graph: the one it was trained with, slower and shorter.
 
     The seed stays the same, too, so that the vehicles that choose the best epoch are those that the model never saw.
 
     Args:
         root: the bundle.
         run: the run, or its checkpoint, that the bundle was exported from.
-        given: settings that take precedence; none of OF_THE_MODEL.
+        given: settings that take precedence; none of those that the model decides.
 
     Raises:
         ModelError: `root` is not a bundle with an INT8 graph, or it was not exported from the run.
         ReidError: a setting is given that the model decides, or is out of range.
     """
-    if decided := sorted(OF_THE_MODEL & given.keys()):
+    if decided := sorted(_OF_THE_MODEL & given.keys()):
         raise ReidError(f"with --qat, {', '.join(decided)} cannot be changed: {run} decides; leave it out")
     bundle = Bundle.open(root)
     bundle.graph("int8")
@@ -60,11 +60,11 @@ def qat_recipe(root: Path, run: Path, given: Mapping[str, Any]) -> Recipe:
         ibn=architecture.ibn,
         qat=str(root.resolve()),
         **{
-            "epochs": EPOCHS,
+            "epochs": _EPOCHS,
             "warmup_epochs": 0.0,
             "learning_rate": rate,
             "head_rate": 1.0,
-            "classifier_rate": float(SLOWER),
+            "classifier_rate": float(_SLOWER),
             "frozen_epochs": 0,
             "precision": "fp32",  # bf16 has hardly more steps than INT8
             **given,
@@ -75,12 +75,12 @@ def qat_recipe(root: Path, run: Path, given: Mapping[str, Any]) -> Recipe:
 
 
 def _trained_by(card: ModelCard) -> tuple[Recipe, float]:
-    """Return the recipe that a model was trained by, as far as it is known, and the learning rate to fine-tune it."""
+    """Return the recipe that a model was trained with, as far as it is known, and the learning rate to fine-tune it."""
     stored = current_names(card.training.recipe)
     known = {name: value for name, value in stored.items() if name in Recipe.model_fields}
     recipe = Recipe.of({**known, "qat": ""})
     # A model that has been fine-tuned before is fine-tuned at the same rate again.
-    return recipe, recipe.learning_rate if stored.get("qat") else recipe.learning_rate / SLOWER
+    return recipe, recipe.learning_rate if stored.get("qat") else recipe.learning_rate / _SLOWER
 
 
 def _checkpoint_of(bundle: Bundle, run: Path) -> Checkpoint:

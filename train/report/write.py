@@ -49,7 +49,7 @@ def describe_run(run: Path, recipe: Recipe, data: TrainingData, device: torch.de
         losses=(recipe.loss, recipe.identity_loss),
         boundaries=_boundaries(recipe),
         rows=[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()],
-        device=seen.device,
+        device=f"{seen.device}, without rounding to INT8" if recipe.qat else seen.device,
         data=seen.data,
         metrics=seen.metrics,
         pairs=seen.pairs,

@@ -18,9 +18,9 @@ from reid.train.recipe import Recipe, current_names
 from reid.train.run.origin import ORIGIN_FILE
 from reid.train.run.state import Position, RunState
 
-__all__ = ["SAVE_EVERY", "RunFolder", "recipe_facts"]
+__all__ = ["RunFolder", "recipe_facts"]
 
-SAVE_EVERY = 300.0
+_SAVE_EVERY = 300.0
 """Default time between two states within an epoch, in seconds."""
 
 _DATA = "data fingerprint"
@@ -47,7 +47,7 @@ class RunFolder:
         save_every: time between two states within an epoch, in seconds.
     """
 
-    def __init__(self, path: Path, save_every: float = SAVE_EVERY) -> None:
+    def __init__(self, path: Path, save_every: float = _SAVE_EVERY) -> None:
         self.path = path
         self.save_every = save_every
         self._state_file = path / "last" / "state.safetensors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import sys
@@ -15,12 +16,13 @@ from reid.runtime.errors import DataError, ModelError, ReidError
 from reid.runtime.storage import atomic_write, sha256_of
 from reid.runtime.training_facts import TrainingDataFacts, TrainingFacts
 from reid.runtime.validation import first_problem
+from reid.train.device import device_name
 from reid.train.parallel.processes import Processes
 from reid.train.recipe import Recipe
 from reid.train.run.provenance import versions
 from reid.train.training_data import TrainingData
 
-__all__ = ["ORIGIN_FILE", "Machine", "Origin", "keep_origin", "read_origin", "this_run"]
+__all__ = ["ORIGIN_FILE", "Origin", "keep_origin", "read_origin", "this_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -108,15 +110,14 @@ class Origin(BaseModel):
 
 
 def this_run(dataset: Dataset, recipe: Recipe, data: TrainingData, processes: Processes) -> Origin:
-    """Return the origin of the run that this process is starting."""
+    """Return the origin of the run that this process is starting, without the hash of its weights."""
     return Origin(
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=_as_utf8(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         recipe=recipe,
         data=data.facts,
         versions=versions(),
         data_path=dataset.root.resolve(),
         machine=_this_machine(processes),
-        weights_sha256=_weights_sha256(recipe),
     )
 
 
@@ -130,9 +131,9 @@ def read_origin(run: Path) -> Origin:
     if not file.is_file():
         raise ReidError(f"{run} has no {ORIGIN_FILE}, so it is not a run that can be repeated")
     try:
-        return Origin.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        reason = first_problem(error)
+        return Origin.model_validate(json.loads(file.read_bytes()))
+    except ValueError as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else error
         raise ReidError(
             f"{file} cannot be read ({reason}); if another version of reid wrote it, use that version"
         ) from None
@@ -149,25 +150,27 @@ def keep_origin(run: Path, origin: Origin, processes: Processes, *, resume: bool
             beginning, perhaps with other settings than those in the `run.json` that it left.
 
     Returns:
-        The origin, with the command that the run was started with.
+        The origin as it is stored, but on resume only with the command that the run was started with.
     """
     if resume:
         started = read_origin(run)
         for change in started.changes(processes):
             logger.warning("%s; the weights may differ slightly from those of an uninterrupted run", change)
         return origin.model_copy(update={"command": started.command})
-    content = origin.model_dump_json(indent=2, exclude_none=True)
+    origin = origin.model_copy(update={"weights_sha256": _weights_sha256(origin.recipe)})
+    # Not pydantic's JSON: it has no way to write a path that is not valid UTF-8.
+    content = json.dumps(origin.model_dump(mode="json", exclude_none=True), indent=2)
     atomic_write(run / ORIGIN_FILE, f"{content}\n".encode())
     return origin
 
 
 def _this_machine(processes: Processes) -> Machine:
-    on_gpu = processes.device.type == "cuda"
-    return Machine(
-        device=torch.cuda.get_device_name(processes.device) if on_gpu else "CPU",
-        processes=processes.count,
-        threads=torch.get_num_threads(),
-    )
+    return Machine(device=device_name(processes.device), processes=processes.count, threads=torch.get_num_threads())
+
+
+def _as_utf8(text: str) -> str:
+    """Return a text with escapes for the bytes of file names that are not valid UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _weights_sha256(recipe: Recipe) -> str | None:

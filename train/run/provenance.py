@@ -1,4 +1,4 @@
-"""Where a model comes from: versions, the fingerprint of its data, and the crops that its checkpoint carries."""
+"""Where a model comes from: the versions of packages, and the crops that its checkpoint carries."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from reid.runtime.errors import ReidError
 from reid.runtime.storage import atomic_write
+from reid.runtime.validation import first_problem
 from reid.train.epoch_metrics import EpochMetrics
 from reid.train.learner import Learner
 
@@ -100,7 +101,7 @@ class RunState:
         """Read what `write` stored.
 
         Raises:
-            ReidError: the file is damaged, or is something else.
+            ReidError: the file is damaged, is something else, or another version of reid wrote it.
         """
         try:
             with safe_open(file, framework="pt") as stored:
@@ -110,7 +111,12 @@ class RunState:
             raise ReidError(f"{file} is damaged ({error}); start a new run") from None
         if not {"progress", "facts", "scaler"} <= metadata.keys():
             raise ReidError(f"{file} is not the state of a run; start a new run")
-        position = Position.model_validate_json(metadata["progress"])
+        try:
+            position = Position.model_validate_json(metadata["progress"])
+        except ValidationError as error:
+            raise ReidError(
+                f"{file} cannot be read ({first_problem(error)}); if another version of reid wrote it, use that version"
+            ) from None
         return cls(position, json.loads(metadata["facts"]), tensors, json.loads(metadata["scaler"]))
 
 

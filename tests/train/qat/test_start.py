@@ -99,14 +99,20 @@ def add_int8_graph(root: Path) -> None:
     (root / CARD_FILE).write_text(bundle.card.model_copy(update={"files": files}).model_dump_json())
 
 
-@pytest.fixture(scope="module", params=[Architecture(), STRONG], ids=["poster", "strong"])
-def each(request: pytest.FixtureRequest, veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("each"), veri, request.param)
-
-
 @pytest.fixture(scope="module")
 def int8_bundle(veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("qat"), veri, Architecture())
+
+
+@pytest.fixture(scope="module")
+def strong_bundle(veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("strong"), veri, STRONG)
+
+
+@pytest.fixture(params=["int8_bundle", "strong_bundle"], ids=["poster", "strong"])
+def each(request: pytest.FixtureRequest) -> Path:
+    bundle: Path = request.getfixturevalue(request.param)
+    return bundle
 
 
 def run_as_written(graph: Path, frames: NDArray[np.uint8]) -> NDArray[np.float32]:

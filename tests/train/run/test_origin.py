@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from reid.runtime.errors import ReidError
 from reid.train.parallel.processes import Processes
 from reid.train.recipe import RECIPES, Recipe
-from reid.train.run.origin import ORIGIN_FILE, read_origin
+from reid.train.run.origin import ORIGIN_FILE, Origin, keep_origin, read_origin
 
 # As reid 0.1 wrote it.
 STORED: dict[str, Any] = {
@@ -40,6 +41,22 @@ def test_a_run_of_reid_0_1_is_read(tmp_path: Path) -> None:
     facts = origin.facts()
     assert (facts.held_out_share, facts.seed, facts.data) == (0.1, 0, origin.data)
     assert Recipe.of(facts.recipe) == origin.recipe
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_stored(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(b"/data/caf\xe9/VeRi"))
+    origin = Origin.model_validate({**STORED, "data_path": folder})
+    assert keep_origin(tmp_path, origin, Processes(), resume=False) == origin
+    assert read_origin(tmp_path) == origin
+    assert os.fsencode(read_origin(tmp_path).data_path) == b"/data/caf\xe9/VeRi"
+
+
+def test_what_is_no_json_is_refused_in_one_line(tmp_path: Path) -> None:
+    for content in (b"{", b"\xff", b""):
+        (tmp_path / ORIGIN_FILE).write_bytes(content)
+        with pytest.raises(ReidError, match=r"run.json cannot be read") as raised:
+            read_origin(tmp_path)
+        assert "\n" not in str(raised.value)
 
 
 def test_every_difference_is_described(tmp_path: Path) -> None:
