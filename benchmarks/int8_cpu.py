@@ -183,10 +183,10 @@ def write_graphs(folder: Path, checkpoint: Checkpoint, frames: CalibrationSet) -
     import onnx
 
     from reid.calibration.layers import find_layers
-    from reid.calibration.quantize import quantize
     from reid.calibration.scales import measure_scales
     from reid.export.fp16 import write_fp16_graph
     from reid.export.graph import export_graph
+    from reid.export.int8.graph import Int8Graph
 
     fp32, fp16, int8 = (folder / f"{precision}.onnx" for precision in ("fp32", "fp16", "int8"))
     export_graph(checkpoint.model, checkpoint.card, fp32)
@@ -194,8 +194,9 @@ def write_graphs(folder: Path, checkpoint: Checkpoint, frames: CalibrationSet) -
     layers = find_layers(onnx.load(fp32))
     scales = measure_scales(fp32, checkpoint.card, frames, set(layers.inputs))
     amax = {name: found.by_method[METHOD].value for name, found in scales.tensors.items()}
-    onnx.save(quantize(onnx.load(fp16), layers, layers.names, amax), int8)
-    return layers.fraction(layers.names)
+    graph = Int8Graph(onnx.load(fp16), layers, amax)
+    graph.write(int8, in_fp16=())
+    return graph.int8_fraction(())
 
 
 def measure(checkpoint: Path, folder: Path, threads: int, batch: int, rounds: int) -> Rows:

@@ -89,7 +89,6 @@ def measure_scales(
     frames: CalibrationSet,
     tensors: Set[str] | None = None,
     *,
-    batch_size: int = 4,
     progress: Progress = SILENT,
 ) -> ScaleFile:
     """Run the frames through a graph and record the amax of its tensors.
@@ -99,7 +98,6 @@ def measure_scales(
         card: the model's card.
         frames: the frames to calibrate on.
         tensors: the names of the tensors to measure; None for every float tensor that a node computes.
-        batch_size: the number of frames to run at a time, which bounds the memory.
         progress: follows the frames.
 
     Raises:
@@ -109,7 +107,7 @@ def measure_scales(
 
     def followed() -> Iterator[NDArray[np.uint8]]:
         progress.begin("calibrating", frames.facts.count)
-        for batch in frames.batches(card.preprocessing, batch_size):
+        for batch in frames.batches(card.preprocessing):
             yield batch
             progress.advance(len(batch))
 

@@ -21,8 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from reid.calibration.layers import Layer
-
 __all__ = ["Evaluation", "Found", "order_of_return", "search"]
 
 OVERHEAD = 0.01
@@ -73,15 +71,14 @@ class Found:
     evaluations: tuple[Evaluation, ...]
 
 
-def order_of_return(layers: Sequence[Layer], errors: Mapping[str, float], macs: int) -> list[str]:
+def order_of_return(errors: Mapping[str, float], work: Mapping[str, float]) -> list[str]:
     """Return the layers' names, those first that remove the most error for the work that they slow down.
 
     Args:
-        layers: the layers in INT8.
         errors: layer -> the error of quantizing it alone.
-        macs: the multiply-accumulates of the whole graph.
+        work: layer -> its fraction of all multiply-accumulates, in the order of execution.
     """
-    worth = {layer.name: errors[layer.name] / (layer.macs / macs + OVERHEAD) for layer in layers}
+    worth = {name: errors[name] / (fraction + OVERHEAD) for name, fraction in work.items()}
     return sorted(worth, key=lambda name: -worth[name])
 
 

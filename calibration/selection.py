@@ -196,7 +196,7 @@ def _shuffled_cells(images: Sequence[Tracklet], root: Path, seed: int) -> dict[t
 
 
 def _evenly(cells: Mapping[tuple[str, str], Iterator[Tracklet]]) -> Iterator[Tracklet]:
-    """Yield all images, in an order every beginning of which is spread evenly."""
+    """Yield all images, in such an order that the first n, for any n, are spread evenly."""
     left = dict(cells)
     cameras, vehicles = Counter[str](), Counter[str]()
     while left:

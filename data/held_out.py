@@ -11,7 +11,7 @@ from reid.data.splitting import hold_out_vehicles
 from reid.runtime.errors import DataError
 from reid.runtime.model_card import ModelCard
 
-__all__ = ["held_out_data", "is_held_out"]
+__all__ = ["held_out_data", "is_held_out", "warn_if_trained_on"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
     """Return vehicles of a training split as query and gallery: those that the model's training held out.
 
     If the model was trained on other data, any vehicles will do. If the card does not say which vehicles were held out,
-    nor that the data was another, the model may have been trained on them, and a warning says so.
+    and does not say that the model was trained on other data, it may have been trained on them; see warn_if_trained_on.
 
     Args:
         data: a data set with labeled training images.
@@ -39,14 +39,25 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
         split = hold_out_vehicles(data.train, share=share, seed=seed)
     except DataError:
         return None
+    return replace(data, train=Split(), query=split.query, gallery=split.gallery, split_facts=split.facts)
+
+
+def warn_if_trained_on(held_out: Dataset, data: Dataset, card: ModelCard) -> None:
+    """Log a warning if the model may have been trained on the vehicles that it is judged on.
+
+    Args:
+        held_out: the vehicles that held_out_data returned.
+        data: the data set that they are from.
+        card: the model's card.
+    """
+    facts = card.training
     is_known = facts.held_out_share is not None and facts.seed is not None
     trained_on = facts.data.fingerprint if facts.data else None
-    if not is_known and trained_on in (None, data_fingerprint(data)):
+    if not is_known and (trained_on is None or trained_on == data_fingerprint(data)):
         logger.warning(
-            f"the model's card does not say which vehicles its training held out: it may have been trained on the "
-            f"{len({image.vehicle for image in split.gallery.images})} of {data.root} that it is judged on"
+            "the model's card does not say which vehicles its training held out: the model may have been trained on "
+            f"the {len({image.vehicle for image in held_out.gallery.images})} vehicles of {data.root} that judge it"
         )
-    return replace(data, train=Split(), query=split.query, gallery=split.gallery, split_facts=split.facts)
 
 
 def is_held_out(data: Dataset) -> bool:

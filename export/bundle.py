@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from reid.data.dataset import Dataset
+from reid.data.held_out import is_held_out, warn_if_trained_on
 from reid.evaluation.verification.records import (
     VERIFICATION_FILE,
     EngineFacts,
@@ -27,7 +28,7 @@ from reid.export.engines.add import build_engines
 from reid.export.engines.options import EngineOptions
 from reid.export.fp16 import write_fp16_graph
 from reid.export.graph import OPSET, export_graph
-from reid.export.graphs import ExportedGraph
+from reid.export.graphs import ExportedGraph, errors_naming
 from reid.export.int8.calibrated import write_int8_graph
 from reid.export.int8.page import section_of
 from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
@@ -65,8 +66,9 @@ class ExportRequest:
     Attributes:
         fp16: whether to make the FP16 graph.
         int8: the request for the INT8 graph, for which the FP16 graph is made, too; None for no INT8 graph.
-        data: the data set on whose queries and gallery mAP and Rank-k are compared. Where it is None, INT8 is judged on
-            training vehicles that were held out, and FP32 and FP16 on these or on the reference crops alone.
+        data: the data set on whose queries and gallery mAP and Rank-k are compared. Where it is None, an export that
+            calibrates compares on training vehicles that were held out if there are enough; any other compares the
+            embeddings of the reference crops alone.
         tolerance: the largest permitted fall of a graph below PyTorch.
         engines: the options to build engines with; None for no engines.
         engine_precisions: the precisions to build engines of; None for all that are made.
@@ -115,12 +117,12 @@ def write_bundle(
         ReidError: `output` exists and is not a bundle.
         ModelError: the model cannot be exported, or its checkpoint has no reference crops.
         SessionError: engines cannot be built here.
-        GateError: a graph is outside tolerance; the report on it is left in `rejected_folder(output)`. Or an engine's
-            layers do not have the precision of its graph.
+        GateError: a graph is outside tolerance; the report on it is left in `rejected_folder(output)`, unless the
+            search found no INT8 graph to report on. Or an engine's layers do not have the precision of its graph.
     """
     if not checkpoint.reference:
         raise ModelError("the checkpoint has no reference crops to check the graph with; train it again")
-    with atomic_directory(output, replaces=CARD_FILE) as folder:
+    with atomic_directory(output, replaces=CARD_FILE) as folder, errors_naming(output, instead_of=folder):
         made = _make_graphs(checkpoint, folder, request, progress)
         if any(one.comparison.failures for one in made.compared):
             raise _rejection(made, checkpoint.card, output)
@@ -166,8 +168,11 @@ def _make_graphs(checkpoint: Checkpoint, folder: Path, request: ExportRequest, p
     embeddings, difference = _write_fp32_graph(checkpoint, fp32, frames)
     int8 = request.int8
     plan = CalibrationPlan.of(int8, checkpoint.card) if isinstance(int8, CalibrationRequest) else int8
-    held_out = plan.held_out if isinstance(plan, CalibrationPlan) else None
-    reference = _reference(checkpoint, Crops(frames, embeddings), request, held_out, progress)
+    data = request.data
+    if data is None and isinstance(plan, CalibrationPlan) and plan.held_out is not None:
+        data = plan.held_out
+        warn_if_trained_on(data, plan.request.data, checkpoint.card)
+    reference = _reference(checkpoint, Crops(frames, embeddings), data, request.tolerance, progress)
     graphs = [ExportedGraph(Graph.of("fp32", fp32))]
     if request.fp16 or request.int8:
         fp16 = folder / graph_file("fp16")
@@ -218,24 +223,23 @@ def _compare_outputs(
 
 
 def _reference(
-    checkpoint: Checkpoint, crops: Crops, request: ExportRequest, held_out: Dataset | None, progress: Progress
+    checkpoint: Checkpoint, crops: Crops, data: Dataset | None, tolerance: Tolerance, progress: Progress
 ) -> Reference:
-    """Embed with PyTorch what graphs are compared on: the data to verify on, else held-out vehicles, else crops."""
+    """Embed with PyTorch what graphs are compared on: queries and gallery where there is data, and the crops."""
     judged_on: JudgedOn = ReferenceCrops(crops=len(crops.frames))
     retrieval: Retrieval | None = None
-    data = request.data or held_out
     if data is not None:
         session = torch_session(checkpoint.model, checkpoint.card, best_torch_device())
         retrieval = embed_retrieval(session, data.query, data.gallery, progress=progress)
         judged_on = ReferenceData(
             name=data.root.resolve().name,
             layout=data.layout,
-            held_out=data is held_out,
+            held_out=is_held_out(data),
             query_images=len(data.query.images),
             gallery_images=len(data.gallery.images),
             unreadable=len(retrieval.data.unreadable),
         )
-    return Reference(checkpoint.card.levels, crops, retrieval, judged_on, request.tolerance)
+    return Reference(checkpoint.card.levels, crops, retrieval, judged_on, tolerance)
 
 
 def _write_int8(

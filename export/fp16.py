@@ -22,8 +22,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from reid.calibration.intermediates import float_tensors, run_with_intermediates
 from reid.evaluation.verification.records import LayerInFp32
-from reid.export.graphs import save_graph
-from reid.runtime.errors import ModelError
+from reid.export.graphs import check_onnx, save_graph
 from reid.runtime.graph_names import BACKBONE, FRAMES, HEADS
 
 __all__ = ["LIMIT", "write_fp16_graph"]
@@ -61,12 +60,7 @@ def write_fp16_graph(fp32: Path, output: Path, frames: NDArray[np.uint8]) -> tup
     candidates = {node.name: node for node in _backbone_and_heads(model.graph) if node.op_type in _FP16_OPS}
     in_fp32 = _out_of_range(candidates.values(), _measure(fp32, model, frames))
     _assign_types(model, candidates.keys() - in_fp32.keys())
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelError(
-            f"the FP16 graph is not valid ONNX ({str(error).splitlines()[0]}); export without --fp16"
-        ) from None
+    check_onnx(model, "the FP16 graph", "export without --fp16 and --int8")
     save_graph(model, output, "fp16")
     return tuple(
         LayerInFp32(layer=node.name, amax=in_fp32[node.name]) for node in model.graph.node if node.name in in_fp32

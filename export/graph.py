@@ -12,7 +12,8 @@ from pathlib import Path
 import onnx
 import torch
 
-from reid.export.graphs import save_graph
+from reid.calibration.quantize import QDQ_OPSET
+from reid.export.graphs import check_onnx, save_graph
 from reid.runtime.errors import ModelError
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
@@ -21,8 +22,8 @@ from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
 __all__ = ["OPSET", "export_graph"]
 
-OPSET = 19
-"""The first opset in which a Q/DQ pair may have an FP16 scale; every TensorRT from 10 on reads it."""
+OPSET = QDQ_OPSET
+"""Every TensorRT from 10 on reads it, and an INT8 graph can be made from it."""
 
 
 def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
@@ -57,10 +58,7 @@ def export_graph(model: MultiLevelReID, card: ModelCard, path: Path) -> None:
     proto = program.model_proto
     _forget_places(proto)
     onnx.helper.set_model_props(proto, {CARD_KEY: card.model_copy(update={"opset": OPSET}).model_dump_json()})
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelError(f"the graph of {card.backbone} is not valid ONNX ({error}); train another backbone") from None
+    check_onnx(proto, f"the graph of {card.backbone}", "train another backbone")
     save_graph(proto, path, "fp32")
 
 

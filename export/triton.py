@@ -126,7 +126,8 @@ def _models(bundle: Bundle, precisions: Sequence[Precision], engines: Sequence[P
     for name in names:
         if names.count(name) > 1:
             raise ReidError(
-                f"{name} is requested twice: a repository takes one model of each precision, for one device"
+                f"{name} is requested twice: a repository takes one model of each precision, for one device; leave "
+                "one engine of each precision in the bundle, or give one"
             )
     return models
 
@@ -152,7 +153,7 @@ def _engine_model(bundle: Bundle, path: Path) -> _Model:
     card = EngineCard.parse(sidecar.read_bytes(), sidecar)
     if card.flavor != "tensorrt":
         raise ModelError(f"{path}: Triton cannot run engines of {card.flavor}; build one with --engine tensorrt")
-    check_origin(path, card, bundle.graph(card.precision), bundle.card.fingerprint)  # on what it is to run is not known
+    check_origin(path, card, bundle.graph(card.precision), bundle.card.fingerprint)  # the device is not known here
     name = f"reid_tracklets_tensorrt_{card.precision}"
     profiles = ", ".join(f'"{index}"' for index in range(len(card.profiles)))
     config = _tracklets_config(

@@ -24,7 +24,7 @@ class EngineOptions:
         workspace_mib: the GPU memory that a layer may use as scratch, in MiB.
         optimization_level: 0 builds fastest, 5 runs fastest.
         timing_cache: the file that remembers measured kernels from build to build. TensorRT-RTX measures nothing when
-            it builds, and its timing cache would only make it ask for a GPU, so that it is not used there.
+            it builds, and its timing cache would only make it ask for a GPU, so it is not used there.
         hardware_compatible: TensorRT: whether to build for compute capability 8.0 and all later ones; slower.
         version_compatible: TensorRT: whether to build for later versions of the same major version, too; slower.
         compute_capabilities: TensorRT-RTX: the compute capabilities to build for ("8.6"); empty for all that it knows

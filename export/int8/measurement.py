@@ -20,6 +20,7 @@ from reid.calibration.layers import QuantizableLayers, find_layers
 from reid.calibration.probe import Probe
 from reid.calibration.scales import ScaleFile, measure_scales
 from reid.calibration.sensitivity import Sensitivity, SensitivityMeter
+from reid.export.graphs import errors_naming
 from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError
@@ -66,8 +67,14 @@ def measure(
 def calibrate(fp32: Path, layers: QuantizableLayers, plan: CalibrationPlan, progress: Progress = SILENT) -> ScaleFile:
     """Measure the amax of every tensor that may have to be quantized; see measure_scales."""
     frames = plan.choose_frames(plan.request.frames)
-    if frames.facts.count < frames.facts.requested:
-        logger.warning(f"calibrating on only {frames.facts.count} frames: the data set has no more")
+    facts = frames.facts
+    if facts.count < facts.requested:
+        logger.warning(
+            f"calibrating on {facts.count} frames instead of {facts.requested}: the vehicles that are not set aside "
+            "for measuring and judging have no more"
+        )
+    if frames.unreadable:
+        logger.warning(f"{len(frames.unreadable)} frames could not be read and were left out: {frames.unreadable[0]}")
     return measure_scales(fp32, plan.card, frames, set(layers.inputs), progress=progress)
 
 
@@ -104,7 +111,7 @@ def open_fp32_graph(model: Path) -> Iterator[tuple[Path, ModelProto, ModelCard]]
             graph = model
         else:
             graph = Path(stack.enter_context(tempfile.TemporaryDirectory())) / graph_file("fp32")
-            stack.enter_context(_named(graph, model))
+            stack.enter_context(errors_naming(model, instead_of=graph))
             _export(model, graph)
         proto = _load(graph)
         yield graph, proto, parse_card({entry.key: entry.value for entry in proto.metadata_props}, graph)
@@ -118,18 +125,11 @@ def _export(checkpoint: Path, graph: Path) -> None:
     export_graph(loaded.model, loaded.card, graph)
 
 
-@contextlib.contextmanager
-def _named(graph: Path, model: Path) -> Iterator[None]:
-    """Make errors name the model instead of a temporary graph, which is gone by the time they are read."""
-    try:
-        yield
-    except ModelError as error:
-        raise ModelError(str(error).replace(str(graph), str(model))) from error
-
-
 def _load(graph: Path) -> ModelProto:
     try:
         proto = onnx.load(graph)
+    except OSError as error:
+        raise ModelError(f"{graph}: {error.strerror}; export it with `reid-export`") from None
     except DecodeError:
         raise ModelError(f"{graph} is not an ONNX graph, or is damaged; export it again with `reid-export`") from None
     has_pairs = any(node.op_type == "QuantizeLinear" for node in proto.graph.node)

@@ -49,12 +49,13 @@ class Int8Search:
         """
         layers = self.graph.layers
         work = {layer.name: layer.macs / layers.macs for layer in layers}
-        order = order_of_return(layers.in_order, self.sensitivity.errors, layers.macs)
+        order = order_of_return(self.sensitivity.errors, work)
         found = search(order, self.sensitivity.errors, work, self.evaluate)
         if found.in_fp16 is None:
             why = found.evaluations[-1].failures[0]
             raise GateError(
-                f"even with all layers in FP16, the model is outside tolerance on {self.reference.title}: {why}"
+                f"even with all layers in FP16, the model is outside tolerance on {self.reference.title}: {why}; no "
+                "bundle was written: lower int8_similarity in --tolerances, or export without --int8"
             )
         fraction = self.graph.int8_fraction(found.in_fp16)
         return Int8Record(

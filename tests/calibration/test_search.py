@@ -11,10 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reid.calibration.layers import Layer
 from reid.calibration.search import OVERHEAD, WORTH_TRYING, Evaluation, Found, order_of_return, search
-
-MACS = 10**9
 
 
 @dataclass
@@ -27,12 +24,8 @@ class Problem:
     asked: list[frozenset[str]] = field(default_factory=list)
 
     @property
-    def layers(self) -> list[Layer]:
-        return [Layer(name, name, "Conv", "x", macs=round(fraction * MACS)) for name, fraction in self.work.items()]
-
-    @property
     def order(self) -> list[str]:
-        return order_of_return(self.layers, self.errors, MACS)
+        return order_of_return(self.errors, self.work)
 
     def within_tolerance(self, in_fp16: frozenset[str]) -> bool:
         return self.passes(frozenset(self.errors) - in_fp16)
@@ -188,13 +181,11 @@ def test_chance_in_what_passes_does_not_lead_astray(problem: Problem, seed: int,
 
 
 def test_the_order_is_that_of_error_for_work_and_an_addition_is_not_free() -> None:
-    layers = [Layer(name, name, op, "x", macs=macs) for name, op, macs in (
-        ("heavy", "Conv", 500), ("light", "Conv", 10), ("addition", "Add", 0), ("clean", "Conv", 10)
-    )]  # fmt: skip
+    work = {"heavy": 0.5, "light": 0.01, "addition": 0.0, "clean": 0.01}
     errors = {"heavy": 0.1, "light": 0.1, "addition": 0.01, "clean": 0.0}
-    assert order_of_return(layers, errors, 1000) == ["light", "addition", "heavy", "clean"]
-    assert order_of_return(layers, dict.fromkeys(errors, 0.0), 1000) == ["heavy", "light", "addition", "clean"]
-    problem = Problem(errors, {layer.name: layer.macs / 1000 for layer in layers}, lambda int8: "clean" not in int8)
+    assert order_of_return(errors, work) == ["light", "addition", "heavy", "clean"]
+    assert order_of_return(dict.fromkeys(errors, 0.0), work) == ["heavy", "light", "addition", "clean"]
+    problem = Problem(errors, work, lambda int8: "clean" not in int8)
     assert problem.solve().in_fp16 == {
         "clean",
         "addition",

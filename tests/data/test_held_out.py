@@ -11,7 +11,7 @@ import pytest
 
 from reid.data.dataset import Dataset, Split
 from reid.data.fingerprint import data_fingerprint
-from reid.data.held_out import held_out_data, is_held_out
+from reid.data.held_out import held_out_data, is_held_out, warn_if_trained_on
 from reid.data.layout import open_dataset
 from reid.data.splitting import hold_out_vehicles
 from reid.runtime.model_card import Level, ModelCard, Preprocessing
@@ -46,8 +46,10 @@ def test_they_are_those_that_training_held_out(
 ) -> None:
     split = hold_out_vehicles(data.train, share=share, seed=seed)  # as training does
     for facts in ({}, FOREIGN, {"data": {**DATA_FACTS, "fingerprint": data_fingerprint(data)}}):
-        found = held_out_data(data, card(recipe={"held_out": share, "seed": seed}, **facts))
+        of_model = card(recipe={"held_out": share, "seed": seed}, **facts)
+        found = held_out_data(data, of_model)
         assert found is not None
+        warn_if_trained_on(found, data, of_model)
         assert (found.query, found.gallery, found.train) == (split.query, split.gallery, Split())
         assert (found.layout, found.root) == (data.layout, data.root)
     assert not caplog.records
@@ -59,8 +61,11 @@ def test_a_warning_says_that_the_model_may_have_been_trained_on_them(
     data: Dataset, caplog: pytest.LogCaptureFixture, recipe: dict[str, Any], same_data: bool | None
 ) -> None:
     known = {True: {"data": {**DATA_FACTS, "fingerprint": data_fingerprint(data)}}, False: FOREIGN, None: {}}[same_data]
-    found = held_out_data(data, card(recipe=recipe, **known))
+    of_model = card(recipe=recipe, **known)
+    found = held_out_data(data, of_model)
     assert found is not None
+    assert not caplog.records  # perhaps nobody is judged on them
+    warn_if_trained_on(found, data, of_model)
     assert len(vehicles(found.gallery)) >= 2
     assert vehicles(found.query) == vehicles(found.gallery)
     if same_data is False:  # trained on other data: any vehicles will do
@@ -73,7 +78,9 @@ def test_a_warning_says_that_the_model_may_have_been_trained_on_them(
 
 
 def test_a_card_without_any_facts_is_warned_of(data: Dataset, caplog: pytest.LogCaptureFixture) -> None:
-    assert held_out_data(data, card()) is not None
+    found = held_out_data(data, card())
+    assert found is not None
+    warn_if_trained_on(found, data, card())
     assert len(caplog.records) == 1
 
 

@@ -96,12 +96,3 @@ def test_layers_that_the_verification_has_in_fp32_may_be_so_in_the_engine(copy: 
     assert facts.precision == "fp16"
     (sidecar,) = (copy / "engines").glob("*.json")
     assert set(EngineCard.parse(sidecar.read_bytes(), sidecar).layers.convolutions) == {"fp32"}
-
-
-def test_without_pytorch_engines_are_added_all_the_same() -> None:
-    import subprocess
-    import sys
-
-    code = "import reid.export.engines.add, sys; print('torch' in sys.modules, 'onnx' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]

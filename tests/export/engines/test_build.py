@@ -23,7 +23,7 @@ from reid.export.engines.options import EngineOptions
 from reid.export.engines.steps import Build
 from reid.export.engines.watch import PROGRESS_STEPS, BuildWatch
 from reid.export.fp16 import write_fp16_graph
-from reid.export.graph import OPSET, export_graph
+from reid.export.graph import OPSET
 from reid.export.graphs import ExportedGraph
 from reid.runtime.bundle import Bundle, Graph
 from reid.runtime.engine_card import EngineCard, Profile, Target, check_engine
@@ -161,23 +161,14 @@ def test_the_bundles_fp16_graph_becomes_an_engine_without_an_fp32_convolution(
     assert set(layers.convolutions) == {"fp16"}
 
 
-def test_resnet50_of_three_levels_becomes_engines_in_fp32_and_fp16(tmp_path: Path) -> None:
-    from reid.runtime.model_card import FORMAT_VERSION
-    from reid.train.model.backbone import create_backbone
-    from reid.train.model.checkpoint import describe
-    from reid.train.model.multi_level import MultiLevelReID
-
-    backbone = create_backbone("resnet50", (2, 3, 4), image_size=256, weights="none")
-    levels, preprocessing = describe(backbone, 512, 256)
-    model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).eval()
-    facts = {"format_version": FORMAT_VERSION, "fingerprint": "ab" * 32, "backbone": "resnet50"}
-    card = ModelCard(**facts, levels=levels, preprocessing=preprocessing)
-    export_graph(model, card, tmp_path / "model.onnx")
-    built = build(tmp_path / "model.onnx", tmp_path / "engines", card, options=RTX)
+def test_resnet50_of_three_levels_becomes_engines_in_fp32_and_fp16(
+    resnet50: tuple[Path, Path, ModelCard], tmp_path: Path
+) -> None:
+    fp32_graph, fp16_graph, card = resnet50
+    built = build(fp32_graph, tmp_path / "engines", card, options=RTX)
     assert built.layers.convolutions == {"fp32": 53}
     assert built.profiles == (Profile((1, 32, 32), (1, 8, 32)),)
-    assert write_fp16_graph(tmp_path / "model.onnx", tmp_path / "fp16.onnx", random_frames(256)) == ()
-    fp16 = build(tmp_path / "fp16.onnx", tmp_path / "engines", card, "fp16", options=RTX)
+    fp16 = build(fp16_graph, tmp_path / "engines", card, "fp16", options=RTX)
     assert fp16.layers.convolutions == {"fp16": 53}
 
 

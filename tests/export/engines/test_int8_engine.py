@@ -33,12 +33,6 @@ def build(model: ModelProto, folder: Path, card: ModelCard, options: EngineOptio
     return build_engine(ExportedGraph(graph), folder / "engines", card, options)
 
 
-def in_fp16(graph: Path, folder: Path, side: int) -> tuple[ModelProto, QuantizableLayers]:
-    frames = np.random.default_rng(0).integers(0, 256, (2, 3, side, side), dtype=np.uint8)
-    assert write_fp16_graph(graph, folder / "fp16.onnx", frames) == ()
-    return onnx.load(folder / "fp16.onnx"), find_layers(onnx.load(graph))
-
-
 def mixed(fp16: ModelProto, layers: QuantizableLayers, left: list[str]) -> tuple[ModelProto, set[str], set[str]]:
     """Give the graph, and the nodes of its convolutions in INT8 and in FP16; what ranges there are is no matter."""
     int8 = [layer.name for layer in layers if layer.name not in left]
@@ -57,7 +51,10 @@ def nodes(names: tuple[str, ...]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def fp16(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelProto, QuantizableLayers]:
-    return in_fp16(bundle / graph_file("fp32"), tmp_path_factory.mktemp("fp16"), 64)
+    graph, output = bundle / graph_file("fp32"), tmp_path_factory.mktemp("fp16") / "fp16.onnx"
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), dtype=np.uint8)
+    assert write_fp16_graph(graph, output, frames) == ()
+    return onnx.load(output), find_layers(onnx.load(graph))
 
 
 @pytest.fixture(scope="module")
@@ -82,25 +79,11 @@ def test_every_convolution_that_is_int8_in_the_graph_reads_int8(
     assert sidecar.stem.endswith("-int8")
 
 
-def test_resnet50_of_three_levels_becomes_an_int8_engine(tmp_path: Path) -> None:
-    from reid.export.graph import export_graph
-    from reid.runtime.model_card import FORMAT_VERSION
-    from reid.train.model.backbone import create_backbone
-    from reid.train.model.checkpoint import describe
-    from reid.train.model.multi_level import MultiLevelReID
-
-    backbone = create_backbone("resnet50", (2, 3, 4), image_size=256, weights="none")
-    levels, preprocessing = describe(backbone, 512, 256)
-    model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).eval()
-    card = ModelCard(
-        format_version=FORMAT_VERSION,
-        fingerprint="ab" * 32,
-        backbone="resnet50",
-        levels=levels,
-        preprocessing=preprocessing,
-    )
-    export_graph(model, card, tmp_path / "fp32.onnx")
-    graph, int8, _ = mixed(*in_fp16(tmp_path / "fp32.onnx", tmp_path, 256), [])
+def test_resnet50_of_three_levels_becomes_an_int8_engine(
+    resnet50: tuple[Path, Path, ModelCard], tmp_path: Path
+) -> None:
+    fp32_graph, fp16_graph, card = resnet50
+    graph, int8, _ = mixed(onnx.load(fp16_graph), find_layers(onnx.load(fp32_graph)), [])
     assert len(int8) == 53
     built = build(graph, tmp_path, card, EngineOptions("tensorrt-rtx"))
     assert built.layers.convolutions == {"int8": 53}

@@ -18,6 +18,7 @@ import pytest
 from onnx import numpy_helper
 
 import reid.export.int8.calibrated as calibrated
+import reid.export.int8.measurement as measurement
 import reid.export.int8.search
 from reid.calibration.layers import find_layers
 from reid.calibration.probe import Probe
@@ -232,6 +233,31 @@ def test_nothing_is_calibrated_on_what_judges_or_what_layers_are_measured_on(
     assert (calibrated | probed).isdisjoint(judging)
     assert calibrated | probed | judging == {image.vehicle for image in workshop.request.data.train.images}
     assert written[1].calibration == plan.choose_frames(8).facts
+
+
+def test_fewer_frames_than_requested_and_unreadable_ones_are_told(
+    workshop: Workshop, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurement, "measure_scales", lambda *_, **__: None)
+    shutil.copytree(workshop.request.data.root, tmp_path / "data", symlinks=False)
+    data = open_calibration_data(tmp_path / "data")
+    plan = workshop.plan(data=data, frames=10**6)
+    readable = plan.choose_frames(10**6).images
+    bad = readable[0].frames[0]
+    Path(str(bad)).write_bytes(b"\xff\xd8")
+    measurement.calibrate(workshop.folder / "fp32.onnx", find_layers(onnx.load(workshop.folder / "fp32.onnx")), plan)
+    fewer, lost = (record.getMessage() for record in caplog.records)
+    assert f"calibrating on {len(readable) - 1} frames instead of 1000000" in fewer
+    assert lost.startswith("1 frames could not be read")
+    assert str(bad) in lost
+
+
+def test_a_graph_that_is_not_there_is_a_model_error() -> None:
+    with (
+        pytest.raises(ModelError, match=r"nowhere\.onnx: No such file"),
+        measurement.open_fp32_graph(Path("nowhere.onnx")),
+    ):
+        pass
 
 
 def test_where_not_even_fp16_is_within_tolerance_it_says_so(
