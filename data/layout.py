@@ -68,8 +68,9 @@ def open_dataset(root: Path, layout: str | None = None, *, needs: Literal["train
     dataset = read_dataset(root, layout)
     split = dataset.train if needs == "train" else dataset.query
     if not split.images:
+        chosen = f" --layout {layout}" if layout else ""
         raise DataError(
-            f"{root}: no usable {needs} images in layout {dataset.layout}; `reid-data inspect {root}` says why"
+            f"{root}: no usable {needs} images in layout {dataset.layout}; `reid-data inspect {root}{chosen}` says why"
         )
     return dataset
 

@@ -13,7 +13,7 @@ from reid.evaluation.protocols import (
     Protocol,
     embed_data,
     evaluate_protocol,
-    parse_protocols,
+    find_protocols,
 )
 from reid.runtime.errors import DataError
 from reid.runtime.progress import SILENT, Progress
@@ -47,7 +47,7 @@ def evaluate(
     Raises:
         DataError: a protocol is unknown, or none of them can be evaluated on this data.
     """
-    chosen = parse_protocols(",".join(protocols))
+    chosen = find_protocols(protocols)
     data = embed_data(session, dataset.query, dataset.gallery, progress=progress)
     return score(data, chosen, rerank=rerank)
 
@@ -88,9 +88,14 @@ def _warn_of_omissions(data: EmbeddedData, metrics: dict[str, Metrics]) -> None:
     for name, found in metrics.items():
         if unanswerable := len(found.unanswerable):
             logger.warning("%s: %d queries have no right answer and are not counted", name, unanswerable)
-    if unreadable := data.unreadable:
-        names = ", ".join(unreadable[:5])
-        logger.warning("%d frames could not be read and were left out: %s", len(unreadable), names)
-    if left_out := data.queries_left_out:
-        names = ", ".join(left_out[:5])
-        logger.warning("%d queries could not be read and are not counted: %s", len(left_out), names)
+    warn_of_unreadable(data.unreadable, data.queries_left_out)
+
+
+def warn_of_unreadable(frames: Sequence[str], queries: Sequence[str]) -> None:
+    """Log a warning of the frames that were left out, and of the queries that are not counted, by their names."""
+    for names, fate in (
+        (frames, "frames could not be read and were left out"),
+        (queries, "queries could not be read and are not counted"),
+    ):
+        if names:
+            logger.warning("%d %s: %s", len(names), fate, ", ".join(names[:5]) + (", ..." if len(names) > 5 else ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import DistanceBlock
 
-__all__ = ["METRICS", "RANKS", "Labels", "Metrics", "evaluate"]
+__all__ = ["METRICS", "RANKS", "Labels", "Metrics", "evaluate", "numbered"]
 
 RANKS = (1, 5, 10)
 """The k of the reported Rank-k."""
@@ -125,11 +125,7 @@ def _right_ranks(blocks: Iterable[DistanceBlock], query: Labels, gallery: Labels
     """Yield, for each query, the ranks of its right answers; empty where it has none."""
     sightings = _sightings(gallery.vehicles)
     never = np.empty(0, np.int64)
-    codes: dict[str | None, int] = {}
-    asked, found = (
-        np.array([codes.setdefault(camera, len(codes)) for camera in labels.cameras], np.int64)
-        for labels in (query, gallery)
-    )
+    asked, found = numbered(query.cameras, gallery.cameras)
     position = 0
     for block in _checked(blocks, len(query), len(gallery)):
         for row in range(len(block)):
@@ -138,6 +134,12 @@ def _right_ranks(blocks: Iterable[DistanceBlock], query: Labels, gallery: Labels
             same_camera = found[same_vehicle] == asked[position]
             yield _ranks(block, row, same_vehicle[~same_camera], same_vehicle[same_camera])
             position += 1
+
+
+def numbered(*sides: Iterable[Hashable]) -> tuple[NDArray[np.int64], ...]:
+    """Return each side's labels as numbers, int64, which are equal where the labels are."""
+    numbers: dict[Hashable, int] = {}
+    return tuple(np.array([numbers.setdefault(label, len(numbers)) for label in side], np.int64) for side in sides)
 
 
 def _sightings(vehicles: Sequence[str | None]) -> dict[str, NDArray[np.int64]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.evaluation.metrics import numbered
 from reid.evaluation.protocols import EmbeddedData
 from reid.runtime.embedding import normalize
 from reid.runtime.galleries.ranking import exact_distances
@@ -51,7 +52,7 @@ class PairDistances:
 
 
 def pair_distances(data: EmbeddedData, levels: Sequence[Level]) -> tuple[PairDistances, ...]:
-    """Count the distances between query images and gallery images in every level and, if there are two, in all.
+    """Count the distances between query and gallery images in every level and, if there are several, in all of them.
 
     As in evaluation, pairs of the same vehicle from the same camera are left out, and so are pairs with an unlabeled
     image. Memory does not grow with the number of pairs.
@@ -90,8 +91,7 @@ def _kinds(query: Sequence[Tracklet], gallery: Sequence[Tracklet]) -> NDArray[np
 
 
 def _equal(rows: Sequence[str | None], columns: Sequence[str | None]) -> NDArray[np.bool_]:
-    numbers: dict[str | None, int] = {}
-    asked, found = (np.array([numbers.setdefault(one, len(numbers)) for one in side]) for side in (rows, columns))
+    asked, found = numbered(rows, columns)
     return np.asarray(asked[:, None] == found)
 
 

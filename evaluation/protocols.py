@@ -23,7 +23,15 @@ from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Frame, Tracklet
 
-__all__ = ["PROTOCOLS", "EmbeddedData", "Protocol", "embed_data", "evaluate_protocol", "parse_protocols"]
+__all__ = [
+    "PROTOCOLS",
+    "EmbeddedData",
+    "Protocol",
+    "embed_data",
+    "evaluate_protocol",
+    "find_protocols",
+    "parse_protocols",
+]
 
 Kind = Literal["images", "tracklets"]
 
@@ -46,11 +54,14 @@ PROTOCOLS = {
 
 def parse_protocols(names: str) -> tuple[Protocol, ...]:
     """Read a comma-separated list of protocol names. Raises DataError on an unknown one."""
-    wanted = [name.strip() for name in names.split(",")]
-    unknown = [name for name in wanted if name not in PROTOCOLS]
-    if unknown:
+    return find_protocols([name.strip() for name in names.split(",")])
+
+
+def find_protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
+    """Return the protocols with these names. Raises DataError on an unknown one."""
+    if unknown := [name for name in names if name not in PROTOCOLS]:
         raise DataError(f"unknown protocol {unknown[0]!r}; choose one of: {', '.join(PROTOCOLS)}")
-    return tuple(PROTOCOLS[name] for name in wanted)
+    return tuple(PROTOCOLS[name] for name in names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +84,11 @@ class EmbeddedData:
 
     def matrix(self, entries: Sequence[Tracklet]) -> NDArray[np.float32]:
         """Return the entries' embeddings, float32 [n, D]."""
-        return np.stack([self.embeddings[entry.frames] for entry in entries])
+        return self.rows(entry.frames for entry in entries)
+
+    def rows(self, files: Iterable[tuple[Frame, ...]]) -> NDArray[np.float32]:
+        """Return the embeddings of entries, known by their files, float32 [n, D]."""
+        return np.stack([self.embeddings[one] for one in files])
 
 
 def embed_data(
@@ -134,7 +149,7 @@ def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = 
     Args:
         data: the result of embed_data.
         protocol: the protocol, which says what is ranked for what.
-        rerank: whether to use k-reciprocal re-ranking; the poster's figures are without.
+        rerank: whether to use k-reciprocal re-ranking; the poster's figures are without it.
 
     Raises:
         DataError: no query or no gallery entry is left, or none of the queries has a right answer.

@@ -9,8 +9,9 @@ import numpy as np
 
 from reid.evaluation.metrics import Metrics
 from reid.evaluation.protocols import EmbeddedData
-from reid.runtime.galleries.ranked_lists import Match, Ranking, Verdict, verdict
+from reid.runtime.galleries.ranked_lists import Match, Ranking
 from reid.runtime.galleries.ranking import exact_distances
+from reid.runtime.tracklet import Tracklet
 
 __all__ = ["WorstQuery", "worst_queries"]
 
@@ -48,11 +49,12 @@ def worst_queries(data: EmbeddedData, metrics: Metrics, *, count: int, matches: 
         (distances,) = exact_distances(data.matrix([query]), embeddings)
         order = np.argsort(distances, kind="stable")
         ranked = [Match(gallery[index], float(1 - distances[index])) for index in order]
-        ranked = [match for match in ranked if verdict(query, match.tracklet) is not Verdict.SAME_CAMERA]
-        rank, first = next(
-            (rank, match)
-            for rank, match in enumerate(ranked, start=1)
-            if verdict(query, match.tracklet) is Verdict.RIGHT
-        )
+        ranked = [match for match in ranked if not _is_junk(query, match.tracklet)]
+        first = int(metrics.first_hit[place])
         score = 100 * float(metrics.average_precision[place])
-        yield WorstQuery(Ranking(query, tuple(ranked[:matches])), score, first, rank)
+        yield WorstQuery(Ranking(query, tuple(ranked[:matches])), score, ranked[first], first + 1)
+
+
+def _is_junk(query: Tracklet, entry: Tracklet) -> bool:
+    """Return whether the metrics leave an entry out; to them, all unknown cameras are one camera."""
+    return (query.vehicle, query.camera) == (entry.vehicle, entry.camera)

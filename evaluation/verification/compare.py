@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
 from reid.evaluation.verification.failures import Failure, Unusable
 from reid.evaluation.verification.records import ProtocolComparison, Similarity, WorstQuery
-from reid.evaluation.verification.reference import Reference, Retrieval, embed_splits, stack
+from reid.evaluation.verification.reference import Reference, Retrieval, embed_splits
 from reid.evaluation.verification.retrieval import Ranked, compare_rankings, rank, worst_queries
 from reid.evaluation.verification.sentences import defect_sentence
 from reid.evaluation.verification.similarity import compare_embeddings, defect_of, required_similarity
@@ -109,7 +109,7 @@ def compare_on_data(
     protocols: tuple[ProtocolComparison, ...] = ()
     lost: list[WorstQuery] = []
     failures: list[Failure]
-    if defect := defect_of(stack(actual, actual.embeddings)):
+    if defect := defect_of(actual.rows(actual.embeddings)):
         failures = [Unusable(precision=precision, defect=defect)]
     else:
         pairs = [(before, rank(actual, PROTOCOLS[before.protocol])) for before in expected.ranked]
@@ -155,7 +155,7 @@ def _check_same_frames(expected: EmbeddedData, actual: EmbeddedData) -> None:
 
 def _frame_similarity(expected: EmbeddedData, actual: EmbeddedData, levels: Sequence[Level]) -> Similarity:
     single = [frames for frames in expected.embeddings if len(frames) == 1]
-    return compare_embeddings(stack(expected, single), stack(actual, single), levels)
+    return compare_embeddings(expected.rows(single), actual.rows(single), levels)
 
 
 def _most_lost(pairs: Sequence[tuple[Ranked, Ranked]]) -> list[WorstQuery]:

@@ -9,7 +9,7 @@ from reid.evaluation.verification.records import LayerDrift
 __all__ = ["DRIFT_THRESHOLD", "first_drift"]
 
 DRIFT_THRESHOLD = 0.01
-"""Relative error from which on a layer has drifted: FP16 rounds by 0.0005, and layers add some of that up."""
+"""The relative error above which a layer has drifted: FP16 rounds by 0.0005, and that partly adds up over layers."""
 
 
 def first_drift(drift: Sequence[LayerDrift], threshold: float = DRIFT_THRESHOLD) -> LayerDrift | None:

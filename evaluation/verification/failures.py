@@ -107,7 +107,7 @@ class Fallen(_Record):
 
 
 class Told(_Record):
-    """A failure of which there is only a text: version 1 of verification.json stored nothing else."""
+    """A failure of which only the text is known: version 1 of verification.json stored nothing else."""
 
     kind: Literal["told"] = "told"
     precision: Precision

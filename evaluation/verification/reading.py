@@ -19,7 +19,7 @@ _HELD_OUT = ", held-out training vehicles"
 
 
 def read_verification(path: Path) -> Verification:
-    """Read a verification.json. What version 1 has only as a text stays one.
+    """Read a verification.json. What version 1 stored only as text stays text.
 
     Raises:
         ModelError: the file is missing, damaged, or of a newer format.

@@ -270,7 +270,7 @@ class Verification(_Record):
         judged_on: the data that was embedded.
         tolerance: the tolerance that was asked for.
         precisions: the comparison of each precision, in the order in which the graphs were made.
-        engines: the engines that were built from the graphs; a text where version 1 stored nothing else.
+        engines: the engines that were built from the graphs; text where version 1 stored nothing else.
     """
 
     format_version: Literal[2] = FORMAT_VERSION

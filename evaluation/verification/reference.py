@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,8 @@ from reid.runtime.errors import ModelError
 from reid.runtime.model_card import Level
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
-from reid.runtime.tracklet import Frame
 
-__all__ = ["Crops", "Reference", "Retrieval", "embed_retrieval", "embed_splits", "stack"]
+__all__ = ["Crops", "Reference", "Retrieval", "embed_retrieval", "embed_splits"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,9 +108,10 @@ def embed_retrieval(
         ModelError: the embeddings cannot be ranked.
     """
     data = embed_splits(session, query, gallery, f"embedding with {session.info}", progress)
-    ranked = tuple(rank(data, protocol) for protocol in protocols)
-    if defect := defect_of(stack(data, data.embeddings)):
+    # Before the ranking, which would blame the embeddings on whoever made them. Without any, the ranking says so.
+    if data.embeddings and (defect := defect_of(data.rows(data.embeddings))):
         raise ModelError(f"{session.info}: {defect_sentence(defect)}; train the model again")
+    ranked = tuple(rank(data, protocol) for protocol in protocols)
     return Retrieval(query, gallery, data, ranked, str(session.info))
 
 
@@ -119,8 +119,3 @@ def embed_splits(session: Session, query: Split, gallery: Split, stage: str, pro
     """Embed queries and gallery; an embedding that overflows is a finding of the comparison, and not an error here."""
     with np.errstate(invalid="ignore", over="ignore"):
         return embed_data(session, query, gallery, stage=stage, progress=progress)
-
-
-def stack(data: EmbeddedData, entries: Iterable[tuple[Frame, ...]]) -> NDArray[np.float32]:
-    """Return the embeddings of entries, known by their frames, as float32 [n, D]."""
-    return np.stack([data.embeddings[frames] for frames in entries])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.evaluation.metrics import METRICS, RANKS, Metrics
+from reid.evaluation.metrics import METRICS, RANKS, Metrics, numbered
 from reid.evaluation.protocols import EmbeddedData, Protocol, evaluate_protocol
 from reid.evaluation.verification.bootstrap import paired_interval
 from reid.evaluation.verification.records import ProtocolComparison, Tolerance, WorstQuery
@@ -68,12 +68,8 @@ def rank(data: EmbeddedData, protocol: Protocol) -> Ranked:
 def _first_matches(data: EmbeddedData, queries: Sequence[Tracklet], gallery: Sequence[Tracklet]) -> NDArray[np.int64]:
     matches = np.full((len(queries), SHOWN_MATCHES), -1, np.int64)
     shown = min(SHOWN_MATCHES, len(gallery))
-    codes: dict[tuple[str | None, str | None], int] = {}
     # Junk has the query's vehicle and camera: with both in one number, one comparison does for a block.
-    asked, found = (
-        np.array([codes.setdefault((entry.vehicle, entry.camera), len(codes)) for entry in entries])
-        for entries in (queries, gallery)
-    )
+    asked, found = numbered(*([(entry.vehicle, entry.camera) for entry in entries] for entries in (queries, gallery)))
     start = 0
     for block in distance_rows(data.matrix(queries), data.matrix(gallery)):
         rows = slice(start, start := start + len(block))

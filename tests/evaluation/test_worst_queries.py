@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from reid.data.dataset import Split
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData, evaluate_protocol
@@ -12,10 +13,16 @@ from reid.evaluation.worst_queries import worst_queries
 from reid.runtime.tracklet import Tracklet
 
 
-def test_the_worst_come_first_with_what_they_found() -> None:
+@pytest.mark.parametrize("unknown", [None, 1], ids=["all cameras known", "one camera unknown"])
+def test_the_worst_come_first_with_what_they_found(unknown: int | None) -> None:
     random = np.random.default_rng(1)
     images = tuple(
-        Tracklet(f"{vehicle}-{camera}-{n}", (Path(f"{vehicle}-{camera}-{n}"),), str(camera), str(vehicle))
+        Tracklet(
+            f"{vehicle}-{camera}-{n}",
+            (Path(f"{vehicle}-{camera}-{n}"),),
+            None if camera == unknown else str(camera),
+            str(vehicle),
+        )
         for vehicle in range(6)
         for camera in range(3)
         for n in range(2)
