@@ -1,13 +1,14 @@
 """Time `reid.evaluation.metrics.evaluate` beside fast-reid's Cython ranker.
 
-Two things are timed, in one process, in turns (A B A B), with the same number of BLAS threads. What counts is each
-side's fastest turn in CPU seconds, which are wall seconds at one thread: other work on the machine can only add to
-both, and adds less to CPU time:
+Two things are timed, in one process, in turns (A B A B), with the same number of BLAS threads:
 
 - *ranking*: from an existing distance matrix to mAP and Rank-k;
 - *distances + ranking*: from the embeddings. Ours are `distance_rows`, which never holds the whole matrix and
   compares by exact distance whatever the product leaves in doubt; the peer's are what fast-reid's evaluator computes
   with PyTorch: normalize, multiply, 1 minus.
+
+The figure of each side is its fastest turn, in CPU seconds. On an idle machine and with one thread, these equal wall
+seconds; other work can only slow a turn down, and adds less to its CPU time than to its wall time.
 
 The data is seeded and has VeRi-776's size: 1,678 queries, 11,579 gallery images, 200 vehicles, 20 cameras,
 1,536 dimensions. An embedding is its vehicle's direction plus its camera's plus noise, which gives an mAP like

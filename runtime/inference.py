@@ -69,7 +69,7 @@ def infer(
             unreadable.extend(failure.reason for failure in entry.unreadable)
             yield entry
 
-    # One after the other: in batches of their own, queries are embedded to the same bits whatever the gallery is.
+    # Gallery and queries share no batch, so that a query's embedding is the same, bit for bit, whatever the gallery.
     progress.begin("embedding", frames)
     members = saved or Gallery.collect(embedded(tracklets), session.info.space)
     rankings = tuple(members.rank(embedded(queries), k))

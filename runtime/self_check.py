@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import platform
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from reid.runtime.bundle import Bundle
 from reid.runtime.embedding import Embedded, embed, normalize
 from reid.runtime.errors import ModelError, ReidError
+from reid.runtime.galleries.ranking import cosine_distance
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.opened import Reference
 from reid.runtime.sessions.session import BatchLimits, Session
@@ -77,7 +77,7 @@ def check_session(session: Session, reference: Reference, *, memory: Path | None
 
 
 def _least(reference: Reference, precision: Precision) -> float:
-    """Return the bundle's own limit, which the verification of the graph was passed with, or else ours."""
+    """Return the limit in the bundle's card, with which the graph passed verification, or else that in SIMILARITY."""
     return reference.bundle.card.similarity.get(precision, SIMILARITY[precision])
 
 
@@ -147,8 +147,7 @@ def _similarity(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> f
     """Return the cosine similarity of two embeddings [D], from their distance, so that a wrong length counts, too."""
     if actual.shape != expected.shape:
         return -1.0
-    similarity = 1 - float(np.linalg.norm(actual.astype(np.float64) - expected)) ** 2 / 2
-    return -1.0 if math.isnan(similarity) else similarity
+    return 1 - float(cosine_distance(actual[None], expected[None])[0])
 
 
 def _default_memory() -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from reid.runtime.errors import DataError, ModelError
 from reid.runtime.galleries.ranked_lists import Match, Ranking
 from reid.runtime.galleries.ranking import top_k
 from reid.runtime.space import Space
+from reid.runtime.storage import atomic_write
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Gallery", "open_gallery"]
@@ -71,21 +73,22 @@ class Gallery:
         pairs = zip(indices, scores, strict=True)
         return tuple(Match(self.tracklets[index], score) for index, score in pairs)
 
-    def save(self, path: Path) -> None:
-        """Write the gallery to one .npz file. Pictures stay where they are; their paths are stored."""
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the gallery to one .npz file, whole or absent. Pictures stay where they are; their paths are stored."""
         middle = [tracklet.frames[len(tracklet.frames) // 2] for tracklet in self.tracklets]
-        with path.open("wb") as file:
-            np.savez(
-                file,
-                format_version=np.array(_FORMAT_VERSION),
-                fingerprint=np.array(self.space.fingerprint),
-                precision=np.array(self.space.precision),
-                embeddings=self.embeddings,
-                ids=np.array([tracklet.id for tracklet in self.tracklets]),
-                cameras=np.array([tracklet.camera or "" for tracklet in self.tracklets]),
-                vehicles=np.array([tracklet.vehicle or "" for tracklet in self.tracklets]),
-                pictures=np.array([str(f.absolute()) if isinstance(f, Path) else "" for f in middle]),
-            )
+        content = io.BytesIO()
+        np.savez(
+            content,
+            format_version=np.array(_FORMAT_VERSION),
+            fingerprint=np.array(self.space.fingerprint),
+            precision=np.array(self.space.precision),
+            embeddings=self.embeddings,
+            ids=np.array([tracklet.id for tracklet in self.tracklets]),
+            cameras=np.array([tracklet.camera or "" for tracklet in self.tracklets]),
+            vehicles=np.array([tracklet.vehicle or "" for tracklet in self.tracklets]),
+            pictures=np.array([str(f.absolute()) if isinstance(f, Path) else "" for f in middle]),
+        )
+        atomic_write(Path(path), content.getvalue())
 
 
 def open_gallery(source: str | os.PathLike[str], space: Space) -> Gallery:
@@ -96,19 +99,26 @@ def open_gallery(source: str | os.PathLike[str], space: Space) -> Gallery:
         ModelError: another model embedded it, or the same model in another precision.
     """
     path = Path(source)
-    try:
+    damaged = DataError(f"{path} is not a readable gallery; make it again from its folder")
+    try:  # damage to a zip file of arrays shows as any of a dozen exceptions
         with np.load(path, allow_pickle=False) as stored:
             fields = {name: stored[name] for name in stored.files}
-        version, fingerprint = int(fields["format_version"]), str(fields["fingerprint"])
+        version = int(fields["format_version"])
+    except Exception:
+        raise damaged from None
+    if version > _FORMAT_VERSION:
+        raise DataError(f"{path} has format version {version}, newer than {_FORMAT_VERSION}: update reid")
+    try:
+        fingerprint = str(fields["fingerprint"])
         precision = str(fields["precision"]) if version > 1 else None
         embeddings = np.asarray(fields["embeddings"], np.float32)
         columns = (fields[name].tolist() for name in ("ids", "pictures", "cameras", "vehicles"))
         rows = [row for *row, _ in zip(*columns, embeddings, strict=True)]
-    except Exception:  # damage to a zip file of arrays shows as any of a dozen exceptions
-        raise DataError(f"{path} is not a readable gallery; make it again from its folder") from None
-    if version > _FORMAT_VERSION:
-        raise DataError(f"{path} has format version {version}, newer than {_FORMAT_VERSION}: update reid")
+    except Exception:
+        raise damaged from None
     _check_space(path, fingerprint, precision, space)
+    if embeddings.shape != (len(rows), space.dimensions):
+        raise damaged
     tracklets = (
         Tracklet(identity, (Path(picture),), camera or None, vehicle or None)
         for identity, picture, camera, vehicle in rows

@@ -47,7 +47,7 @@ class Ranking:
 
 
 def verdict(query: Tracklet, match: Tracklet) -> Verdict:
-    """Judge a match as evaluation does, which leaves out the query's vehicle in the query's own camera."""
+    """Judge a match by its vehicle; as in evaluation, the query's vehicle in the query's own camera is left out."""
     if query.vehicle is None or match.vehicle is None:
         return Verdict.UNKNOWN
     if query.vehicle != match.vehicle:

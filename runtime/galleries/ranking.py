@@ -6,10 +6,11 @@ another column, kernel or number of threads. So it only proposes. Its error is b
 entries that are too close to tell apart are compared by their exact distance.
 
 The exact distance is a sum that has no rounding to depend on. Both embeddings are rounded to multiples of 2^-26,
-which moves a distance by less than float32 can tell, and multiplied as integers held in float64: by
-Cauchy-Schwarz no partial sum reaches 2^53, so every order of summation gives the same bits, and the fastest
-matrix product may compute it. A fixed order of summation, written out in elementwise operations, would be as
-reproducible, but fifty times slower where many entries are tied.
+which moves a typical distance by less than float32 can tell, and none by more than about sqrt(D) * 2^-26 (see
+`_product_error`). Then they are multiplied as integers held in float64: by Cauchy-Schwarz no partial sum reaches
+2^53, so every order of summation gives the same bits, and the fastest matrix product may compute it. A fixed order
+of summation, written out in elementwise operations, would be as reproducible, but fifty times slower where many
+entries are tied.
 """
 
 from __future__ import annotations

@@ -56,11 +56,17 @@ def parse_card(metadata: Mapping[str, str], graph: Path) -> ModelCard:
 
 
 def precision_of(metadata: Mapping[str, str], graph: Path) -> Precision:
-    """Return the precision that a graph's metadata states, or its name within a bundle where it states none."""
+    """Return the precision that a graph's metadata states, or its name within a bundle where it states none.
+
+    Raises:
+        ModelError: the precision is none of ours.
+    """
     stated = metadata.get(PRECISION_KEY)
     for precision in PRECISIONS:
         if stated == precision or (stated is None and graph.name == graph_file(precision)):
             return precision
+    if stated is not None:
+        raise ModelError(f"{graph} is in {stated}, which this version of reid does not know: update reid")
     logger.warning("%s does not state its precision; assuming fp32", graph)
     return "fp32"
 

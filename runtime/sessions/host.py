@@ -14,11 +14,9 @@ from reid.runtime.sessions.session import DEFAULT_LIMITS, BatchLimits, Embedding
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["HostSession", "Inference"]
+__all__ = ["HostSession"]
 
-Inference: TypeAlias = Callable[
-    [NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]
-]
+_Infer: TypeAlias = Callable[[NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """(frames, pooling) -> (frame_embedding, pooled)"""
 
 
@@ -33,7 +31,7 @@ class HostSession:
     """
 
     info: SessionInfo
-    infer: Inference
+    infer: _Infer
     limits: BatchLimits = DEFAULT_LIMITS
 
     def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.bundle import ENGINES_FOLDER, Bundle
-from reid.runtime.engine_card import EngineCard, Target, check_engine
+from reid.runtime.engine_card import EngineCard, Target, check_engine, largest_batch
 from reid.runtime.errors import ModelError, ReidError, SessionError
 from reid.runtime.gpu import Device, find_device
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
@@ -98,7 +98,7 @@ class TensorRTSession:
     ) -> None:
         """Deserialize an engine that `check_engine` has passed, in the GPU's primary context, shared with PyTorch."""
         self.info = SessionInfo(engine.flavor, api.__version__, gpu.name, engine.precision, card)
-        largest = max(engine.profiles, key=lambda profile: profile.frames[2])
+        largest = max(engine.profiles, key=lambda profile: (profile.frames[2], profile.tracklets[2]))
         self.limits = BatchLimits(largest.frames[2], largest.tracklets[2])
         self._profiles = engine.profiles
         self._errors: deque[str] = deque(maxlen=8)  # what TensorRT said
@@ -128,7 +128,7 @@ class TensorRTSession:
                 f"{self.info} has too little free memory for {path}; free some, or build a smaller profile"
             )
         self._stream = self._cuda.Stream()
-        frames, tracklets = (max(getattr(p, axis)[2] for p in engine.profiles) for axis in ("frames", "tracklets"))
+        frames, tracklets = largest_batch(engine.profiles)
         size, depth = self.info.card.preprocessing, 4 * self.info.card.dimensions
         self._buffers: dict[str, Any] = {
             FRAMES: self._cuda.mem_alloc(frames * 3 * size.height * size.width),
@@ -166,7 +166,7 @@ class TensorRTSession:
     def _profile_for(self, frames: int, tracklets: int) -> int:
         fitting = (index for index, profile in enumerate(self._profiles) if profile.fits(frames, tracklets))
         if (index := next(fitting, None)) is None:
-            most = max(profile.frames[2] for profile in self._profiles)
+            most, _ = largest_batch(self._profiles)
             raise SessionError(
                 f"{frames} frames of {tracklets} tracklets fit no profile of the engine (at most {most} frames); "
                 "use a smaller batch, or build the engine with another profile"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from reid.runtime.bundle import Bundle
+
 BLOCKER = """
 import sys
 
@@ -44,7 +46,8 @@ def test_the_blocker_blocks() -> None:
     ("package", "blocked"),
     [
         *((package, TRAINING | ONNX) for package in ("runtime", "data", "evaluation", "pages")),
-        ("calibration", TRAINING),
+        *((package, TRAINING) for package in ("calibration", "export.int8", "export.verification")),
+        ("export.engines", TRAINING | ONNX),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -61,7 +64,7 @@ print(len(modules))
 """
     done = python(code, blocked=blocked)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == len(list((Path(__file__).parents[2] / package).rglob("*.py"))) - 1
+    assert int(done.stdout) == len(list((Path(__file__).parents[2] / package.replace(".", "/")).rglob("*.py"))) - 1
 
 
 def test_importing_the_runtime_alone_imports_nothing_heavy() -> None:
@@ -104,13 +107,16 @@ def test_a_bundle_is_calibrated_and_its_layers_are_measured_in_int8(veri: Path, 
     options = ("--frames", 8, "--sensitivity", "--ranges", "max", "--json")
     done = run("calibrate", bundle, veri, *options, cwd=tmp_path, blocked=TRAINING)
     assert json.loads(done.stdout)["sensitivity"]["layers"]
-    assert (tmp_path / "calibration" / "scales.json").is_file()
+    files = sorted(path.name for path in (tmp_path / "calibration").iterdir())
+    assert files == ["report.html", "scales.json", "sensitivity.json"]
 
 
 def test_an_engine_is_added_to_a_bundle(bundle: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
-    run("export", copy, "--engine", "tensorrt-rtx", "--optimization-level", 0, cwd=tmp_path, blocked=TRAINING)
+    options = ("--engine", "tensorrt-rtx", "--optimization-level", 0, "--compute-capability", "8.9")
+    run("export", copy, *options, cwd=tmp_path, blocked=TRAINING)
     assert [path.suffix for path in sorted((copy / "engines").glob("*"))] == [".engine", ".json"]
+    Bundle.open(copy)
 
 
 def test_what_needs_torch_says_so_in_one_line(veri: Path, checkpoint: Path, tmp_path: Path) -> None:

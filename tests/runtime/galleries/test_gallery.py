@@ -109,6 +109,18 @@ def test_a_saved_gallery_comes_back_with_its_middle_pictures(saved: Path) -> Non
     assert np.array_equal(loaded.embeddings, unit(3))
 
 
+def test_a_gallery_is_replaced_whole_or_not_at_all(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "savez", lambda file, **_: (file.write(b"half"), 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            gallery_of(unit(2)).save(saved)
+    assert saved.read_bytes() == before
+    gallery_of(unit(2)).save(str(saved))
+    assert [tracklet.id for tracklet in open_gallery(str(saved), SPACE).tracklets] == ["g0", "g1"]
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
 def test_a_gallery_of_another_model_is_refused_with_both_fingerprints(saved: Path) -> None:
     with pytest.raises(ModelError, match=rf"{'f' * 12}.*{'e' * 12}"):
         open_gallery(saved, replace(SPACE, fingerprint="e" * 64))
@@ -137,6 +149,9 @@ def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
     rewrite(saved, format_version=np.array(3))
     with pytest.raises(DataError, match=r"format version 3.*update reid"):
         open_gallery(saved, SPACE)
+    rewrite(saved, pictures=None, crops=np.array(["a newer format has other fields"]))
+    with pytest.raises(DataError, match=r"format version 3.*update reid"):
+        open_gallery(saved, SPACE)
 
 
 @pytest.mark.parametrize(
@@ -146,10 +161,21 @@ def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
         {"ids": np.array(["only one"])},
         {"embeddings": unit(2)},
         {"embeddings": np.array("text")},
+        {"embeddings": unit(3, dimensions=5)},
+        {"embeddings": unit(3)[:, 0]},
         {"format_version": np.array([1, 2])},
         {"ids": np.array([{"pickled": 1}] * 3, dtype=object)},
     ],
-    ids=["field missing", "too few ids", "too few embeddings", "text for numbers", "two versions", "pickle"],
+    ids=[
+        "field missing",
+        "too few ids",
+        "too few embeddings",
+        "text for numbers",
+        "other size",
+        "numbers",
+        "two versions",
+        "pickle",
+    ],
 )
 def test_a_gallery_that_contradicts_itself_is_refused(saved: Path, changes: dict[str, np.ndarray | None]) -> None:
     rewrite(saved, **changes)

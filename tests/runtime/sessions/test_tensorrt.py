@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -322,6 +323,13 @@ def test_the_first_profile_that_fits_is_selected(gpu: Gpu, with_engine: Path) ->
                 run(session, *batch(count, tracklets))
         with pytest.raises(SessionError, match=r"3 frames of 0 tracklets fit no profile.*16 frames"):
             run(session, *batch(3, 0))
+
+
+def test_the_limits_do_not_depend_on_the_order_of_the_profiles(gpu: Gpu, with_engine: Path) -> None:
+    profiles = [Profile((1, 8, 8), (1, 8, 8)), Profile((9, 32, 32), (1, 2, 2)), Profile((1, 32, 32), (1, 8, 8))]
+    for ordered in itertools.permutations(profiles):
+        with session_on(gpu, with_engine, *ordered) as session:
+            assert session.limits == BatchLimits(32, 8)
 
 
 @pytest.mark.parametrize("profile", [Profile((1, 8, 8), (1, 4, 4)), Profile((1, 16, 32), (1, 1, 1))])
