@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reid.commands.options import (
+    CALIBRATION,
+    OUTPUT,
     AllowEvaluationData,
     AsJson,
     CalibrationFrames,
@@ -18,7 +20,7 @@ from reid.commands.options import (
     RangeMethod,
     RangesOption,
 )
-from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
+from reid.commands.shell import ProgressBar, application, note_problems, print_json, run, signed
 
 if TYPE_CHECKING:
     from reid.calibration.scales import ScaleFile
@@ -32,8 +34,6 @@ logger = logging.getLogger(__name__)
 SENSITIVITY_FILE = "sensitivity.json"
 REPORT_FILE = "report.html"
 
-_CALIBRATION = "Calibration"
-_OUTPUT = "Output"
 _STORED = "Stored scale files"
 
 _WIDTH = 120
@@ -50,14 +50,14 @@ def calibrate(
     ] = None,
     layout: LayoutOption = None,
     frames: CalibrationFrames = 256,
-    seed: Annotated[int, typer.Option(help="Random seed for choosing the frames.", rich_help_panel=_CALIBRATION)] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for choosing the frames.", rich_help_panel=CALIBRATION)] = 0,
     calibrate_on_evaluation_data: AllowEvaluationData = False,
     sensitivity: Annotated[
         bool,
         typer.Option(
             "--sensitivity",
             help="Also measure how much INT8 in each layer changes the embeddings, and write an HTML page.",
-            rich_help_panel=_CALIBRATION,
+            rich_help_panel=CALIBRATION,
         ),
     ] = False,
     ranges: RangesOption = "auto",
@@ -71,7 +71,7 @@ def calibrate(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option(help="Folder for scales.json and the output of --sensitivity.", rich_help_panel=_OUTPUT),
+        typer.Option(help="Folder for scales.json and the output of --sensitivity.", rich_help_panel=OUTPUT),
     ] = Path("calibration"),
     as_json: AsJson = False,
 ) -> None:
@@ -189,7 +189,7 @@ def _diff(first: Path, second: Path, as_json: bool) -> dict[str, Any]:
             print(f"{path}: graph {scales.graph_sha256[:12]}; {_sentence(scales.calibration)}")
         print("of the same graph" if found.same_graph else "of DIFFERENT graphs: neither can stand in for the other")
         rows = [
-            (tensor, *(f"{100 * changes[method] + 0.0:+.1f} %" for method in METHODS))
+            (tensor, *(f"{signed(100 * changes[method], 1)} %" for method in METHODS))
             for tensor, changes in found.changes.items()
         ]
         _print_table(("tensor", *METHODS), rows)
@@ -201,7 +201,7 @@ def _diff(first: Path, second: Path, as_json: bool) -> dict[str, Any]:
 
 def _print_sensitivity(found: Sensitivity) -> None:
     def row(one: LayerEffect) -> tuple[str, ...]:
-        change = "" if one.map_change is None else f"{one.map_change + 0.0:+.2f}"
+        change = "" if one.map_change is None else signed(one.map_change, 2)
         work = f"{100 * one.fraction:.1f} %" if one.fraction else ""
         return one.layer, one.op, work, f"{one.error:.2e}", f"{one.worst:.2e}", change, one.method
 

@@ -59,7 +59,7 @@ def evaluate(
         protocol_scores = {name: found.summary() for name, found in metrics.items()}
         result: dict[str, Any] = {
             "protocols": protocol_scores,
-            "model": _model_facts(model, opened, precision),
+            "model": _model_facts(model, opened),
             "data": _data_facts(dataset, embedded),
             "rerank": rerank,
         }
@@ -84,7 +84,7 @@ def _parse_protocols(names: str) -> tuple[Protocol, ...]:
         raise typer.BadParameter(str(error), param_hint="--protocols") from None
 
 
-def _model_facts(model: Path, session: Session, precision: str) -> dict[str, Any]:
+def _model_facts(model: Path, session: Session) -> dict[str, Any]:
     card = session.info.card
     return {
         "path": str(model),

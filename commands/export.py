@@ -42,7 +42,7 @@ from reid.commands.options import (
     RangeMethod,
     RangesOption,
 )
-from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
+from reid.commands.shell import ProgressBar, application, note_problems, print_json, run, signed
 from reid.runtime.precision import PRECISIONS, Precision
 
 if TYPE_CHECKING:
@@ -290,12 +290,10 @@ def _write_triton(folder: Path, repository: Path) -> list[str]:
 
 
 def _log_verification(verification: Verification) -> None:
+    from reid.evaluation.evaluate import warn_of_unreadable
+
     first = verification.precisions[0]
-    if first.unreadable:
-        names = ", ".join(first.unreadable[:3])
-        logger.warning("%d frames could not be read and were left out: %s", len(first.unreadable), names)
-    if first.queries_left_out:
-        logger.warning("%d queries could not be read and are not counted", len(first.queries_left_out))
+    warn_of_unreadable(first.unreadable, first.queries_left_out)
     for one in verification.precisions:
         for line in _lines(one):
             logger.info("%s", line)
@@ -306,7 +304,7 @@ def _lines(found: PrecisionVerification) -> Iterator[str]:
     name = found.precision
     for comparison in found.protocols:
         metrics = ", ".join(
-            f"{metric} {comparison.candidate[metric]:.2f} ({round(points, 2) + 0.0:+.2f})"  # + 0.0: no "-0.00"
+            f"{metric} {comparison.candidate[metric]:.2f} ({signed(points, 2)})"
             for metric, points in comparison.difference.items()
         )
         changed = f"first match changed for {comparison.first_match_changed:.1f} % of {comparison.queries} queries"

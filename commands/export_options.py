@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -126,7 +127,7 @@ TritonRepository: TypeAlias = Annotated[
 
 
 def check_rules(given: Mapping[str, Any], is_bundle: bool) -> None:
-    """Refuse options that contradict one another, or that would be ignored.
+    """Refuse options that contradict one another, and the most misleading of those that would be ignored.
 
     Args:
         given: the values of all options, by their names.
@@ -136,7 +137,7 @@ def check_rules(given: Mapping[str, Any], is_bundle: bool) -> None:
         BadParameter: the first rule that is broken, with what to do instead.
     """
     rules = (_rules_of_bundles if is_bundle else _rules_of_checkpoints)(given)
-    for broken, message in (*_rules_of_both(given), *rules):
+    for broken, message in chain(_rules_of_both(given), rules):
         if broken:
             raise typer.BadParameter(message)
 
@@ -155,11 +156,14 @@ def _rules_of_both(given: Mapping[str, Any]) -> Iterator[tuple[object, str]]:
 def _rules_of_bundles(given: Mapping[str, Any]) -> Iterator[tuple[object, str]]:
     model, engine = given["model"], given["engine"]
     flags = [one for one in ("fp16", "int8") if given[one]]
-    yield flags, f"{model} is a bundle, whose graphs already exist; {_instead_of(flags, Path(model), engine)}"
+    if flags:
+        yield True, f"{model} is a bundle, whose graphs already exist; {_instead_of(flags, Path(model), engine)}"
     calibrates = given["calibration"] or given["scales"]
     yield calibrates, f"{model} is a bundle, whose graphs never change: calibrate its checkpoint"
+    verified = f"{model} is a bundle, whose graphs were verified when it was made: leave out --verify, or use reid-eval"
+    yield given["verify"], verified
     uses = f"{model} is a bundle: --engine adds engines to it, --triton writes a repository"
-    yield given["verify"] or (engine == "none" and not given["triton"]), uses
+    yield engine == "none" and not given["triton"], uses
     moves = Path(given["output"]) != DEFAULT_OUTPUT
     yield moves, f"{model} is a bundle, and engines are added to it in place: leave out --output"
 

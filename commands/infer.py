@@ -32,7 +32,7 @@ def infer(
 ) -> None:
     """Rank the gallery's tracklets for every query.
 
-    In both folders, a sub-folder is a tracklet and a loose image is a tracklet of one frame.
+    In both folders, a subfolder is a tracklet and a loose image is a tracklet of one frame.
     """
     from reid.pages.results import RANKINGS_FILE, write_results
     from reid.runtime.inference import infer as rank

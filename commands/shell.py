@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from reid.data.dataset import Dataset
 
-__all__ = ["ProgressBar", "application", "note_problems", "print_json", "run"]
+__all__ = ["ProgressBar", "application", "note_problems", "print_json", "run", "signed"]
 
 _EXTRAS = {
     "torch": "train",
@@ -153,6 +153,11 @@ def note_problems(dataset: Dataset) -> None:
 def print_json(result: Mapping[str, Any]) -> None:
     """Print a command's result for machines."""
     print(json.dumps(result, indent=2))
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a number with its sign and so many decimal places: "+0.50", "-1.25", and never "-0.00"."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 class ProgressBar:

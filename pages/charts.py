@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Area", "Axes", "LogAxis", "chart", "hover", "legend", "power_of_ten", "ticks"]
+__all__ = ["Area", "Axes", "LogAxis", "chart", "hover", "legend", "power_of_ten", "series", "ticks"]
 
 _WIDTH, _HEIGHT = 420, 226
 _LEFT, _RIGHT, _TOP, _FLOOR = 56, 408, 32, 186

@@ -65,7 +65,7 @@ def _share(rankings: Sequence[Ranking]) -> str:
     right = verdicts.count(Verdict.RIGHT)
     judged = right + verdicts.count(Verdict.WRONG)
     rest = len(rankings) - judged  # the page does not know what they would have found further down
-    undecided = f", {rest} undecided: no match from another camera is shown" if rest else ""
+    undecided = f", {rest} undecided: vehicle unknown, or no match from another camera shown" if rest else ""
     return f'<p class="share"><b>{right / judged:.1%}</b> first match right <i>{right} of {judged}{undecided}</i></p>'
 
 

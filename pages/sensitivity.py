@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
-from reid.pages.charts import power_of_ten
+from reid.pages.charts import LogAxis, power_of_ten
 
 __all__ = ["LayerRow", "draw_sensitivity"]
 
@@ -61,11 +61,11 @@ def draw_sensitivity(layers: Sequence[LayerRow], in_fp16: Collection[str] = ()) 
     """
     if not any(layer.error > 0 for layer in layers):
         return ""
-    axis = _ErrorAxis([layer.error for layer in layers])
+    axis = _error_axis([layer.error for layer in layers])
     slot = min((_RIGHT - _LEFT) / len(layers), 2 * _WIDEST)
     bars = "".join(_bar(layer, _LEFT + slot * index, slot, axis) for index, layer in enumerate(layers))
     marks = "".join(
-        _mark(_LEFT + slot * (index + 0.5), axis(layer.error) - 8)
+        _mark(_LEFT + slot * (index + 0.5), _top(layer.error, axis) - 8)
         for index, layer in enumerate(layers)
         if layer.name in in_fp16
     )
@@ -82,23 +82,22 @@ def _label(layers: Sequence[LayerRow]) -> str:
     return f"error of each of {len(layers)} layers in INT8 alone, in the order of execution; largest: {named}"
 
 
-class _ErrorAxis:
-    """Vertical positions of errors: whole decades, no more than can be told apart."""
-
-    def __init__(self, errors: Sequence[float]) -> None:
-        positive = [error for error in errors if error > 0]
-        self.last = math.ceil(math.log10(max(positive)) - 1e-9)
-        first = min(math.floor(math.log10(min(positive)) + 1e-9), self.last - 1)
-        self.first = max(first, self.last - _MOST_DECADES)
-
-    def __call__(self, error: float) -> float:
-        fraction = (math.log10(error) - self.first) / (self.last - self.first) if error > 0 else 0.0
-        # Even the lowest bar can be seen.
-        return _TOP + _PANEL - max(2.0, _PANEL * fraction)
+def _error_axis(errors: Sequence[float]) -> LogAxis:
+    """Return a vertical axis of whole decades, no more than can be told apart."""
+    positive = [error for error in errors if error > 0]
+    last = math.ceil(math.log10(max(positive)) - 1e-9)
+    first = min(math.floor(math.log10(min(positive)) + 1e-9), last - 1)
+    return LogAxis(max(first, last - _MOST_DECADES), last, start=_TOP + _PANEL, end=_TOP)
 
 
-def _bar(layer: LayerRow, left: float, slot: float, axis: _ErrorAxis) -> str:
-    kind, top = _kind(layer), axis(layer.error)
+def _top(error: float, axis: LogAxis) -> float:
+    """Return the vertical position of a bar's top."""
+    lowest = axis.start - 2.0  # even the lowest bar can be seen
+    return min(axis.place(error), lowest) if error > 0 else lowest
+
+
+def _bar(layer: LayerRow, left: float, slot: float, axis: LogAxis) -> str:
+    kind, top = _kind(layer), _top(layer.error, axis)
     width = min(slot * (0.4 if kind == "addition" else 0.8), _WIDEST)
     size = f'width="{width:.1f}" height="{_TOP + _PANEL - top:.1f}"'
     title = escape(f"{layer.name} ({layer.op}): {layer.error:.2e}")
@@ -115,11 +114,11 @@ def _mark(x: float, y: float) -> str:
     return f'<path class="in-fp16" d="M{x - 4:.1f} {y - 6:.1f}h8l-4 7z"/>\n'
 
 
-def _ticks(axis: _ErrorAxis) -> str:
+def _ticks(axis: LogAxis) -> str:
     ticks = "".join(
-        f'<path class="grid" d="M{_LEFT} {axis(10.0**n):.1f}H{_RIGHT}"/>\n'
-        f'<text class="tick" x="{_LEFT - 6}" y="{axis(10.0**n) + 4:.1f}">{power_of_ten(n)}</text>\n'
-        for n in range(axis.first + 1, axis.last + 1)
+        f'<path class="grid" d="M{_LEFT} {axis.place(10.0**n):.1f}H{_RIGHT}"/>\n'
+        f'<text class="tick" x="{_LEFT - 6}" y="{axis.place(10.0**n) + 4:.1f}">{power_of_ten(n)}</text>\n'
+        for n in axis.decades()[1:]
     )
     middle = _TOP + _PANEL / 2
     title = "mean of 1 \N{MINUS SIGN} cosine similarity"

@@ -3,33 +3,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
+from command_line import Run, assert_one_line_of_error
 
 from reid.commands.evaluate import main
-
-Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(run_main: Run) -> Run:
     """Run the command in this process: (exit code, standard output, standard error)."""
     return partial(run_main, main, "reid-eval")
-
-
-def assert_one_line_of_error(code: int, out: str, err: str) -> str:
-    """Check that a command failed as the design says; return the sentence."""
-    lines = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert code == 1
-    assert out == ""
-    assert len(lines) == 1, err
-    assert err.endswith(lines[0] + "\n")
-    assert "Traceback" not in err
-    return lines[0]
 
 
 @pytest.fixture

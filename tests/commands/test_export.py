@@ -4,16 +4,13 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import onnx
 import pytest
 import typer
+from command_line import Run
 
 import reid.export.bundle as writer
 from reid.commands.export import app, main
@@ -29,8 +26,6 @@ from reid.runtime.sessions.tensorrt import find_engine
 from reid.runtime.storage import sha256_of
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import MultiLevelReID
-
-Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -123,6 +118,9 @@ def test_a_bundle_alone_is_wrong_usage_that_says_what_it_is_good_for(run: Run, b
     assert (code, out) == (2, "")
     assert "--engine" in err
     assert "--triton" in err
+    code, out, err = run(bundle, "--engine", "tensorrt-rtx", "--verify", bundle)
+    assert (code, out) == (2, "")
+    assert "leave out --verify" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("wrong", ["1,2", "1,2,3:4", "1,2,3:3,2,1", "4,2,1:1,1,1", "1,2,3:1,2,4"])
@@ -151,29 +149,6 @@ def test_fp16_is_verified_on_retrieval_and_built_for_tensorrt_rtx(
     assert Bundle.open(tmp_path / "bundle").precisions == ("fp32", "fp16")
     assert result["triton"]
     assert "fp16 i2i: mAP" in err
-
-
-def test_an_engine_is_added_to_a_bundle_without_pytorch(run: Run, bundle: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
-    code = """
-import sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "timm", "safetensors"):
-            raise ModuleNotFoundError(name, name=name)
-sys.meta_path.insert(0, Blocker())
-from reid.commands.export import app, main
-from reid.evaluation.verification.reading import read_verification
-from reid.evaluation.verification.records import EngineFacts, LayerInFp32
-from reid.evaluation.verification.sentences import engine_sentence
-sys.argv = ["reid-export", *sys.argv[1:]]
-main()
-"""
-    arguments = [str(copy), "--engine", "tensorrt-rtx", "--compute-capability", "8.9"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.suffix for path in (copy / "engines").iterdir()) == [".engine", ".json"]
-    Bundle.open(copy)
 
 
 def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(

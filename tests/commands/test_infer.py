@@ -9,19 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pytest
+from command_line import Run, assert_one_line_of_error
 
 import reid.pages.results
 import reid.runtime.opening
 from reid.commands.infer import main
-
-Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
 PRODUCTS = ["gallery.npz", "rankings.csv", "rankings.json", "report.html"]
 
@@ -43,17 +40,6 @@ def work(veri: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "bundle").symlink_to(bundle)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def assert_one_line_of_error(code: int, out: str, err: str) -> str:
-    """Check that a command failed as the design says; return the sentence."""
-    lines = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert code == 1
-    assert out == ""
-    assert len(lines) == 1, err
-    assert err.endswith(lines[0] + "\n")
-    assert "Traceback" not in err
-    return lines[0]
 
 
 def names(folder: Path) -> list[str]:

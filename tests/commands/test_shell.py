@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from command_line import Run
 
 from reid.commands import shell
-from reid.commands.shell import ProgressBar, application
+from reid.commands.shell import ProgressBar, application, signed
 from reid.runtime.errors import GateError, ModelError
 
-Run: TypeAlias = Callable[..., tuple[int, str, str]]
 RunFunction: TypeAlias = Callable[[Callable[[], None]], tuple[int, str, str]]
 
 
@@ -92,3 +92,10 @@ def test_a_stage_that_ends_before_its_first_step_shows_nothing(capfd: pytest.Cap
     with ProgressBar() as progress:
         progress.begin("opening", 3)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.5, "+0.50"), (-1.254, "-1.25"), (0.0, "+0.00"), (-0.0, "+0.00"), (-0.001, "+0.00")]
+)
+def test_a_signed_number_is_never_minus_zero(value: float, text: str) -> None:
+    assert signed(value, 2) == text
