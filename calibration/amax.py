@@ -64,7 +64,7 @@ class TensorAmax(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    # `peak` and `thresholds` are the names of before. Digests go by them, so that a search begun then can be resumed.
+    # `peak` and `thresholds` are the names of before, by which a measurement's digest still goes.
     largest: float = Field(ge=0, validation_alias=AliasChoices("largest", "peak"), serialization_alias="peak")
     zeros: float = Field(ge=0, le=1)
     by_method: dict[Method, Amax] = Field(

@@ -126,7 +126,7 @@ def test_a_file_of_before_loads_and_is_the_same_measurement(scales: ScaleFile, t
     assert loaded.digest() == scales.digest()
 
 
-def test_the_digest_is_that_of_before_so_that_a_search_begun_then_resumes() -> None:
+def test_the_digest_is_that_of_before_the_names_changed() -> None:
     content = (
         '{"format_version":1,"graph_sha256":"ab","fingerprint":"cd","calibration":{"split":"train","requested":2,'
         '"count":2,"seed":0,"cameras":{"c1":2},"vehicles":1,"unreadable":0,"names_sha256":"ef"},"tensors":{"x":'
