@@ -17,7 +17,8 @@ from reid.calibration.selection import CalibrationFacts, CalibrationSet
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.storage import atomic_write, sha256_of
+from reid.runtime.reading import sha256_of
+from reid.runtime.storage import atomic_write
 from reid.runtime.validation import first_problem
 
 __all__ = ["SCALES_FORMAT_VERSION", "Comparison", "ScaleFile", "compare", "describe", "measure_scales"]

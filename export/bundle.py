@@ -44,9 +44,10 @@ from reid.runtime.imaging import decode, resize
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
+from reid.runtime.reading import sha256_of
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
 from reid.runtime.sessions.session import Session, run
-from reid.runtime.storage import atomic_directory, sha256_of
+from reid.runtime.storage import atomic_directory
 from reid.train.device import best_device as best_torch_device
 from reid.train.model.checkpoint import Checkpoint
 from reid.train.session import torch_session

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import PRECISIONS, Precision
-from reid.runtime.storage import sha256_of
+from reid.runtime.reading import sha256_of
 
 __all__ = ["CARD_FILE", "ENGINES_FOLDER", "REFERENCE_EMBEDDINGS", "Bundle", "Graph", "graph_file"]
 

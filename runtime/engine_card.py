@@ -23,8 +23,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from reid.runtime.bundle import Graph
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.precision import Precision
+from reid.runtime.reading import sha256_of
 from reid.runtime.sessions.session import BACKEND_TITLES
-from reid.runtime.storage import sha256_of
 from reid.runtime.tensorrt_api import Flavor, release
 from reid.runtime.validation import first_problem
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import hashlib
 import os
 import platform
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from reid.runtime.errors import ReidError
 
-__all__ = ["atomic_directory", "atomic_write", "sha256_of"]
+__all__ = ["atomic_directory", "atomic_write"]
 
 
 _SUFFIX = ".partial"
@@ -123,12 +122,3 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

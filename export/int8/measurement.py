@@ -26,8 +26,8 @@ from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
+from reid.runtime.reading import sha256_of
 from reid.runtime.sessions.graph import parse_card
-from reid.runtime.storage import sha256_of
 
 __all__ = ["calibrate", "measure", "measure_layers", "open_fp32_graph"]
 

@@ -28,7 +28,7 @@ from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError, ReidError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.opening import open_session
-from reid.runtime.storage import sha256_of
+from reid.runtime.reading import sha256_of
 from reid.train.model.checkpoint import Checkpoint, load_checkpoint
 from reid.train.model.multi_level import MultiLevelReID
 

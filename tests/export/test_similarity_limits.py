@@ -18,9 +18,9 @@ from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ModelError
 from reid.runtime.opening import open_session
 from reid.runtime.precision import PRECISIONS, Precision
+from reid.runtime.reading import sha256_of
 from reid.runtime.self_check import SIMILARITY
 from reid.runtime.sessions.graph import PRECISION_KEY
-from reid.runtime.storage import sha256_of
 
 
 def crops(minimum: float, spread: float = 1.0) -> Similarity:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from reid.runtime.errors import ReidError
-from reid.runtime.storage import atomic_directory, atomic_write, sha256_of
+from reid.runtime.reading import sha256_of
+from reid.runtime.storage import atomic_directory, atomic_write
 
 MARKER = "model.json"
 FAILURES = [ValueError("no"), KeyboardInterrupt(), SystemExit(1), OSError(28, "no space left")]

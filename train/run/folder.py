@@ -11,7 +11,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from reid.runtime.bundle import graph_file
 from reid.runtime.errors import ReidError
-from reid.runtime.storage import atomic_write, sha256_of
+from reid.runtime.reading import sha256_of
+from reid.runtime.storage import atomic_write
 from reid.train.failures import NOT_FINITE_FILE
 from reid.train.learner import Learner
 from reid.train.recipe import Recipe, current_names

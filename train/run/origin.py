@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reid.data.dataset import Dataset
 from reid.runtime.errors import DataError, ModelError, ReidError
-from reid.runtime.storage import atomic_write, sha256_of
+from reid.runtime.reading import sha256_of
+from reid.runtime.storage import atomic_write
 from reid.runtime.training_facts import TrainingDataFacts, TrainingFacts
 from reid.runtime.validation import first_problem
 from reid.train.device import device_name

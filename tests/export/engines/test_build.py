@@ -32,7 +32,7 @@ from reid.runtime.gpu import Device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.storage import sha256_of
+from reid.runtime.reading import sha256_of
 
 RTX = EngineOptions("tensorrt-rtx")
 SMALL = replace(RTX, profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)

@@ -1,0 +1,76 @@
+"""Reading files that others made: regular files only, and none larger than its reader has a use for.
+
+What is wrong is an OSError whose `strerror` says it in a few words, as for any other file that cannot be read.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["MEBIBYTE", "check_regular", "open_regular", "read_file", "sha256_of"]
+
+MEBIBYTE = 1 << 20
+
+# Opening a named pipe would wait for its writer, without this flag.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+_KINDS = (
+    (stat.S_ISDIR, errno.EISDIR, "a folder"),
+    (stat.S_ISFIFO, errno.EINVAL, "a named pipe"),
+    (stat.S_ISSOCK, errno.EINVAL, "a socket"),
+)
+
+
+def check_regular(path: Path, *, at_most: int | None = None) -> None:
+    """Refuse what a library that opens files by itself would wait for or never finish reading.
+
+    Args:
+        path: the file; links are followed.
+        at_most: the largest permitted size, in bytes; None for no limit.
+
+    Raises:
+        OSError: there is no such file, it is not a regular file, or it is too large.
+    """
+    _check(os.stat(path), path, at_most)
+
+
+def open_regular(path: Path, *, at_most: int | None = None) -> BinaryIO:
+    """Open a regular file for reading, without waiting. Arguments and errors are those of check_regular."""
+    check_regular(path, at_most=at_most)  # to open a device can have effects of its own
+    file = os.fdopen(os.open(path, _FLAGS), "rb")
+    try:
+        _check(os.fstat(file.fileno()), path, at_most)  # another file may have taken its place
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def read_file(path: Path, *, at_most: int) -> bytes:
+    """Return the content of a regular file. Arguments and errors are those of check_regular."""
+    with open_regular(path, at_most=at_most) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a regular file's content, in hexadecimal."""
+    with open_regular(path) as file:
+        digest = hashlib.sha256()
+        while block := file.read(MEBIBYTE):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check(found: os.stat_result, path: Path, at_most: int | None) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        number, kind = next(
+            ((number, kind) for is_kind, number, kind in _KINDS if is_kind(found.st_mode)), (errno.EINVAL, "a device")
+        )
+        raise OSError(number, f"{kind}, not a file", str(path))
+    if at_most is not None and found.st_size > at_most:
+        raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, more than the {at_most:,} it may have", str(path))
