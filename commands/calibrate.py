@@ -11,16 +11,20 @@ import typer
 
 from reid.commands.options import (
     CALIBRATION,
+    DEFAULT_PIXELS,
+    LARGEST_SEED,
     OUTPUT,
     AllowEvaluationData,
     AsJson,
     CalibrationFrames,
     LayoutName,
     LayoutOption,
+    MaxPixels,
     RangeMethod,
     RangesOption,
 )
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run, signed
+from reid.commands.terminal import print_result, print_tables, printable
 
 if TYPE_CHECKING:
     from reid.calibration.scales import ScaleFile
@@ -49,8 +53,12 @@ def calibrate(
         Path | None, typer.Argument(metavar="DATA", help="Data set with the training split to measure on.")
     ] = None,
     layout: LayoutOption = None,
+    max_pixels: MaxPixels = DEFAULT_PIXELS,
     frames: CalibrationFrames = 256,
-    seed: Annotated[int, typer.Option(help="Random seed for choosing the frames.", rich_help_panel=CALIBRATION)] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=LARGEST_SEED, help="Random seed for choosing the frames.", rich_help_panel=CALIBRATION),
+    ] = 0,
     calibrate_on_evaluation_data: AllowEvaluationData = False,
     sensitivity: Annotated[
         bool,
@@ -119,10 +127,11 @@ def _measure(
     from reid.export.int8.measurement import measure
     from reid.export.int8.page import write_sensitivity_page
     from reid.export.int8.record import SCALES_FILE
-    from reid.runtime.storage import atomic_directory
+    from reid.runtime.manifest import replaceable_directory
+    from reid.runtime.storage import companion
 
-    journal = output.with_name(f"{output.name}.progress.json") if with_layers else None
-    with atomic_directory(output, replaces=SCALES_FILE) as folder:
+    journal = companion(output, "progress.json") if with_layers else None
+    with replaceable_directory(output, inputs=(model, request.data.root)) as folder:
         with ProgressBar() as progress:
             scales, found = measure(
                 model, replace(request, journal=journal), sensitivity=with_layers, progress=progress
@@ -136,7 +145,7 @@ def _measure(
     if found and not as_json:
         _print_sensitivity(found)
     if not as_json:
-        print(output)
+        print_result(printable(output))
     result = {"output": str(output), **_facts(scales), "tensors": len(scales.tensors)}
     return {**result, "sensitivity": found.model_dump(mode="json")} if found else result
 
@@ -155,8 +164,9 @@ def _inspect(file: Path, as_json: bool) -> dict[str, Any]:
 
     scales = ScaleFile.load(file)
     if not as_json:
-        print(f"graph {scales.graph_sha256[:12]} of model {scales.fingerprint[:12]}; {_sentence(scales.calibration)}")
-        print("for each method: the range, and its error in percent of the tensor's root mean square")
+        graph = f"graph {scales.graph_sha256[:12]} of model {scales.fingerprint[:12]}"
+        print_result(printable(f"{graph}; {_sentence(scales.calibration)}"))
+        print_result("for each method: the range, and its error in percent of the tensor's root mean square")
         rows = [
             (
                 name,
@@ -186,8 +196,9 @@ def _diff(first: Path, second: Path, as_json: bool) -> dict[str, Any]:
     found = compare(*files)
     if not as_json:
         for path, scales in zip((first, second), files, strict=True):
-            print(f"{path}: graph {scales.graph_sha256[:12]}; {_sentence(scales.calibration)}")
-        print("of the same graph" if found.same_graph else "of DIFFERENT graphs: neither can stand in for the other")
+            print_result(printable(f"{path}: graph {scales.graph_sha256[:12]}; {_sentence(scales.calibration)}"))
+        same = "of the same graph" if found.same_graph else "of DIFFERENT graphs: neither can stand in for the other"
+        print_result(same)
         rows = [
             (tensor, *(f"{signed(100 * changes[method], 1)} %" for method in METHODS))
             for tensor, changes in found.changes.items()
@@ -195,7 +206,7 @@ def _diff(first: Path, second: Path, as_json: bool) -> dict[str, Any]:
         _print_table(("tensor", *METHODS), rows)
         for path, names in ((first, found.only_first), (second, found.only_second)):
             if names:
-                print(f"only in {path}: {', '.join(names)}")
+                print_result(printable(f"only in {path}: {', '.join(names)}"))
     return {"first": str(first), "second": str(second), **asdict(found)}
 
 
@@ -212,19 +223,15 @@ def _print_sensitivity(found: Sensitivity) -> None:
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    import sys
-
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
     for number, column in enumerate(columns):
         table.add_column(column, overflow="fold", justify="right" if number else "left")
     for row in rows:
-        table.add_row(*map(escape, row))
-    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+        table.add_row(*map(printable, row))
+    print_tables(table, width=_WIDTH)
 
 
 def main() -> None:

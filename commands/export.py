@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +35,19 @@ from reid.commands.export_options import (
     check_rules,
 )
 from reid.commands.options import (
+    DEFAULT_PIXELS,
     AllowEvaluationData,
     AsJson,
     CalibrationFrames,
     LayoutName,
     LayoutOption,
+    MaxPixels,
     RangeMethod,
     RangesOption,
+    whole_number,
 )
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run, signed
+from reid.commands.terminal import print_result, printable
 from reid.runtime.precision import PRECISIONS, Precision
 
 if TYPE_CHECKING:
@@ -57,6 +62,9 @@ if TYPE_CHECKING:
 
 app = application()
 logger = logging.getLogger(__name__)
+
+_LARGEST_SIZE = 65_536
+"""Most frames, or tracklets, of a profile."""
 
 
 @app.command(epilog="Example: reid-export runs/latest --fp16 --verify VeRi --engine tensorrt-rtx")
@@ -73,6 +81,7 @@ def export(
     calibrate_on_evaluation_data: AllowEvaluationData = False,
     verify: Verify = None,
     layout: LayoutOption = None,
+    max_pixels: MaxPixels = DEFAULT_PIXELS,
     tolerance_map: ToleranceMap = 0.5,
     tolerance_rank: ToleranceRank = 0.5,
     tolerances: Tolerances = None,
@@ -118,6 +127,9 @@ def export(
         result = _add_engines(model, chosen, engines)
     else:
         from reid.export.bundle import ExportRequest
+        from reid.runtime.storage import check_apart, companion
+
+        check_apart(output, [path for path in (model, calibration, scales, verify, tolerances) if path is not None])
 
         asked: CalibrationRequest | TrainedInt8 | None = None
         if int8:
@@ -127,7 +139,7 @@ def export(
                 ranges,
                 scales,
                 calibrate_on_evaluation_data,
-                output.with_name(f"{output.name}.search.json"),
+                companion(output, "search.json"),
             )
         data = None if verify is None else _data_to_verify_on(verify, layout)
         result = _write(model, output, ExportRequest(bool(fp16), asked, data, tolerance, engines, chosen))
@@ -136,17 +148,19 @@ def export(
     if as_json:
         print_json({"bundle": str(output), **result})
     else:
-        print(output)
+        print_result(printable(output))
 
 
 def _parse_profile(text: str) -> Profile:
     from reid.runtime.engine_card import Profile
 
-    sizes = [part.split(",") for part in text.split(":")]
-    if [len(part) for part in sizes] != [3, 3] or not all(size.isdecimal() for part in sizes for size in part):
-        raise ValueError(f"profile {text!r} is not MIN,BEST,MAX:MIN,BEST,MAX; write it like 1,32,32:1,8,32")
-    frames, tracklets = (tuple(map(int, part)) for part in sizes)
-    return Profile(frames, tracklets)  # type: ignore[arg-type]  # three each, as just checked
+    sizes = [[whole_number(size, most=_LARGEST_SIZE) for size in part.split(",")] for part in text.split(":")]
+    if [len(part) for part in sizes] != [3, 3] or None in chain(*sizes):
+        raise ValueError(
+            f"profile {text!r} is not MIN,BEST,MAX:MIN,BEST,MAX, each from 1 to {_LARGEST_SIZE:,}; "
+            "write it like 1,32,32:1,8,32"
+        )
+    return Profile(*map(tuple, sizes))  # type: ignore[arg-type]  # three numbers each, as just checked
 
 
 def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -> Tolerance:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from reid.commands.options import EngineName
+from reid.commands.options import EngineName, finite
 from reid.runtime.precision import PRECISIONS
 
 __all__ = [
@@ -68,10 +68,24 @@ Verify: TypeAlias = Annotated[
     ),
 ]
 ToleranceMap: TypeAlias = Annotated[
-    float, typer.Option(min=0, help="How far mAP may fall, in percentage points.", rich_help_panel=_VERIFICATION)
+    float,
+    typer.Option(
+        min=0,
+        max=100,
+        callback=finite,
+        help="How far mAP may fall, in percentage points.",
+        rich_help_panel=_VERIFICATION,
+    ),
 ]
 ToleranceRank: TypeAlias = Annotated[
-    float, typer.Option(min=0, help="How far R-k may fall, in percentage points.", rich_help_panel=_VERIFICATION)
+    float,
+    typer.Option(
+        min=0,
+        max=100,
+        callback=finite,
+        help="How far R-k may fall, in percentage points.",
+        rich_help_panel=_VERIFICATION,
+    ),
 ]
 Tolerances: TypeAlias = Annotated[
     Path | None,
@@ -98,7 +112,8 @@ Profiles: TypeAlias = Annotated[
     ),
 ]
 Workspace: TypeAlias = Annotated[
-    int, typer.Option(min=1, help="Scratch memory of the engine builder, in MiB.", rich_help_panel=_ENGINES)
+    int,
+    typer.Option(min=1, max=2**20, help="Scratch memory of the engine builder, in MiB.", rich_help_panel=_ENGINES),
 ]
 OptimizationLevel: TypeAlias = Annotated[
     int, typer.Option(min=0, max=5, help="0 builds fastest, 5 runs fastest.", rich_help_panel=_ENGINES)

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from reid.commands.options import MODEL, OUTPUT, AsJson, PrecisionOption, SessionOption
+from reid.commands.options import DEFAULT_PIXELS, MODEL, OUTPUT, AsJson, MaxPixels, PrecisionOption, SessionOption
 from reid.commands.shell import ProgressBar, application, print_json, run
+from reid.commands.terminal import print_result, printable
 
 app = application()
 logger = logging.getLogger(__name__)
@@ -19,7 +20,8 @@ logger = logging.getLogger(__name__)
 def infer(
     gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder of crops, or a saved gallery (.npz).")],
     query: Annotated[Path, typer.Argument(metavar="QUERY", help="Folder of crops.")],
-    top_k: Annotated[int, typer.Option(min=1, help="Number of matches per query.")] = 10,
+    top_k: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of matches per query.")] = 10,
+    max_pixels: MaxPixels = DEFAULT_PIXELS,
     model: Annotated[
         Path, typer.Option(help="A bundle, an .onnx file, a checkpoint or a run.", rich_help_panel=MODEL)
     ] = Path("bundle"),
@@ -34,13 +36,16 @@ def infer(
 
     In both folders, a subfolder is a tracklet and a loose image is a tracklet of one frame.
     """
-    from reid.pages.results import RANKINGS_FILE, write_results
+    from reid.pages.results import write_results
     from reid.runtime.inference import infer as rank
+    from reid.runtime.manifest import replaceable_directory
     from reid.runtime.opening import open_session
-    from reid.runtime.storage import atomic_directory
 
     # Opening the folder first finds out before the work whether it can be written.
-    with open_session(model, session, precision) as opened, atomic_directory(output, replaces=RANKINGS_FILE) as folder:
+    with (
+        replaceable_directory(output, inputs=(gallery, query, model)) as folder,
+        open_session(model, session, precision) as opened,
+    ):
         with ProgressBar() as progress:
             inference = rank(opened, gallery, query, k=top_k, progress=progress)
         write_results(folder, inference, opened)
@@ -63,7 +68,7 @@ def infer(
             }
         )
     else:
-        print(output / "report.html")
+        print_result(printable(output / "report.html"))
 
 
 def main() -> None:

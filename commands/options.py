@@ -1,7 +1,12 @@
-"""Options that several commands share: each is declared once, with its help and the panel it is listed in."""
+"""Options that several commands share: each is declared once, with its help and the panel it is listed in.
+
+Every number has a range: what is out of it is wrong usage, and no work begins.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -12,6 +17,8 @@ from reid.runtime.precision import Precision
 __all__ = [
     "CALIBRATION",
     "DATA",
+    "DEFAULT_PIXELS",
+    "LARGEST_SEED",
     "MODEL",
     "OUTPUT",
     "AllowEvaluationData",
@@ -21,10 +28,13 @@ __all__ = [
     "EngineName",
     "LayoutName",
     "LayoutOption",
+    "MaxPixels",
     "PrecisionOption",
     "RangeMethod",
     "RangesOption",
     "SessionOption",
+    "finite",
+    "whole_number",
 ]
 
 MODEL = "Model"
@@ -32,6 +42,35 @@ DATA = "Data"
 CALIBRATION = "Calibration"
 OUTPUT = "Output"
 """Panels of --help that several commands have, in this order."""
+
+LARGEST_SEED = 2**32 - 1
+"""Every generator of random numbers takes seeds up to here."""
+
+DEFAULT_PIXELS = 2**25
+"""Default of MaxPixels: with room to spare, what a camera of 24 megapixels takes."""
+
+_PIXELS = "REID_MAX_PIXELS"
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number as it is; the callback of options, since no range refuses NaN. Raises BadParameter."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+def whole_number(text: str, *, most: int) -> int | None:
+    """Read a number from 1 to `most` within a larger word; return None where it is something else."""
+    # The length first: Python refuses to read thousands of digits.
+    if len(text) <= len(str(most)) and text.isascii() and text.isdecimal() and 1 <= int(text) <= most:
+        return int(text)
+    return None
+
+
+def _set_pixel_limit(value: int) -> int:
+    os.environ[_PIXELS] = str(value)  # where whatever decodes images reads it, also in the processes of this one
+    return value
+
 
 LayoutName: TypeAlias = Literal["veri", "cityflow", "tracklets", "flat"]
 RangeMethod: TypeAlias = Literal["auto", "max", "percentile", "entropy", "mse"]
@@ -41,6 +80,17 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the resul
 DataArgument: TypeAlias = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")]
 LayoutOption: TypeAlias = Annotated[
     LayoutName | None, typer.Option(help="Layout of DATA; recognized if left out.", rich_help_panel=DATA)
+]
+MaxPixels: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=2**30,
+        envvar=_PIXELS,
+        callback=_set_pixel_limit,
+        help="Largest image that is decoded, in pixels.",
+        rich_help_panel=DATA,
+    ),
 ]
 SessionOption: TypeAlias = Annotated[
     str,
@@ -53,7 +103,7 @@ PrecisionOption: TypeAlias = Annotated[
     Precision, typer.Option(help="Which of the bundle's graphs to run.", rich_help_panel=MODEL)
 ]
 CalibrationFrames: TypeAlias = Annotated[
-    int, typer.Option(min=1, help="Number of frames to calibrate on.", rich_help_panel=CALIBRATION)
+    int, typer.Option(min=1, max=1_000_000, help="Number of frames to calibrate on.", rich_help_panel=CALIBRATION)
 ]
 RangesOption: TypeAlias = Annotated[
     RangeMethod,

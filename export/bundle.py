@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,15 +39,18 @@ from reid.export.verification.graphs import ComparedGraph, compare_graphs, descr
 from reid.pages.int8 import INT8_STYLE
 from reid.pages.verification.report import write_verification_report
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, Graph, graph_file
+from reid.runtime.engine_card import EngineCard
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.imaging import decode, resize
+from reid.runtime.manifest import remove_replaceable, replaceable_directory
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.reading import sha256_of
+from reid.runtime.reading import read_file, sha256_of
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
 from reid.runtime.sessions.session import Session, run
-from reid.runtime.storage import atomic_directory
+from reid.runtime.storage import Records, atomic_directory
+from reid.runtime.validation import JSON_AT_MOST
 from reid.train.device import best_device as best_torch_device
 from reid.train.model.checkpoint import Checkpoint
 from reid.train.session import torch_session
@@ -123,7 +126,7 @@ def write_bundle(
     """
     if not checkpoint.reference:
         raise ModelError("the checkpoint has no reference crops to check the graph with; train it again")
-    with atomic_directory(output, replaces=CARD_FILE) as folder, errors_naming(output, instead_of=folder):
+    with atomic_directory(output, records=_RECORDS) as folder, errors_naming(output, instead_of=folder):
         made = _make_graphs(checkpoint, folder, request, progress)
         if any(one.comparison.failures for one in made.compared):
             raise _rejection(made, checkpoint.card, output)
@@ -140,7 +143,22 @@ def write_bundle(
 
 def rejected_folder(output: Path) -> Path:
     """Return the folder of the report on a bundle that was not written because a graph is outside tolerance."""
-    return output.with_name(f"{output.name}.rejected")
+    named = output if output.name not in ("", "..") else output.resolve()
+    return named.with_name(f"{named.name}.rejected")
+
+
+def _written_files(bundle: Path) -> dict[str, str]:
+    """List what reid wrote into a bundle, engines included: relative name -> SHA-256."""
+    files = dict(ModelCard.read(bundle / CARD_FILE).files)
+    for sidecar in (bundle / ENGINES_FOLDER).glob("*.json"):
+        with contextlib.suppress(ModelError):
+            card = EngineCard.parse(read_file(sidecar, at_most=JSON_AT_MOST), sidecar)
+            files[f"{ENGINES_FOLDER}/{sidecar.name}"] = sha256_of(sidecar)
+            files[f"{ENGINES_FOLDER}/{sidecar.stem}.engine"] = card.engine_sha256
+    return files
+
+
+_RECORDS = Records(CARD_FILE, _written_files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +304,7 @@ def _verification(made: _Made, card: ModelCard, engines: Sequence[EngineFacts] =
 def _rejection(made: _Made, card: ModelCard, output: Path) -> GateError:
     """Leave the report beside the bundle that is not written, and return the error that says so."""
     verification, folder = _verification(made, card), rejected_folder(output)
-    with atomic_directory(folder, replaces=VERIFICATION_FILE) as partial:
+    with replaceable_directory(folder) as partial:
         _write_verification(partial, verification, made.int8_section)
     first, *others = verification.failures
     more = f" (and {len(others)} more)" if others else ""
@@ -318,7 +336,6 @@ def _finished_card(card: ModelCard, folder: Path, made: _Made) -> ModelCard:
 
 def _clean_up(output: Path, request: ExportRequest) -> None:
     """Remove what attempts before this one left: the report of a rejection, and the journal of a search."""
-    if (rejected_folder(output) / VERIFICATION_FILE).is_file():
-        shutil.rmtree(rejected_folder(output), ignore_errors=True)
+    remove_replaceable(rejected_folder(output))
     if isinstance(request.int8, CalibrationRequest) and request.int8.journal:
         request.int8.journal.unlink(missing_ok=True)

@@ -9,10 +9,7 @@ from reid.runtime.galleries.ranked_lists import write_csv, write_json
 from reid.runtime.inference import Inference
 from reid.runtime.sessions.session import Session
 
-__all__ = ["RANKINGS_FILE", "write_results"]
-
-RANKINGS_FILE = "rankings.json"
-"""The file that marks a folder as one of results."""
+__all__ = ["write_results"]
 
 
 def write_results(folder: Path, inference: Inference, session: Session) -> None:
@@ -26,7 +23,7 @@ def write_results(folder: Path, inference: Inference, session: Session) -> None:
         "frames": f"{inference.frames:,}",
     }
     write_json(
-        folder / RANKINGS_FILE,
+        folder / "rankings.json",
         inference.rankings,
         space=inference.gallery.space,
         unreadable=inference.unreadable,

@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.runtime.arrays import parse_array
 from reid.runtime.errors import ModelError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import PRECISIONS, Precision
-from reid.runtime.reading import sha256_of
+from reid.runtime.reading import MEBIBYTE, read_file, sha256_of
 
 __all__ = ["CARD_FILE", "ENGINES_FOLDER", "REFERENCE_EMBEDDINGS", "Bundle", "Graph", "graph_file"]
 
 CARD_FILE = "model.json"
 REFERENCE_EMBEDDINGS = "reference/embeddings.npy"
 ENGINES_FOLDER = "engines"
+
+_EMBEDDINGS_AT_MOST = 64 * MEBIBYTE
 
 
 def graph_file(precision: Precision) -> str:
@@ -65,13 +68,9 @@ class Bundle:
                 f"{root} holds neither a bundle ({CARD_FILE}) nor a checkpoint; `reid-train` and `reid-export` "
                 "make these"
             )
-        card = ModelCard.parse(card_path.read_bytes(), card_path)
+        card = ModelCard.read(card_path)
         for name, expected in card.files.items():
-            path = root / name
-            if not path.is_file():
-                raise ModelError(f"{path} is missing from the bundle; export it again")
-            if sha256_of(path) != expected:
-                raise ModelError(f"{path} is not the file that was exported (its SHA-256 differs); export it again")
+            _check_file(root / name, expected)
         return cls(root, card)
 
     @property
@@ -88,8 +87,31 @@ class Bundle:
         return Graph(precision, self.root / name, self.card.files[name])
 
     def reference(self) -> tuple[list[Path], NDArray[np.float32]]:
-        """Return the reference crops [n] and their PyTorch embeddings, float32 [n, D]."""
-        crops = [
-            self.root / name for name in self.card.files if name.startswith("reference/") and not name.endswith(".npy")
-        ]
-        return sorted(crops), np.load(self.root / REFERENCE_EMBEDDINGS, allow_pickle=False)
+        """Return the reference crops [n] and their PyTorch embeddings, float32 [n, D].
+
+        Raises:
+            ModelError: the bundle lists no such files, or they do not match.
+        """
+        crops = [name for name in self.card.files if name.startswith("reference/") and name != REFERENCE_EMBEDDINGS]
+        if REFERENCE_EMBEDDINGS not in self.card.files:
+            raise ModelError(f"{self.root} lists no reference embeddings; export it again")
+        try:
+            embeddings = parse_array(read_file(self.root / REFERENCE_EMBEDDINGS, at_most=_EMBEDDINGS_AT_MOST))
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{self.root}: its reference embeddings cannot be read ({error}); export it again"
+            ) from None
+        if not crops or embeddings.dtype != np.float32 or embeddings.shape != (len(crops), self.card.dimensions):
+            raise ModelError(f"{self.root}: its reference crops and their embeddings do not match; export it again")
+        return [self.root / name for name in sorted(crops)], embeddings
+
+
+def _check_file(path: Path, expected: str) -> None:
+    try:
+        found = sha256_of(path)
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing from the bundle; export it again") from None
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}; export it again") from None
+    if found != expected:
+        raise ModelError(f"{path} is not the file that was exported (its SHA-256 differs); export it again")

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from reid.runtime.errors import ModelError
+from reid.runtime.names import FileHashes
 from reid.runtime.precision import Precision
 from reid.runtime.training_facts import TrainingFacts
-from reid.runtime.validation import first_problem
+from reid.runtime.validation import parse_stored, read_stored
 
-__all__ = ["FORMAT_VERSION", "Level", "ModelCard", "Preprocessing"]
+__all__ = ["FORMAT_VERSION", "MOST_PIXELS", "Level", "ModelCard", "Preprocessing"]
+
+_WHAT, _REMEDY = "model card", "export or train it again"
 
 FORMAT_VERSION = 1
+
+# Bounds far above any model in use: what a stranger's card says is allocated before the graph is asked.
+MOST_PIXELS = 4096
+"""The largest side of a resized crop, in pixels."""
+_MOST_LEVELS = 64
+
+_Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Preprocessing(BaseModel):
@@ -31,12 +40,12 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
+    height: int = Field(gt=0, le=MOST_PIXELS)
+    width: int = Field(gt=0, le=MOST_PIXELS)
     color: Literal["RGB"] = "RGB"
     resize: Literal["bilinear"] = "bilinear"
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[_Finite, _Finite, _Finite]
+    std: tuple[_Finite, _Finite, _Finite]
 
 
 class Level(BaseModel):
@@ -44,8 +53,8 @@ class Level(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    size: int = Field(gt=0)
+    name: str = Field(pattern=r"^level[0-9]{1,3}$")
+    size: int = Field(gt=0, le=65_536)
 
 
 class ModelCard(BaseModel):
@@ -68,12 +77,12 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     format_version: int
-    fingerprint: str
-    backbone: str
-    levels: tuple[Level, ...] = Field(min_length=1)
+    fingerprint: str = Field(max_length=256)
+    backbone: str = Field(max_length=256)
+    levels: tuple[Level, ...] = Field(min_length=1, max_length=_MOST_LEVELS)
     preprocessing: Preprocessing
     training: TrainingFacts = TrainingFacts()
-    files: dict[str, str] = {}
+    files: FileHashes = {}
     opset: int | None = None
     similarity: dict[Precision, Annotated[float, Field(ge=-1, le=1)]] = {}
 
@@ -85,6 +94,13 @@ class ModelCard(BaseModel):
             raise ValueError(f"format version {version} is newer than {FORMAT_VERSION}: update reid")
         return data
 
+    @model_validator(mode="after")
+    def _refuse_equal_levels(self) -> ModelCard:
+        names = [level.name for level in self.levels]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two levels have the same name: {', '.join(names)}")
+        return self
+
     @property
     def dimensions(self) -> int:
         """The size D of the aggregated embedding."""
@@ -93,8 +109,9 @@ class ModelCard(BaseModel):
     @classmethod
     def parse(cls, text: str | bytes, source: Path) -> ModelCard:
         """Read a card from JSON. Raises ModelError, naming `source`, if it is damaged or too new."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            reason = first_problem(error)
-            raise ModelError(f"{source}: the model card is not valid ({reason}); export or train it again") from None
+        return parse_stored(cls, text, source, what=_WHAT, remedy=_REMEDY)
+
+    @classmethod
+    def read(cls, file: Path) -> ModelCard:
+        """Read a card from its file. Raises ModelError if that cannot be read, is damaged, or is too new."""
+        return read_stored(cls, file, what=_WHAT, remedy=_REMEDY)

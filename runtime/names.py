@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["check_name", "check_relative_name", "is_name"]
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator, Field
+
+__all__ = ["FileHashes", "check_name", "check_relative_name", "is_name"]
 
 _LONGEST = 255
 """The longest name that common file systems take, in bytes."""
@@ -36,3 +40,9 @@ def check_relative_name(text: str) -> str:
     if not all(map(is_name, text.split("/"))):
         raise ValueError(f"{text[:_LONGEST]!r} is not the path of a file within its folder")
     return text
+
+
+FileHashes: TypeAlias = dict[
+    Annotated[str, AfterValidator(check_relative_name)], Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+]
+"""Files, by their paths relative to the folder whose list this is -> SHA-256, in hexadecimal."""

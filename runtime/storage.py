@@ -1,4 +1,8 @@
-"""Write files and folders that are either whole or absent, whatever interrupts the writing."""
+"""Write files and folders that are either whole or absent, whatever interrupts the writing.
+
+What reid did not write is never replaced: a folder that exists has to be empty, or hold only what its own records list,
+as it was written. An output is never an input, holds none and lies in none.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +10,86 @@ import contextlib
 import glob
 import os
 import platform
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from reid.runtime.errors import ReidError
+from reid.runtime.ownership import is_ours
+from reid.runtime.publishing import (
+    has_to_be_in_place,
+    holds_old_entries,
+    publish_beside,
+    publish_in_place,
+    restore_beside,
+    restore_in_place,
+)
+from reid.runtime.reading import sha256_of
 
-__all__ = ["atomic_directory", "atomic_write"]
-
+__all__ = ["Records", "atomic_directory", "atomic_write", "check_apart", "companion", "first_foreign"]
 
 _SUFFIX = ".partial"
 
 
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Where folders of one kind say what reid wrote into them.
+
+    Attributes:
+        file: the name of the file with the records.
+        read: returns what a folder's records list: relative name -> SHA-256. May raise ReidError or OSError.
+    """
+
+    file: str
+    read: Callable[[Path], Mapping[str, str]]
+
+
 @contextlib.contextmanager
-def atomic_directory(target: Path, *, replaces: str | None) -> Iterator[Path]:
-    """Yield a temporary folder beside `target` that takes its place when the block ends without an error.
+def atomic_directory(target: Path, *, records: Records | None, inputs: Iterable[Path] = ()) -> Iterator[Path]:
+    """Yield a temporary folder that takes the place of `target` when the block ends without an error.
 
     Args:
-        target: the folder to write. It may exist if it is empty or of the same kind.
-        replaces: the name of a file that every folder of this kind holds. A folder without it is never replaced;
-            with None, only an empty folder is.
+        target: the folder to write. It may exist if it is empty, or if everything in it is as reid wrote it.
+        records: what tells that; with None, only an empty folder is replaced.
+        inputs: what the block reads. The target must be none of these, hold none, and lie in none.
 
     Raises:
-        ReidError: `target` exists and is something else.
+        ReidError: `target` exists and is something else, or is not apart from the inputs.
     """
+    shown, target = target, target.resolve()
+    check_apart(shown, inputs)
     _clear_abandoned(target)
-    _check_replaceable(target, replaces)
+    _check_replaceable(target, shown, records)
+    missing = [folder for folder in target.parents if not folder.exists()]
+    in_place = has_to_be_in_place(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     # mkdtemp makes private folders; what is published gets the permissions that mkdir would have given.
-    prefix = f"{_prefix(target)}{os.getpid()}."
-    workspace = Path(tempfile.mkdtemp(prefix=prefix, suffix=_SUFFIX, dir=target.parent))
+    around = target if in_place else target.parent
+    workspace = Path(tempfile.mkdtemp(prefix=f"{_prefix(target)}{os.getpid()}.", suffix=_SUFFIX, dir=around))
     partial = workspace / target.name
+    published = False
     try:
         partial.mkdir()
         yield partial
-        for path in sorted(partial.rglob("*")):
-            if path.is_file():
-                _flush_to_disk(path)
-        _check_replaceable(target, replaces)  # again: much may have changed since
-        _put_in_place(partial, target, workspace / "replaced")
+        for path in (*partial.rglob("*"), partial):
+            _flush_to_disk(path)
+        _check_replaceable(target, shown, records)  # again: much may have changed since
+        if in_place:
+            publish_in_place(partial, target, workspace, records.file if records else None)
+        else:
+            publish_beside(partial, target, workspace)
+        published = True
+        _flush_to_disk(around)
     finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+        if published or not holds_old_entries(workspace):  # else the next try restores them
+            shutil.rmtree(workspace, ignore_errors=True)
+        if not published:
+            with contextlib.suppress(OSError):
+                for folder in missing:
+                    folder.rmdir()
 
 
 def _prefix(target: Path) -> str:
@@ -56,20 +98,27 @@ def _prefix(target: Path) -> str:
 
 
 def _clear_abandoned(target: Path) -> None:
-    """Remove what a killed process left beside `target`, and restore the folder that it was about to replace."""
-    for workspace in target.parent.glob(f"{glob.escape(_prefix(target))}*{_SUFFIX}"):
-        process = workspace.name.removeprefix(_prefix(target)).partition(".")[0]
-        if not process.isdecimal() or _is_alive(int(process)):
-            continue
-        replaced = workspace / "replaced"
-        if replaced.exists() and not target.exists():
-            replaced.rename(target)
+    """Remove what killed processes of ours left, and restore the folder that one was about to replace."""
+    for workspace in _abandoned(target, target.parent):
+        restore_beside(workspace, target)
+        shutil.rmtree(workspace, ignore_errors=True)
+    for workspace in _abandoned(target, target):
+        restore_in_place(workspace / target.name, target, workspace)
         shutil.rmtree(workspace, ignore_errors=True)
 
 
-def _is_alive(process: int) -> bool:
+def _abandoned(target: Path, around: Path) -> list[Path]:
+    """List what this user's processes that no longer live left in a folder while they wrote `target`."""
+    prefix = _prefix(target)
+    found = around.glob(f"{glob.escape(prefix)}*{_SUFFIX}")
+    return [path for path in found if is_ours(path) and not _is_alive(path.name.removeprefix(prefix).partition(".")[0])]
+
+
+def _is_alive(process: str) -> bool:
+    if not (process.isascii() and process.isdecimal() and len(process) < 10):
+        return True
     try:
-        os.kill(process, 0)
+        os.kill(int(process), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -77,48 +126,114 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _put_in_place(partial: Path, target: Path, replaced: Path) -> None:
-    try:
-        if target.exists():
-            target.rename(replaced)
-        partial.rename(target)
-    except BaseException:
-        if replaced.exists() and not target.exists():
-            replaced.rename(target)
-        raise
-
-
-def _check_replaceable(target: Path, marker: str | None) -> None:
-    if not os.path.lexists(target):
+def _check_replaceable(target: Path, shown: Path, records: Records | None) -> None:
+    if not os.path.lexists(shown):
         return
-    if not target.is_dir() or target.is_symlink():
-        raise ReidError(f"{target} exists and is not a folder; choose another --output")
-    if marker is None and any(target.iterdir()):
-        raise ReidError(f"{target} exists and is not empty; choose another --output")
-    if marker and any(target.iterdir()) and not (target / marker).is_file():
-        raise ReidError(f"{target} exists and holds something else (no {marker}); choose another --output")
+    if not target.is_dir():
+        raise ReidError(f"{shown} exists and is not a folder; choose another --output")
+    foreign = first_foreign(target, records)
+    if foreign is not None:
+        raise ReidError(
+            f"{shown} holds {foreign}, which is not as reid wrote it; move it elsewhere or choose another --output"
+        )
+
+
+def first_foreign(target: Path, records: Records | None) -> Path | None:
+    """Return a file in a folder that is not ours to remove: not in the folder's records, or changed since."""
+    listed: dict[str, str | None] = {}
+    if records and os.path.lexists(target / records.file):
+        with contextlib.suppress(ReidError, OSError):
+            listed = {**records.read(target), records.file: None}
+    for path in _files(target):
+        name = path.relative_to(target).as_posix()
+        if path.is_symlink() or name not in listed or listed[name] not in (None, sha256_of(path)):
+            return path.relative_to(target)
+    return None
+
+
+def _files(target: Path) -> Iterator[Path]:
+    """Yield everything below a folder that is not itself a folder, but not what writers that go on leave there."""
+    for folder, folders, files in os.walk(target):
+        inner = Path(folder)
+        links = {name for name in folders if (inner / name).is_symlink()}
+        passed_over = {name for name in (*folders, *files) if _is_temporary(inner / name) or _is_system(inner / name)}
+        folders[:] = sorted(set(folders) - passed_over)
+        yield from (inner / name for name in sorted({*files, *links} - passed_over))
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(_SUFFIX) and is_ours(path)
+
+
+def _is_system(folder: Path) -> bool:
+    return folder.name == "lost+found" and os.path.ismount(folder.parent)
+
+
+def check_apart(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output that is an input, holds one, or lies in one; links and mounts are seen through.
+
+    Raises:
+        ReidError: naming both.
+    """
+    around_output = _identities(output)
+    for path in inputs:
+        around_input = _identities(path)
+        exists = path.exists()
+        if output.exists() and exists and around_output[0] == around_input[0]:
+            relation = "is"
+        elif exists and around_input[0] in around_output:
+            relation = "lies in"
+        elif output.exists() and around_output[0] in around_input:
+            relation = "holds"
+        else:
+            continue
+        raise ReidError(f"{output} {relation} {path}, which is an input; choose another --output")
+
+
+def companion(output: Path, suffix: str) -> Path:
+    """Return the file in which a command keeps what it has so far, between one try to write `output` and the next.
+
+    It lies beside the output, as `OUTPUT.suffix`, or in it where nothing can be kept beside it: on a volume.
+    """
+    named = output if output.name not in ("", "..") else output.resolve()
+    if has_to_be_in_place(output.resolve()):
+        return named / f".{suffix}{_SUFFIX}"
+    return named.with_name(f"{named.name}.{suffix}")
+
+
+def _identities(path: Path) -> list[tuple[int, int]]:
+    """Return device and inode of a path and of all folders around it, from the inside out, as far as they exist."""
+    real = path.resolve()
+    found = []
+    for one in (real, *real.parents):
+        with contextlib.suppress(OSError):
+            state = one.stat()
+            found.append((state.st_dev, state.st_ino))
+    return found
 
 
 def atomic_write(target: Path, content: bytes) -> None:
     """Write a file under a temporary name, flush it to disk, and rename it to `target`."""
-    with tempfile.NamedTemporaryFile(
-        dir=target.parent, prefix=f".{target.name}.", suffix=".partial", delete=False
-    ) as file:
-        partial = Path(file.name)
-        try:
+    for abandoned in _abandoned(target, target.parent):
+        abandoned.unlink(missing_ok=True)
+    partial = target.with_name(f"{_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}")
+    try:
+        with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            partial.chmod(0o644)
-            partial.rename(target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        partial.rename(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _flush_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # some file systems cannot flush a folder
+            raise
     finally:
         os.close(descriptor)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.runtime.arrays import open_arrays
 from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.galleries.ranked_lists import Match, Ranking
@@ -25,8 +28,12 @@ __all__ = ["Gallery", "open_gallery"]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT_VERSION = 2
-"""Version 1, of reid 0.1, did not record the precision."""
+_FORMAT_VERSION = 3
+"""Version 1, of reid 0.1, did not record the precision; version 2 had no digest."""
+
+_COLUMNS = ("ids", "pictures", "cameras", "vehicles")
+_FIELDS = ("format_version", "fingerprint", "precision", "embeddings", *_COLUMNS)
+_DIGEST = "digest"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,18 +83,18 @@ class Gallery:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the gallery to one .npz file, whole or absent. Pictures stay where they are; their paths are stored."""
         middle = [tracklet.frames[len(tracklet.frames) // 2] for tracklet in self.tracklets]
+        fields: dict[str, NDArray[Any]] = {
+            "format_version": np.array(_FORMAT_VERSION),
+            "fingerprint": np.array(self.space.fingerprint),
+            "precision": np.array(self.space.precision),
+            "embeddings": self.embeddings,
+            "ids": np.array([tracklet.id for tracklet in self.tracklets]),
+            "cameras": np.array([tracklet.camera or "" for tracklet in self.tracklets]),
+            "vehicles": np.array([tracklet.vehicle or "" for tracklet in self.tracklets]),
+            "pictures": np.array([str(f.absolute()) if isinstance(f, Path) else "" for f in middle]),
+        }
         content = io.BytesIO()
-        np.savez(
-            content,
-            format_version=np.array(_FORMAT_VERSION),
-            fingerprint=np.array(self.space.fingerprint),
-            precision=np.array(self.space.precision),
-            embeddings=self.embeddings,
-            ids=np.array([tracklet.id for tracklet in self.tracklets]),
-            cameras=np.array([tracklet.camera or "" for tracklet in self.tracklets]),
-            vehicles=np.array([tracklet.vehicle or "" for tracklet in self.tracklets]),
-            pictures=np.array([str(f.absolute()) if isinstance(f, Path) else "" for f in middle]),
-        )
+        np.savez(content, allow_pickle=False, **fields, digest=np.array(_digest(fields)))
         atomic_write(Path(path), content.getvalue())
 
 
@@ -99,31 +106,72 @@ def open_gallery(source: str | os.PathLike[str], space: Space) -> Gallery:
         ModelError: another model embedded it, or the same model in another precision.
     """
     path = Path(source)
-    damaged = DataError(f"{path} is not a readable gallery; make it again from its folder")
-    try:  # damage to a zip file of arrays shows as any of a dozen exceptions
-        with np.load(path, allow_pickle=False) as stored:
-            fields = {name: stored[name] for name in stored.files}
-        version = int(fields["format_version"])
-    except Exception:
-        raise damaged from None
-    if version > _FORMAT_VERSION:
-        raise DataError(f"{path} has format version {version}, newer than {_FORMAT_VERSION}: update reid")
-    try:
-        fingerprint = str(fields["fingerprint"])
-        precision = str(fields["precision"]) if version > 1 else None
-        embeddings = np.asarray(fields["embeddings"], np.float32)
-        columns = (fields[name].tolist() for name in ("ids", "pictures", "cameras", "vehicles"))
-        rows = [row for *row, _ in zip(*columns, embeddings, strict=True)]
-    except Exception:
-        raise damaged from None
-    _check_space(path, fingerprint, precision, space)
-    if embeddings.shape != (len(rows), space.dimensions):
-        raise damaged
+    fields, version = _read(path)
+    _check_space(path, str(fields["fingerprint"]), str(fields["precision"]) if version > 1 else None, space)
+    embeddings, columns = fields["embeddings"], [fields[name] for name in _COLUMNS]
+    if embeddings.shape[1] != space.dimensions:
+        raise _damaged(path, f"embeddings of {embeddings.shape[1]} numbers, not {space.dimensions}")
     tracklets = (
         Tracklet(identity, (Path(picture),), camera or None, vehicle or None)
-        for identity, picture, camera, vehicle in rows
+        for identity, picture, camera, vehicle in zip(*(column.tolist() for column in columns), strict=True)
     )
     return Gallery(tuple(tracklets), embeddings, space)
+
+
+def _read(path: Path) -> tuple[dict[str, NDArray[Any]], int]:
+    """Return the fields of a gallery's file, of the right types and sizes, and the version of its format."""
+    try:
+        with open_arrays(path) as arrays:
+            version = int(_scalar(arrays.read("format_version"), "i"))
+            if version > _FORMAT_VERSION:
+                raise DataError(f"{path} has format version {version}, newer than {_FORMAT_VERSION}: update reid")
+            if unknown := arrays.names - {*_FIELDS, _DIGEST}:
+                raise ValueError(f"it also holds {', '.join(sorted(unknown))}")
+            fields = {name: arrays.read(name) for name in arrays.names}
+        _check_fields(fields, version)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; give a folder of crops, or a gallery that was saved") from None
+    except (ValueError, KeyError) as error:
+        raise _damaged(path, error) from None
+    return fields, version
+
+
+def _check_fields(fields: Mapping[str, NDArray[Any]], version: int) -> None:
+    """Raise ValueError or KeyError where fields do not fit one another, or the digest."""
+    if version < 1:
+        raise ValueError(f"format version {version}")
+    for name in ("fingerprint", *(["precision"] if version > 1 else [])):
+        _scalar(fields[name], "U")
+    embeddings, columns = fields["embeddings"], [fields[name] for name in _COLUMNS]
+    if embeddings.dtype != np.float32 or embeddings.ndim != 2 or not len(embeddings):
+        raise ValueError(f"embeddings are {embeddings.dtype} {embeddings.shape}")
+    if any(column.dtype.kind != "U" or column.shape != (len(embeddings),) for column in columns):
+        raise ValueError("not every embedding has its texts")
+    if not all(picture == "" or (os.path.isabs(picture) and "\0" not in picture) for picture in fields["pictures"]):
+        raise ValueError("pictures are not absolute paths")
+    if (version > 2 or _DIGEST in fields) and str(_scalar(fields[_DIGEST], "U")) != _digest(fields):
+        raise ValueError("its digest differs")
+
+
+def _scalar(value: NDArray[Any], kind: str) -> Any:  # noqa: ANN401 - a number or a text
+    if value.shape != () or value.dtype.kind != kind:
+        raise ValueError(f"{value.dtype} {value.shape} where one value is expected")
+    return value.item()
+
+
+def _digest(fields: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of everything that a gallery's file says."""
+    digest = hashlib.sha256()
+    for name in _FIELDS:
+        if name in fields:
+            value = np.ascontiguousarray(fields[name])
+            digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+            digest.update(value)
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, reason: object) -> DataError:
+    return DataError(f"{path} is not a readable gallery ({reason}); make it again from its folder")
 
 
 def _check_space(path: Path, fingerprint: str, precision: str | None, space: Space) -> None:

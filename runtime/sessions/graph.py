@@ -38,9 +38,11 @@ def open_graph(model: Path, precision: Precision, load: Callable[[Path], Session
     """
     if model.is_dir():
         return _open_in_bundle(Bundle.open(model), precision, load)
-    own = _within_bundle(model)
-    if own and precision in ("fp32", own[1]):  # a graph in a bundle is held to what the bundle says of it
-        return _open_in_bundle(*own, load)
+    bundle = _bundle_around(model)
+    if bundle is not None:  # a graph in a bundle is held to what the bundle says of it
+        own = _precision_in(bundle, model)
+        if precision in ("fp32", own):
+            return _open_in_bundle(bundle, own, load)
     if precision != "fp32":
         raise SessionError(
             f"{model} is a single graph, whose precision is fixed; leave out --precision, or give its bundle"
@@ -71,12 +73,19 @@ def precision_of(metadata: Mapping[str, str], graph: Path) -> Precision:
     return "fp32"
 
 
-def _within_bundle(graph: Path) -> tuple[Bundle, Precision] | None:
-    """Return the bundle that a graph's file lies in, and its precision there."""
-    if not (graph.parent / CARD_FILE).is_file():
-        return None
-    bundle = Bundle.open(graph.parent)
-    return next(((bundle, one) for one in bundle.precisions if graph_file(one) == graph.name), None)
+def _bundle_around(graph: Path) -> Bundle | None:
+    """Return the bundle that a graph's file lies in, or that a link leads into."""
+    folders = (folder for folder in (graph.parent, graph.resolve().parent) if (folder / CARD_FILE).is_file())
+    folder = next(folders, None)
+    return None if folder is None else Bundle.open(folder)
+
+
+def _precision_in(bundle: Bundle, graph: Path) -> Precision:
+    """Return the precision of a graph within its bundle. Raises ModelError where the bundle lists no such graph."""
+    for precision in bundle.precisions:
+        if graph.samefile(bundle.graph(precision).path):
+            return precision
+    raise ModelError(f"{graph} is not one of the graphs of {bundle.root}; give one of these, or the bundle")
 
 
 def _open_in_bundle(bundle: Bundle, precision: Precision, load: Callable[[Path], Session]) -> Opened:

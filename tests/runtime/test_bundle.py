@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -76,6 +77,44 @@ def test_a_file_cut_short_is_refused_by_its_name(copy: Path, name: str) -> None:
     (copy / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError, match=name):
         Bundle.open(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/hostname", "../outside", "reference/../model.fp32.onnx", "./model.fp32.onnx", ""]
+)
+def test_a_card_lists_only_files_within_the_bundle_each_by_its_one_name(copy: Path, name: str) -> None:
+    (copy.parent / "outside").touch()
+    card = json.loads((copy / "model.json").read_text())
+    digest = hashlib.sha256(b"").hexdigest()
+    (copy / "model.json").write_text(json.dumps({**card, "files": {**card["files"], name: digest}}))
+    with pytest.raises(ModelError, match=r"model\.json: the model card is not valid"):
+        Bundle.open(copy)
+
+
+def test_a_graph_that_the_bundle_does_not_list_is_refused(copy: Path) -> None:
+    shutil.copy(copy / "model.fp32.onnx", copy / "model.fp16.onnx")
+    shutil.copy(copy / "model.fp32.onnx", copy / "alias.onnx")
+    for name in ("model.fp16.onnx", "alias.onnx"):
+        with pytest.raises(ModelError, match=f"{name} is not one of the graphs of"):
+            open_session(copy / name)
+
+
+@pytest.mark.parametrize("link", ["inside", "outside"])
+def test_a_link_to_a_graph_is_held_to_what_the_bundle_says_of_it(copy: Path, tmp_path: Path, link: str) -> None:
+    path = (copy if link == "inside" else tmp_path) / "link.onnx"
+    path.symlink_to(copy / "model.fp32.onnx")
+    open_session(path).close()
+    flip_a_byte(copy / "reference" / "embeddings.npy")
+    with pytest.raises(ModelError, match=r"embeddings\.npy is not the file that was exported"):
+        open_session(path)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused(copy: Path) -> None:
+    for name in ("model.fp32.onnx", "model.json"):
+        (copy / name).unlink()
+        os.mkfifo(copy / name)
+        with pytest.raises(ModelError):
+            Bundle.open(copy)
 
 
 def test_a_newer_format_is_refused_with_the_remedy(copy: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -219,11 +220,7 @@ def another_model(reference: NDArray[np.float32]) -> NDArray[np.float32]:
     return (reference @ mixed).astype(np.float32)
 
 
-def fewer_values(reference: NDArray[np.float32]) -> NDArray[np.float32]:
-    return reference[:, :16]
-
-
-@pytest.mark.parametrize("change", [other_crops, another_model, fewer_values, np.zeros_like])
+@pytest.mark.parametrize("change", [other_crops, another_model, np.zeros_like])
 def test_references_of_another_model_are_refused(
     copy: Path, memory: Path, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 ) -> None:
@@ -235,18 +232,21 @@ def test_references_of_another_model_are_refused(
     assert not memory.exists()
 
 
-@pytest.mark.parametrize("content", ["missing", "fewer", "noise", "pickle"])
+@pytest.mark.parametrize("content", ["missing", "unlisted", "fewer", "fewer values", "noise", "pickle"])
 def test_references_that_cannot_be_compared_are_refused(copy: Path, memory: Path, content: str) -> None:
     file = copy / "reference" / "embeddings.npy"
-    if content == "missing":
-        file.unlink()
+    if content in ("missing", "unlisted"):
+        if content == "missing":
+            file.unlink()
         card = json.loads((copy / "model.json").read_text())
         del card["files"]["reference/embeddings.npy"]
         (copy / "model.json").write_text(json.dumps(card))
     elif content == "noise":
         file.write_bytes(b"not an array")
     else:
-        np.save(file, np.array([{}]) if content == "pickle" else np.load(file)[1:])
+        reference = np.load(file)
+        changed = {"pickle": np.array([{}]), "fewer": reference[1:], "fewer values": reference[:, :16]}
+        np.save(file, changed[content])
     rehash(copy)
     with pytest.raises(ModelError, match=r"reference .*export it again") as caught:
         open_session(copy)
@@ -286,6 +286,26 @@ def test_another_graph_device_or_version_is_checked_again(
     open_session(copy).close()
     assert len(runs) == 8
     assert len(list(memory.iterdir())) == 4
+
+
+def test_a_memory_that_others_can_write_to_is_not_believed(bundle: Path, memory: Path, runs: list[int]) -> None:
+    open_session(bundle).close()
+    (entry,) = memory.iterdir()
+    for path, mode in ((memory, 0o777), (memory, 0o770), (entry, 0o666)):
+        before = len(runs)
+        path.chmod(mode)
+        open_session(bundle).close()
+        assert len(runs) == before + 2
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path == memory else 0o600)  # ours: mended
+
+
+def test_what_another_user_remembered_is_not_believed(
+    bundle: Path, memory: Path, runs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_session(bundle).close()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    open_session(bundle).close()
+    assert runs == [6, 2] * 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff" * 100])

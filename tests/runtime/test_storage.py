@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -13,20 +14,23 @@ from pathlib import Path
 
 import pytest
 
+from reid.runtime import publishing
 from reid.runtime.errors import ReidError
+from reid.runtime.manifest import MANIFEST_FILE, remove_replaceable, replaceable_directory
 from reid.runtime.reading import sha256_of
-from reid.runtime.storage import atomic_directory, atomic_write
+from reid.runtime.storage import atomic_directory, atomic_write, check_apart, companion
 
 MARKER = "model.json"
 FAILURES = [ValueError("no"), KeyboardInterrupt(), SystemExit(1), OSError(28, "no space left")]
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    files = (path for path in root.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
 def write_bundle(target: Path, text: str) -> None:
-    with atomic_directory(target, replaces=MARKER) as folder:
+    with replaceable_directory(target) as folder:
         (folder / MARKER).write_text(text)
         (folder / "deep").mkdir()
         (folder / "deep" / "file").write_text(text)
@@ -41,7 +45,7 @@ def bundle(text: str) -> dict[str, bytes]:
 
 def test_a_folder_appears_whole_and_only_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "new" / "bundle"
-    with atomic_directory(target, replaces=MARKER) as folder:
+    with replaceable_directory(target) as folder:
         (folder / MARKER).write_text("x")
         assert not target.exists()
         assert folder.parent.parent == target.parent  # on the same file system, so that a rename will do
@@ -53,7 +57,7 @@ def test_a_folder_of_its_own_kind_and_an_empty_folder_are_replaced(tmp_path: Pat
     target = tmp_path / "bundle"
     target.mkdir()
     write_bundle(target, "first")
-    (target / "stale").touch()
+    (target / "deep" / "file").unlink()
     write_bundle(target, "second")
     assert contents(target) == bundle("second")
     assert os.listdir(tmp_path) == ["bundle"]
@@ -71,7 +75,7 @@ def test_what_is_not_its_own_is_refused_and_left_alone(tmp_path: Path, kind: str
     else:
         target.symlink_to(precious if kind.startswith("link") else tmp_path / "nowhere")
     before = sorted(os.listdir(tmp_path)), contents(tmp_path)
-    with pytest.raises(ReidError, match="--output") as raised, atomic_directory(target, replaces=MARKER):
+    with pytest.raises(ReidError, match="--output") as raised, replaceable_directory(target):
         pytest.fail("the block must not run: all its work would be lost")
     assert str(target) in str(raised.value)
     assert (sorted(os.listdir(tmp_path)), contents(tmp_path)) == before
@@ -86,10 +90,13 @@ def test_a_folder_of_a_kind_that_is_never_replaced_has_to_be_absent_or_empty(tmp
             for file in before:
                 (target / file).touch()
         if before:
-            with pytest.raises(ReidError, match="not empty"), atomic_directory(target, replaces=None):
+            with (
+                pytest.raises(ReidError, match="holds thesis, which is not as reid wrote it"),
+                atomic_directory(target, records=None),
+            ):
                 pytest.fail("the block must not run: all its work would be lost")
         else:
-            with atomic_directory(target, replaces=None) as folder:
+            with atomic_directory(target, records=None) as folder:
                 (folder / "new").touch()
         assert os.listdir(target) == (before or ["new"])
 
@@ -98,7 +105,7 @@ def test_what_another_process_put_there_meanwhile_is_not_overwritten(tmp_path: P
     target = tmp_path / "bundle"
 
     def write() -> None:
-        with atomic_directory(target, replaces=MARKER) as folder:
+        with replaceable_directory(target) as folder:
             (folder / MARKER).touch()
             target.mkdir()
             (target / "thesis").write_text("years of work")
@@ -116,7 +123,7 @@ def test_after_a_failure_there_is_what_there_was_before(tmp_path: Path, failure:
         write_bundle(target, "old")
 
     def write() -> None:
-        with atomic_directory(target, replaces=MARKER) as folder:
+        with replaceable_directory(target) as folder:
             (folder / MARKER).write_text("half")
             raise failure
 
@@ -133,6 +140,7 @@ def test_the_old_folder_comes_back_when_putting_the_new_one_in_its_place_fails(
 ) -> None:
     target = tmp_path / "bundle"
     write_bundle(target, "old")
+    monkeypatch.setattr(publishing, "_exchange", lambda one, other: False)  # as on an older kernel
     rename, calls = Path.rename, 0
 
     def failing(self: Path, new: Path) -> Path:
@@ -166,6 +174,239 @@ def test_a_relative_target_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write_bundle(Path("bundle"), "x")
     atomic_write(Path("file"), b"x")
     assert sorted(os.listdir(tmp_path)) == ["bundle", "file"]
+
+
+@pytest.mark.parametrize("kind", ["own file", "own file deep", "changed", "link", "link to a folder"])
+def test_a_folder_with_anything_that_was_not_written_there_is_refused_before_the_work(
+    tmp_path: Path, kind: str
+) -> None:
+    target, elsewhere = tmp_path / "bundle", tmp_path / "elsewhere"
+    write_bundle(target, "first")
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("first")
+    foreign = {"own file": "thesis", "own file deep": "deep/thesis", "changed": "deep/file"}.get(kind, "deep/file")
+    if kind == "link":
+        (target / "deep" / "file").unlink()
+        (target / "deep" / "file").symlink_to(elsewhere / "file")
+    elif kind == "link to a folder":
+        (target / "deep" / "file").unlink()
+        (target / "deep").rmdir()
+        (target / "deep").symlink_to(elsewhere)
+        foreign = "deep"
+    else:
+        (target / foreign).write_text("years of work")
+    before = contents(tmp_path)
+    with pytest.raises(ReidError, match=f"holds {foreign}, which is not as reid"), replaceable_directory(target):
+        pytest.fail("the block must not run: all its work would be lost")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("manifest", ["", "{}", "[" * 10_000, '{"format_version": 1, "files": {"../x": "0"}}', None])
+def test_without_a_valid_list_nothing_in_a_folder_counts_as_written_by_reid(tmp_path: Path, manifest: str) -> None:
+    target = tmp_path / "bundle"
+    write_bundle(target, "first")
+    if manifest is None:
+        (target / MANIFEST_FILE).unlink()
+    else:
+        (target / MANIFEST_FILE).write_text(manifest)
+    with pytest.raises(ReidError, match="--output"), replaceable_directory(target):
+        pytest.fail("the block must not run")
+    remove_replaceable(target)
+    assert contents(target) == bundle("first")
+
+
+def test_a_folder_of_an_earlier_try_is_removed_if_it_holds_nothing_else(tmp_path: Path) -> None:
+    for name in ("clean", "used"):
+        write_bundle(tmp_path / name, "first")
+    (tmp_path / "used" / "thesis").touch()
+    for name in ("clean", "used", "absent"):
+        remove_replaceable(tmp_path / name)
+    assert os.listdir(tmp_path) == ["used"]
+
+
+def test_folders_that_were_made_for_an_output_go_when_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), replaceable_directory(tmp_path / "a" / "b" / "c"):
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+# ---- an output is no input ----
+
+
+@pytest.mark.parametrize(
+    ("output", "source", "relation"),
+    [
+        ("data", "data", "is"),
+        ("data/new", "data", "lies in"),
+        ("data/deep/new/newer", "data", "lies in"),
+        (".", "data", "holds"),
+        ("data", "data/deep", "holds"),
+        ("data", "data/deep/file", "holds"),
+        ("link", "data", "is"),
+        ("link/new", "data/deep/..", "lies in"),
+        ("data/deep/new", "link", "lies in"),
+    ],
+)
+def test_an_output_is_apart_from_the_inputs(tmp_path: Path, output: str, source: str, relation: str) -> None:
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    (tmp_path / "data" / "deep" / "file").touch()
+    (tmp_path / "link").symlink_to("data")
+    with pytest.raises(ReidError, match=f"{relation} .*, which is an input; choose another --output"):
+        check_apart(tmp_path / output, [tmp_path / "absent", tmp_path / source])
+
+
+def test_outputs_beside_the_inputs_are_fine(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data-2").mkdir()
+    (tmp_path / "file").touch()
+    for output in ("new", "data-2", "data-3", "new/deep"):
+        check_apart(tmp_path / output, [tmp_path / "data", tmp_path / "file", tmp_path / "absent"])
+
+
+# ---- volumes: what cannot be renamed is filled in place ----
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that counts as a mount point; renaming it fails, as it would."""
+    target = tmp_path / "volume"
+    target.mkdir()
+    rename = Path.rename
+
+    def refuse(self: Path, new: Path) -> Path:
+        if target in (self, new):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(self))
+        return rename(self, new)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr(publishing, "_is_mount_point", lambda folder: folder == target)
+    return target
+
+
+def test_a_volume_is_filled_and_filled_again(volume: Path) -> None:
+    for text in ("first", "second"):
+        write_bundle(volume, text)
+        assert contents(volume) == bundle(text)
+        assert sorted(os.listdir(volume)) == [MANIFEST_FILE, "deep", MARKER]
+    assert os.listdir(volume.parent) == ["volume"]
+
+
+def test_a_real_mount_point_is_recognized_and_filled(tmp_path: Path) -> None:
+    """One with a file system of its own, and one bound to the same file system, in a namespace of their own."""
+    script = f"""
+set -e
+mkdir {tmp_path}/source {tmp_path}/bound {tmp_path}/small
+mount --bind {tmp_path}/source {tmp_path}/bound
+mount -t tmpfs tmpfs {tmp_path}/small
+for target in bound small; do
+  for turn in 1 2; do "{sys.executable}" -c "{WRITE_ONE}" {tmp_path}/$target; done
+  ls -A {tmp_path}/$target
+done
+"""
+    found = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", script], capture_output=True, text=True
+    )
+    if "Operation not permitted" in found.stderr or "unshare failed" in found.stderr:
+        pytest.skip(f"mounting is not allowed here: {found.stderr.strip()}")
+    assert found.stdout.split() == [MANIFEST_FILE, "file"] * 2, found.stderr
+
+
+WRITE_ONE = """
+import sys; from pathlib import Path; from reid.runtime.manifest import replaceable_directory
+with replaceable_directory(Path(sys.argv[1])) as folder:
+    (folder / 'file').touch()
+"""
+
+
+def test_the_working_folder_is_filled_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    write_bundle(Path("."), "first")
+    assert contents(tmp_path) == bundle("first")
+    assert tmp_path.stat().st_ino == before
+    (tmp_path / "thesis").touch()
+    with pytest.raises(ReidError, match=r"^\. holds thesis"):
+        write_bundle(Path("."), "second")
+
+
+@pytest.mark.parametrize("nth", range(8))
+def test_a_volume_is_as_it_was_when_filling_it_fails(volume: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+    write_bundle(volume, "old")
+    rename, calls = Path.rename, 0
+
+    def failing(self: Path, new: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == nth + 1:
+            raise OSError(errno.EIO, "input/output error")
+        return rename(self, new)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    if nth < 7:  # three entries out, a step, three entries in
+        with pytest.raises(OSError, match="input/output"):
+            write_bundle(volume, "new")
+    else:
+        write_bundle(volume, "new")
+    assert contents(volume) == bundle("old" if nth < 7 else "new")
+    assert sorted(os.listdir(volume)) == [MANIFEST_FILE, "deep", MARKER]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from reid.runtime import publishing
+from reid.runtime.manifest import replaceable_directory
+
+target, nth, calls, rename = Path(sys.argv[1]), int(sys.argv[2]), 0, Path.rename
+publishing._is_mount_point = lambda folder: True
+
+def kill(self, new):
+    global calls
+    calls += 1
+    if calls == nth + 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, new)
+
+Path.rename = kill
+with replaceable_directory(target) as folder:
+    (folder / "model.json").write_text("new")
+    (folder / "extra").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("nth", range(9))
+def test_a_kill_while_a_volume_is_filled_is_undone_by_the_next_try(
+    volume: Path, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    write_bundle(volume, "old")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(volume), str(nth)])
+    assert killed.returncode == (-signal.SIGKILL if nth < 7 else 0)
+    if nth in range(1, 7):  # from the first move to the last, the folder counts as absent
+        assert not (volume / MANIFEST_FILE).exists()
+    with pytest.raises(RuntimeError), replaceable_directory(volume):
+        raise RuntimeError
+    assert contents(volume) == (bundle("old") if nth < 7 else {MARKER: b"new", "extra": b"new"})
+    assert not [name for name in os.listdir(volume) if name.endswith(".partial")]
+
+
+@pytest.mark.parametrize("output", ["bundle", "a/bundle", "."])
+def test_what_a_command_keeps_between_tries_lies_beside_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(publishing, "has_to_be_in_place", lambda folder: False)
+    expected = {".": ".search.json.partial"}.get(output, f"{output}.search.json")
+    assert companion(Path(output), "search.json").resolve() == tmp_path / "here" / expected
+
+
+def test_what_is_kept_on_a_volume_does_not_count_as_foreign(volume: Path) -> None:
+    write_bundle(volume, "old")
+    kept = companion(volume, "search.json")
+    assert kept.parent == volume
+    atomic_write(kept, b"{}")
+    write_bundle(volume, "new")
+    assert contents(volume) == bundle("new")
 
 
 # ---- files ----
@@ -206,14 +447,15 @@ def test_a_file_cannot_take_the_place_of_a_folder(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from reid.runtime.storage import atomic_directory, atomic_write
+from reid.runtime.manifest import replaceable_directory
+from reid.runtime.storage import atomic_write
 
 root, size = Path(sys.argv[1]), 1 << 16
 print("ready", flush=True)
 for turn in range(1_000_000):
     letter = b"abcdefgh"[turn % 8 : turn % 8 + 1]
     atomic_write(root / "file", letter * size)
-    with atomic_directory(root / "bundle", replaces="model.json") as folder:
+    with replaceable_directory(root / "bundle") as folder:
         for name in ("model.json", "1", "2"):
             (folder / name).write_bytes(letter * size)
 """
@@ -236,6 +478,7 @@ def test_a_kill_at_any_moment_leaves_files_and_folders_whole(tmp_path: Path) -> 
         if (root / "bundle").exists():
             found = contents(root / "bundle")
             assert set(found) == {"model.json", "1", "2"}
+            assert (root / "bundle" / MANIFEST_FILE).exists()
             assert len(set(found.values())) == 1
             assert set(found.values()) <= complete
 
@@ -265,7 +508,7 @@ def test_what_a_killed_process_left_is_cleared_and_a_living_ones_is_not(tmp_path
     dead, living = workspace_of(target, dead_process()), workspace_of(target, os.getppid())
     for workspace in (dead, living, tmp_path / ".results.elsewhere.1.abcd.partial"):
         (workspace / "results").mkdir(parents=True)
-    with atomic_directory(target, replaces="marker") as folder:
+    with replaceable_directory(target) as folder:
         (folder / "marker").touch()
     assert not dead.exists()
     assert living.exists()
@@ -274,9 +517,40 @@ def test_what_a_killed_process_left_is_cleared_and_a_living_ones_is_not(tmp_path
 
 def test_a_folder_that_a_killed_process_had_moved_aside_comes_back(tmp_path: Path) -> None:
     target = tmp_path / "results"
-    replaced = workspace_of(target, dead_process()) / "replaced"
-    replaced.mkdir(parents=True)
-    (replaced / "marker").write_text("old")
-    with pytest.raises(RuntimeError), atomic_directory(target, replaces="marker"):
+    write_bundle(target, "old")
+    workspace = workspace_of(target, dead_process())
+    workspace.mkdir()
+    target.rename(workspace / "replaced")
+    with pytest.raises(RuntimeError), replaceable_directory(target):
         raise RuntimeError
-    assert (target / "marker").read_text() == "old"
+    assert contents(target) == bundle("old")
+
+
+@pytest.mark.parametrize("whose", ["another user's", "open to others", "a link"])
+def test_what_somebody_else_planted_beside_an_output_is_neither_published_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    target = tmp_path / "results"
+    planted = workspace_of(target, dead_process())
+    place = tmp_path / "theirs" if whose == "a link" else planted
+    (place / "replaced").mkdir(parents=True)
+    (place / "replaced" / "rankings.json").write_text("made up")
+    if whose == "a link":
+        planted.symlink_to(place)
+    elif whose == "open to others":
+        planted.chmod(0o777)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(RuntimeError), replaceable_directory(target):
+        raise RuntimeError
+    assert not target.exists()
+    assert (planted / "replaced" / "rankings.json").exists()
+
+
+def test_files_that_killed_processes_left_are_cleared(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    dead, living = workspace_of(target, dead_process()), workspace_of(target, os.getppid())
+    dead.write_text("half")
+    living.write_text("half")
+    atomic_write(target, b"whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([living.name, "file"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -134,7 +136,7 @@ def test_a_gallery_of_another_precision_is_refused_with_both(saved: Path) -> Non
 def test_a_gallery_of_before_the_precision_was_recorded_loads_with_a_word(
     saved: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rewrite(saved, format_version=np.array(1), precision=None)
+    rewrite(saved, format_version=np.array(1), precision=None, digest=None)
     assert np.array_equal(open_gallery(saved, SPACE).embeddings, unit(3))
     assert "does not state its precision; assuming fp16" in caplog.text
 
@@ -145,13 +147,60 @@ def rewrite(path: Path, **changes: np.ndarray | None) -> None:
     np.savez(path, **{name: value for name, value in fields.items() if value is not None})
 
 
+def test_a_gallery_of_before_there_was_a_digest_loads(saved: Path) -> None:
+    rewrite(saved, format_version=np.array(2), digest=None)
+    assert np.array_equal(open_gallery(saved, SPACE).embeddings, unit(3))
+
+
 def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
-    rewrite(saved, format_version=np.array(3))
-    with pytest.raises(DataError, match=r"format version 3.*update reid"):
+    rewrite(saved, format_version=np.array(4))
+    with pytest.raises(DataError, match=r"format version 4.*update reid"):
         open_gallery(saved, SPACE)
     rewrite(saved, pictures=None, crops=np.array(["a newer format has other fields"]))
-    with pytest.raises(DataError, match=r"format version 3.*update reid"):
+    with pytest.raises(DataError, match=r"format version 4.*update reid"):
         open_gallery(saved, SPACE)
+
+
+@pytest.mark.parametrize("field", ["embeddings", "ids", "cameras", "vehicles", "pictures", "fingerprint", "precision"])
+def test_a_change_that_keeps_the_form_is_noticed_by_the_digest(saved: Path, field: str) -> None:
+    with np.load(saved) as stored:
+        value = stored[field]
+    other = np.full_like(value, "/other") if value.dtype.kind == "U" else value[::-1]
+    rewrite(saved, **{field: other})
+    with pytest.raises((DataError, ModelError), match=r"digest differs"):
+        open_gallery(saved, SPACE)
+
+
+def test_a_field_that_nobody_wrote_is_refused_unread(saved: Path) -> None:
+    rewrite(saved, bomb=np.zeros(1 << 24, np.uint8))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="it also holds bomb"):
+        open_gallery(saved, SPACE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 22
+
+
+def test_a_compressed_gallery_which_could_be_larger_than_its_file_is_refused(saved: Path) -> None:
+    with np.load(saved) as stored:
+        np.savez_compressed(saved, **{name: stored[name] for name in stored.files})
+    with pytest.raises(DataError, match="compressed arrays"):
+        open_gallery(saved, SPACE)
+
+
+@pytest.mark.parametrize("picture", ["../crop.jpg", "/x/a\0b.jpg"])
+def test_pictures_are_absolute_paths(saved: Path, picture: str) -> None:
+    rewrite(saved, format_version=np.array(2), digest=None, pictures=np.array([picture] * 3))
+    with pytest.raises(DataError, match="pictures are not absolute paths"):
+        open_gallery(saved, SPACE)
+
+
+def test_a_pipe_or_a_device_is_no_gallery(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "zero.npz").symlink_to("/dev/zero")
+    for name, what in (("pipe.npz", "a named pipe"), ("zero.npz", "a device")):
+        with pytest.raises(DataError, match=f"{name}: {what}, not a file"):
+            open_gallery(tmp_path / name, SPACE)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +214,9 @@ def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
         {"embeddings": unit(3)[:, 0]},
         {"format_version": np.array([1, 2])},
         {"ids": np.array([{"pickled": 1}] * 3, dtype=object)},
+        {"cameras": np.arange(3)},
+        {"vehicles": np.array([["a"], ["b"], ["c"]])},
+        {"digest": None},
     ],
     ids=[
         "field missing",
@@ -175,6 +227,9 @@ def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
         "numbers",
         "two versions",
         "pickle",
+        "numbers for text",
+        "a table for a column",
+        "no digest",
     ],
 )
 def test_a_gallery_that_contradicts_itself_is_refused(saved: Path, changes: dict[str, np.ndarray | None]) -> None:
