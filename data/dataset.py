@@ -13,6 +13,7 @@ __all__ = ["Challenge", "Dataset", "Problem", "ProblemKind", "Split"]
 
 ProblemKind = Literal[
     "missing file",
+    "unreadable folder",
     "not in label file",
     "not in name list",
     "label and name disagree",

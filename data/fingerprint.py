@@ -17,7 +17,7 @@ def data_fingerprint(dataset: Dataset) -> str:
         frame = image.frames[0]
         if isinstance(frame, Path):
             name = frame.relative_to(dataset.root).as_posix()
-            digest.update(f"{name} {_size(frame)} {image.vehicle} {image.camera}\n".encode())
+            digest.update(f"{name} {_size(frame)} {image.vehicle} {image.camera}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

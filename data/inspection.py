@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from reid.data.dataset import Dataset, Problem, Split
 from reid.runtime.errors import DataError
-from reid.runtime.imaging import decode
+from reid.runtime.imaging import decode, read_image
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.tracklet import Tracklet
 
@@ -111,12 +111,10 @@ def _paths(tracklet: Tracklet) -> Iterator[Path]:
 def _open(path: Path) -> bytes | DataError:
     """Return the digest of an image's bytes, or the reason why it cannot be decoded."""
     try:
-        content = path.read_bytes()
+        content = read_image(path)
         decode(content, path)
     except DataError as error:
         return error
-    except OSError as error:
-        return DataError(error.strerror or str(error))
     return hashlib.blake2b(content, digest_size=16).digest()
 
 

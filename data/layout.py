@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from reid.data.dataset import Dataset
 from reid.data.readers import cityflow, folders, veri
+from reid.data.readers.contents import read_contents
+from reid.data.readers.lists import LIST_AT_MOST
 from reid.runtime.errors import DataError
 from reid.runtime.file_names import parse_name
-from reid.runtime.imaging import is_image
+from reid.runtime.folders import Contents, check_folder, list_folder
+from reid.runtime.reading import read_file
 
 __all__ = ["READERS", "open_dataset", "read_dataset", "recognize"]
 
@@ -38,7 +41,13 @@ _LISTS = (
     "name_test.txt",
 )
 _IMAGE_FOLDERS = ("image_train", "image_query", "image_test")
-_IMAGE_NAME = re.compile(rb"([\w.-]+)\.(?:jpe?g|png|bmp|webp)\b", re.IGNORECASE)
+
+_SUFFIX = rb"\.(?:jpe?g|png|bmp|webp)\b"
+_NAME = re.compile(rb"[\w-]" + _SUFFIX, re.IGNORECASE)
+_NUMBER = re.compile(rb"(?<![\w.-])\d+" + _SUFFIX, re.IGNORECASE)
+
+_MOST_TRACKS = 100_000
+"""The most folders in which a tracklet is looked for, so that a folder of something else is refused in seconds."""
 
 
 def read_dataset(folder: str | os.PathLike[str], layout: str | None = None) -> Dataset:
@@ -49,11 +58,10 @@ def read_dataset(folder: str | os.PathLike[str], layout: str | None = None) -> D
         layout: a name from READERS; None to recognize the layout.
 
     Raises:
-        DataError: the folder does not exist, the layout is unknown, or the folder does not look like a data set.
+        DataError: the folder does not exist, cannot be read or does not look like a data set; or the layout is unknown.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder" if root.exists() else f"{root}: no such folder")
+    check_folder(root)
     if layout is not None and layout not in READERS:
         raise DataError(f"unknown layout {layout!r}; choose one of: {', '.join(READERS)}")
     return READERS[layout or recognize(root)](root)
@@ -76,33 +84,45 @@ def open_dataset(root: Path, layout: str | None = None, *, needs: Literal["train
 
 
 def recognize(root: Path) -> str:
-    """Return the name of a folder's layout. Raises DataError if it has none of the known layouts."""
-    if any((root / name).exists() for name in _LISTS) or any((root / name).is_dir() for name in _IMAGE_FOLDERS):
+    """Return the name of a folder's layout.
+
+    Raises:
+        DataError: the folder has none of the known layouts, or cannot be read.
+    """
+    if _any_exists(root, _LISTS) or any(os.path.isdir(root / name) for name in _IMAGE_FOLDERS):
         return _cityflow_or_veri(root)
     split_folders = [root / name for names in folders.SPLIT_FOLDERS.values() for name in names]
-    bases = [folder for folder in split_folders if folder.is_dir()] or [root]
-    loose = [path for base in bases for path in base.iterdir() if is_image(path)]
+    bases = [folder for folder in split_folders if os.path.isdir(folder)] or [root]
+    loose = [path for base in bases for path in list_folder(base).images]
     if any(parse_name(path.name) for path in loose):
         return "flat"
-    if any(is_image(path) for base in bases for path in base.glob("*/*/*")):
+    tracks = (track for base in bases for track in _third_level(base))
+    if any(track.images for track in islice(tracks, _MOST_TRACKS)):
         return "tracklets"
     if loose:
         return "flat"
     raise DataError(f"{root}: not a VeRi-776, CityFlow-ReID, tracklet or flat data set; choose a layout with --layout")
 
 
+def _third_level(base: Path) -> Iterator[Contents]:
+    for vehicle in read_contents(base, base, []).folders:
+        for track in read_contents(vehicle, base, []).folders:
+            yield read_contents(track, base, [])
+
+
+def _any_exists(root: Path, names: Iterable[str]) -> bool:
+    return any(os.path.lexists(root / name) for name in names)
+
+
 def _cityflow_or_veri(root: Path) -> str:
     """Tell CityFlow-ReID, whose images are numbered, from VeRi-776 by the majority of names in folders and lists."""
-    numbered = Counter(stem.isdigit() for stem in _image_stems(root))
-    if numbered:
-        return "cityflow" if numbered[True] > numbered[False] else "veri"
-    return "cityflow" if any((root / name).exists() for name in ("train_track.txt", "query_label.xml")) else "veri"
-
-
-def _image_stems(root: Path) -> Iterator[bytes]:
-    for folder in (root / name for name in _IMAGE_FOLDERS):
-        if folder.is_dir():
-            yield from (os.fsencode(path.stem) for path in folder.iterdir() if is_image(path))
-    for path in (root / name for name in _LISTS):
+    images = [path for name in _IMAGE_FOLDERS for path in read_contents(root / name, root, []).images]
+    named, numbered = len(images), sum(path.stem.isdecimal() for path in images)
+    for name in _LISTS:
         with contextlib.suppress(OSError):
-            yield from _IMAGE_NAME.findall(path.read_bytes())
+            content = read_file(root / name, at_most=LIST_AT_MOST)
+            named += sum(1 for _ in _NAME.finditer(content))
+            numbered += sum(1 for _ in _NUMBER.finditer(content))
+    if named:
+        return "cityflow" if 2 * numbered > named else "veri"
+    return "cityflow" if _any_exists(root, ("train_track.txt", "query_label.xml")) else "veri"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,7 +38,9 @@ def tracklets_from_list(
     tracklets = []
     for track_name, names in tracks:
         present = [by_name[name] for name in names if name in by_name]
-        absent = [f"{folder.name}/{name}" for name in names if name not in by_name and not (folder / name).exists()]
+        absent = [
+            f"{folder.name}/{name}" for name in names if name not in by_name and not os.path.exists(folder / name)
+        ]
         problems += [Problem("missing file", where, f"is in {list_name}") for where in absent if where not in reported]
         problems += [Problem("duplicate", list_name, f"{name} is in two tracks") for name in names if name in used]
         used.update(names)

@@ -11,7 +11,7 @@ JUNK = "-1"
 """The vehicle of Market's junk boxes, which show no vehicle in particular."""
 
 _PATTERN = re.compile(
-    r"(?P<vehicle>-?\d+)_(?P<camera>c\d+)(?:s(?P<sequence>\d+))?_(?P<time>\d+)(?:_[^.]*)?(?:\.\w+)+", re.ASCII
+    r"(?P<vehicle>-?\d+)_(?P<camera>c\d+)(?:s(?P<sequence>\d+))?_(?P<time>\d{1,255})(?:_[^.]*)?(?:\.\w+)+", re.ASCII
 )
 
 

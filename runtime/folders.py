@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from reid.runtime.errors import DataError
@@ -11,7 +13,23 @@ from reid.runtime.file_names import JUNK, parse_name
 from reid.runtime.imaging import is_image
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["read_folder"]
+__all__ = ["Contents", "check_folder", "list_folder", "read_folder", "why_unreadable"]
+
+_MOST_WAYS = 16
+"""How often links may lead to one folder: where each folder links to the next twice, the ways double with every one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a folder holds, in the order of names. Hidden entries are left out.
+
+    Attributes:
+        images: everything that has an image's name, even if it is no file.
+        folders: folders, and links to folders.
+    """
+
+    images: tuple[Path, ...]
+    folders: tuple[Path, ...]
 
 
 def read_folder(folder: str | os.PathLike[str]) -> list[Tracklet]:
@@ -23,13 +41,11 @@ def read_folder(folder: str | os.PathLike[str]) -> list[Tracklet]:
     tracklet's folder is `vehicle/camera_track`.
 
     Raises:
-        DataError: the folder does not exist or holds no image.
+        DataError: the folder does not exist or holds no image, or a folder in it cannot be read.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder" if root.exists() else f"{root}: no such folder")
     tracklets = []
-    for inner, images in _images_by_folder(root, frozenset()):
+    for inner, images in _images_by_folder(root):
         if inner == root:
             tracklets += [_tracklet(image.name, (image,)) for image in images]
         elif images:
@@ -39,15 +55,64 @@ def read_folder(folder: str | os.PathLike[str]) -> list[Tracklet]:
     return tracklets
 
 
-def _images_by_folder(folder: Path, ancestors: frozenset[Path]) -> Iterator[tuple[Path, tuple[Path, ...]]]:
-    real = folder.resolve()
-    if real in ancestors:
-        return
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    yield folder, tuple(path for path in entries if is_image(path) and not path.is_dir())
-    for path in entries:
-        if path.is_dir():
-            yield from _images_by_folder(path, ancestors | {real})
+def list_folder(folder: Path) -> Contents:
+    """List a folder. Raises DataError if it cannot be read."""
+    check_folder(folder)
+    images, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_image(entry):
+                images.append(folder / entry.name)
+            if not entry.name.startswith(".") and _is_folder(entry):
+                folders.append(folder / entry.name)
+    return Contents(tuple(sorted(images)), tuple(sorted(folders)))
+
+
+def check_folder(folder: Path) -> None:
+    """Raise DataError if a path is not that of a folder that can be read."""
+    try:
+        os.scandir(folder).close()
+        os.stat(os.path.join(folder, os.curdir))  # what can be listed may still be out of reach
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no such folder") from None
+    except NotADirectoryError:
+        raise DataError(f"{folder} is not a folder") from None
+    except OSError as error:
+        raise DataError(f"{folder}: {why_unreadable(error)}") from None
+
+
+def why_unreadable(error: OSError) -> str:
+    """Return why a file or folder of the user's data cannot be read."""
+    if isinstance(error, PermissionError):
+        return "permission denied; make it readable (chmod u+rX) or ask its owner to"
+    return error.strerror or str(error)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except PermissionError:
+        return not is_image(entry)  # reading it will say what is wrong, as a folder or as a frame
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _images_by_folder(root: Path) -> Iterator[tuple[Path, tuple[Path, ...]]]:
+    ways = Counter[tuple[int, int]]()
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]
+    while waiting:
+        folder, ancestors = waiting.pop()
+        contents = list_folder(folder)
+        status = os.stat(folder)
+        identity = status.st_dev, status.st_ino
+        if identity in ancestors:
+            continue
+        ways[identity] += 1
+        if ways[identity] > _MOST_WAYS:
+            raise DataError(f"{folder}: links lead to this folder in more than {_MOST_WAYS} ways; remove some of them")
+        folders = frozenset(contents.folders)
+        yield folder, tuple(image for image in contents.images if image not in folders)
+        waiting += [(path, ancestors | {identity}) for path in reversed(contents.folders)]
 
 
 def _tracklet(identity: str, frames: tuple[Path, ...]) -> Tracklet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,73 +10,80 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.runtime.environment import environment_integer
 from reid.runtime.errors import DataError
+from reid.runtime.image_header import image_size
+from reid.runtime.reading import MEBIBYTE, read_file
 
 if TYPE_CHECKING:
     from reid.runtime.tracklet import Frame
 
-__all__ = ["IMAGE_SUFFIXES", "decode", "is_image", "read_frame", "resize"]
+__all__ = ["IMAGE_SUFFIXES", "decode", "is_image", "pixel_limit", "read_frame", "read_image", "resize"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
-"""A marker that starts a segment or ends the image, but not the escapes and restarts inside a scan."""
+_MOST_PIXELS = 1 << 30
+"""What OpenCV decodes at most."""
 
 
-def is_image(path: Path) -> bool:
+def pixel_limit() -> int:
+    """Return how many pixels an image may have: REID_MAX_PIXELS, or enough for a photo of 24 megapixels.
+
+    Raises:
+        ReidError: REID_MAX_PIXELS is no such number. It stops a command, while a DataError leaves a frame out.
+    """
+    return environment_integer("REID_MAX_PIXELS", default=1 << 25, least=1, most=_MOST_PIXELS)
+
+
+def is_image(path: Path | os.DirEntry[str]) -> bool:
     """Return whether a file's name has an image's suffix and is not hidden."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return os.path.splitext(path.name)[1].lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read_frame(frame: Frame) -> NDArray[np.uint8]:
     """Return a frame's pixels, uint8 RGB [H, W, 3]. Raises DataError if the file cannot be read."""
     if isinstance(frame, np.ndarray):
         return frame
+    return decode(read_image(frame), frame)
+
+
+def read_image(path: Path) -> bytes:
+    """Return the bytes of an image file: at most 8 for every permitted pixel, and 1 MiB for everything else.
+
+    Raises:
+        DataError: the file cannot be read, is no regular file, or is larger.
+    """
+    most = 8 * pixel_limit() + MEBIBYTE
     try:
-        content = frame.read_bytes()
+        return read_file(path, at_most=most)
     except OSError as error:
-        raise DataError(f"{frame}: {error.strerror}") from None
-    return decode(content, frame)
+        raise DataError(f"{path}: {error.strerror}") from None
 
 
 def decode(content: bytes, name: object) -> NDArray[np.uint8]:
-    """Decode an image file's bytes to uint8 RGB [H, W, 3], upright.
+    """Decode the bytes of a JPEG, PNG, BMP or WebP file to uint8 RGB [H, W, 3], upright.
 
     Raises:
-        DataError: the file is empty, not an image, or cut short. Decoders fill the missing part of a truncated file
-            with gray and only print a warning, so the end of the image is looked for here.
+        DataError: the file is empty, of another format, cut short, or has more pixels than are permitted; the last is
+            found before anything is decoded.
     """
     if not content:
         raise DataError(f"{name}: the file is empty")
-    if _is_cut_short(content):
-        raise DataError(f"{name}: the image is cut short")
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        width, height = image_size(content)
+    except ValueError as reason:
+        raise DataError(f"{name}: {reason}") from None
+    limit = pixel_limit()
+    if width * height > limit:
+        size = f"{width:,} x {height:,} pixels, more than the {limit:,} of --max-pixels"
+        raise DataError(f"{name}: {size}; raise it or shrink the image")
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if width * height else None
     except cv2.error:
         image = None
     if image is None:
         raise DataError(f"{name}: not a readable image")
     return _as_uint8(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-
-
-def _is_cut_short(content: bytes) -> bool:
-    if content.startswith(b"\xff\xd8"):
-        return not _has_jpeg_end(content)
-    if content.startswith(b"\x89PNG"):
-        return content.rfind(b"IEND") < 0
-    if content.startswith(b"RIFF"):
-        return len(content) < 8 + int.from_bytes(content[4:8], "little")
-    return False
-
-
-def _has_jpeg_end(content: bytes) -> bool:
-    """Walk from segment to segment, so that neither the end of an embedded thumbnail nor trailing bytes mislead."""
-    position = 2
-    while marker := _JPEG_MARKER.search(content, position):
-        if marker[1] == b"\xd9":
-            return True
-        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
-    return False
 
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -132,6 +132,8 @@ def _check_replaceable(target: Path, shown: Path, records: Records | None) -> No
     if not target.is_dir():
         raise ReidError(f"{shown} exists and is not a folder; choose another --output")
     foreign = first_foreign(target, records)
+    if foreign is not None and records is None:
+        raise ReidError(f"{shown} exists and is not empty; choose another folder")
     if foreign is not None:
         raise ReidError(
             f"{shown} holds {foreign}, which is not as reid wrote it; move it elsewhere or choose another --output"

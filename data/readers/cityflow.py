@@ -5,14 +5,15 @@ The identities of its test images are not public, so evaluation uses a seeded sp
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from reid.data.dataset import Challenge, Dataset, Problem, Split
+from reid.data.readers.contents import read_contents
 from reid.data.readers.lists import Label, read_labels, read_names, read_tracks
 from reid.data.splitting import hold_out_for_evaluation
 from reid.data.tracks import group_into_tracklets, tracklets_from_list
-from reid.runtime.imaging import is_image
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["read"]
@@ -63,7 +64,7 @@ def _read_challenge(root: Path, problems: list[Problem]) -> Challenge:
     sides: list[tuple[Tracklet, ...]] = []
     for part in ("query", "test"):
         label_file = root / f"{part}_label.xml"
-        labels = (read_labels(label_file, problems) if label_file.exists() else None) or {}
+        labels = (read_labels(label_file, problems) if os.path.lexists(label_file) else None) or {}
         images = _read_part(root, part, labels, problems)
         cameras = {name: label.camera for name, label in labels.items()}
         sides.append(tuple(Tracklet(path.stem, (path,), cameras.get(name)) for name, path in images.items()))
@@ -86,13 +87,13 @@ def _is_numbered(image: Tracklet, problems: list[Problem]) -> bool:
 def _read_part(root: Path, part: str, labels: Mapping[str, Label], problems: list[Problem]) -> dict[str, Path]:
     """List a folder's images in the order of their numbers; names that are in its lists only become problems."""
     folder = root / f"image_{part}"
-    images = (path for path in folder.iterdir() if is_image(path)) if folder.is_dir() else ()
+    images = read_contents(folder, root, problems).images
     found = sorted(images, key=lambda path: (int(path.stem) if path.stem.isdecimal() else 0, path.name))
     on_disk = {path.name: path for path in found}
     if not on_disk:
         problems.append(Problem("empty split", folder.name, "the folder is missing or holds no images"))
     name_list = root / f"name_{part}.txt"  # in some copies of the data set
-    listed = (read_names(name_list, problems) if name_list.exists() else None) or []
+    listed = (read_names(name_list, problems) if os.path.lexists(name_list) else None) or []
     expected = dict.fromkeys(listed, f"is in {name_list.name}") | dict.fromkeys(labels, f"is in {part}_label.xml")
     problems += [
         Problem("missing file", f"{folder.name}/{name}", detail)

@@ -5,14 +5,16 @@ Either may be split into folders: `train`, `query` and `gallery`, or the names t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from reid.data.dataset import Dataset, Problem, Split
+from reid.data.readers.contents import read_contents
 from reid.data.splitting import hold_out_for_evaluation
 from reid.data.tracks import group_into_tracklets, own_tracklets
 from reid.runtime.file_names import JUNK, parse_name
-from reid.runtime.imaging import is_image
+from reid.runtime.folders import Contents
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["SPLIT_FOLDERS", "read_flat", "read_tracklets"]
@@ -57,19 +59,20 @@ def _read(
 
 
 def _first_folder(root: Path, names: tuple[str, ...]) -> Path | None:
-    return next((root / name for name in names if (root / name).is_dir()), None)
+    return next((root / name for name in names if os.path.isdir(root / name)), None)
 
 
 def _tracklets_in(root: Path, folder: Path, problems: list[Problem]) -> Split:
     tracklets = []
-    loose = _loose_images(folder)
-    for vehicle in _sub_folders(folder):
-        tracks = _sub_folders(vehicle)
-        loose += _loose_images(vehicle)
-        if not tracks:
+    contents = read_contents(folder, root, problems)
+    loose = _loose_images(contents)
+    for vehicle in contents.folders:
+        inside = read_contents(vehicle, root, problems)
+        loose += _loose_images(inside)
+        if not inside.folders:
             problems.append(Problem("empty split", str(vehicle.relative_to(root)), "the vehicle has no tracklets"))
-        for track in tracks:
-            frames = tuple(sorted(path for path in track.iterdir() if is_image(path)))
+        for track in inside.folders:
+            frames = read_contents(track, root, problems).images
             name = str(track.relative_to(folder))
             if frames:
                 tracklets.append(Tracklet(name, frames, track.name.partition("_")[0], vehicle.name))
@@ -85,12 +88,9 @@ def _tracklets_in(root: Path, folder: Path, problems: list[Problem]) -> Split:
     return Split(tuple(images), tuple(tracklets))
 
 
-def _sub_folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _loose_images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if is_image(path) and not path.is_dir())
+def _loose_images(contents: Contents) -> list[Path]:
+    folders = frozenset(contents.folders)
+    return [path for path in contents.images if path not in folders]
 
 
 def _middle_frames(split: Split, gallery: Split) -> Split:
@@ -100,7 +100,7 @@ def _middle_frames(split: Split, gallery: Split) -> Split:
 
 def _named_images_in(root: Path, folder: Path, problems: list[Problem]) -> Split:
     images = []
-    for path in sorted(path for path in folder.iterdir() if is_image(path)):
+    for path in read_contents(folder, root, problems).images:
         name = parse_name(path.name)
         if name is None:
             where = str(path.relative_to(root))

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from xml.parsers import expat
 
 from reid.data.dataset import Problem
+from reid.runtime.folders import why_unreadable
 from reid.runtime.imaging import IMAGE_SUFFIXES
+from reid.runtime.names import is_name
+from reid.runtime.reading import MEBIBYTE, read_file
 
-__all__ = ["Label", "read_labels", "read_names", "read_tracks"]
+__all__ = ["LIST_AT_MOST", "Label", "read_labels", "read_names", "read_tracks"]
 
+LIST_AT_MOST = 64 * MEBIBYTE
+"""The largest list that is read; it labels some 600,000 images."""
 
+_SHOWN = 80
+"""How much of what a list holds is shown in a message, in characters."""
+
+_WORD = re.compile(r"\S+")
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 
@@ -40,20 +52,23 @@ def read_labels(path: Path, problems: list[Problem]) -> dict[str, Label] | None:
     def collect(tag: str, attributes: dict[str, str]) -> None:
         if tag != "Item":
             return
-        name = attributes.get("imageName", "").strip()
+        name, vehicle, camera = (attributes.get(key, "").strip() for key in ("imageName", "vehicleID", "cameraID"))
         if not name:
-            problems.append(Problem("damaged list", path.name, f"an entry without imageName: {attributes}"))
-            return
-        if name in labels:
-            problems.append(Problem("duplicate", path.name, f"{name} is labeled twice"))
-        vehicle, camera = (attributes.get(key, "").strip() or None for key in ("vehicleID", "cameraID"))
-        labels[name] = Label(vehicle, camera)
+            problems.append(Problem("damaged list", path.name, f"an entry without imageName: {_shown(attributes)}"))
+        elif _are_names((name, *filter(None, (vehicle, camera))), path, problems):
+            if name in labels:
+                problems.append(Problem("duplicate", path.name, f"{name} is labeled twice"))
+            labels[name] = Label(vehicle or None, camera or None)
+
+    def refuse(*declaration: object) -> NoReturn:
+        raise ValueError("it declares a document type, which labels have no use for")
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = collect
+    parser.StartDoctypeDeclHandler = refuse  # a few lines of entities may stand for gigabytes of text
     try:
         parser.Parse(_DECLARATION.sub("", text), True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, ValueError) as error:
         problems.append(Problem("damaged list", path.name, f"not valid XML: {error}"))
     return labels
 
@@ -63,9 +78,12 @@ def read_names(path: Path, problems: list[Problem]) -> list[str] | None:
     text = _read_text(path, problems)
     if text is None:
         return None
-    counts = Counter(text.split())
-    problems += [Problem("duplicate", path.name, f"{name} is listed {n} times") for name, n in counts.items() if n > 1]
-    return list(counts)
+    counts = Counter(word[0] for word in _WORD.finditer(text))
+    names = [name for name in counts if _are_names((name,), path, problems)]
+    problems += [
+        Problem("duplicate", path.name, f"{name} is listed {counts[name]} times") for name in names if counts[name] > 1
+    ]
+    return names
 
 
 def read_tracks(path: Path, problems: list[Problem]) -> list[tuple[str, list[str]]] | None:
@@ -79,7 +97,10 @@ def read_tracks(path: Path, problems: list[Problem]) -> list[tuple[str, list[str
         return None
     tracks = []
     for words in filter(None, map(str.split, text.splitlines())):
-        named = Path(words[0]).suffix.lower() not in IMAGE_SUFFIXES or words[0] in words[1:]
+        words = [word for word in words if _are_names((word,), path, problems)]
+        if not words:
+            continue
+        named = os.path.splitext(words[0])[1].lower() not in IMAGE_SUFFIXES or words[0] in words[1:]
         counts = Counter(words[1:] if named else words)
         problems += [
             Problem("duplicate", path.name, f"{image} occurs {n} times in the track of {words[0]}")
@@ -93,14 +114,28 @@ def read_tracks(path: Path, problems: list[Problem]) -> list[tuple[str, list[str
     return tracks
 
 
+def _are_names(texts: Iterable[str], path: Path, problems: list[Problem]) -> bool:
+    """Return whether everything in an entry is a name; if something is not, the entry is not used."""
+    for text in texts:
+        if not is_name(text):
+            problems.append(Problem("damaged list", path.name, f"{_shown(text)} is not a name; not used"))
+            return False
+    return True
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def _read_text(path: Path, problems: list[Problem]) -> str | None:
     try:
-        content = path.read_bytes()
+        content = read_file(path, at_most=LIST_AT_MOST)
     except FileNotFoundError:
         problems.append(Problem("missing file", path.name))
         return None
     except OSError as error:
-        problems.append(Problem("damaged list", path.name, error.strerror or str(error)))
+        problems.append(Problem("damaged list", path.name, why_unreadable(error)))
         return None
     if not content.strip():
         problems.append(Problem("damaged list", path.name, "the file is empty"))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from reid.data.dataset import Dataset, Problem, Split
+from reid.data.readers.contents import read_contents
 from reid.data.readers.lists import Label, read_labels, read_names, read_tracks
 from reid.data.tracks import group_into_tracklets, own_tracklets, tracklets_from_list
 from reid.runtime.file_names import parse_name
-from reid.runtime.imaging import is_image
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["read"]
@@ -44,7 +45,8 @@ def _labels_of_queries(root: Path, test_labels: Mapping[str, Label] | None) -> M
     """Return the queries' labels: those of the test images that the queries are copies of."""
     if test_labels is None:
         return None
-    return {path.name: test_labels[path.name] for path in _files(root / "image_query") if path.name in test_labels}
+    queries = read_contents(root / "image_query", root, []).images  # its problems are noted when it is read for good
+    return {path.name: test_labels[path.name] for path in queries if path.name in test_labels}
 
 
 def _without_separate_queries(
@@ -53,14 +55,16 @@ def _without_separate_queries(
     """Leave out the labels of queries that are not test images: some copies of the data set keep the two apart."""
     if test_labels is None or query_labels is None:
         return test_labels
-    return {name: label for name, label in test_labels.items() if name not in query_labels or (folder / name).exists()}
+    return {
+        name: label for name, label in test_labels.items() if name not in query_labels or os.path.exists(folder / name)
+    }
 
 
 def _read_images(
     root: Path, part: str, labels: Mapping[str, Label] | None, problems: list[Problem]
 ) -> tuple[Tracklet, ...]:
     folder = root / f"image_{part}"
-    on_disk = {path.name: path for path in _files(folder)}
+    on_disk = {path.name: path for path in read_contents(folder, root, problems).images}
     listed = read_names(root / f"name_{part}.txt", problems)
     if not on_disk:
         problems.append(Problem("empty split", folder.name, "the folder is missing or holds no images"))
@@ -74,10 +78,6 @@ def _read_images(
         problems += [Problem("missing file", f"{folder.name}/{name}", "has a label") for name in sorted(absent)]
     images = (_identify(path, (labels or {}).get(name), problems) for name, path in on_disk.items())
     return tuple(image for image in images if image is not None)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if is_image(path)) if folder.is_dir() else []
 
 
 def _identify(path: Path, label: Label | None, problems: list[Problem]) -> Tracklet | None:

@@ -21,7 +21,7 @@ from reid.runtime.storage import atomic_directory
 
 __all__ = ["SplitSummary", "SynthesisSummary", "synthesize"]
 
-VEHICLES, CAMERAS = range(4, 10_000), range(2, 1000)
+VEHICLES, CAMERAS, SEEDS = range(4, 10_000), range(2, 1000), range(1 << 63)
 TEST_REMAINDERS = (2, 4)
 """Vehicles whose number modulo 5 is one of these are for testing, so that every fleet is in both splits."""
 
@@ -61,7 +61,7 @@ def synthesize(
         output: the folder to write; it must not exist, or be empty.
         vehicles: number of identities in train and test together, 4 to 9999; about 60 % are for training.
         cameras: number of cameras, 2 to 999.
-        seed: random seed, not negative.
+        seed: random seed, 0 to 2 ** 63 - 1.
         progress: follows the images as they are rendered.
 
     Raises:
@@ -87,8 +87,8 @@ def _check(output: Path, vehicles: int, cameras: int, seed: int) -> None:
         )
     if cameras not in CAMERAS:
         raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose a number in this range")
-    if seed < 0:
-        raise DataError(f"seed {seed} is negative; choose 0 or more")
+    if seed not in SEEDS:
+        raise DataError(f"seed {seed} is out of range; choose 0 to {SEEDS[-1]}")
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise DataError(f"{output} exists and is not an empty folder; remove it or choose another output")
 

@@ -30,7 +30,7 @@ def card(**training: Any) -> ModelCard:  # noqa: ANN401
         format_version=1,
         fingerprint="f" * 64,
         backbone="test",
-        levels=(Level(name="1", size=4),),
+        levels=(Level(name="level1", size=4),),
         preprocessing=Preprocessing(height=16, width=16, mean=(0, 0, 0), std=(1, 1, 1)),
         training=training,
     )

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recording import Recorder, Stage
+from special_files import SPECIAL, make_special
 
 from reid.data.dataset import Problem
 from reid.data.inspection import Counts, Inspection, inspect
 from reid.data.layout import read_dataset
-from reid.runtime.errors import DataError
+from reid.runtime.errors import DataError, ReidError
 
 
 def found(inspection: Inspection) -> dict[str, set[str]]:
@@ -116,6 +117,30 @@ def test_an_unreadable_image_is_named_with_a_reason(flat: Path, part: str, damag
     assert (problem.kind, problem.where) == ("unreadable image", f"{part}/{path.name}")
     assert problem.detail
     assert str(flat) not in problem.detail
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_file_is_an_unreadable_image(flat: Path, kind: str) -> None:
+    path = sorted((flat / "gallery").iterdir())[1]
+    path.unlink()
+    make_special(path, kind)
+    (problem,) = inspect(read_dataset(flat)).problems
+    assert (problem.kind, problem.where) == ("unreadable image", f"gallery/{path.name}")
+    assert SPECIAL[kind] in problem.detail
+
+
+def test_an_image_with_too_many_pixels_is_unreadable_and_a_wrong_limit_is_an_error(
+    flat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sorted((flat / "gallery").iterdir())[1]
+    path.write_bytes(bytes(cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1]))
+    monkeypatch.setenv("REID_MAX_PIXELS", "599")
+    detail = "30 x 20 pixels, more than the 599 of --max-pixels; raise it or shrink the image"
+    assert inspect(read_dataset(flat)).problems == (Problem("unreadable image", f"gallery/{path.name}", detail),)
+    monkeypatch.setenv("REID_MAX_PIXELS", "many")
+    with pytest.raises(ReidError, match=r"^REID_MAX_PIXELS is 'many'") as raised:
+        inspect(read_dataset(flat))
+    assert not isinstance(raised.value, DataError)
 
 
 def test_an_unreadable_frame_of_a_query_tracklet_that_is_not_its_query_image_is_named(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from time import process_time
 
 import pytest
+from special_files import forbid, make_special
 
+from reid.data.dataset import Problem
 from reid.data.layout import READERS, open_dataset, read_dataset, recognize
 from reid.runtime.errors import DataError
 
@@ -159,3 +162,91 @@ def test_an_unknown_layout_is_answered_with_those_that_exist(veri: Path) -> None
     expected = "^unknown layout 'imagenet'; choose one of: veri, cityflow, tracklets, flat$"
     with pytest.raises(DataError, match=expected):
         read_dataset(veri, "imagenet")
+
+
+# ---- folders and lists that cannot be read ----
+
+
+@pytest.mark.parametrize("layout", [None, *READERS])
+def test_a_set_without_permission_is_a_data_error_with_a_remedy(
+    tmp_path: Path, layout: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "image_train/1.jpg")
+    forbid(monkeypatch, tmp_path)
+    with pytest.raises(DataError) as raised:
+        read_dataset(tmp_path, layout)
+    assert str(raised.value) == f"{tmp_path}: permission denied; make it readable (chmod u+rX) or ask its owner to"
+
+
+@pytest.mark.parametrize(
+    ("layout", "folder"),
+    [
+        ("veri", "image_train"),
+        ("veri", "image_query"),
+        ("cityflow", "image_train"),
+        ("cityflow", "image_test"),
+        ("tracklets", "train"),
+        ("tracklets", "train/car"),
+        ("tracklets", "train/car/c1_0"),
+        ("flat", "query"),
+    ],
+)
+def test_a_folder_without_permission_within_a_set_is_a_problem_with_a_remedy(
+    tmp_path: Path, layout: str, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "train/car/c1_0/1.jpg", f"{folder}/1.jpg")
+    forbid(monkeypatch, tmp_path / folder)
+    found = [problem for problem in read_dataset(tmp_path, layout).problems if problem.kind == "unreadable folder"]
+    detail = "permission denied; make it readable (chmod u+rX) or ask its owner to"
+    assert found == [Problem("unreadable folder", folder, detail)]
+
+
+def test_a_folder_of_something_else_that_cannot_be_read_does_not_hide_tracklets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "car/c001_0/000.jpg", "lost+found/1", "car/private/1")
+    forbid(monkeypatch, tmp_path / "lost+found", tmp_path / "car" / "private")
+    assert recognize(tmp_path) == "tracklets"
+
+
+@pytest.mark.parametrize("kind", ["named pipe", "device", "folder", "link to itself", "dead link"])
+def test_a_layout_is_told_though_a_list_is_no_file(veri: Path, tmp_path: Path, kind: str) -> None:
+    for folder in FOLDERS:
+        (tmp_path / folder).symlink_to(veri / folder)
+    for name in LISTS["veri"]:
+        make_special(tmp_path / name, kind)
+    dataset = read_dataset(tmp_path)
+    assert dataset.layout == "veri"
+    reported = {problem.where for problem in dataset.problems if problem.kind in ("damaged list", "missing file")}
+    assert reported == set(LISTS["veri"])
+
+
+@pytest.mark.parametrize("line", [b"a" * 3_000_000, b"a." * 1_500_000, b"\xff" * 3_000_000, b"../" * 1_000_000])
+def test_a_list_of_one_long_line_takes_no_time(tmp_path: Path, line: bytes) -> None:
+    for name in LISTS["veri"]:
+        (tmp_path / name).write_bytes(line)
+    start = process_time()
+    dataset = read_dataset(tmp_path)
+    assert process_time() - start < 10
+    assert all(len(problem.where) + len(problem.detail) < 300 for problem in dataset.problems)
+
+
+@pytest.mark.parametrize("layout", ["veri", "cityflow"])
+def test_lists_that_name_files_of_other_folders_give_none_of_them(
+    request: pytest.FixtureRequest, tmp_path: Path, layout: str
+) -> None:
+    root = Path(shutil.copytree(request.getfixturevalue(layout), tmp_path / "set"))
+    (secret := tmp_path / "secret.jpg").touch()
+    for path in root.iterdir():
+        if path.is_file():
+            text = path.read_text("gb2312")
+            path.write_text(
+                text.replace(sorted((root / "image_test").iterdir())[0].name, f"../../{secret.name}"), "gb2312"
+            )
+    dataset = read_dataset(root)
+    named = [problem.detail for problem in dataset.problems if "secret" in problem.where + problem.detail]
+    assert named
+    assert set(named) == {"'../../secret.jpg' is not a name; not used"}
+    splits = (dataset.train, dataset.query, dataset.gallery)
+    frames = {frame for split in splits for tracklet in (*split.images, *split.tracklets) for frame in tracklet.frames}
+    assert all(isinstance(frame, Path) and frame.parent.parent == root for frame in frames)

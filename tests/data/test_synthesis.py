@@ -168,6 +168,8 @@ class TestOutput:
             ({"cameras": 1}, "1 cameras"),
             ({"cameras": 1000}, "1000 cameras"),
             ({"seed": -1}, "seed -1"),
+            ({"seed": 2**63}, "seed 9223372036854775808"),
+            ({"seed": 10**30}, "seed 1000000000000000000000000000000"),
         ],
     )
     def test_numbers_out_of_range_are_named(self, tmp_path: Path, numbers: dict[str, Any], named: str) -> None:

@@ -93,7 +93,10 @@ def test_a_bundle_is_replaced_as_a_whole(loaded: Checkpoint, tmp_path: Path) -> 
     output = tmp_path / "deep" / "bundle"
     writer.write_bundle(loaded, output)
     (output / "engines").mkdir()
-    (output / "engines" / "of the former graph").touch()
+    (output / "engines" / "mine.engine").touch()
+    with pytest.raises(ReidError, match=r"holds engines/mine\.engine, which is not as reid wrote it"):
+        writer.write_bundle(loaded, output)
+    (output / "engines" / "mine.engine").unlink()
     writer.write_bundle(loaded, output)
     assert names(output) == FILES
     assert names(output.parent) == ["bundle"]

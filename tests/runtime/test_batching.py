@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reid.runtime.batching import Batch, batches
+from reid.runtime.errors import ReidError
 from reid.runtime.model_card import Preprocessing
 from reid.runtime.sessions.session import BatchLimits
 from reid.runtime.tracklet import Frame, Tracklet
@@ -218,3 +220,18 @@ def test_a_crop_of_another_shape_or_type_is_named_like_an_unreadable_file(frame:
     (failure,) = batch.unreadable
     assert failure.frame_index == 1
     assert "frame 1 of live" in failure.reason
+
+
+def test_a_frame_with_too_many_pixels_is_left_out_and_a_wrong_limit_ends_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(bytes(cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1]))
+    tracklet = Tracklet("t", (crop(1), path))
+    monkeypatch.setenv("REID_MAX_PIXELS", "599")
+    (batch,) = run([tracklet], 8)
+    assert batch.frame_indices == (0,)
+    assert [failure.reason.partition(",")[0] for failure in batch.unreadable] == [f"{path}: 30 x 20 pixels"]
+    monkeypatch.setenv("REID_MAX_PIXELS", "many")
+    with pytest.raises(ReidError, match=r"^REID_MAX_PIXELS is 'many': set it to an integer"):
+        run([tracklet], 8)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
+from special_files import SPECIAL, forbid, make_special, reverse_listings
 
 from reid.runtime.errors import DataError
 from reid.runtime.folders import read_folder
@@ -45,8 +48,7 @@ def test_a_folder_that_holds_images_and_folders_gives_a_tracklet_for_each(tmp_pa
 def test_the_order_is_by_name_whatever_the_file_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "c.jpg", "a.jpg", "b.jpg", "y/1.jpg", "x/2.jpg", "x/1.jpg")
     forward = listed(tmp_path)
-    listing = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda self: sorted(listing(self), reverse=True))
+    reverse_listings(monkeypatch)
     assert list(listed(tmp_path).items()) == list(forward.items())
     assert list(forward) == ["a.jpg", "b.jpg", "c.jpg", "x", "y"]
 
@@ -80,6 +82,65 @@ def test_a_link_that_leads_back_up_does_not_run_forever(tmp_path: Path) -> None:
 def test_a_dangling_link_stays_in_the_list_to_be_counted_as_unreadable(tmp_path: Path) -> None:
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     assert listed(tmp_path) == {"gone.jpg": ["gone.jpg"]}
+
+
+@pytest.mark.parametrize("kind", sorted(SPECIAL.keys() - {"folder"}))
+def test_what_is_no_file_stays_in_the_list_to_be_counted_as_unreadable(tmp_path: Path, kind: str) -> None:
+    make_special(tmp_path / "x.jpg", kind)
+    make_special(tmp_path / "x.txt", kind)
+    assert listed(tmp_path) == {"x.jpg": ["x.jpg"]}
+
+
+def test_folders_may_be_nested_deeper_than_python_recurses(tmp_path: Path) -> None:
+    folders = [tmp_path / "a"]
+    while len(folders) < sys.getrecursionlimit() + 200:
+        folders.append(folders[-1] / "a")
+    for folder in folders:
+        folder.mkdir()
+    image = folders[-1] / "1.jpg"
+    image.touch()
+    (tracklet,) = read_folder(tmp_path)
+    image.unlink()
+    for folder in reversed(folders):  # what removes temporary folders does recurse
+        folder.rmdir()
+    assert (tracklet.id, tracklet.frames) == ("/".join("a" * len(folders)), (image,))
+
+
+def test_links_that_double_the_ways_to_a_folder_again_and_again_are_refused(tmp_path: Path) -> None:
+    """Forty folders, each with two links to the next, would be a million million tracklets."""
+    for number in range(40):
+        (tmp_path / str(number)).mkdir()
+        for name in ("a", "b"):
+            (tmp_path / str(number) / name).symlink_to(tmp_path / str(number + 1))
+    touch(tmp_path, "40/1.jpg")
+    with pytest.raises(DataError, match=r"^[^\n]*/0/[ab/]+: links lead to this folder in more than 16 ways; remove"):
+        read_folder(tmp_path / "0")
+
+
+def test_folders_that_link_to_each_other_do_not_run_forever(tmp_path: Path) -> None:
+    touch(tmp_path, "x/1.jpg", "y/1.jpg")
+    (tmp_path / "x" / "to").symlink_to(tmp_path / "y")
+    (tmp_path / "y" / "to").symlink_to(tmp_path / "x")
+    assert set(listed(tmp_path)) == {"x", "x/to", "y", "y/to"}
+
+
+@pytest.mark.parametrize("inner", [".", "car", "car/c1_0"])
+def test_a_folder_without_permission_is_a_data_error_that_names_it_with_a_remedy(
+    tmp_path: Path, inner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "car/c1_0/1.jpg", "2.jpg")
+    forbid(monkeypatch, tmp_path / inner)
+    with pytest.raises(DataError) as raised:
+        read_folder(tmp_path)
+    expected = f"{tmp_path / inner}: permission denied; make it readable (chmod u+rX) or ask its owner to"
+    assert str(raised.value) == expected
+
+
+def test_names_that_are_not_text_or_would_steer_a_terminal_are_read_like_others(tmp_path: Path) -> None:
+    names = [b"caf\xe9.jpg", b"a\nb.jpg", b"\x1b[31m.jpg", b"-rf.jpg", b"\xf0\x9f\x9a\x97/\xff.jpg"]
+    touch(tmp_path, *map(os.fsdecode, names))
+    expected = {os.fsdecode(name.split(b"/")[0]): [os.fsdecode(name)] for name in names}
+    assert listed(tmp_path) == expected
 
 
 def test_a_folder_named_like_an_image_is_a_tracklet(tmp_path: Path) -> None:

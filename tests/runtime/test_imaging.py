@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from special_files import SPECIAL, make_special
 
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import decode, is_image, read_frame, resize
@@ -178,6 +179,28 @@ def test_a_file_that_cannot_be_opened_is_a_data_error(tmp_path: Path) -> None:
     for name in ("absent.jpg", "folder.jpg"):
         with pytest.raises(DataError, match=name):
             read_frame(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_regular_file_is_a_data_error_that_says_what_it_is(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.jpg"
+    make_special(path, kind)
+    with pytest.raises(DataError, match=f"^{path}: .*{SPECIAL[kind]}"):
+        read_frame(path)
+
+
+def test_a_file_may_have_eight_bytes_for_every_permitted_pixel_and_a_mebibyte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REID_MAX_PIXELS", str(48 * 64))
+    content, most = jpeg(), 8 * 48 * 64 + 2**20
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content + bytes(most - len(content)))
+    assert read_frame(path).shape == (48, 64, 3)
+    with path.open("ab") as file:
+        file.truncate(2**40)  # a hole, which takes no space
+    with pytest.raises(DataError, match=f"^{path}: 1,099,511,627,776 bytes, more than the {most:,} "):
+        read_frame(path)
 
 
 # ---- names ----

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import codecs
+import errno
+import os
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from special_files import SPECIAL, make_special
 
 from reid.data.dataset import Problem
 from reid.data.readers.lists import Label, read_labels, read_names, read_tracks
@@ -165,6 +169,101 @@ def test_a_track_without_images_and_an_image_that_is_twice_in_its_track_are_repo
     assert [problem.kind for problem in problems] == ["damaged list", "duplicate"]
     assert "lonely" in problems[0].detail
     assert "a.jpg" in problems[1].detail
+
+
+# ---- lists that were made to do harm ----
+
+
+@pytest.mark.parametrize("read", [read_labels, read_names, read_tracks])
+@pytest.mark.parametrize("kind", sorted(SPECIAL.keys() - {"dead link"}))
+def test_a_list_that_is_no_regular_file_is_reported(tmp_path: Path, read: type[read_names], kind: str) -> None:
+    make_special(tmp_path / "list", kind)
+    problems: list[Problem] = []
+    assert read(tmp_path / "list", problems) is None
+    ((found, where, detail),) = map(astuple, problems)
+    assert (found, where) == ("damaged list", "list")
+    assert SPECIAL[kind] in detail
+
+
+@pytest.mark.parametrize("read", [read_labels, read_names, read_tracks])
+def test_a_list_that_is_too_large_is_reported(tmp_path: Path, read: type[read_names]) -> None:
+    with (tmp_path / "list").open("wb") as file:
+        file.truncate(2**40)  # a hole, which takes no space
+    problems: list[Problem] = []
+    assert read(tmp_path / "list", problems) is None
+    detail = "1,099,511,627,776 bytes, more than the 67,108,864 it may have"
+    assert problems == [Problem("damaged list", "list", detail)]
+
+
+@pytest.mark.parametrize("read", [read_labels, read_names, read_tracks])
+def test_a_list_without_permission_is_reported_with_a_remedy(
+    tmp_path: Path, read: type[read_names], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "list", b"a.jpg")
+
+    def refuse(*arguments: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", refuse)
+    problems: list[Problem] = []
+    assert read(path, problems) is None
+    detail = "permission denied; make it readable (chmod u+rX) or ask its owner to"
+    assert problems == [Problem("damaged list", "list", detail)]
+
+
+NO_NAMES = [
+    "../image_test/a.jpg",
+    "/etc/passwd.jpg",
+    "image_train/a.jpg",
+    "image_train\\a.jpg",
+    "..",
+    ".",
+    ".hidden.jpg",
+    "\x1b[31m.jpg",
+    "a\x00.jpg",
+    "a\u202egpj.jpg",
+    f"{'a' * 300}.jpg",
+    "a" * 100_000,
+]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_is_no_name_is_not_taken_from_a_name_list_or_a_track_list(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "n.txt", f"a.jpg {name}\nb.jpg\n".encode())
+    for read, expected in ((read_names, ["a.jpg", "b.jpg"]), (read_tracks, [("", ["a.jpg"]), ("", ["b.jpg"])])):
+        problems: list[Problem] = []
+        assert read(path, problems) == expected
+        assert [(problem.kind, problem.where) for problem in problems] == [("damaged list", "n.txt")]
+        assert ascii(name)[:40].rstrip("'") in problems[0].detail
+        assert problems[0].detail.isprintable()
+        assert len(problems[0].detail) < 200
+
+
+@pytest.mark.parametrize("attribute", ["imageName", "vehicleID", "cameraID"])
+@pytest.mark.parametrize("name", [name for name in NO_NAMES if not set(name) & {"\x00", "\x1b"}])  # no XML has these
+def test_an_entry_of_a_label_file_with_something_that_is_no_name_is_not_used(
+    tmp_path: Path, name: str, attribute: str
+) -> None:
+    values = {"imageName": "c.jpg", "vehicleID": "7", "cameraID": "c001"} | {attribute: name}
+    item = "<Item " + " ".join(f'{key}="{value}"' for key, value in values.items()) + "/>"
+    content = (DECLARATION + LABELS.format(color="x").replace("</Items>", f"{item}</Items>")).encode()
+    problems: list[Problem] = []
+    assert read_labels(write(tmp_path / "l.xml", content), problems) == EXPECTED
+    assert [(problem.kind, problem.where) for problem in problems] == [("damaged list", "l.xml")]
+    assert ascii(name)[:40].rstrip("'") in problems[0].detail
+    assert len(problems[0].detail) < 200
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16"])
+def test_a_label_file_with_a_document_type_is_refused_and_its_entities_are_not_expanded(
+    tmp_path: Path, encoding: str
+) -> None:
+    entities = '<!ENTITY a0 "aaaaaaaaaa">' + "".join(f'<!ENTITY a{k} "{f"&a{k - 1};" * 10}">' for k in range(1, 12))
+    text = f'<!DOCTYPE x [{entities}]><x><Item imageName="a.jpg" vehicleID="&a11;"/><Item imageName="b.jpg"/></x>'
+    problems: list[Problem] = []
+    assert read_labels(write(tmp_path / "l.xml", (DECLARATION + text).encode(encoding)), problems) == {}
+    assert [(problem.kind, problem.where) for problem in problems] == [("damaged list", "l.xml")]
+    assert "document type" in problems[0].detail
 
 
 @settings(max_examples=150)

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from reid.runtime.errors import DataError, ReidError
+from reid.runtime.image_header import image_size
+from reid.runtime.imaging import decode, pixel_limit, read_frame
+
+Pixels = NDArray[np.uint8]
+
+
+def noise(width: int, height: int) -> Pixels:
+    return np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def by_pillow(format_: str, mode: str = "RGB", **options: Any) -> Callable[[Pixels], bytes]:  # noqa: ANN401
+    def encode(pixels: Pixels) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(pixels).convert(mode).save(file, format_, **options)
+        return file.getvalue()
+
+    return encode
+
+
+def by_opencv(suffix: str, *options: int) -> Callable[[Pixels], bytes]:
+    return lambda pixels: bytes(cv2.imencode(suffix, pixels, options)[1])
+
+
+def exif() -> Image.Exif:
+    """On its side, so that the decoded image has its sides swapped, unless the decoder is told to leave them."""
+    found = Image.Exif()
+    found[0x0112] = 6
+    return found
+
+
+def top_down_bmp(pixels: Pixels) -> bytes:
+    """Rows from top to bottom, which a negative height says; Pillow writes them from bottom to top."""
+    content = bytearray(by_pillow("BMP")(pixels))
+    content[22:26] = struct.pack("<i", -pixels.shape[0])
+    return bytes(content)
+
+
+def core_bmp(pixels: Pixels) -> bytes:
+    """A BMP of OS/2, whose header has 12 bytes; of 256 colors, all black."""
+    height, width = pixels.shape[:2]
+    body = bytes(3 * 256) + bytes((width + 3) // 4 * 4 * height)
+    header = struct.pack("<IHHHH", 12, width, height, 1, 8)
+    return struct.pack("<2sIHHI", b"BM", 26 + len(body), 0, 0, 26 + 3 * 256) + header + body
+
+
+def animated_webp(pixels: Pixels) -> bytes:
+    return by_pillow("WEBP", save_all=True, append_images=[Image.fromarray(pixels[::-1].copy())])(pixels)
+
+
+def animated_png(pixels: Pixels) -> bytes:
+    return by_pillow("PNG", save_all=True, append_images=[Image.fromarray(pixels[::-1].copy())])(pixels)
+
+
+ENCODERS = {
+    "JPEG": by_opencv(".jpg"),
+    "JPEG, progressive": by_opencv(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "JPEG with restarts": by_opencv(".jpg", cv2.IMWRITE_JPEG_RST_INTERVAL, 1),
+    "JPEG, gray": by_pillow("JPEG", "L"),
+    "JPEG, CMYK": by_pillow("JPEG", "CMYK"),
+    "JPEG with EXIF": by_pillow("JPEG", exif=exif()),
+    "PNG": by_opencv(".png"),
+    "PNG with EXIF": by_pillow("PNG", exif=exif()),
+    "PNG with palette": by_pillow("PNG", "P"),
+    "PNG of one bit": by_pillow("PNG", "1"),
+    "PNG, animated": animated_png,
+    "BMP": by_opencv(".bmp"),
+    "BMP with palette": by_pillow("BMP", "P"),
+    "BMP, top down": top_down_bmp,
+    "BMP of OS/2": core_bmp,
+    "WebP, lossless": by_opencv(".webp"),
+    "WebP, lossy": by_opencv(".webp", cv2.IMWRITE_WEBP_QUALITY, 50),
+    "WebP with alpha": by_pillow("WEBP", "RGBA", quality=50),
+    "WebP with EXIF": by_pillow("WEBP", exif=exif()),
+    "WebP, animated": animated_webp,
+}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@settings(max_examples=25)
+@given(width=st.integers(1, 300), height=st.integers(1, 300))
+def test_the_header_gives_the_size_that_the_decoder_gives(encoder: str, width: int, height: int) -> None:
+    content = ENCODERS[encoder](noise(width, height))
+    assert image_size(content) == (width, height)
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    assert decoded is not None
+    assert decoded.shape == (height, width, 3)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "width", "height"),
+    [
+        ("JPEG", 65_500, 2),
+        ("JPEG", 2, 65_500),
+        ("PNG", 70_000, 1),
+        ("BMP", 1, 70_000),
+        ("BMP, top down", 1, 70_000),
+        ("BMP of OS/2", 65_535, 1),
+        ("WebP, lossless", 16_383, 1),
+        ("WebP, lossy", 1, 16_383),
+        ("WebP with EXIF", 16_383, 1),
+    ],
+)
+def test_the_longest_sides_of_each_format_are_read(encoder: str, width: int, height: int) -> None:
+    content = ENCODERS[encoder](noise(width, height))
+    assert image_size(content) == (width, height)
+    assert decode(content, "x").size == 3 * width * height
+
+
+# ---- what must not reach the decoder ----
+
+
+@pytest.fixture
+def no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoder(*arguments: object) -> None:
+        pytest.fail("the image is decoded")
+
+    monkeypatch.setattr(cv2, "imdecode", decoder)
+    monkeypatch.delenv("REID_MAX_PIXELS", raising=False)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, *extra: bytes, data: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = (chunk(b"IHDR", header), *extra, chunk(b"IDAT", zlib.compress(data)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def packed_png(side: int) -> bytes:
+    """A valid black PNG of one bit per pixel: each row is a filter byte and an eighth of its pixels."""
+    return png(side, side, data=bytes(side * (1 + (side + 7) // 8)))
+
+
+def with_size(content: bytes, width: int, height: int) -> bytes:
+    """Let a JPEG say that it has another size."""
+    start = content.index(b"\xff\xc0") + 5
+    return content[:start] + struct.pack(">HH", height, width) + content[start + 4 :]
+
+
+def two_sizes(content: bytes, width: int, height: int) -> bytes:
+    """Let a JPEG give a second size, after its own."""
+    start = content.index(b"\xff\xc0")
+    second = with_size(content, width, height)[start : start + 2 + 17]
+    return content[: start + 19] + second + content[start + 19 :]
+
+
+def bmp(width: int, height: int) -> bytes:
+    return struct.pack("<2sIHHI", b"BM", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, *[0] * 6)
+
+
+def webp(kind: bytes, data: bytes) -> bytes:
+    body = b"WEBP" + kind + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+SMALL_JPEG = by_opencv(".jpg")(noise(40, 30))
+TOO_LARGE = {
+    "PNG": (packed_png(30_000), "30,000 x 30,000"),
+    "PNG, tall": (png(1, 2**31 - 1), "1 x 2,147,483,647"),
+    "JPEG": (with_size(SMALL_JPEG, 65_500, 65_500), "65,500 x 65,500"),
+    "JPEG of two sizes": (two_sizes(SMALL_JPEG, 65_500, 65_500), "65,500 x 65,500"),
+    "BMP": (bmp(12_000, 12_000), "12,000 x 12,000"),
+    "BMP, top down": (bmp(12_000, -12_000), "12,000 x 12,000"),
+    "BMP, lowest": (bmp(1, -(2**31)), "1 x 2,147,483,648"),
+    "WebP, extended": (webp(b"VP8X", bytes(4) + b"\xff" * 6), "16,777,216 x 16,777,216"),
+    "WebP, lossless": (webp(b"VP8L", b"\x2f" + b"\xff" * 30), "16,384 x 16,384"),
+    "WebP, lossy": (webp(b"VP8 ", b"\0\0\0\x9d\x01\x2a" + b"\xff" * 30), "16,383 x 16,383"),
+}
+
+
+@pytest.mark.usefixtures("no_decoder")
+@pytest.mark.parametrize("case", TOO_LARGE)
+def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(case: str) -> None:
+    content, size = TOO_LARGE[case]
+    assert len(content) < 200_000
+    with pytest.raises(DataError) as raised:
+        decode(content, "a.jpg")
+    expected = f"a.jpg: {size} pixels, more than the 33,554,432 of --max-pixels; raise it or shrink the image"
+    assert str(raised.value) == expected
+
+
+OTHER_FORMATS = (".avif", ".exr", ".gif", ".hdr", ".jp2", ".pam", ".pbm", ".pfm", ".pgm", ".ppm", ".ras", ".tiff")
+
+
+@pytest.mark.usefixtures("no_decoder")
+@pytest.mark.parametrize("suffix", [suffix for suffix in OTHER_FORMATS if cv2.haveImageWriter(f"x{suffix}")])
+def test_formats_whose_size_is_not_read_are_refused_whatever_the_file_is_called(suffix: str) -> None:
+    pixels = noise(64, 64)[..., 0] if suffix in (".pbm", ".pgm") else noise(64, 64)
+    content = bytes(
+        cv2.imencode(suffix, pixels.astype(np.float32) if suffix in (".exr", ".hdr", ".pfm") else pixels)[1]
+    )
+    assert len(content) > 64 * 8
+    with pytest.raises(DataError, match=r"^x\.jpg: not a readable image$"):
+        decode(content, "x.jpg")
+
+
+@pytest.mark.usefixtures("no_decoder")
+def test_a_webp_stream_without_its_container_is_refused_though_the_decoder_takes_it() -> None:
+    content = by_opencv(".webp", cv2.IMWRITE_WEBP_QUALITY, 50)(noise(40, 30))
+    with pytest.raises(DataError, match="not a readable image"):
+        decode(content[20:], "x")
+
+
+def text(kind: bytes) -> bytes:
+    between = b"\0\0" if kind == b"zTXt" else b"\0\1\0\0\0"
+    return chunk(kind, b"Comment" + between + zlib.compress(b"A" * 7_900_000))
+
+
+SLOW_OR_LARGE = {
+    "a chunk that says it has 4 GiB": png(8, 8, struct.pack(">I", 2**32 - 1) + b"IDAT"),
+    "compressed text of 134 MB": png(8, 8, *[text(b"zTXt")] * 17),
+    "international text of 134 MB": png(8, 8, *[text(b"iTXt")] * 17),
+    "2 GB behind the last row": png(8, 8, chunk(b"IDAT", bytes(2_000_000))),
+    "a million chunks": png(8, 8, *[chunk(b"tIME", b"")] * 1_000_000),
+    "a million segments": SMALL_JPEG[:2] + b"\xff\xe0\0\2" * 1_000_000 + SMALL_JPEG[2:],
+    "thousands of scans": SMALL_JPEG[:-2] + b"\xff\xda\0\2" * 5000 + SMALL_JPEG[-2:],
+}
+
+
+@pytest.mark.usefixtures("no_decoder")
+@pytest.mark.parametrize("case", SLOW_OR_LARGE)
+def test_a_small_image_that_costs_much_is_refused_before_it_is_decoded(case: str) -> None:
+    with pytest.raises(DataError, match=r"^x: [^\n]*$"):
+        decode(SLOW_OR_LARGE[case], "x")
+
+
+def test_some_compressed_texts_and_many_chunks_and_scans_are_taken() -> None:
+    pixels = noise(64, 48)
+    whole = by_opencv(".png")(pixels)
+    start = whole.index(b"IDAT") - 4
+    content = whole[:start] + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"text")) * 16 + whole[start:]
+    content = content.replace(chunk(b"IEND", b""), chunk(b"IDAT", b"") * 30_000 + chunk(b"IEND", b""))
+    assert np.array_equal(decode(content, "x"), pixels[..., ::-1])
+    progressive = ENCODERS["JPEG, progressive"](pixels)
+    assert progressive.count(b"\xff\xda") > 3
+    assert decode(progressive, "x").shape == pixels.shape
+
+
+@pytest.mark.parametrize("content", [png(0, 8), png(8, 0), with_size(SMALL_JPEG, 0, 30), bmp(0, 4), bmp(4, 0)])
+def test_an_image_without_pixels_is_not_readable(content: bytes) -> None:
+    with pytest.raises(DataError, match="not a readable image"):
+        decode(content, "x")
+
+
+@pytest.mark.parametrize("size", [(40, 31), (41, 30), (80, 60), (8, 8), (1, 1)])
+def test_a_jpeg_that_lies_about_its_size_is_refused_or_decoded_at_that_size(size: tuple[int, int]) -> None:
+    width, height = size
+    assert image_size(with_size(SMALL_JPEG, width, height)) == size
+    with contextlib.suppress(DataError):
+        assert decode(with_size(SMALL_JPEG, width, height), "x").shape == (height, width, 3)
+
+
+# ---- the limit ----
+
+
+@pytest.mark.parametrize("encoder", ["JPEG", "PNG", "BMP", "WebP, lossless", "JPEG with EXIF"])
+def test_the_limit_is_the_largest_number_of_pixels(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = ENCODERS[encoder](noise(40, 30))
+    monkeypatch.setenv("REID_MAX_PIXELS", "1200")
+    assert decode(content, "x").size == 3 * 1200
+    monkeypatch.setenv("REID_MAX_PIXELS", "1199")
+    with pytest.raises(DataError, match=r"^x: 40 x 30 pixels, more than the 1,199 of --max-pixels"):
+        decode(content, "x")
+
+
+def test_a_photo_of_24_megapixels_is_decoded_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REID_MAX_PIXELS", raising=False)
+    assert decode(by_opencv(".jpg")(np.zeros((4000, 6000, 3), np.uint8)), "x").shape == (4000, 6000, 3)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1e6", "many", "1073741825", "9" * 50, "12.5"])
+def test_a_wrong_limit_stops_a_command_and_is_not_a_frame_that_cannot_be_read(
+    value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REID_MAX_PIXELS", value)
+    (tmp_path / "a.jpg").write_bytes(SMALL_JPEG)
+    for read in (pixel_limit, lambda: decode(SMALL_JPEG, "x"), lambda: read_frame(tmp_path / "a.jpg")):
+        with pytest.raises(
+            ReidError, match=r"^REID_MAX_PIXELS is .*: set it to an integer from 1 to 1073741824"
+        ) as raised:
+            read()
+        assert not isinstance(raised.value, DataError)
+        assert len(str(raised.value)) < 200
