@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.commands.options import AsJson, DataArgument, LayoutOption
+from reid.commands.options import DEFAULT_PIXELS, LARGEST_SEED, AsJson, DataArgument, LayoutOption, MaxPixels
 from reid.commands.shell import ProgressBar, application, print_json, run
+from reid.commands.terminal import print_result, print_tables, printable
 
 if TYPE_CHECKING:
     from reid.data.inspection import Inspection
@@ -26,9 +26,15 @@ def describe() -> None:
 @app.command(epilog="Example: reid-data synthesize data --vehicles 60 --cameras 6")
 def synthesize(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; it must be empty or not exist yet.")],
-    vehicles: Annotated[int, typer.Option(help="Number of vehicles; about 60 % are for training.")] = 60,
-    cameras: Annotated[int, typer.Option(help="Number of cameras, which differ in angle, light and quality.")] = 6,
-    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same files.")] = 0,
+    vehicles: Annotated[
+        int, typer.Option(min=4, max=9999, help="Number of vehicles; about 60 % are for training.")
+    ] = 60,
+    cameras: Annotated[
+        int, typer.Option(min=2, max=999, help="Number of cameras, which differ in angle, light and quality.")
+    ] = 6,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Random seed; the same seed gives the same files.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Render procedural vehicles into a data set in VeRi-776's layout."""
@@ -39,13 +45,14 @@ def synthesize(
     if as_json:
         print_json(asdict(summary))
     else:
-        print(output)
+        print_result(printable(output))
 
 
 @app.command(epilog="Example: reid-data inspect VeRi")
 def inspect(
     data: DataArgument,
     layout: LayoutOption = None,
+    max_pixels: MaxPixels = DEFAULT_PIXELS,
     as_json: AsJson = False,
 ) -> None:
     """Count identities, cameras, images and tracklets per split, and list every problem of a data set."""
@@ -64,7 +71,6 @@ def inspect(
 
 
 def _print_tables(inspection: Inspection) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     counts = Table("split", "identities", "cameras", "images", "tracklets", title=f"layout {inspection.layout}")
@@ -74,17 +80,9 @@ def _print_tables(inspection: Inspection) -> None:
     for column in ("problem", "where", "detail"):
         problems.add_column(column, overflow="fold")
     for problem in inspection.problems:
-        problems.add_row(*map(_printable, astuple(problem)))
+        problems.add_row(*map(printable, astuple(problem)))
     # In a file or a pipe, lines are as long as they need to be, so that names can be searched for.
-    console = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    console.print(counts)
-    console.print(problems if inspection.problems else "no problems")
-
-
-def _printable(text: str) -> str:
-    """Escape what the output's encoding cannot represent, such as a file name that is not valid text."""
-    encoding = sys.stdout.encoding
-    return text.encode(encoding, errors="backslashreplace").decode(encoding)
+    print_tables(counts, problems if inspection.problems else "no problems", width=10_000)
 
 
 def main() -> None:

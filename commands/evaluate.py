@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid.commands.options import OUTPUT, AsJson, DataArgument, LayoutOption, PrecisionOption, SessionOption
+from reid.commands.options import (
+    DEFAULT_PIXELS,
+    OUTPUT,
+    AsJson,
+    DataArgument,
+    LayoutOption,
+    MaxPixels,
+    PrecisionOption,
+    SessionOption,
+)
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
+from reid.commands.terminal import print_tables
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
@@ -27,6 +37,7 @@ def evaluate(
     protocols: Annotated[str, typer.Option(help="One or more of i2i, i2t and t2t, comma-separated.")] = "i2i,i2t,t2t",
     rerank: Annotated[bool, typer.Option("--rerank", help="Use k-reciprocal re-ranking.")] = False,
     layout: LayoutOption = None,
+    max_pixels: MaxPixels = DEFAULT_PIXELS,
     session: SessionOption = "auto",
     precision: PrecisionOption = "fp32",
     submission: Annotated[
@@ -42,12 +53,14 @@ def evaluate(
     Gallery entries of the query's vehicle and camera are left out; queries without a right answer are not counted.
     """
     from reid.data.layout import open_dataset
-    from reid.evaluation.challenge import challenge_of
+    from reid.evaluation.challenge import challenge_of, check_submission_file
     from reid.evaluation.evaluate import score
     from reid.evaluation.protocols import embed_data
     from reid.runtime.opening import open_session
 
     chosen = _parse_protocols(protocols)
+    if submission is not None:
+        check_submission_file(submission, [model, data])
     dataset = open_dataset(data, layout, needs="query")
     note_problems(dataset)
     if submission is not None:
@@ -119,7 +132,6 @@ def _write_submission(session: Session, dataset: Dataset, path: Path) -> dict[st
 
 
 def _print_table(protocols: dict[str, dict[str, float | int]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from reid.evaluation.metrics import METRICS
@@ -128,7 +140,7 @@ def _print_table(protocols: dict[str, dict[str, float | int]]) -> None:
     for name, scores in protocols.items():
         percentages = (f"{scores[metric]:.2f}" for metric in METRICS)
         table.add_row(name.upper(), *percentages, f"{scores['queries']:,}", f"{scores['gallery']:,}")
-    Console().print(table)
+    print_tables(table)
 
 
 def main() -> None:

@@ -122,14 +122,15 @@ def export(
         raise typer.BadParameter(" ".join(str(error).split())) from None
     engines = None if engine == "none" else options
     chosen = tuple(one for one in PRECISIONS if one in precision) if precision else None
+    output = model if is_bundle else output
+    inputs = [path for path in (model, calibration, scales, verify, tolerances) if path is not None]
+    _check_outputs([] if is_bundle else [output], inputs)
+    _check_outputs([path for path in (triton, timing_cache) if path is not None], [*inputs, output])
     if is_bundle:
-        output = model
         result = _add_engines(model, chosen, engines)
     else:
         from reid.export.bundle import ExportRequest
-        from reid.runtime.storage import check_apart, companion
-
-        check_apart(output, [path for path in (model, calibration, scales, verify, tolerances) if path is not None])
+        from reid.runtime.storage import companion
 
         asked: CalibrationRequest | TrainedInt8 | None = None
         if int8:
@@ -149,6 +150,14 @@ def export(
         print_json({"bundle": str(output), **result})
     else:
         print_result(printable(output))
+
+
+def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Refuse before any work what would be written over or into what is read, or into the bundle."""
+    from reid.runtime.storage import check_apart
+
+    for output in outputs:
+        check_apart(output, inputs)
 
 
 def _parse_profile(text: str) -> Profile:

@@ -188,7 +188,7 @@ def _instead_of(flags: list[str], model: Path, engine: EngineName) -> str:
     from reid.runtime.bundle import CARD_FILE, graph_file
     from reid.runtime.model_card import ModelCard
 
-    files = ModelCard.parse((model / CARD_FILE).read_bytes(), model / CARD_FILE).files
+    files = ModelCard.read(model / CARD_FILE).files
     there = [one for one in PRECISIONS if one in flags and graph_file(one) in files]
     if len(there) < len(flags):
         missing = next(one for one in flags if one not in there)

@@ -1,4 +1,4 @@
-"""What every command shares: one-line errors, progress on standard error, results on standard output, plain help."""
+"""What every command shares: one-line errors, notes and progress on standard error, signals, plain help."""
 
 from __future__ import annotations
 
@@ -6,17 +6,29 @@ import contextlib
 import errno
 import json
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
+from reid.commands.terminal import (
+    check_output,
+    clipped,
+    one_line,
+    prepare_streams,
+    print_error,
+    print_result,
+    printable,
+)
 from reid.runtime.errors import ReidError
+from reid.runtime.sessions.threads import thread_limit
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -37,7 +49,7 @@ _EXTRAS = {
     "onnxscript": "export",
 }
 
-_INTERRUPTED = 128 + signal.SIGINT
+_UsageError: Any = typer.BadParameter.__base__  # click's, or that of typer's copy of click
 
 logger = logging.getLogger(__name__)
 
@@ -68,20 +80,62 @@ def run(app: typer.Typer) -> None:
     """Run a command; a user's mistake ends in one line on standard error and a non-zero exit code."""
     for command in app.registered_commands:
         command.cls = _PlainCommand
-    interrupted = _watch_for_interrupt()
+    prepare_streams()
+    with _unwinding_on_signals() as received, _logging_to_standard_error():
+        code = _exit_code(app, received)
+    sys.exit(code)
+
+
+def _exit_code(app: typer.Typer, received: list[int]) -> int:
+    """Run a command and print what went wrong; the signals that were received end it, whatever came of them."""
     try:
-        with _logging_to_standard_error():
-            app()
+        return _call(app)
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        return 128 + (received or [signal.SIGINT])[0]
+    except _UsageError as error:
+        print_error(_usage(error))
+        return 2
     except Exception as error:
-        if interrupted.is_set():  # a library turned Ctrl-C into an error of its own
-            sys.exit(_INTERRUPTED)
-        sentence = _sentence(error)
+        if received:  # a library turned Ctrl-C into an error of its own
+            return 128 + received[0]
+        sentence = _sentence(_lost_output(error) or error)
         if sentence is None:
             raise
-        print(f"error: {sentence}".replace("\n", " "), file=sys.stderr)
-        sys.exit(error.exit_code if isinstance(error, ReidError) else 1)
+        print_error(clipped(f"error: {one_line(sentence)}"))
+        return error.exit_code if isinstance(error, ReidError) else 1
+
+
+def _call(app: typer.Typer) -> int:
+    """Do what the command line says; return the exit code."""
+    check_output()
+    command = typer.main.get_command(app)
+    # Not command.main(), which has sentences and exit codes of its own.
+    try:
+        with command.make_context(Path(sys.argv[0]).name, sys.argv[1:]) as context:
+            thread_limit()  # raises before the work where the variable makes no sense
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    check_output()
+    return 0
+
+
+def _usage(error: Any) -> str:  # noqa: ANN401 - see _UsageError
+    message = clipped(f"Error: {one_line(error.format_message())}")
+    if error.ctx is None:
+        return message
+    name = printable(error.ctx.command_path)
+    return f"{error.ctx.get_usage()}\nTry '{name} --help' for help.\n\n{message}"
+
+
+def _lost_output(error: Exception) -> ReidError | None:
+    """Return what to say instead of an error that came from printing help where nothing more is taken."""
+    if isinstance(error, OSError):
+        try:
+            check_output()
+        except ReidError as lost:
+            return lost
+    return None
 
 
 class _StandardError(logging.Handler):
@@ -89,7 +143,7 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "note: " if record.levelno >= logging.WARNING else ""
-        print(f"{prefix}{record.getMessage()}", file=sys.stderr)  # where a progress bar may have put itself
+        print_error(f"{prefix}{one_line(record.getMessage())}")
 
 
 @contextlib.contextmanager
@@ -105,16 +159,23 @@ def _logging_to_standard_error() -> Iterator[None]:
         library.setLevel(level)
 
 
-def _watch_for_interrupt() -> threading.Event:
-    interrupted = threading.Event()
+@contextlib.contextmanager
+def _unwinding_on_signals() -> Iterator[list[int]]:
+    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, so that temporary folders go; yield the signals received."""
+    received: list[int] = []
 
-    def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-        interrupted.set()
+    def unwind(signum: int, frame: FrameType | None) -> NoReturn:
+        received.append(signum)
         raise KeyboardInterrupt
 
+    former = {}
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, interrupt)
-    return interrupted
+        former = {number: signal.signal(number, unwind) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _sentence(error: Exception) -> str | None:
@@ -123,6 +184,10 @@ def _sentence(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return _about_files(error)
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory{f' ({error})' if str(error) else ''}; free some, or give smaller inputs"
+    if isinstance(error, RecursionError):
+        return "an input is nested too deeply to be read; give one with fewer levels"
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         if package in _EXTRAS:
@@ -131,14 +196,17 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _about_files(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
+    names_file = error.filename is not None and not isinstance(error.filename, int)
+    where = f"{os.fsdecode(error.filename)}: " if names_file else ""
     remedies = {
         errno.ENOSPC: "the disk is full; nothing was left half-written, free some space and run it again",
         errno.EDQUOT: "the disk quota is used up; nothing was left half-written, free some space and run it again",
-        errno.EACCES: "permission denied; choose another folder or ask its owner",
-        errno.EROFS: "the file system is read-only; choose another --output",
+        errno.EACCES: "permission denied; ask its owner for access, or use another path",
+        errno.EPIPE: "the reader of the output has gone; let it read everything",
+        errno.EROFS: "the file system is read-only; choose another place for what is written",
     }
-    return where + remedies.get(error.errno or 0, f"{error.strerror or error}; check the path")
+    check = "check the path" if names_file else "check the disk, the memory and the limits (ulimit -a) of this machine"
+    return where + remedies.get(error.errno or 0, f"{error.strerror or error}; {check}")
 
 
 def note_problems(dataset: Dataset) -> None:
@@ -152,7 +220,7 @@ def note_problems(dataset: Dataset) -> None:
 
 def print_json(result: Mapping[str, Any]) -> None:
     """Print a command's result for machines."""
-    print(json.dumps(result, indent=2))
+    print_result(json.dumps(result, indent=2))
 
 
 def signed(value: float, digits: int) -> str:

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from reid.commands.options import DATA, MODEL, AsJson, LayoutName, LayoutOption
+from reid.commands.options import (
+    DATA,
+    DEFAULT_PIXELS,
+    LARGEST_SEED,
+    MODEL,
+    AsJson,
+    LayoutName,
+    LayoutOption,
+    MaxPixels,
+    finite,
+    whole_number,
+)
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
+from reid.commands.terminal import print_result, printable
 from reid.train.choices import LossName, RecipeName
 
 if TYPE_CHECKING:
@@ -25,6 +38,7 @@ app = application()
 logger = logging.getLogger(__name__)
 
 _DEFAULT_RECIPE = "poster"
+_LARGEST_SIZE = 4096  # most vehicles, and most images of each, in a batch
 _SCHEDULE, _RUN = "Schedule", "Run"  # panels of the help
 
 
@@ -37,12 +51,14 @@ class _Plan:
         recipe: all settings.
         folder: the run's folder.
         repeated: origin of the run that is to be repeated, if there is one.
+        source: folder of that run.
     """
 
     dataset: Dataset
     recipe: Recipe
     folder: RunFolder
     repeated: Origin | None = None
+    source: Path | None = None
 
 
 @app.command(epilog="Example: reid-train VeRi --epochs 60")
@@ -51,6 +67,7 @@ def train(
         Path | None, typer.Argument(metavar="DATA", help="Folder of a data set.", rich_help_panel=DATA)
     ] = None,
     layout: LayoutOption = None,
+    max_pixels: MaxPixels = DEFAULT_PIXELS,
     batch: Annotated[
         str | None, typer.Option(help="Vehicles x images of each in a batch, such as 16x4.", rich_help_panel=DATA)
     ] = None,
@@ -67,7 +84,7 @@ def train(
         ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=32, help="Side of the square crops, in pixels.", rich_help_panel=MODEL)
+        int | None, typer.Option(min=32, max=4096, help="Side of the square crops, in pixels.", rich_help_panel=MODEL)
     ] = None,
     qat: Annotated[
         Path | None,
@@ -85,12 +102,14 @@ def train(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Number of passes over the training images.", rich_help_panel=_SCHEDULE)
+        int | None,
+        typer.Option(min=1, max=100_000, help="Number of passes over the training images.", rich_help_panel=_SCHEDULE),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
             min=0,
+            max=LARGEST_SEED,
             help="Random seed of weights, held-out vehicles, sampling and augmentation.",
             rich_help_panel=_SCHEDULE,
         ),
@@ -117,6 +136,8 @@ def train(
         float | None,
         typer.Option(
             min=0,
+            max=1_000_000_000,
+            callback=finite,
             help="Seconds between saved states, from which --resume continues. [default: 300]",
             rich_help_panel=_RUN,
         ),
@@ -161,7 +182,7 @@ def train(
         plan.folder.save_every = save_every
     outcome = _train(plan, resume=resume)
     if outcome:
-        print_json(_result(plan, outcome)) if as_json else print(plan.folder.path)
+        print_json(_result(plan, outcome)) if as_json else print_result(printable(plan.folder.path))
 
 
 def _plan(data: Path, name: str, given: dict[str, Any], layout: LayoutName | None, output: Path | None) -> _Plan:
@@ -209,7 +230,7 @@ def _plan_repetition(run: Path, data: Path | None, output: Path | None) -> _Plan
     dataset = open_dataset(data or origin.data_path, origin.data.layout, needs="train")
     origin.check(data_fingerprint(dataset))
     folder = RunFolder(output or run.resolve().with_name(f"{run.resolve().name}-repeat"))
-    return _Plan(dataset, origin.recipe, folder, origin)
+    return _Plan(dataset, origin.recipe, folder, origin, run)
 
 
 def _train(plan: _Plan, *, resume: bool) -> Outcome | None:
@@ -219,14 +240,19 @@ def _train(plan: _Plan, *, resume: bool) -> Outcome | None:
     """
     from reid.train.loop import train as learn
     from reid.train.parallel.processes import joined_processes
+    from reid.train.run.folder import inputs_of
 
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # When one fails, torchrun ends the others, which may wait for it where no exception of Python's is raised.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with joined_processes() as processes:
         if not processes.leads:
             logging.getLogger("reid").setLevel(logging.CRITICAL)
             learn(plan.dataset, plan.recipe, plan.folder, resume=resume, processes=processes)
             return None
         note_problems(plan.dataset)
-        plan.folder.check(resume=resume)
+        inputs = [*inputs_of(plan.dataset, plan.recipe), *([plan.source] if plan.source else [])]
+        plan.folder.check(resume=resume, inputs=inputs)
         if resume and not plan.folder.has_state:
             logger.warning("%s has no state to resume from; starting from the beginning", plan.folder.path)
         for change in plan.repeated.changes(processes) if plan.repeated else []:
@@ -261,11 +287,12 @@ def _merge(options: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
 def _read_batch(text: str | None) -> dict[str, int]:
     if text is None:
         return {}
-    p, _, k = text.partition("x")
-    if not (p.isdecimal() and k.isdecimal() and int(p) > 1 and int(k) > 0):
-        reason = f"{text!r} is not vehicles x images, with at least 2 vehicles; write it like 16x4"
+    vehicles, _, images = text.partition("x")
+    p, k = (whole_number(size, most=_LARGEST_SIZE) for size in (vehicles, images))
+    if p is None or k is None or p < 2:
+        reason = f"{text!r} is not vehicles x images, from 2x1 to {_LARGEST_SIZE}x{_LARGEST_SIZE}; write it like 16x4"
         raise typer.BadParameter(reason, param_hint="--batch")
-    return {"vehicles_per_batch": int(p), "images_per_vehicle": int(k)}
+    return {"vehicles_per_batch": p, "images_per_vehicle": k}
 
 
 def main() -> None:

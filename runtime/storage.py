@@ -189,7 +189,7 @@ def check_apart(output: Path, inputs: Iterable[Path]) -> None:
             relation = "holds"
         else:
             continue
-        raise ReidError(f"{output} {relation} {path}, which is an input; choose another --output")
+        raise ReidError(f"{output} {relation} {path}, which is an input; choose another place for it")
 
 
 def companion(output: Path, suffix: str) -> Path:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from reid.runtime.file_names import parse_name
 from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Match", "Ranking", "Verdict", "verdict", "write_csv", "write_json"]
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Spreadsheets take cells that begin like this for formulas (OWASP, "CSV Injection"); the last are fullwidth forms."""
+
+_WORD = re.compile(r"-[\w.]+", re.ASCII)
+"""A name that no spreadsheet could compute anything from."""
 
 
 class Verdict(Enum):
@@ -69,14 +77,24 @@ def write_json(path: Path, rankings: Iterable[Ranking], *, space: Space, unreada
 
 
 def write_csv(path: Path, rankings: Iterable[Ranking]) -> None:
-    """Write one line a match: query, rank from 1, match, score."""
+    """Write one line a match: query, rank from 1, match, score.
+
+    A name that a spreadsheet would take for a formula stands behind an apostrophe, which is no part of it; names that
+    encode labels, such as Market's `-1_c1s1_000401_03.jpg`, stay as they are. `write_json` keeps every name.
+    """
     # File names that are no valid UTF-8 reach the file as the bytes they have on the disk.
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["query", "rank", "match", "score"])
         for ranking in rankings:
             for rank, match in enumerate(ranking.matches, start=1):
-                writer.writerow([ranking.query.id, rank, match.tracklet.id, _rounded(match.score)])
+                cells = _cell(ranking.query.id), rank, _cell(match.tracklet.id), _rounded(match.score)
+                writer.writerow(cells)
+
+
+def _cell(name: str) -> str:
+    encodes_labels = parse_name(name) is not None and _WORD.fullmatch(name)
+    return f"'{name}" if name.startswith(_FORMULA_STARTS) and not encodes_labels else name
 
 
 def _plain(ranking: Ranking) -> dict[str, object]:

@@ -8,6 +8,7 @@ The names below are what most programs need; each is imported from its own modul
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from reid.runtime.tracklet import Tracklet
 
     __version__: str
+
+# Nothing that runs here reports to anyone. The libraries read this once, when they are loaded, by whomever; child
+# processes inherit it.
+os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 __all__ = [
     "DataError",

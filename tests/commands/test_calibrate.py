@@ -49,7 +49,7 @@ def test_a_bundle_its_graph_and_its_checkpoint_give_the_same_scales(
         code, out, err = run(model, veri, "--frames", 6, "--output", f"c{number}", "--json")
         assert code == 0, err
         results.append(json.loads(out))
-        assert os.listdir(tmp_path / f"c{number}") == ["scales.json"]
+        assert sorted(os.listdir(tmp_path / f"c{number}")) == [".reid-manifest.json", "scales.json"]
     first, *others = ((tmp_path / f"c{number}" / "scales.json").read_bytes() for number in range(3))
     assert others == [first, first]  # the checkpoint's graph was exported again, and is the bundle's to the byte
     scales = ScaleFile.load(tmp_path / "c0" / "scales.json")
@@ -111,7 +111,8 @@ def test_a_stopped_measurement_resumes_and_ends_as_one_that_was_not_stopped(
     assert run(*words, "--output", "whole", "--json")[0] == 0
     for name in sorted(os.listdir(tmp_path / "c")):
         assert (tmp_path / "c" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert sorted(os.listdir(tmp_path / "c")) == ["report.html", "scales.json", "sensitivity.json"]
+    products = [".reid-manifest.json", "report.html", "scales.json", "sensitivity.json"]
+    assert sorted(os.listdir(tmp_path / "c")) == products
     names = {layer.layer.split()[0] for layer in found.layers}
     printed = [word for word in (line.split()[:1] for line in out.splitlines()) if word and word[0] in names]
     worst_first = sorted(found.layers, key=lambda layer: -layer.error)
@@ -159,7 +160,9 @@ def test_values_that_are_not_finite_are_named_with_their_frames(
 
 def test_what_cannot_be_measured_is_one_line(run: Run, bundle: Path, veri: Path, tmp_path: Path) -> None:
     def with_a_pair(model: ModelProto) -> None:
-        model.graph.node.append(onnx.helper.make_node("QuantizeLinear", ["frames", "s"], ["q"]))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "s"))
+        pooled = model.graph.output[0].name
+        model.graph.node.append(onnx.helper.make_node("QuantizeLinear", [pooled, "s"], ["q"]))
 
     def without_card(model: ModelProto) -> None:
         del model.metadata_props[:]

@@ -118,6 +118,18 @@ def test_a_submission_for_data_that_has_no_challenge_is_told_before_the_work(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["thesis.tex", "cityflow/track2.txt", "cityflow", "cityflow/train_label.xml"])
+def test_a_submission_over_something_else_is_refused_before_the_work(
+    cityflow: Path, bundle: Path, tmp_path: Path, run: Run, place: str
+) -> None:
+    (tmp_path / "thesis.tex").write_text("all my work")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code, out, err = run(bundle, cityflow, "--submission", tmp_path / place)
+    assert place in assert_one_line_of_error(code, out, err)
+    assert err.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_a_failure_is_one_line_that_names_the_cause(veri: Path, bundle: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "cut.onnx").write_bytes((bundle / "model.fp32.onnx").read_bytes()[:10_000])

@@ -442,13 +442,37 @@ def test_profiles_that_leave_batches_without_one_are_wrong_usage_with_a_remedy_t
     assert code == 0, err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--output", "veri"),
+        ("--output", "run/bundle"),
+        ("--output", "."),
+        ("--triton", "bundle"),
+        ("--triton", "bundle/triton"),
+        ("--triton", "veri/triton"),
+        ("--timing-cache", "run/checkpoint.json"),
+    ],
+)
+def test_an_output_over_an_input_is_refused_before_the_work(
+    run: Run, checkpoint: Path, veri: Path, bundle: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    for name, source in (("run", checkpoint), ("veri", veri), ("bundle", bundle)):
+        shutil.copytree(source, tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    line = assert_one_line_of_error(*run("run", "--verify", "veri", *words))
+    assert "which is an input" in line
+    assert words[1] in line
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_a_damaged_verification_is_one_line(run: Run, bundle: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
     (copy / "verification.json").write_text("{}")
     card = json.loads((copy / "model.json").read_text())
     card["files"]["verification.json"] = sha256_of(copy / "verification.json")
     (copy / "model.json").write_text(json.dumps(card))
-    assert "verification.json is not a valid verification" in assert_one_line_of_error(*run(copy, *RTX))
+    assert "verification.json: the verification is not valid" in assert_one_line_of_error(*run(copy, *RTX))
 
 
 def test_the_options_are_listed_in_panels() -> None:

@@ -73,7 +73,7 @@ def sections(page: str) -> dict[str, list[str]]:
             {
                 "Arguments": ["MODEL", "DATA"],
                 "Options": ["--protocols", "--rerank", "--help"],
-                "Data": ["--layout"],
+                "Data": ["--layout", "--max-pixels"],
                 "Model": ["--session", "--precision"],
                 "Output": ["--submission", "--json"],
             },
@@ -83,13 +83,19 @@ def sections(page: str) -> dict[str, list[str]]:
             {
                 "Arguments": ["GALLERY", "QUERY"],
                 "Options": ["--top-k", "--help"],
+                "Data": ["--max-pixels"],
                 "Model": ["--model", "--session", "--precision"],
                 "Output": ["--output", "--json"],
             },
         ),
         (
             ["reid-data", "inspect"],
-            {"Arguments": ["DATA"], "Options": ["--help"], "Data": ["--layout"], "Output": ["--json"]},
+            {
+                "Arguments": ["DATA"],
+                "Options": ["--help"],
+                "Data": ["--layout", "--max-pixels"],
+                "Output": ["--json"],
+            },
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -20,7 +20,7 @@ import reid.pages.results
 import reid.runtime.opening
 from reid.commands.infer import main
 
-PRODUCTS = ["gallery.npz", "rankings.csv", "rankings.json", "report.html"]
+PRODUCTS = [".reid-manifest.json", "gallery.npz", "rankings.csv", "rankings.json", "report.html"]
 
 
 @pytest.fixture
@@ -71,20 +71,40 @@ def test_json_alone_is_on_standard_output(work: Path, run: Run) -> None:
 
 def test_a_second_run_replaces_the_first(work: Path, run: Run) -> None:
     run("gallery", "query", "--top-k", 2)
-    (work / "results" / "left over").touch()
     assert run("gallery", "query", "--top-k", 3)[0] == 0
     assert names(work / "results") == PRODUCTS
     rankings = json.loads((work / "results" / "rankings.json").read_text())
     assert {len(query["matches"]) for query in rankings["queries"]} == {3}
 
 
-def test_the_saved_gallery_gives_the_same_rankings_even_from_the_folder_that_is_replaced(work: Path, run: Run) -> None:
+@pytest.mark.parametrize("name", ["left over", "crops/1.jpg", "rankings.json"])
+def test_results_with_a_file_of_the_users_are_not_replaced(work: Path, run: Run, name: str) -> None:
     run("gallery", "query")
-    first = (work / "results" / "rankings.json").read_bytes()
-    code, _, err = run("results/gallery.npz", "query")
+    (work / "results" / name).parent.mkdir(exist_ok=True)
+    (work / "results" / name).write_text("all my work")
+    before = (work / "results" / "rankings.csv").read_bytes()
+    sentence = assert_one_line_of_error(*run("gallery", "query", "--top-k", 1))
+    assert name in sentence
+    assert (work / "results" / name).read_text() == "all my work"
+    assert (work / "results" / "rankings.csv").read_bytes() == before
+
+
+def test_the_saved_gallery_gives_the_same_rankings(work: Path, run: Run) -> None:
+    run("gallery", "query")
+    code, _, err = run("results/gallery.npz", "query", "--output", "again")
     assert code == 0, err
-    assert (work / "results" / "rankings.json").read_bytes() == first
-    assert names(work / "results") == PRODUCTS
+    assert (work / "again" / "rankings.json").read_bytes() == (work / "results" / "rankings.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("gallery", "output"), [("results/gallery.npz", "results"), ("gallery", "gallery"), ("gallery", "query/results")]
+)
+def test_an_input_is_never_replaced_or_written_into(work: Path, run: Run, gallery: str, output: str) -> None:
+    run("gallery", "query")
+    before = sorted(work.rglob("*"))
+    sentence = assert_one_line_of_error(*run(gallery, "query", "--output", output))
+    assert "is an input" in sentence
+    assert sorted(work.rglob("*")) == before
 
 
 def test_a_checkpoint_and_an_onnx_file_give_the_rankings_of_the_bundle(work: Path, run: Run, checkpoint: Path) -> None:
@@ -201,19 +221,20 @@ def interrupt_this_process(*_: object, **__: object) -> None:
     time.sleep(5)
 
 
-def test_ctrl_c_leaves_no_results_and_no_traceback(work: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_no_results_and_no_traceback(work: Path, number: signal.Signals, code: int) -> None:
     picture = next((work / "query").iterdir())
-    for number in range(3000):  # some seconds of work
-        (work / "gallery" / f"link{number}.jpg").symlink_to(picture)
+    for index in range(3000):  # some seconds of work
+        (work / "gallery" / f"link{index}.jpg").symlink_to(picture)
     process = subprocess.Popen(
         [script(), "gallery", "query"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 20
     while not list(work.glob(".results.*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in err
     assert names(work) == ["bundle", "gallery", "query"]
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import pytest
-from command_line import Run
+import typer
+from command_line import Run, assert_one_line_of_error
 
 from reid.commands import shell
 from reid.commands.shell import ProgressBar, application, signed
@@ -56,6 +61,65 @@ def test_a_users_mistake_is_one_line_with_the_errors_exit_code(run: RunFunction,
         raise error
 
     assert run(command) == (code, "", "error: a b\n")
+
+
+def not_enough_memory() -> None:
+    np.empty(1 << 60, np.uint8)
+
+
+def too_deep() -> None:
+    too_deep()
+
+
+def of_the_system(number: int, *names: object) -> Callable[[], None]:
+    def command() -> None:
+        raise OSError(number, os.strerror(number), *names)
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (not_enough_memory, r"there is not enough memory \(Unable to allocate .*\); .*"),
+        (too_deep, r"an input is nested too deeply to be read; .*"),
+        (of_the_system(errno.EIO), r"Input/output error; check the disk.*"),
+        (of_the_system(errno.EMFILE, 7), r"Too many open files; check .* the limits .*"),
+        (of_the_system(errno.ENOENT, b"a\xff"), r"a\\udcff: No such file or directory; check the path"),
+        (of_the_system(errno.EACCES, "in/put"), r"in/put: permission denied; ask its owner for access, or use .*"),
+        (of_the_system(errno.EROFS, "out"), r"out: the file system is read-only; choose another place .* is written"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(run: RunFunction, command: Callable[[], None], sentence: str) -> None:
+    assert re.fullmatch(f"error: {sentence}", assert_one_line_of_error(*run(command)))
+
+
+def test_an_error_is_one_line_however_long(run: RunFunction) -> None:
+    def command() -> None:
+        raise ModelError("the cause\n" + "\n".join(["line"] * 5000) + "\nthe remedy")
+
+    sentence = assert_one_line_of_error(*run(command))
+    assert re.fullmatch(r"error: the cause line .* line the remedy", sentence)
+    assert len(sentence) == 2000
+
+
+def test_wrong_usage_ends_in_one_line_below_the_usage(run: RunFunction) -> None:
+    def command() -> None:
+        raise typer.BadParameter("a\nb\x1b[0m")
+
+    code, out, err = run(command)
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: reid-test [OPTIONS]\nTry 'reid-test --help' for help.\n\n")
+    assert err.splitlines()[3:] == [r"Error: Invalid value: a b\x1b[0m"]
+
+
+def test_signals_are_as_they_were_when_the_command_has_ended(run: RunFunction) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    within: list[object] = []
+    assert run(lambda: within.extend(signal.getsignal(number) for number in numbers))[0] == 0
+    assert not set(within) & set(before)
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_the_librarys_log_is_printed_and_a_warning_is_a_note(

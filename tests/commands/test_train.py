@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,6 +158,22 @@ def test_other_versions_are_noted_on_repetition(
     assert f"note: torch was 1.0 and is {torch.__version__}; the weights may differ" in errors
 
 
+@pytest.mark.parametrize("place", ["veri", "veri/image_train/run", "run", "."])
+def test_a_run_is_never_written_over_what_it_reads(
+    past_run: tuple[Path, Path], run_main: Callable[..., tuple[int, str, str]], place: str
+) -> None:
+    run, data = past_run
+    (run / "last").rename(run.with_name("last"))  # so that it looks like a run that was stopped early
+    folder = data.parent
+    before = sorted(folder.rglob("*"))
+    for words in ([data, *SMALL, "--weights", run / "checkpoint.safetensors"], ["--repeat", run]):
+        code, _, errors = run_main(main, "reid-train", *words, "--output", folder / place)
+        assert (code, errors.count("\n")) == (1, 1), errors
+        assert "which is an input; choose another --output" in errors
+    assert sorted(folder.rglob("*")) == before
+    run.with_name("last").rename(run / "last")
+
+
 def test_a_folder_without_a_run_is_not_repeated(tmp_path: Path, run_main: Callable[..., tuple[int, str, str]]) -> None:
     code, _, errors = run_main(main, "reid-train", "--repeat", tmp_path)
     assert (code, errors.count("\n")) == (1, 1)
@@ -164,3 +185,21 @@ def test_levels_may_be_named_in_any_order(veri: Path, tmp_path: Path) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 0
     card = json.loads((tmp_path / "run" / "checkpoint.json").read_text())
     assert [level["name"] for level in card["levels"]] == ["level2", "level4"]
+
+
+def test_a_process_that_waits_for_another_ends_when_torchrun_ends_it(veri: Path, tmp_path: Path) -> None:
+    with socket.create_server(("localhost", 0)) as silent:
+        silent.settimeout(60)
+        address, port = silent.getsockname()[:2]
+        together = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": address, "MASTER_PORT": str(port)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reid.commands.train", str(veri), *SMALL, "--output", str(tmp_path / "run")],
+            env={**os.environ, **together, "CUDA_VISIBLE_DEVICES": ""},
+        )
+        connection, _ = silent.accept()  # what answers nothing is waited for
+        process.terminate()
+        try:
+            assert process.wait(timeout=30) == -signal.SIGTERM
+        finally:
+            process.kill()
+            connection.close()

@@ -251,7 +251,7 @@ def test_an_output_is_apart_from_the_inputs(tmp_path: Path, output: str, source:
     (tmp_path / "data" / "deep").mkdir(parents=True)
     (tmp_path / "data" / "deep" / "file").touch()
     (tmp_path / "link").symlink_to("data")
-    with pytest.raises(ReidError, match=f"{relation} .*, which is an input; choose another --output"):
+    with pytest.raises(ReidError, match=f"{relation} .*, which is an input; choose another place for it"):
         check_apart(tmp_path / output, [tmp_path / "absent", tmp_path / source])
 
 
