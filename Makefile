@@ -1,11 +1,12 @@
 # make demo: train, evaluate, export and infer on rendered vehicles.
 # make test: linters, type checker, import contracts and the test suite.
+# make fuzz: a million damaged files for everything that reads files.
 # make test-lean: the commands of a device, in an environment without PyTorch.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
-.PHONY: demo test test-lean clean
+.PHONY: demo test test-lean fuzz clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -23,6 +24,9 @@ test-lean: $(VENV)/installed
 	$(PYTHON) -m venv $(VENV)/lean
 	$(VENV)/lean/bin/pip install --quiet '.[onnx,rtx]'
 	PATH="$(BIN):$$PATH" tests/without_torch.sh $(VENV)/lean
+
+fuzz: $(VENV)/installed
+	PYTHONPATH=tests/faults $(BIN)/python -m fuzz --mutants 1000000 --json benchmarks/results/fuzz.json
 
 $(VENV)/installed: pyproject.toml CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)

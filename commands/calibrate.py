@@ -24,7 +24,8 @@ from reid.commands.options import (
     RangesOption,
 )
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run, signed
-from reid.commands.terminal import print_result, print_tables, printable
+from reid.commands.terminal import print_result, print_tables
+from reid.runtime.text import printable
 
 if TYPE_CHECKING:
     from reid.calibration.scales import ScaleFile

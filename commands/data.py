@@ -10,7 +10,8 @@ import typer
 
 from reid.commands.options import DEFAULT_PIXELS, LARGEST_SEED, AsJson, DataArgument, LayoutOption, MaxPixels
 from reid.commands.shell import ProgressBar, application, print_json, run
-from reid.commands.terminal import print_result, print_tables, printable
+from reid.commands.terminal import print_result, print_tables
+from reid.runtime.text import printable
 
 if TYPE_CHECKING:
     from reid.data.inspection import Inspection

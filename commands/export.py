@@ -47,8 +47,9 @@ from reid.commands.options import (
     whole_number,
 )
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run, signed
-from reid.commands.terminal import print_result, printable
+from reid.commands.terminal import print_result
 from reid.runtime.precision import PRECISIONS, Precision
+from reid.runtime.text import printable
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset

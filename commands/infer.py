@@ -10,7 +10,8 @@ import typer
 
 from reid.commands.options import DEFAULT_PIXELS, MODEL, OUTPUT, AsJson, MaxPixels, PrecisionOption, SessionOption
 from reid.commands.shell import ProgressBar, application, print_json, run
-from reid.commands.terminal import print_result, printable
+from reid.commands.terminal import print_result
+from reid.runtime.text import printable
 
 app = application()
 logger = logging.getLogger(__name__)

@@ -18,17 +18,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from reid.commands.terminal import (
-    check_output,
-    clipped,
-    one_line,
-    prepare_streams,
-    print_error,
-    print_result,
-    printable,
-)
+from reid.commands.terminal import check_output, prepare_streams, print_error, print_result
 from reid.runtime.errors import ReidError
 from reid.runtime.sessions.threads import thread_limit
+from reid.runtime.text import clipped, one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -81,6 +74,8 @@ def run(app: typer.Typer) -> None:
     for command in app.registered_commands:
         command.cls = _PlainCommand
     prepare_streams()
+    # Read when OpenCV is imported: what it prints about damaged pictures, our errors say.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     with _unwinding_on_signals() as received, _logging_to_standard_error():
         code = _exit_code(app, received)
     sys.exit(code)

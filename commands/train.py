@@ -24,7 +24,8 @@ from reid.commands.options import (
     whole_number,
 )
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
-from reid.commands.terminal import print_result, printable
+from reid.commands.terminal import print_result
+from reid.runtime.text import printable
 from reid.train.choices import LossName, RecipeName
 
 if TYPE_CHECKING:

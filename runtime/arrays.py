@@ -19,6 +19,10 @@ from reid.runtime.reading import open_regular
 __all__ = ["Archive", "open_arrays", "parse_array"]
 
 
+_LAST = 0x10FFFF
+"""The last character of Unicode. NumPy stores a text as numbers of 32 bits, whatever they are."""
+
+
 def parse_array(content: bytes) -> NDArray[Any]:
     """Return the array that an .npy file holds; it cannot be written to. Raises ValueError if it is damaged."""
     file = io.BytesIO(content)
@@ -27,10 +31,17 @@ def parse_array(content: bytes) -> NDArray[Any]:
         shape, by_column, dtype = readers[npy.read_magic(file)](file)
     except Exception:  # NumPy evaluates a Python literal there, which fails in a dozen ways
         raise ValueError("not a header of NumPy's format") from None
+    if not all(type(side) is int for side in shape):  # to NumPy, True is a number, too
+        raise ValueError("not a header of NumPy's format")
     found, claimed = len(content) - file.tell(), math.prod(shape) * dtype.itemsize
     if dtype.hasobject or by_column or found != claimed:
         raise ValueError(f"an array {dtype} {shape} in {found} bytes")
-    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape) if claimed else np.empty(shape, dtype)
+    if not claimed:
+        return np.empty(shape, dtype)
+    array = np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
+    if dtype.kind == "U" and (array.reshape(-1).view(np.dtype(np.uint32).newbyteorder(dtype.byteorder)) > _LAST).any():
+        raise ValueError("a text of what is no character")
+    return array
 
 
 class Archive:

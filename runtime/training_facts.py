@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 __all__ = ["TrainingDataFacts", "TrainingFacts"]
+
+
+def _check_finite(value: object) -> None:
+    """Raise ValueError where a number in stored facts is infinite or not a number, which JSON cannot store again."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        _check_finite(inner)
 
 
 class TrainingDataFacts(BaseModel):
@@ -57,6 +66,7 @@ class TrainingFacts(BaseModel):
     @classmethod
     def _read_from_recipe(cls, facts: Any) -> Any:  # noqa: ANN401 - whatever was stored
         """Take share and seed from the recipe, which is where reid 0.1 stored them."""
+        _check_finite(facts)
         if not isinstance(facts, Mapping) or not isinstance(recipe := facts.get("recipe"), Mapping):
             return facts
         stored = {"held_out_share": recipe.get("held_out"), "seed": recipe.get("seed")}

@@ -19,7 +19,7 @@ from reid.runtime.arrays import open_arrays
 from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.galleries.ranked_lists import Match, Ranking
-from reid.runtime.galleries.ranking import top_k
+from reid.runtime.galleries.ranking import top_k, wrong_lengths
 from reid.runtime.space import Space
 from reid.runtime.storage import atomic_write
 from reid.runtime.tracklet import Tracklet
@@ -149,6 +149,8 @@ def _check_fields(fields: Mapping[str, NDArray[Any]], version: int) -> None:
         raise ValueError("not every embedding has its texts")
     if not all(picture == "" or (os.path.isabs(picture) and "\0" not in picture) for picture in fields["pictures"]):
         raise ValueError("pictures are not absolute paths")
+    if wrong := wrong_lengths(embeddings):
+        raise ValueError(wrong)
     if (version > 2 or _DIGEST in fields) and str(_scalar(fields[_DIGEST], "U")) != _digest(fields):
         raise ValueError("its digest differs")
 
@@ -164,9 +166,9 @@ def _digest(fields: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256()
     for name in _FIELDS:
         if name in fields:
-            value = np.ascontiguousarray(fields[name])
+            value = fields[name]
             digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
-            digest.update(value)
+            digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

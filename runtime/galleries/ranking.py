@@ -30,6 +30,7 @@ __all__ = [
     "exact_distances",
     "nearest",
     "top_k",
+    "wrong_lengths",
 ]
 
 LENGTH_TOLERANCE = 0.01
@@ -237,10 +238,15 @@ def _check_embeddings(query: NDArray[np.float32], gallery: NDArray[np.float32]) 
             "embed both with the same model"
         )
     for name, embeddings in (("query", query), ("gallery", gallery)):
-        lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
-        wrong = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))
-        if wrong.size:
-            raise DataError(
-                f"{name} embedding {wrong[0]} has length {lengths[wrong[0]]:.4g}, expected 1 "
-                f"({wrong.size} of {len(lengths)} are wrong): L2-normalize them; nan comes from the model"
-            )
+        if wrong := wrong_lengths(embeddings):
+            raise DataError(f"{name} {wrong}: L2-normalize them; nan comes from the model")
+
+
+def wrong_lengths(embeddings: NDArray[np.float32]) -> str:
+    """Return what is wrong with the lengths of embeddings [n, D], in a few words; "" where all are about 1."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))
+    if not wrong.size:
+        return ""
+    length = lengths[wrong[0]]
+    return f"embedding {wrong[0]} has length {length:.4g}, expected 1 ({wrong.size} of {len(lengths)} are wrong)"

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid.commands.terminal import clipped, one_line, printable
+from reid.runtime.text import clipped, one_line, printable
 
 HOSTILE = "a\x1b[31mred\x07\r\t\x9b2J\u202egpj.\u2066\u200b\x00\x7f\udcff"
 """Colors, a bell, a carriage return, a C1 sequence, marks of direction and of nothing, and an undecodable byte."""
@@ -26,7 +26,8 @@ import logging, os, signal, time
 from pathlib import Path
 import typer
 from reid.commands.shell import application, print_json, run
-from reid.commands.terminal import print_result, print_tables, printable
+from reid.commands.terminal import print_result, print_tables
+from reid.runtime.text import printable
 from reid.runtime.errors import DataError
 app = application()
 @app.command()

@@ -1,0 +1,258 @@
+"""Small sound files of every format: stored ones of reid 0.1, and ones that this version writes, always the same."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import zipfile
+import zlib
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from reid.runtime.model_card import ModelCard
+    from reid.train.learner import Learner
+
+STORED = Path(__file__).parents[2] / "stored"
+SIDE, DIMENSIONS = 8, 6
+FINGERPRINT = "0f" * 32
+
+
+def stored(name: str) -> bytes:
+    """Return a file that reid 0.1 wrote."""
+    return (STORED / name).read_bytes()
+
+
+def noise(*shape: int) -> Any:  # noqa: ANN401 - an array of uint8
+    """Return pixels, uint8 of any shape."""
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def encoded(suffix: str, pixels: Any, *options: int) -> bytes:  # noqa: ANN401
+    """Return pixels as an image file."""
+    done, content = cv2.imencode(suffix, pixels, options)
+    assert done
+    return content.tobytes()
+
+
+def jpegs() -> list[bytes]:
+    """Return JPEGs: baseline, progressive, gray, with restarts, and turned by EXIF."""
+    color = noise(12, 16, 3)
+    baseline = encoded(".jpg", color)
+    tags = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    exif = b"\xff\xe1" + (len(tags) + 8).to_bytes(2, "big") + b"Exif\0\0" + tags
+    return [
+        baseline,
+        encoded(".jpg", color, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        encoded(".jpg", noise(9, 7)),
+        encoded(".jpg", noise(24, 24, 3), cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+        baseline[:2] + exif + baseline[2:],
+    ]
+
+
+def pngs() -> list[bytes]:
+    """Return PNGs: color, gray of 16 bits, with opacity, and with a palette."""
+    palette = bytes(range(12))
+    rows = b"".join(b"\0" + bytes([row % 4] * 5) for row in range(6))
+    header = (5).to_bytes(4, "big") + (6).to_bytes(4, "big") + bytes([8, 3, 0, 0, 0])
+    parts = ((b"IHDR", header), (b"PLTE", palette), (b"tRNS", b"\x80"), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    chunks = (len(c).to_bytes(4, "big") + kind + c + zlib.crc32(kind + c).to_bytes(4, "big") for kind, c in parts)
+    return [
+        encoded(".png", noise(12, 16, 3)),
+        encoded(".png", noise(7, 9).astype(np.uint16) * 257),
+        encoded(".png", noise(8, 8, 4)),
+        b"\x89PNG\r\n\x1a\n" + b"".join(chunks),
+    ]
+
+
+def other_images() -> list[bytes]:
+    """Return images of formats that OpenCV reads and reid does not."""
+    color = noise(12, 16, 3)
+    return [encoded(suffix, color) for suffix in (".tiff", ".ppm", ".ras", ".hdr", ".pfm", ".gif")]
+
+
+def card(**changes: object) -> ModelCard:
+    """Return the card of a model of two levels and square crops of 8 pixels."""
+    from reid.runtime.model_card import FORMAT_VERSION, Level, ModelCard, Preprocessing
+
+    facts: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": FINGERPRINT,
+        "backbone": "resnet18",
+        "levels": (Level(name="level3", size=2), Level(name="level4", size=DIMENSIONS - 2)),
+        "preprocessing": Preprocessing(height=SIDE, width=SIDE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2)),
+        "opset": 18,
+    }
+    return ModelCard(**facts | changes)
+
+
+def graph() -> bytes:
+    """Return a graph with the inputs, outputs and metadata of an exported model, which embeds a crop by its mean."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
+    from reid.runtime.sessions.graph import CARD_KEY, PRECISION_KEY
+
+    weight = np.linspace(-1, 1, 3 * DIMENSIONS, dtype=np.float32).reshape(3, DIMENSIONS)
+    kernel = np.linspace(0, 1, 27, dtype=np.float32).reshape(3, 1, 3, 3)
+    nodes = [
+        helper.make_node("Cast", [FRAMES], ["floats"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["floats", "kernel"], ["maps"], name="conv", group=3, pads=[1, 1, 1, 1]),
+        helper.make_node("ReduceMean", ["maps", "axes"], ["means"], name="mean", keepdims=0),
+        helper.make_node("MatMul", ["means", "weight"], ["feature"], name="head"),
+        helper.make_node("LpNormalization", ["feature"], [FRAME_EMBEDDING], name="normalize", axis=1, p=2),
+        helper.make_node("MatMul", [POOLING, FRAME_EMBEDDING], [POOLED], name="pool"),
+    ]
+    tensors = {"kernel": kernel, "axes": np.array([2, 3]), "weight": weight}
+    as_value = helper.make_tensor_value_info
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "reid",
+            [
+                as_value(FRAMES, TensorProto.UINT8, ["N", 3, SIDE, SIDE]),
+                as_value(POOLING, TensorProto.FLOAT, ["T", "N"]),
+            ],
+            [
+                as_value(FRAME_EMBEDDING, TensorProto.FLOAT, ["N", DIMENSIONS]),
+                as_value(POOLED, TensorProto.FLOAT, ["T", DIMENSIONS]),
+            ],
+            [numpy_helper.from_array(values, name) for name, values in tensors.items()],
+        ),
+        ir_version=9,
+        opset_imports=[helper.make_opsetid("", 18)],
+    )
+    helper.set_model_props(model, {CARD_KEY: card().model_dump_json(), PRECISION_KEY: "fp32"})
+    return bytes(model.SerializeToString())
+
+
+def bundle(fp32: bytes = b"a graph", vectors: Any = None) -> dict[str, bytes]:  # noqa: ANN401 - float32 [4, D]
+    """Return the files of a bundle by name."""
+    embeddings = io.BytesIO()
+    values = np.random.default_rng(0).normal(size=(4, DIMENSIONS)) if vectors is None else vectors
+    np.save(embeddings, (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32))
+    files = {
+        "model.fp32.onnx": fp32,
+        "model.fp16.onnx": b"another graph",
+        "reference/embeddings.npy": embeddings.getvalue(),
+        **{f"reference/{place:04}.png": encoded(".png", crop(place)) for place in range(4)},
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return {**files, "model.json": card(files=hashes, similarity={"fp16": 0.99}).model_dump_json(indent=2).encode()}
+
+
+def crop(place: int) -> Any:  # noqa: ANN401 - uint8 [10, 10, 3]
+    """Return one of the reference crops, in OpenCV's order of colors."""
+    return noise(10, 10, 3) // (place + 1)
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    """Return a folder as one zip file."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return file.getvalue()
+
+
+def learner() -> Learner:
+    """Return a learner of a few weights that has taken a step, with everything in it that a run's state holds."""
+    import torch
+
+    from reid.train.builders import build_classifiers, build_ema_model, build_loss, build_optimizer
+    from reid.train.learner import Learner
+    from reid.train.mixed_precision import MixedPrecision
+    from reid.train.model.multi_level import MultiLevelReID
+    from reid.train.parallel.processes import Processes
+    from reid.train.recipe import Recipe
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    recipe, facts = Recipe(loss="rll", memory_size=5, average_decay=0.9), card()
+    model = MultiLevelReID(network(), (3, 4), (4, 4), facts.levels, facts.preprocessing)
+    classifiers = build_classifiers(recipe, facts.levels, 3)
+    optimizer = build_optimizer(recipe, model, classifiers)
+    for parameter in (*model.parameters(), *classifiers.parameters()):
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    return Learner(
+        model,
+        classifiers,
+        build_loss(recipe, facts.levels),
+        optimizer,
+        build_ema_model(recipe, model),
+        MixedPrecision("fp32", torch.device("cpu")),
+        Processes(),
+        clip_norm=0.0,
+        micro_batch=0,
+        network=model.features,
+    )
+
+
+def checkpoint(run: Path, *, quantized: bool = False) -> bytes:
+    """Write a checkpoint of timm's smallest ResNet into a folder, perhaps with scales for INT8, and return it."""
+    import torch
+
+    from reid.train.model.backbone import create_backbone
+    from reid.train.model.checkpoint import describe, save_checkpoint
+    from reid.train.model.multi_level import MultiLevelReID
+    from reid.train.model.quantization import Quantization
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    backbone = create_backbone("test_resnet", (3, 4), image_size=32, weights="none")
+    levels, preprocessing = describe(backbone, 4, 32)
+    model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).eval()
+    if quantized:
+        scales = {"conv1": torch.full((4,), 0.01), "conv2": torch.full((6,), 0.02)}
+        model.quantization = Quantization({"conv1": "relu", "conv2": "add"}, {"relu": 0.1, "add": 0.2}, scales)
+    facts = card(backbone="test_resnet", levels=levels, preprocessing=preprocessing, opset=None)
+    save_checkpoint(run, model, facts, {"0000.png": encoded(".png", noise(9, 9, 3))})
+    return (run / "checkpoint.safetensors").read_bytes()
+
+
+def network() -> nn.Module:
+    """Return a network of a convolution and a normalization."""
+    from torch import nn
+
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def weights() -> list[bytes]:
+    """Return what `torch.save` makes of weights: alone, beside other things, and in the form before PyTorch 1.6."""
+    import torch
+
+    torch.manual_seed(0)
+    state = network().state_dict()
+    beside = {"epoch": 3, "rank1": np.float64(0.5), "args": Namespace(lr=0.1), "optimizer": {"state": {}}}
+    contents: list[tuple[object, bool]] = [(state, True), ({"state_dict": state, **beside}, True), (state, False)]
+    files = []
+    for content, is_zip in contents:
+        file = io.BytesIO()
+        torch.save(content, file, _use_new_zipfile_serialization=is_zip)
+        files.append(file.getvalue())
+    return files
+
+
+def manifest(files: dict[str, bytes]) -> bytes:
+    """Return the list of an output folder."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return json.dumps({"format_version": 1, "files": hashes}, indent=2).encode()
+
+
+def pickled() -> bytes:
+    """Return a pickle that would create a file if it was executed."""
+    return pickle.dumps({"model": _Command()}, protocol=2)
+
+
+class _Command:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, ("executed", "w")
