@@ -44,6 +44,7 @@ from reid.runtime.errors import GateError, ModelError
 from reid.runtime.imaging import decode, resize
 from reid.runtime.manifest import remove_replaceable, replaceable_directory
 from reid.runtime.model_card import ModelCard
+from reid.runtime.names import check_name
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.reading import read_file, sha256_of
@@ -322,7 +323,7 @@ def _write_verification(folder: Path, verification: Verification, int8_section: 
 def _write_reference(folder: Path, checkpoint: Checkpoint, crops: Crops) -> None:
     (folder / REFERENCE_EMBEDDINGS).parent.mkdir()
     for name, content in checkpoint.reference.items():
-        (folder / "reference" / name).write_bytes(content)
+        (folder / "reference" / check_name(name)).write_bytes(content)
     np.save(folder / REFERENCE_EMBEDDINGS, crops.embeddings)
 
 
