@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+from reid.calibration.graph_file import load_graph
 from reid.calibration.shapes import tensor_types
 from reid.runtime.errors import ModelError
 from reid.runtime.graph_names import FRAMES, POOLING
+from reid.runtime.sessions.onnxruntime import import_onnxruntime
 from reid.runtime.sessions.threads import thread_limit
 
 __all__ = ["float_tensors", "run_with_intermediates"]
 
+_FATAL = 4
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
@@ -46,11 +49,10 @@ def run_with_intermediates(
         The tensor's name and its values for one batch, as float32; all of one batch before the next is read.
 
     Raises:
-        ModelError: the graph computes no tensor that `only` names.
+        ModelError: the graph cannot be read or run, or computes no tensor that `only` names.
     """
-    import onnxruntime
-
-    model = onnx.load(graph)
+    onnxruntime = import_onnxruntime()
+    model = load_graph(graph)
     tensors = float_tensors(model)
     if unknown := sorted((only or set()) - tensors.keys()):
         raise ModelError(f"{graph} computes no float tensor {unknown[0]!r}; the names belong to another graph")
@@ -61,14 +63,27 @@ def run_with_intermediates(
     )
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # fusing hides tensors
+    options.log_severity_level = _FATAL  # what else it says, our errors do
     options.intra_op_num_threads = thread_limit()
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
-    )
+    with _errors_naming(graph):
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     for batch in _in_batches(frames, batch_size) if isinstance(frames, np.ndarray) else frames:
         feeds = {FRAMES: batch, POOLING: np.eye(len(batch), dtype=np.float32)}
-        for name, values in zip(tensors, session.run(list(tensors), feeds), strict=True):
+        with _errors_naming(graph):
+            found = session.run(list(tensors), feeds)
+        for name, values in zip(tensors, found, strict=True):
             yield name, values.astype(np.float32, copy=False)
+
+
+@contextlib.contextmanager
+def _errors_naming(graph: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{graph}: ONNX Runtime cannot run it ({reason}); export it again") from None
 
 
 def _in_batches(frames: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:

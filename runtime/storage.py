@@ -12,7 +12,6 @@ import os
 import platform
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,13 +64,13 @@ def atomic_directory(target: Path, *, records: Records | None, inputs: Iterable[
     _check_replaceable(target, shown, records)
     missing = [folder for folder in target.parents if not folder.exists()]
     in_place = has_to_be_in_place(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # mkdtemp makes private folders; what is published gets the permissions that mkdir would have given.
     around = target if in_place else target.parent
-    workspace = Path(tempfile.mkdtemp(prefix=f"{_prefix(target)}{os.getpid()}.", suffix=_SUFFIX, dir=around))
+    workspace = around / f"{_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}"
     partial = workspace / target.name
     published = False
     try:
+        around.mkdir(parents=True, exist_ok=True)
+        workspace.mkdir(mode=0o700)
         partial.mkdir()
         yield partial
         for path in (*partial.rglob("*"), partial):

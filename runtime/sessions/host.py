@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.runtime.errors import ModelError
 from reid.runtime.sessions.session import DEFAULT_LIMITS, BatchLimits, Embeddings, SessionInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["HostSession"]
+__all__ = ["RUN_REMEDY", "HostSession"]
+
+RUN_REMEDY = "use smaller batches, or export it again"
+"""What helps against most failures of a model that was loaded."""
 
 _Infer: TypeAlias = Callable[[NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """(frames, pooling) -> (frame_embedding, pooled)"""
@@ -35,8 +39,19 @@ class HostSession:
     limits: BatchLimits = DEFAULT_LIMITS
 
     def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
-        """See Session.compute. Raises ValueError after `close`."""
-        return Embeddings(*self.infer(frames, pooling))
+        """See Session.compute.
+
+        Raises:
+            ModelError: the model returns arrays of other sizes than its card says.
+            SessionError: the backend failed.
+            ValueError: the session is closed.
+        """
+        embeddings = Embeddings(*self.infer(frames, pooling))
+        size = self.info.card.dimensions
+        found, expected = tuple(array.shape for array in embeddings), ((len(frames), size), (len(pooling), size))
+        if found != expected:
+            raise ModelError(f"the model returns arrays of {found}, where its card says {expected}; export it again")
+        return embeddings
 
     def close(self) -> None:
         """See Session.close."""

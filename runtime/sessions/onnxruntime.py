@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,14 @@ from reid.runtime.gpu import find_device
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.graph import open_graph, parse_card, precision_of
-from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.host import RUN_REMEDY, HostSession
+from reid.runtime.sessions.onnx_file import check_onnx_file
 from reid.runtime.sessions.opened import Opened
 from reid.runtime.sessions.session import SessionInfo
+from reid.runtime.sessions.signature import Array, check_signature
 from reid.runtime.sessions.threads import thread_limit
 
-__all__ = ["best_device", "load_onnxruntime", "open_onnxruntime"]
+__all__ = ["best_device", "import_onnxruntime", "load_onnxruntime", "open_onnxruntime"]
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -33,6 +37,7 @@ _OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}, "te
 # It gives biases beside Q/DQ pairs a scale that is a product of two scales: in FP16 that underflows, and the bias is
 # lost.
 _DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _REMEDIES = {
     "cpu": "reinstall onnxruntime",
     "cuda": "install onnxruntime-gpu and the CUDA and cuDNN libraries that it was built for, or use onnxruntime:cpu",
@@ -51,19 +56,36 @@ def open_onnxruntime(model: Path, device: str | None, precision: Precision) -> O
     return open_graph(model, precision, lambda graph: load_onnxruntime(graph, device))
 
 
+def import_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime, whose telemetry the variable that `reid` sets has turned off.
+
+    Raises:
+        SessionError: it does not load.
+    """
+    try:
+        onnxruntime = importlib.import_module("onnxruntime")
+    except (ImportError, OSError) as error:
+        raise SessionError(f"onnxruntime does not load ({_first_line(error)}): {_REMEDIES['cpu']}") from None
+    onnxruntime.disable_telemetry_events()  # on Windows, events of the system do not heed the variable
+    return onnxruntime
+
+
 def best_device() -> str:
     """Return "cuda" where a GPU and its provider are present, else "cpu"; the provider alone says nothing of a GPU."""
-    import onnxruntime
-
-    return "cuda" if _PROVIDERS["cuda"] in onnxruntime.get_available_providers() and find_device() else "cpu"
+    available = import_onnxruntime().get_available_providers()
+    return "cuda" if _PROVIDERS["cuda"] in available and find_device() else "cpu"
 
 
 def load_onnxruntime(graph: Path, device: str) -> HostSession:
     """Load a graph on "cpu", "cuda" or "tensorrt", with the card in its metadata. Raises as `open_onnxruntime`."""
-    import onnxruntime
-
-    session = _load(graph, device)
-    metadata = session.get_modelmeta().custom_metadata_map
+    check_onnx_file(graph)
+    onnxruntime = import_onnxruntime()
+    session = _load(onnxruntime, graph, device)
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+        inputs, outputs = _arrays(session.get_inputs()), _arrays(session.get_outputs())
+    except UnicodeDecodeError:
+        raise ModelError(f"{graph}: its names or metadata are not UTF-8; export it again") from None
     info = SessionInfo(
         backend="onnxruntime",
         backend_version=onnxruntime.__version__,
@@ -71,14 +93,31 @@ def load_onnxruntime(graph: Path, device: str) -> HostSession:
         precision=precision_of(metadata, graph),
         card=parse_card(metadata, graph),
     )
+    check_signature(inputs, outputs, info.card, graph)
 
     def infer(
         frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        frame_embedding, pooled = session.run([FRAME_EMBEDDING, POOLED], {FRAMES: frames, POOLING: pooling})
+        try:
+            frame_embedding, pooled = session.run([FRAME_EMBEDDING, POOLED], {FRAMES: frames, POOLING: pooling})
+        except MemoryError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise SessionError(f"{graph}: ONNX Runtime cannot run it ({_first_line(error)}); {RUN_REMEDY}") from None
         return frame_embedding, pooled
 
     return HostSession(info, infer)
+
+
+def _arrays(values: list[Any]) -> dict[str, Array]:
+    """Return what ONNX Runtime knows of a graph's inputs or outputs."""
+    return {
+        value.name: Array(
+            _DTYPES.get(value.type, value.type),
+            tuple(size if isinstance(size, int) else None for size in value.shape),  # a symbol, or None
+        )
+        for value in values
+    }
 
 
 def _device_name(device: str) -> str:
@@ -86,9 +125,7 @@ def _device_name(device: str) -> str:
     return f"{gpu.name} ({device.upper()})" if gpu else device.upper()
 
 
-def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has no stubs
-    import onnxruntime
-
+def _load(onnxruntime: ModuleType, graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has no stubs
     if device not in _PROVIDERS:
         raise SessionError(f"unknown ONNX Runtime device {device!r}; choose one of: {', '.join(_PROVIDERS)}")
     provider = _PROVIDERS[device]
@@ -97,7 +134,7 @@ def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has n
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = thread_limit()
-    with _quiet():
+    with _quiet(onnxruntime):
         if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
         try:
@@ -108,9 +145,13 @@ def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has n
                 enable_fallback=0,
                 disabled_optimizers=_DISABLED_OPTIMIZERS,
             )
-        except (RuntimeError, ValueError) as error:
-            raise SessionError(f"{provider} did not start ({_first_line(error)}): {_REMEDIES[device]}") from None
-        except Exception as error:  # a damaged graph: ONNX Runtime's exceptions share no base class
+        except UnicodeDecodeError:  # the text of ONNX Runtime's error, which names a part of the graph
+            raise ModelError(
+                f"{graph}: ONNX Runtime cannot load it, and names in it are not UTF-8; export it again"
+            ) from None
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            if device != "cpu" and isinstance(error, (RuntimeError, ValueError)):
+                raise SessionError(f"{provider} did not start ({_first_line(error)}): {_REMEDIES[device]}") from None
             raise ModelError(f"{graph}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
     if session.get_providers()[0] != provider:
         raise SessionError(f"{provider} did not start: {_REMEDIES[device]}")
@@ -118,10 +159,8 @@ def _load(graph: Path, device: str) -> Any:  # noqa: ANN401 - ONNX Runtime has n
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet(onnxruntime: ModuleType) -> Iterator[None]:
     """Keep ONNX Runtime from printing, even on standard output, what our errors say."""
-    import onnxruntime
-
     fatal, warning = 4, 2
     onnxruntime.set_default_logger_severity(fatal)
     try:

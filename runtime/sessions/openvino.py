@@ -17,9 +17,11 @@ from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.graph import CARD_KEY, PRECISION_KEY, open_graph, parse_card, precision_of
-from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.host import RUN_REMEDY, HostSession
+from reid.runtime.sessions.onnx_file import check_onnx_file
 from reid.runtime.sessions.opened import Opened
 from reid.runtime.sessions.session import SessionInfo
+from reid.runtime.sessions.signature import Array, check_signature
 from reid.runtime.sessions.threads import thread_limit
 
 __all__ = ["import_openvino", "load_openvino", "open_openvino"]
@@ -70,9 +72,14 @@ def _without_telemetry() -> Iterator[None]:
 
 def load_openvino(graph: Path) -> HostSession:
     """Load a graph on the CPU, with the card in its metadata. Raises as `open_openvino`."""
+    check_onnx_file(graph)
     openvino = import_openvino()
     model = _read(openvino, graph)
-    metadata = _metadata(model)
+    try:
+        metadata = _metadata(model)
+        inputs, outputs = _arrays(model.inputs), _arrays(model.outputs)
+    except UnicodeDecodeError:
+        raise ModelError(f"{graph}: its names or metadata are not UTF-8; export it again") from None
     info = SessionInfo(
         backend="openvino",
         backend_version=openvino.__version__.partition("-")[0],
@@ -80,12 +87,16 @@ def load_openvino(graph: Path) -> HostSession:
         precision=precision_of(metadata, graph),
         card=parse_card(metadata, graph),
     )
+    check_signature(inputs, outputs, info.card, graph)
     request = _compile(openvino, model, graph)
 
     def infer(
         frames: NDArray[np.uint8], pooling: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        results = request.infer({FRAMES: frames, POOLING: pooling})
+        try:
+            results = request.infer({FRAMES: frames, POOLING: pooling})
+        except RuntimeError as error:
+            raise SessionError(f"{graph}: OpenVINO cannot run it ({_last_line(error)}); {RUN_REMEDY}") from None
         return results[FRAME_EMBEDDING], results[POOLED]
 
     return HostSession(info, infer)
@@ -104,6 +115,20 @@ def _metadata(model: Any) -> dict[str, str]:  # noqa: ANN401
     """Return what OpenVINO keeps of the graph's metadata, under the name of the framework that wrote it."""
     paths = {key: ["framework", key] for key in (CARD_KEY, PRECISION_KEY)}
     return {key: str(model.get_rt_info(path).astype(str)) for key, path in paths.items() if model.has_rt_info(path)}
+
+
+def _arrays(ports: list[Any]) -> dict[str, Array]:
+    """Return what OpenVINO knows of a graph's inputs or outputs, each of which may have several names."""
+    return {
+        name: Array(
+            port.element_type.to_dtype().name,
+            tuple(size.get_length() if size.is_static else None for size in port.partial_shape)
+            if port.partial_shape.rank.is_static
+            else None,
+        )
+        for port in ports
+        for name in port.names
+    }
 
 
 def _compile(openvino: ModuleType, model: Any, graph: Path) -> Any:  # noqa: ANN401

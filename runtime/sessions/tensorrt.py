@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 from collections import deque
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from reid.runtime.gpu import Device, find_device
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
+from reid.runtime.reading import read_file
 from reid.runtime.sessions.opened import Opened, Reference
 from reid.runtime.sessions.session import BACKEND_TITLES, BatchLimits, Embeddings, SessionInfo
 from reid.runtime.tensorrt_api import Flavor, import_tensorrt, logger_for
@@ -50,7 +52,7 @@ def _open(flavor: Flavor, model: Path, device: str | None, precision: Precision)
         raise SessionError(f"{model} has no engine; give its bundle, or use onnxruntime")
     bundle = Bundle.open(model)
     bundle.graph(precision)  # refuses a precision that the bundle does not have
-    if device is not None and not device.isdecimal():
+    if device is not None and not re.fullmatch("[0-9]{1,3}", device):
         raise SessionError(f"{BACKEND_TITLES[flavor]} has no device {device!r}; give a GPU's number, as in {flavor}:0")
     ordinal = int(device or 0)
     gpu = find_device(ordinal)
@@ -73,7 +75,7 @@ def find_engine(bundle: Bundle, precision: Precision, target: Target) -> tuple[P
     for sidecar in sorted((bundle.root / ENGINES_FOLDER).glob("*.json")):
         path = sidecar.with_suffix(".engine")
         try:
-            card = EngineCard.parse(sidecar.read_bytes(), sidecar)
+            card = EngineCard.read(sidecar)
             if (card.flavor, card.precision) != (target.flavor, precision):
                 continue
             check_engine(path, card, target, bundle.graph(precision), bundle.card.fingerprint)
@@ -117,7 +119,7 @@ class TensorRTSession:
         self._runtime = api.Runtime(self._logger)
         # A version-compatible engine brings the code that runs it along; its SHA-256 says that it is the one built.
         self._runtime.engine_host_code_allowed = engine.version_compatible
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        self._engine = self._runtime.deserialize_cuda_engine(read_file(path, at_most=engine.engine_bytes))
         if self._engine is None:
             raise ModelError(
                 f"{path} does not load on {self.info} ({self._reason()}); rebuild it: {engine.rebuild(path)}"

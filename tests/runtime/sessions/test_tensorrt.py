@@ -128,7 +128,7 @@ def test_a_damaged_or_newer_sidecar_is_refused_by_its_name(copy: Path) -> None:
     text = sidecar.read_text()
     version = card_of(copy).version
     for damaged, named in (
-        (text[:-10], "not JSON"),
+        (text[:-10], "not valid"),
         (text.replace('"8.6"', '"9.0"'), "edited"),
         (text.replace('"format_version": 1', '"format_version": 2'), "newer"),
         (text.replace('"format_version": 1', '"format_version": 0'), "format version 0"),
