@@ -58,7 +58,9 @@ def build_model(recipe: Recipe, *, resume: bool = False) -> tuple[MultiLevelReID
         from reid.train.qat.start import build_fake_quantized  # needs onnx, which a machine that only trains may lack
 
         return *build_fake_quantized(Path(recipe.qat), Path(recipe.weights)), None
-    architecture = Architecture(recipe.pooling, recipe.bnneck, recipe.last_stride, recipe.ibn)
+    architecture = Architecture(
+        pooling=recipe.pooling, bnneck=recipe.bnneck, last_stride=recipe.last_stride, ibn=recipe.ibn
+    )
     backbone = create_backbone(
         recipe.backbone,
         recipe.levels,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -19,6 +20,8 @@ from reid.train.recipe import Recipe, learning_rate
 from reid.train.step_metrics import StepMetrics
 
 __all__ = ["Epoch", "NotFiniteError"]
+
+_ENDED = re.compile(r"DataLoader worker \(pid.*\) (is killed|exited)")
 
 
 class NotFiniteError(ReidError):
@@ -122,8 +125,22 @@ def _timed(batches: Iterable[Any], metrics: EpochMetrics) -> Iterator[Any]:
     iterator = iter(batches)
     while True:
         started = time.perf_counter()
-        batch = next(iterator, None)
+        batch = _next(iterator)
         metrics.waiting_seconds += time.perf_counter() - started
         if batch is None:
             return
         yield batch
+
+
+def _next(iterator: Iterator[Any]) -> Any:  # noqa: ANN401 - whatever the loader gives
+    try:
+        return next(iterator, None)
+    except ReidError as error:  # PyTorch puts a worker's traceback before it
+        _, _, sentence = str(error).splitlines()[-1].partition(f"{type(error).__name__}: ")
+        raise type(error)(sentence.strip() or str(error)) from None
+    except RuntimeError as error:
+        if not (is_out_of_memory(error) or _ENDED.match(str(error))):
+            raise
+        raise ReidError(
+            "a decoding process ended, as it does where the memory is too small; take a smaller --batch or --image-size"
+        ) from None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["EpochMetrics"]
+
+_Seconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class EpochMetrics(BaseModel):
@@ -25,12 +28,12 @@ class EpochMetrics(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    steps: int = 0
+    steps: int = Field(default=0, ge=0, le=2**31 - 1)
     sums: dict[str, float] = {}
     unreadable: list[str] = []
-    seconds: float = 0.0
-    waiting_seconds: float = 0.0
-    decoding_seconds: float = 0.0
+    seconds: _Seconds = 0.0
+    waiting_seconds: _Seconds = 0.0
+    decoding_seconds: _Seconds = 0.0
 
     def add(self, values: Mapping[str, float], *, of: int) -> None:
         """Count a step.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from reid.runtime.errors import ReidError
 from reid.runtime.storage import atomic_write
-from reid.train.out_of_memory import fitting_micro_batch
+from reid.train.out_of_memory import fitting_micro_batch, is_out_of_memory
 
-__all__ = ["NOT_FINITE_FILE", "full_disk_explained", "not_finite", "too_little_memory"]
+__all__ = ["NOT_FINITE_FILE", "full_disk_explained", "not_finite", "out_of_memory_explained", "too_little_memory"]
 
 NOT_FINITE_FILE = "not-finite.json"
 _NAMED = 3  # images in the message
@@ -60,6 +60,24 @@ def too_little_memory(frames: int, attempt: Callable[[int], object] | None) -> R
         f"out of memory with {frames} frames at a time; {fits} {tried}: --set micro_batch={fits} (the losses still see "
         "the whole batch), also when you --resume"
     )
+
+
+@contextlib.contextmanager
+def out_of_memory_explained() -> Iterator[None]:
+    """Explain that the memory does not suffice to build a model.
+
+    Raises:
+        ReidError: instead of PyTorch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ReidError(
+            "out of memory while the model is built; choose a smaller --backbone, or smaller settings with "
+            "--set embedding_size=VALUE and --set memory_size=VALUE"
+        ) from None
 
 
 @contextlib.contextmanager

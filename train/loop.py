@@ -20,7 +20,7 @@ from reid.runtime.progress import SILENT, Progress
 from reid.train.data.images import OwnSamples, TrainingBatch, loader_workers, training_batches
 from reid.train.epoch import Epoch, NotFiniteError
 from reid.train.epoch_metrics import EpochMetrics
-from reid.train.failures import full_disk_explained, not_finite
+from reid.train.failures import full_disk_explained, not_finite, out_of_memory_explained
 from reid.train.learner import Learner, build_learner
 from reid.train.model.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from reid.train.parallel.processes import Processes
@@ -80,7 +80,8 @@ def train(
     processes.check_batch(recipe.vehicles_per_batch * recipe.images_per_vehicle)
     resume = resume and run.has_state
     data = prepare_data(dataset, recipe)
-    learner, card = build_learner(recipe, data.images.identities, processes, resume=resume)
+    with out_of_memory_explained():
+        learner, card = build_learner(recipe, data.images.identities, processes, resume=resume)
     facts = recipe_facts(recipe, data.facts.fingerprint)
     position = run.load_state(learner, facts) if resume else Position()
     origin = this_run(dataset, recipe, data, processes)

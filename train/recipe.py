@@ -10,9 +10,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from reid.runtime.errors import ReidError
+from reid.runtime.model_card import MOST_PIXELS
 from reid.train.choices import IdentityLossName, LossName, PoolingName, RecipeName
 
-__all__ = ["RECIPES", "Recipe", "SettingError", "current_names", "learning_rate", "read_assignments"]
+__all__ = ["MOST_EPOCHS", "RECIPES", "Recipe", "SettingError", "current_names", "learning_rate", "read_assignments"]
 
 _FORMER_NAMES = {"colour_jitter": "color_jitter"}  # in what reid 0.1 stored
 
@@ -33,23 +34,42 @@ def _ascending(levels: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(levels))
 
 
+def _bearable(text: str) -> str:
+    if "\0" in text or len(text) > _LONGEST_TEXT:
+        raise ValueError(f"{_shown(text)!r} is not a name or path of at most {_LONGEST_TEXT} characters")
+    return text
+
+
 # The description is what an error message says that a setting takes.
+def _whole(least: int, most: int) -> Any:  # noqa: ANN401 - what Field returns
+    return Field(ge=least, le=most, description=f"a whole number from {least} to {most}")
+
+
+MOST_EPOCHS = 100_000
+_MOST_IN_BATCH = 4096  # vehicles, or images of each
+_MOST_LEVELS = 64
+_LARGEST = 1_000_000  # of the numbers that scale something
+_LONGEST = 80  # characters of a value in a message
+_LONGEST_TEXT = 4096
+
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="a number between 0 and 1")]
-_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a finite number, 0 or more")]
-_Count = Annotated[int, Field(ge=0, description="a whole number, 0 or more")]
-_Size = Annotated[int, Field(ge=1, description="a whole number, 1 or more")]
+_Amount = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False, description=f"a number from 0 to {_LARGEST}")]
 _Switch = Annotated[bool, Field(description="true or false")]
-_Words = Annotated[str, Field(description="text")]
+# Not by pydantic's own constraints, which refuse paths that are not valid UTF-8.
+_Words = Annotated[str, AfterValidator(_bearable), Field(description="text")]
 _Levels = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...],
+    tuple[Annotated[int, Field(ge=0, le=999)], ...],
     BeforeValidator(_split),
+    Field(min_length=1, max_length=_MOST_LEVELS, description="whole numbers from 0 to 999, separated by commas"),
     AfterValidator(_ascending),
-    Field(min_length=1, description="whole numbers, 0 or more, separated by commas"),
 ]
 _Weights = Annotated[
-    tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...],
+    tuple[Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)], ...],
     BeforeValidator(_split),
-    Field(description="finite numbers, 0 or more, separated by commas, one for each level"),
+    Field(
+        max_length=_MOST_LEVELS,
+        description=f"numbers from 0 to {_LARGEST}, separated by commas, one for each level",
+    ),
 ]
 
 
@@ -106,29 +126,29 @@ class Recipe(BaseModel):
     backbone: _Words = "resnet50"
     weights: _Words = "default"
     levels: _Levels = (2, 3, 4)
-    embedding_size: _Size = 512
-    image_size: _Size = 256
+    embedding_size: Annotated[int, _whole(1, 65_536)] = 512
+    image_size: Annotated[int, _whole(1, MOST_PIXELS)] = 256
     loss: LossName = "rll"
     metric_weight: _Amount = 1.0
     identity_weight: _Amount = 1.0
-    vehicles_per_batch: _Size = 16
-    images_per_vehicle: _Size = 4
-    epochs: _Size = 60
+    vehicles_per_batch: Annotated[int, _whole(1, _MOST_IN_BATCH)] = 16
+    images_per_vehicle: Annotated[int, _whole(1, _MOST_IN_BATCH)] = 4
+    epochs: Annotated[int, _whole(1, MOST_EPOCHS)] = 60
     warmup_epochs: _Amount = 5.0
     learning_rate: _Amount = 3.5e-4
     weight_decay: _Amount = 5e-4
     held_out: _Share = 0.1
-    seed: _Count = 0
+    seed: Annotated[int, _whole(0, 2**32 - 1)] = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     clip_norm: _Amount = 0.0
-    micro_batch: _Count = 0
+    micro_batch: Annotated[int, _whole(0, _MOST_IN_BATCH**2)] = 0
     compile: _Switch = False
     pooling: PoolingName = "max"
     bnneck: _Switch = False
     last_stride: Annotated[int, Field(ge=1, le=2, description="1 or 2")] = 2
     ibn: _Switch = False
     soft_margin: _Switch = False
-    memory_size: _Count = 0
+    memory_size: Annotated[int, _whole(0, 2**20)] = 0
     level_weights: _Weights = ()
     identity_loss: IdentityLossName = "softmax"
     label_smoothing: _Share = 0.0
@@ -139,7 +159,7 @@ class Recipe(BaseModel):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     head_rate: _Amount = 1.0
     classifier_rate: _Amount = 1.0
-    frozen_epochs: _Count = 0
+    frozen_epochs: Annotated[int, _whole(0, MOST_EPOCHS)] = 0
     average_decay: Annotated[
         float, Field(ge=0, lt=1, allow_inf_nan=False, description="a number from 0 to less than 1, such as 0.999")
     ] = 0.0
@@ -205,16 +225,22 @@ def _refusal(details: ErrorDetails) -> ReidError:
     context = details.get("ctx", {})
     if "error" in context:  # one of our own validators: of a field, or of the whole recipe
         return (SettingError if details["loc"] else ReidError)(str(context["error"]))
-    name, value = str(details["loc"][0]), details["input"]
+    name, value = str(details["loc"][0])[:80], details["input"]
     if details["type"] == "extra_forbidden":
         return SettingError(f"unknown setting {name!r}; choose one of: {', '.join(sorted(Recipe.model_fields))}")
+    shown = _shown(value)
     if details["type"] == "literal_error":
         choices = context["expected"].replace("'", "").replace(" or ", ", ")
-        return SettingError(f"unknown {name} {value!r}; choose one of: {choices}")
+        return SettingError(f"unknown {name} {shown!r}; choose one of: {choices}")
     out_of_range = details["type"] in ("greater_than_equal", "less_than_equal", "less_than", "finite_number")
     kind = ReidError if out_of_range else SettingError
-    shown = "nothing" if value in ("", []) else value
-    return kind(f"{name} is {shown}: it takes {Recipe.model_fields[name].description}")
+    return kind(f"{name} is {shown or 'nothing'}: it takes {Recipe.model_fields[name].description}")
+
+
+def _shown(value: object) -> str:
+    """Return a value on a line of bearable length."""
+    text = " ".join(str(value).split()) if value not in ("", []) else ""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def read_assignments(assignments: Sequence[str]) -> dict[str, str]:

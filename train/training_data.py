@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reid.data.dataset import Dataset, Split
 from reid.data.fingerprint import data_fingerprint
 from reid.data.splitting import hold_out_vehicles
+from reid.runtime.errors import DataError
+from reid.runtime.imaging import read_frame
+from reid.runtime.tracklet import Tracklet
 from reid.runtime.training_facts import TrainingDataFacts
 from reid.train.builders import build_augmentation, build_sampler
 from reid.train.data.images import Images, without_dead_vehicles
@@ -51,10 +55,12 @@ def prepare_data(dataset: Dataset, recipe: Recipe) -> TrainingData:
         recipe: all settings.
 
     Raises:
-        DataError: too few vehicles for the held-out part or for a batch.
+        DataError: no image can be read, or too few vehicles for the held-out part or for a batch.
     """
     split = hold_out_vehicles(dataset.train, share=recipe.held_out, seed=recipe.seed)
     readable, dead_vehicles = without_dead_vehicles(split.train.images)
+    if not readable:
+        raise _none_readable(split.train.images)
     if dead_vehicles:
         logger.warning("vehicles left out because none of their images can be read: %s", ", ".join(dead_vehicles))
     images = Images(readable, recipe.image_size, build_augmentation(recipe))
@@ -66,3 +72,11 @@ def prepare_data(dataset: Dataset, recipe: Recipe) -> TrainingData:
         held_out_vehicles=split.facts["vehicles"],
     )
     return TrainingData(images, sampler, split.query, split.gallery, facts)
+
+
+def _none_readable(images: Sequence[Tracklet]) -> DataError:
+    try:
+        read_frame(images[0].frames[0])
+    except DataError as error:
+        return DataError(f"no training image can be read: {error}")
+    return DataError("no training image could be read a moment ago; try again")

@@ -169,7 +169,7 @@ def test_resuming_with_other_options_names_the_option(dataset: Dataset, whole: t
 def test_a_loss_that_is_not_finite_stops_the_run(dataset: Dataset, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "diverged")
     with pytest.raises(ReidError, match="not finite at epoch 1"):
-        train(dataset, RECIPE.changed(learning_rate=1e30), run, resume=False)
+        train(dataset, RECIPE.changed(learning_rate=1e6), run, resume=False)
     run.check(resume=False)
 
 
@@ -227,6 +227,13 @@ def test_a_micro_batch_that_fits_is_named(dataset: Dataset, tmp_path: Path, monk
     limit = 0
     with pytest.raises(ReidError, match="even with 1 frame at a time"):
         train(dataset, RECIPE, RunFolder(tmp_path / "none"), resume=False)
+
+
+def test_a_model_that_is_too_large_for_the_memory_is_one_line(dataset: Dataset, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(ReidError, match=r"out of memory while the model is built; .*memory_size=VALUE$"):
+        train(dataset, RECIPE.changed(embedding_size=2**16, memory_size=2**20), run, resume=False)
+    assert not run.path.exists()
 
 
 def test_a_full_disk_is_explained_and_the_run_resumes_once_there_is_room(
@@ -328,7 +335,7 @@ def test_a_state_of_another_version_is_refused_in_one_line(
     progress = json.dumps({**stored.position.model_dump(), "of_tomorrow": 1})
     facts = {"facts": json.dumps(stored.facts), "scaler": json.dumps(stored.scaler)}
     file.write_bytes(save(dict(stored.tensors), metadata={"progress": progress, **facts}))
-    with pytest.raises(ReidError, match=r"cannot be read .*of_tomorrow.*another version of reid") as raised:
+    with pytest.raises(ReidError, match=r"the state is not valid .*of_tomorrow.*another version of reid") as raised:
         train(dataset, RECIPE, RunFolder(tmp_path), resume=True)
     assert "\n" not in str(raised.value)
 
@@ -376,6 +383,13 @@ def test_damaged_images_are_named_and_trained_around(
     assert "could not be read" in unreadable
     (row,) = rows(run.path)
     assert 1 <= len(row["unreadable"]) <= 2
+
+
+def test_data_without_a_readable_image_says_why(veri: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REID_MAX_PIXELS", "100")
+    with pytest.raises(DataError, match=r"no training image can be read: .*more than the 100 of --max-pixels"):
+        train(open_dataset(veri, needs="train"), RECIPE, RunFolder(tmp_path / "run"), resume=False)
+    assert not (tmp_path / "run").exists()
 
 
 def train_facts(root: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
-from typing import get_args
+import math
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -74,10 +76,10 @@ def test_text_is_read_as_the_type_of_its_setting() -> None:
     ("assignment", "sentence"),
     [
         ("clip_nrom=5", "unknown setting 'clip_nrom'; choose one of: .*clip_norm.*micro_batch"),
-        ("micro_batch=many", "micro_batch is many: it takes a whole number, 0 or more"),
-        ("micro_batch=1.5", "micro_batch is 1.5: it takes a whole number, 0 or more"),
+        ("micro_batch=many", "micro_batch is many: it takes a whole number from 0 to 16777216"),
+        ("micro_batch=1.5", "micro_batch is 1.5: it takes a whole number from 0 to 16777216"),
         ("compile=perhaps", "compile is perhaps: it takes true or false"),
-        ("levels=2,x", "levels is x: it takes whole numbers, 0 or more, separated by commas"),
+        ("levels=2,x", "levels is x: it takes whole numbers from 0 to 999, separated by commas"),
         ("levels=2,2", "levels are 2,2: name each level once"),
         ("levels=", "levels is nothing: it takes whole numbers"),
         ("precision=fp8", "unknown precision 'fp8'; choose one of: auto, fp32, bf16, fp16"),
@@ -109,15 +111,21 @@ def test_a_setting_that_is_assigned_twice_is_refused() -> None:
         ({"level_weights": (1.0,)}, "level_weights has 1 numbers, and there are 3 levels"),
         ({"average_decay": 1.0}, r"average_decay is 1\.0: it takes a number from 0 to less than 1"),
         ({"average_decay": -0.1}, r"average_decay is -0\.1: it takes a number from 0 to less than 1"),
-        ({"head_rate": float("nan")}, "head_rate is nan: it takes a finite number, 0 or more"),
-        ({"learning_rate": float("inf")}, "learning_rate is inf: it takes a finite number, 0 or more"),
+        ({"head_rate": float("nan")}, "head_rate is nan: it takes a number from 0 to 1000000"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf: it takes a number from 0 to 1000000"),
         ({"held_out": float("nan")}, "held_out is nan: it takes a number between 0 and 1"),
-        ({"frozen_epochs": -1}, "frozen_epochs is -1: it takes a whole number, 0 or more"),
-        ({"epochs": 0}, "epochs is 0: it takes a whole number, 1 or more"),
+        ({"frozen_epochs": -1}, "frozen_epochs is -1: it takes a whole number from 0 to 100000"),
+        ({"epochs": 0}, "epochs is 0: it takes a whole number from 1 to 100000"),
         ({"label_smoothing": 1.5}, r"label_smoothing is 1\.5: it takes a number between 0 and 1"),
-        ({"level_weights": (1.0, -1.0, 1.0)}, r"level_weights is -1\.0: it takes finite numbers, 0 or more"),
+        ({"level_weights": (1.0, -1.0, 1.0)}, r"level_weights is -1\.0: it takes numbers from 0 to 1000000"),
         ({"memory_size": -1}, "memory_size is -1: "),
         ({"auto_augment": 2.0}, r"auto_augment is 2\.0: "),
+        ({"image_size": 1_000_000}, "image_size is 1000000: it takes a whole number from 1 to 4096"),
+        ({"seed": 10**30}, "seed is 10{30}: it takes a whole number from 0 to 4294967295"),
+        ({"seed": str(10**30)}, "seed is 10{30}: it takes a whole number from 0 to 4294967295"),
+        ({"embedding_size": 2_000_000}, "embedding_size is 2000000: it takes a whole number from 1 to 65536"),
+        ({"levels": (1000,)}, "levels is 1000: it takes whole numbers from 0 to 999"),
+        ({"learning_rate": 1e300}, r"learning_rate is 1e\+300: it takes a number from 0 to 1000000"),
         ({"qat": "bundle"}, "qat is bundle, and weights is default: .*--weights RUN"),
     ],
 )
@@ -126,6 +134,40 @@ def test_a_value_that_makes_no_sense_is_refused_in_one_line(settings: dict[str, 
         Recipe().changed(**settings)
     assert not isinstance(raised.value, SettingError)
     assert "\n" not in str(raised.value)
+
+
+def numbers(kind: object, constraints: Iterable[Any]) -> Iterator[tuple[type, list[Any]]]:
+    """Yield every type of number in an annotation, with the constraints of its values."""
+    if get_origin(kind) is Annotated:
+        kind, *more = get_args(kind)
+        constraints = [*constraints, *more]
+    if kind in (int, float):
+        yield kind, [one for each in constraints for one in getattr(each, "metadata", [each])]
+    for part in get_args(kind):
+        if part is not ... and get_origin(kind) is not Literal:
+            yield from numbers(part, [])
+
+
+def test_every_number_has_a_range() -> None:
+    found = {name: list(numbers(field.annotation, field.metadata)) for name, field in Recipe.model_fields.items()}
+    assert sum(map(len, found.values())) > 20
+    for name, of_setting in found.items():
+        for kind, constraints in of_setting:
+            for side in (("ge", "gt"), ("le", "lt")):
+                assert any(hasattr(one, bound) for one in constraints for bound in side), (name, side)
+            if kind is float:
+                for value in (math.nan, math.inf, -math.inf):
+                    with pytest.raises(ReidError, match=name):
+                        Recipe().changed(**{name: (value,) * 3 if name == "level_weights" else value})
+
+
+@pytest.mark.parametrize("setting", ["weights", "seed", "levels", "loss", "x" * 9])
+def test_a_long_value_is_cut_in_the_message(setting: str) -> None:
+    for value in ("9" * 10_000, "9\n" * 5000, "\n" * 10_000):
+        with pytest.raises(ReidError) as raised:
+            Recipe().changed(**{setting: value})
+        assert len(str(raised.value)) < 1000
+        assert "\n" not in str(raised.value)
 
 
 def test_a_recipe_cannot_be_changed_in_place() -> None:

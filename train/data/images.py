@@ -20,7 +20,7 @@ from reid.runtime.imaging import read_frame, resize
 from reid.runtime.tracklet import Tracklet
 from reid.train.data.augmentation import Augmentation
 from reid.train.data.sampler import PKSampler, Sample
-from reid.train.parallel.processes import Processes
+from reid.train.parallel.processes import Processes, processes_on_this_machine
 
 __all__ = ["Images", "OwnSamples", "TrainingBatch", "loader_workers", "training_batches", "without_dead_vehicles"]
 
@@ -145,7 +145,7 @@ class OwnSamples:
 
 def loader_workers() -> int:
     """Return the number of decoding processes: this machine's cores, shared by its training processes."""
-    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = (os.cpu_count() or 1) // processes_on_this_machine()
     return max(1, min(_MOST_WORKERS, cores))
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from reid.runtime.errors import ModelError
-from reid.train.model.pooling import POOLINGS
+from pydantic import BaseModel, ConfigDict, Field
+
+from reid.runtime.validation import parse_stored
+from reid.train.choices import PoolingName
 
 __all__ = ["Architecture"]
 
 
-@dataclass(frozen=True, slots=True)
-class Architecture:
+class Architecture(BaseModel):
     """Optional parts of a model. The defaults are the poster's, and those of a checkpoint that names none.
 
     Attributes:
@@ -24,28 +23,15 @@ class Architecture:
         ibn: whether half the channels in a ResNet's first three stages are instance-normalized.
     """
 
-    pooling: str = "max"
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    pooling: PoolingName = "max"
     bnneck: bool = False
-    last_stride: int = 2
+    last_stride: int = Field(default=2, ge=1, le=2)
     ibn: bool = False
 
-    def to_json(self) -> str:
-        """Return the architecture as `from_json` reads it."""
-        return json.dumps(asdict(self))
-
     @classmethod
-    def from_json(cls, text: str, source: Path) -> Architecture:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ModelError: `source`, which the message names, is damaged or of a newer version.
-        """
-        try:
-            parts = cls(**json.loads(text))
-            if parts.pooling not in POOLINGS:
-                raise ValueError(f"pooling {parts.pooling}")
-            return parts
-        except (TypeError, ValueError) as error:
-            raise ModelError(
-                f"{source}: its architecture cannot be rebuilt ({error}); if a newer reid trained it, update reid"
-            ) from None
+    def parse(cls, text: str, source: Path) -> Architecture:
+        """Read an architecture from JSON. Raises ModelError, naming `source`, if it is damaged or too new."""
+        remedy = "if a newer reid trained it, update reid"
+        return parse_stored(cls, text, source, what="architecture", remedy=remedy)

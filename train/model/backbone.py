@@ -102,15 +102,24 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: AN
         close = timm.list_models(f"*{name}*")[:3]
         hint = f"; did you mean {', '.join(close)}?" if close else "; timm.list_models() lists them all"
         raise ModelError(f"timm has no model {name!r}{hint}")
-    config = timm.get_pretrained_cfg(name)
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # the part of the name after a dot
+        raise ModelError(
+            f"timm has no weights of the name {name!r} ({error}); leave out what follows the dot"
+        ) from None
     size: dict[str, Any] = {"img_size": image_size} if config and config.fixed_input_size else {}
     if pretrained:
         _ask_only_the_cache_without_network()
     try:
         model = timm.create_model(name, pretrained=pretrained, **size)
-    except Exception as error:  # the hub's client raises errors of several libraries
+    except Exception as error:  # of timm, or of several libraries that the hub's client uses
         if not pretrained:
-            raise
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"timm cannot build {name} for {image_size} x {image_size} pixels ({reason}); choose another "
+                "--backbone or --image-size"
+            ) from None
         raise ReidError(
             f"the pretrained weights of {name} cannot be downloaded ({type(error).__name__}); "
             "without a network, give a local file with --weights PATH, or --weights none"

@@ -12,6 +12,7 @@ What the trainers write, according to their sources:
 from __future__ import annotations
 
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -19,13 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.serialization import safe_globals
 
 from reid.runtime.errors import ModelError
+from reid.runtime.reading import check_regular
+from reid.train.tensor_file import open_tensors
 
 __all__ = ["WeightsOrigin", "load_weights"]
+
+_AT_MOST = 64 << 30
+"""The largest file that is read, in bytes: twice the largest backbone in timm."""
 
 _ENTRIES = ("model", "state_dict", "net", "model_state_dict")
 _WRAPPERS = ("", "module.", "_orig_mod.", "module._orig_mod.")  # DataParallel and torch.compile
@@ -130,24 +135,51 @@ _HARMLESS: list[Any] = [
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401 - whatever was stored
-    if path.is_dir():
-        raise ModelError(f"{path} is a folder; --weights takes a file, such as a run's checkpoint.safetensors")
+    _check_file(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return open_tensors(path, remedy="give another file with --weights").read()
+        _refuse_compression(path)
         with safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file; --weights takes a file, `default` or `none`") from None
+    except ModelError:
+        raise
     except Exception as error:  # a damaged file can raise any of a dozen exceptions
-        refused = re.search(r"GLOBAL (\S+)", str(error))  # PyTorch's word for what it refuses to call
+        refused = re.search(r"GLOBAL ([\w.]{1,200})", str(error))  # PyTorch's word for what it refuses to call
         if refused is None:
-            raise ModelError(f"{path} is not a readable file of weights ({type(error).__name__})") from None
+            raise ModelError(
+                f"{path} is not a readable file of weights ({type(error).__name__}); give another one with --weights"
+            ) from None
         raise ModelError(
             f"{path} holds more than weights ({refused[1]}), which is not loaded because it could run code; if you "
             f'trust it, extract its weights: python -c "import torch; c = torch.load({str(path)!r}, '
             "weights_only=False); torch.save(c.get('model', c.get('state_dict')), 'weights.pth')\""
         ) from None
+
+
+def _check_file(path: Path) -> None:
+    try:
+        check_regular(path, at_most=_AT_MOST)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; --weights takes a file, `default` or `none`") from None
+    except IsADirectoryError:
+        raise ModelError(
+            f"{path} is a folder; --weights takes a file, such as a run's checkpoint.safetensors"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}; give another file with --weights") from None
+
+
+def _refuse_compression(path: Path) -> None:
+    """Refuse an archive that would grow when it is read; PyTorch writes none."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
+        sum(entry.file_size for entry in entries) > path.stat().st_size
+    ):
+        raise ModelError(f"{path} is a compressed archive, not a file of weights; unpack it, and give what is in it")
 
 
 def _state_dict(content: object, path: Path) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
@@ -157,19 +189,31 @@ def _state_dict(content: object, path: Path) -> tuple[Mapping[str, Tensor], tupl
             return content, ()
         for entry in _ENTRIES:
             if _is_state_dict(content.get(entry)):
-                return content[entry], tuple(str(key) for key in content if key != entry)
+                return content[entry], tuple(_shown(key) for key in content if key != entry)
     raise ModelError(
         f"{path} holds no plain state dict, neither at the top nor as an entry {' or '.join(_ENTRIES)}; "
         "save only the model's state_dict()"
     )
 
 
+def _shown(key: object) -> str:
+    return key if isinstance(key, str) else type(key).__name__  # others may take for ever to write
+
+
 def _is_state_dict(content: object) -> bool:
     return (
         isinstance(content, Mapping)
         and len(content) > 0
-        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
+        and all(isinstance(key, str) and _is_plain(value) for key, value in content.items())
     )
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is a tensor of real numbers; a file can also hold sparse, quantized or nested ones."""
+    if not isinstance(value, Tensor) or type(value) not in (Tensor, nn.Parameter):
+        return False
+    unusual = value.is_nested or value.is_quantized or value.is_complex()
+    return not unusual and value.layout is torch.strided and value.device.type == "cpu"
 
 
 def _find_prefix(state: Mapping[str, Tensor], expected: Iterable[str]) -> str:
@@ -197,7 +241,7 @@ def _refuse_another_network(unexpected: Iterable[str], path: Path) -> None:
         for pattern, what in _OTHER_NETWORKS.items():
             if re.search(pattern, key):
                 raise ModelError(
-                    f"{path} belongs to another network than this --backbone: it has {what} ({key}); "
+                    f"{path} belongs to another network than this --backbone: it has {what} ({key[:200]}); "
                     "give weights of a network without them, or --weights default"
                 )
 
@@ -217,4 +261,4 @@ def _refuse_misfits(
 
 
 def _some(what: str, keys: Sequence[str]) -> str:
-    return f"{len(keys)} {what}" + (f" ({keys[0]})" if keys else "")
+    return f"{len(keys)} {what}" + (f" ({' '.join(keys[0].split())[:200]})" if keys else "")

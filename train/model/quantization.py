@@ -6,15 +6,27 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from reid.runtime.errors import ModelError
+from reid.runtime.validation import parse_stored
 
 __all__ = ["Quantization"]
 
-_FORMER_NAMES = {"reads": "inputs", "steps": "scales"}  # in checkpoints of reid 0.1
+
+class _Places(BaseModel):
+    """All but the weights' scales, as checkpoints store it; reid 0.1 had other names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: dict[str, str] = Field(validation_alias=AliasChoices("inputs", "reads"))
+    scales: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        validation_alias=AliasChoices("scales", "steps")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +54,15 @@ class Quantization:
         Raises:
             ModelError: `source`, which the message names, is damaged or of a newer version.
         """
-        try:
-            stored = {_FORMER_NAMES.get(name, name): value for name, value in json.loads(text).items()}
-            found = cls(**stored, weight_scales=weight_scales)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{source}: its INT8 scales cannot be read ({error}); if a newer reid trained it, update reid"
-            ) from None
-        if found.weight_scales.keys() - found.inputs.keys() or set(found.inputs.values()) != found.scales.keys():
+        remedy = "if a newer reid trained it, update reid"
+        places = parse_stored(_Places, text, source, what="list of its INT8 scales", remedy=remedy)
+        if weight_scales.keys() - places.inputs.keys() or set(places.inputs.values()) != places.scales.keys():
             raise ModelError(f"{source}: its INT8 scales are not complete; train it again")
-        if any(not torch.isfinite(scales).all() or (scales <= 0).any() for scales in found.weight_scales.values()):
-            raise ModelError(f"{source}: its INT8 scales are not positive; train it again")
-        return found
+        if not all(map(_are_scales, weight_scales.values())):
+            raise ModelError(f"{source}: its INT8 scales are not positive numbers; train it again")
+        return cls(places.inputs, places.scales, weight_scales)
+
+
+def _are_scales(tensor: Tensor) -> bool:
+    is_list = tensor.dtype == torch.float32 and tensor.dim() == 1
+    return is_list and bool(tensor.isfinite().all() and (tensor > 0).all())

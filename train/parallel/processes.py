@@ -13,15 +13,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from reid.runtime.environment import environment_integer
 from reid.runtime.errors import ReidError, SessionError
 from reid.train.device import best_device
 
-__all__ = ["Processes", "joined_processes"]
+__all__ = ["Processes", "joined_processes", "processes_on_this_machine"]
 
 _T = TypeVar("_T")
 
 # The others wait in a collective while the first process evaluates, however long that takes.
 _PATIENCE = timedelta(hours=12)
+
+_MOST = 65_536  # processes
+_NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +98,32 @@ def joined_processes() -> Iterator[Processes]:
     """Join the processes that `torchrun` started, if it did: through NCCL between GPUs, gloo between CPUs.
 
     Raises:
+        ReidError: the environment is not what `torchrun` makes of it.
         SessionError: this machine has more processes than GPUs.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = environment_integer("WORLD_SIZE", default=1, least=1, most=_MOST)
+    here = processes_on_this_machine(default=count)
     if count == 1:
         yield Processes()
         return
-    device = _own_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    for name in _NEEDED:
+        if not os.environ.get(name):
+            raise ReidError(f"WORLD_SIZE is {count}, and {name} is not set; start with torchrun, or unset WORLD_SIZE")
+    environment_integer("RANK", default=0, least=0, most=count - 1)
+    environment_integer("MASTER_PORT", default=0, least=1, most=65_535)
+    device = _own_device(environment_integer("LOCAL_RANK", default=0, least=0, most=here - 1))
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ReidError(f"the {count} processes cannot be joined ({reason}); start them with torchrun") from None
     yield Processes(dist.get_rank(), count, device)
     dist.destroy_process_group()  # not after an error: torchrun ends the others, which may be waiting
+
+
+def processes_on_this_machine(default: int = 1) -> int:
+    """Return how many processes of the run `torchrun` started on this machine, or the default. Raises ReidError."""
+    return environment_integer("LOCAL_WORLD_SIZE", default=default, least=1, most=_MOST)
 
 
 def _own_device(local_rank: int) -> torch.device:

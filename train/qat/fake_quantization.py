@@ -94,10 +94,19 @@ class _Insertion:
         """Change the program, and return the weights' scales by the names of the inputs that it takes for them."""
         # Places are looked up first, because folding changes the program.
         places = [(*self._place(node, tensor), tensor) for node, tensor in self._quantization.inputs.items()]
+        weights = [self._graph.weight(node) for node in self._quantization.weight_scales]
+        if len(set(weights)) < len(weights):
+            raise ModelError("two nodes of the graph share a weight; export the bundle again")
         scales = {}
-        for index, (node, values) in enumerate(self._quantization.weight_scales.items()):
+        for index, (weight, values) in enumerate(zip(weights, self._quantization.weight_scales.values(), strict=True)):
+            layer = self._layer(weight)
+            if values.shape != (layer.channels,):
+                raise ModelError(
+                    f"the graph has {values.numel()} scales for {weight}, which has {layer.channels} channels; "
+                    "export the bundle again"
+                )
             scales[f"{_SCALES}{index}"] = values
-            self._round_weight(self._layer(self._graph.weight(node)), self._new_input(f"{_SCALES}{index}"))
+            self._round_weight(layer, self._new_input(f"{_SCALES}{index}"))
         for reader, argument, tensor in places:
             self._round_input(reader, argument, self._quantization.scales[tensor])
         self._fx.eliminate_dead_code()

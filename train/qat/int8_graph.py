@@ -8,14 +8,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # comes with onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 from torch import Tensor
 
 from reid.runtime.errors import ModelError
+from reid.runtime.reading import read_file
+from reid.runtime.sessions.onnx_file import check_onnx_file
 from reid.train.model.quantization import Quantization
 
 __all__ = ["GraphLayers", "read_quantization"]
+
+_AT_MOST = (1 << 31) - 1
+"""The largest file that protobuf reads."""
 
 _MAX_POOLS = ("ReduceMax", "GlobalMaxPool")
 
@@ -31,10 +37,13 @@ class GraphLayers:
 
     Attributes:
         max_pools: names of the nodes that take the largest value, in the order of execution.
+
+    Raises:
+        ModelError: the file is no graph, or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
-        nodes = onnx.load(path, load_external_data=False).graph.node
+        nodes = _load(path).node
         self._path = path
         self._nodes = {node.name: node for node in nodes}
         self._producers = {name: node for node in nodes for name in node.output}
@@ -64,7 +73,7 @@ class GraphLayers:
 
         Raises as `weight`.
         """
-        other = next(name for name in self._nodes[addition].input if name != tensor)
+        other = next((name for name in self._nodes[addition].input if name != tensor), "")
         producer = self._producers.get(other)
         return self.weight(producer.name if producer else other)
 
@@ -75,34 +84,52 @@ def read_quantization(path: Path) -> Quantization:
     Raises:
         ModelError: nothing in the graph is INT8, or a pair is not of the kind that `reid-export` writes.
     """
-    model = onnx.load(path)
-    values = {tensor.name: _array(tensor) for tensor in model.graph.initializer}
-    producers = {name: node for node in model.graph.node for name in node.output}
+    graph = _load(path)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
     inputs: dict[str, str] = {}
     scales: dict[str, float] = {}
     weight_scales: dict[str, Tensor] = {}
-    for node in model.graph.node:
+    for node in graph.node:
         for name in node.input:
             pair = producers.get(name)
             if pair is None or pair.op_type != "DequantizeLinear":
                 continue
-            scale = _scale(pair, values, path)
+            scale = _scale(pair, constants, path)
             if (quantizer := producers.get(pair.input[0])) is None:
-                weight_scales[node.name] = torch.from_numpy(scale.astype(np.float32))
+                weight_scales[node.name] = torch.from_numpy(scale)
+            elif quantizer.op_type != "QuantizeLinear" or not quantizer.input or scale.size != 1:
+                raise _not_ours(pair, path)
             else:
                 inputs[node.name] = quantizer.input[0]
-                scales[quantizer.input[0]] = float(scale)
+                scales[quantizer.input[0]] = scale.item()
     if not inputs:
         raise ModelError(f"{path} has no layer in INT8, so there is nothing to train for")
     return Quantization(inputs, scales, weight_scales)
 
 
-def _array(tensor: TensorProto) -> NDArray[np.generic]:
-    return np.array(numpy_helper.to_array(tensor))  # a copy, because PyTorch wants writable memory
+def _load(path: Path) -> GraphProto:
+    """Read a graph from a file that holds all of its weights; see calibration.graph_file, which train may not use."""
+    check_onnx_file(path)
+    try:
+        return onnx.load_model_from_string(read_file(path, at_most=_AT_MOST)).graph
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}; export it again with `reid-export`") from None
+    except DecodeError:
+        raise ModelError(f"{path} is not an ONNX graph, or is damaged; export it again with `reid-export`") from None
 
 
-def _scale(pair: NodeProto, values: Mapping[str, NDArray[np.generic]], path: Path) -> NDArray[np.generic]:
-    scale, zero = (values.get(name) for name in pair.input[1:3])
-    if scale is None or zero is None or zero.dtype != np.int8 or zero.any():
-        raise ModelError(f"{path}: {pair.name} is not symmetric INT8 with constant scales; export it with reid-export")
-    return scale
+def _scale(pair: NodeProto, constants: Mapping[str, TensorProto], path: Path) -> NDArray[np.float32]:
+    """Return the scale of a Q/DQ pair, or its scales, float32."""
+    try:
+        scale, zero = (numpy_helper.to_array(constants[name]) for name in pair.input[1:3])
+    except (KeyError, TypeError, ValueError):  # not constant, without a zero point, or damaged
+        raise _not_ours(pair, path) from None
+    values = np.array(scale, np.float32)  # a copy, because PyTorch wants writable memory
+    if zero.dtype != np.int8 or zero.any() or not (np.isfinite(values) & (values > 0)).all():
+        raise _not_ours(pair, path)
+    return values
+
+
+def _not_ours(pair: NodeProto, path: Path) -> ModelError:
+    return ModelError(f"{path}: {pair.name} is not symmetric INT8 with constant scales; export it with reid-export")

@@ -48,6 +48,13 @@ class WeightedLayer:
     norm: Norm | None
 
     @property
+    def channels(self) -> int:
+        """The number of output channels."""
+        weight = self.node.args[1]
+        assert isinstance(weight, Node)
+        return int(weight.meta["val"].shape[0])
+
+    @property
     def output(self) -> Node:
         """The output of the folded layer."""
         return self.norm.output if self.norm else self.node

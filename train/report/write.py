@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from reid.train.losses import METRIC_LOSSES, RankedListLoss, SSLLoss
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.recipe import RECIPES, Recipe
 from reid.train.report.observation import observe
+from reid.train.run.metrics import read_rows
 from reid.train.training_data import TrainingData
 
 __all__ = ["REPORT_FILE", "describe_run", "try_to_write_report", "write_report"]
@@ -48,7 +48,7 @@ def describe_run(run: Path, recipe: Recipe, data: TrainingData, device: torch.de
         settings=_differences(recipe),
         losses=(recipe.loss, recipe.identity_loss),
         boundaries=_boundaries(recipe),
-        rows=[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()],
+        rows=read_rows(run),
         device=f"{seen.device}, without rounding to INT8" if recipe.qat else seen.device,
         data=seen.data,
         metrics=seen.metrics,

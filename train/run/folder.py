@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from reid.data.dataset import Dataset
 from reid.runtime.bundle import graph_file
 from reid.runtime.errors import ReidError
+from reid.runtime.ownership import is_ours
 from reid.runtime.reading import sha256_of
-from reid.runtime.storage import atomic_write
+from reid.runtime.storage import check_apart
 from reid.train.failures import NOT_FINITE_FILE
 from reid.train.learner import Learner
 from reid.train.recipe import Recipe, current_names
+from reid.train.run.metrics import METRICS_FILE, read_rows, write_rows
 from reid.train.run.origin import ORIGIN_FILE
 from reid.train.run.state import Position, RunState
 
-__all__ = ["RunFolder", "recipe_facts"]
+__all__ = ["RunFolder", "inputs_of", "recipe_facts"]
 
 _SAVE_EVERY = 300.0
 """Default time between two states within an epoch, in seconds."""
@@ -33,10 +36,11 @@ _OWN_NAMES = {
     "checkpoint.safetensors",
     "checkpoint.json",
     "last",
-    "metrics.jsonl",
+    METRICS_FILE,
     "report.html",
     "tensorboard",
 }
+_STATE = "state.safetensors"
 _PARTIAL = ".partial"
 
 
@@ -51,22 +55,27 @@ class RunFolder:
     def __init__(self, path: Path, save_every: float = _SAVE_EVERY) -> None:
         self.path = path
         self.save_every = save_every
-        self._state_file = path / "last" / "state.safetensors"
-        self._metrics_file = path / "metrics.jsonl"
+        self._state_file = path / "last" / _STATE
 
     @property
     def has_state(self) -> bool:
         """Whether there is a state to resume from."""
         return self._state_file.exists()
 
-    def check(self, *, resume: bool) -> None:
+    def check(self, *, resume: bool, inputs: Iterable[Path] = ()) -> None:
         """Refuse a folder that is not what the user takes it for.
 
         A run may be stopped before it stores anything, so `resume` is also valid where there is no state yet.
 
+        Args:
+            resume: whether to go on from a state.
+            inputs: files and folders that the run reads. The folder must be none of these, hold none, and lie in none.
+
         Raises:
-            ReidError: there is a run already and `resume` is not set, or the folder holds something else.
+            ReidError: there is a run already and `resume` is not set, or the folder holds something else, or it is not
+                apart from the inputs.
         """
+        check_apart(self.path, inputs)
         if not self.path.exists():
             return
         if self.has_state:
@@ -76,15 +85,15 @@ class RunFolder:
             raise ReidError(f"{self.path} exists and is not a run; --output names another folder")
 
     def _foreign_names(self) -> set[str]:
-        names = {entry.name for entry in self.path.iterdir() if entry.suffix != _PARTIAL}
-        return names - _OWN_NAMES
+        return {entry.name for entry in self.path.iterdir() if not _is_partial(entry)} - _OWN_NAMES
 
     def create(self) -> None:
-        """Make the folder and the link `latest` beside it, and remove the partial files of killed processes."""
+        """Make the folder and the link `latest` beside it, and remove our own partial files of killed processes."""
         (self.path / "last").mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self.path / "last"):
-            for abandoned in folder.glob(f".*{_PARTIAL}"):
-                abandoned.unlink(missing_ok=True)
+            for entry in folder.iterdir():
+                if _is_partial(entry) and entry.is_file() and is_ours(entry):
+                    entry.unlink(missing_ok=True)
         latest = self.path.parent / "latest"
         if latest.is_symlink() or not latest.exists():
             latest.unlink(missing_ok=True)
@@ -98,11 +107,14 @@ class RunFolder:
         """Restore what `save_state` stored, and return how far the run had come.
 
         Raises:
-            ReidError: the state is damaged, or the run was started with other facts.
+            ReidError: the state is damaged, or the run was started with other facts. Then nothing is restored.
         """
         state = RunState.read(self._state_file)
         self._check_same_run(current_names(state.facts), json.loads(json.dumps(facts)))
-        state.restore(learner)
+        try:
+            state.restore(learner)
+        except ValueError as error:
+            raise ReidError(f"{self._state_file} does not fit the run ({error}); start a new run") from None
         return state.position
 
     def _check_same_run(self, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -111,24 +123,40 @@ class RunFolder:
         for key in sorted(stored.keys() | given.keys()):
             if stored.get(key) != given.get(key):
                 raise ReidError(
-                    f"{self.path} was started with {key} {stored.get(key)}, not {given.get(key)}; "
-                    "resume it with the options it was started with"
+                    f"{self.path} was started with {_shown(key)} {_shown(stored.get(key))}, not "
+                    f"{_shown(given.get(key))}; resume it with the options it was started with"
                 )
 
     def log(self, row: Mapping[str, Any], board: SummaryWriter) -> None:
-        """Append an epoch's row to metrics.jsonl and its numbers to TensorBoard."""
-        with self._metrics_file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        """Add an epoch's row to metrics.jsonl and its numbers to TensorBoard."""
+        write_rows(self.path, [*read_rows(self.path), row])
         for name, value in _flatten(row):
             board.add_scalar(name, value, int(row["epoch"]))
         board.flush()
 
     def forget_after(self, epochs_done: int) -> None:
-        """Drop the rows of epochs after the stored state, which a stop between the two writes leaves."""
-        if self._metrics_file.exists():
-            rows = self._metrics_file.read_text().splitlines()
-            known = "".join(f"{row}\n" for row in rows[:epochs_done])
-            atomic_write(self._metrics_file, known.encode())
+        """Drop the rows of epochs after the stored state, which a stop between the two writes leaves.
+
+        Raises:
+            ReidError: there are rows, and they cannot be read.
+        """
+        if (self.path / METRICS_FILE).exists():
+            write_rows(self.path, read_rows(self.path, at_most=epochs_done))
+
+
+def _is_partial(entry: Path) -> bool:
+    """Return whether a name is one that `atomic_write` uses for a file of a run before it is whole."""
+    return entry.suffix == _PARTIAL and entry.name.startswith(tuple(f".{name}." for name in (*_OWN_NAMES, _STATE)))
+
+
+def _shown(value: object) -> str:
+    return " ".join(str(value).split())[:200]
+
+
+def inputs_of(dataset: Dataset, recipe: Recipe) -> list[Path]:
+    """Return the files and folders that a run reads."""
+    named = [Path(name) for name in (recipe.weights, recipe.qat) if name]
+    return [dataset.root, *(path for path in named if path.exists())]
 
 
 def recipe_facts(recipe: Recipe, data_fingerprint: str) -> dict[str, Any]:

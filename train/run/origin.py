@@ -7,16 +7,17 @@ import logging
 import shlex
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from reid.data.dataset import Dataset
 from reid.runtime.errors import DataError, ModelError, ReidError
-from reid.runtime.reading import sha256_of
+from reid.runtime.reading import read_file, sha256_of
 from reid.runtime.storage import atomic_write
 from reid.runtime.training_facts import TrainingDataFacts, TrainingFacts
-from reid.runtime.validation import first_problem
+from reid.runtime.validation import JSON_AT_MOST, first_problem, parse_object
 from reid.train.device import device_name
 from reid.train.parallel.processes import Processes
 from reid.train.recipe import Recipe
@@ -28,6 +29,14 @@ __all__ = ["ORIGIN_FILE", "Origin", "keep_origin", "read_origin", "this_run"]
 logger = logging.getLogger(__name__)
 
 ORIGIN_FILE = "run.json"
+_WHAT = "record of the run"
+_REMEDY = "if another version of reid wrote it, use that version"
+
+
+def _possible(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("no path holds a zero byte")
+    return path
 
 
 class Machine(BaseModel):
@@ -65,16 +74,18 @@ class Origin(BaseModel):
     recipe: Recipe
     data: TrainingDataFacts
     versions: dict[str, str]
-    data_path: Path
+    data_path: Annotated[Path, AfterValidator(_possible)]
     machine: Machine
     weights_sha256: str | None = None
 
     def facts(self) -> TrainingFacts:
-        """Return what the model card says of the run."""
+        """Return what the model card says of the run, which is stored as UTF-8."""
+        settings = self.recipe.model_dump(mode="json").items()
+        vehicles = tuple(map(_as_utf8, self.data.held_out_vehicles))
         return TrainingFacts(
             command=self.command,
-            recipe=self.recipe.model_dump(mode="json"),
-            data=self.data,
+            recipe={name: _as_utf8(value) if isinstance(value, str) else value for name, value in settings},
+            data=self.data.model_copy(update={"held_out_vehicles": vehicles}),
             versions=self.versions,
             held_out_share=self.recipe.held_out,
             seed=self.recipe.seed,
@@ -112,8 +123,10 @@ class Origin(BaseModel):
 
 def this_run(dataset: Dataset, recipe: Recipe, data: TrainingData, processes: Processes) -> Origin:
     """Return the origin of the run that this process is starting, without the hash of its weights."""
+    # A run that was stopped before its first state starts over: not by another command because of --resume.
+    words = [Path(sys.argv[0]).name, *(word for word in sys.argv[1:] if word != "--resume")]
     return Origin(
-        command=_as_utf8(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        command=_as_utf8(shlex.join(words)),
         recipe=recipe,
         data=data.facts,
         versions=versions(),
@@ -129,15 +142,18 @@ def read_origin(run: Path) -> Origin:
         ReidError: there is no run, or another version of reid wrote it, with other settings.
     """
     file = run / ORIGIN_FILE
-    if not file.is_file():
-        raise ReidError(f"{run} has no {ORIGIN_FILE}, so it is not a run that can be repeated")
     try:
-        return Origin.model_validate(json.loads(file.read_bytes()))
-    except ValueError as error:
-        reason = first_problem(error) if isinstance(error, ValidationError) else error
-        raise ReidError(
-            f"{file} cannot be read ({reason}); if another version of reid wrote it, use that version"
-        ) from None
+        content = read_file(file, at_most=JSON_AT_MOST)
+    except FileNotFoundError:
+        raise ReidError(f"{run} has no {ORIGIN_FILE}, so it is not a run that can be repeated") from None
+    except OSError as error:
+        raise ReidError(f"{file}: {error.strerror}; {_REMEDY}") from None
+    # Not pydantic's JSON, as in keep_origin.
+    facts = parse_object(content, file, what=_WHAT, remedy=_REMEDY, error=ReidError)
+    try:
+        return Origin.model_validate(facts)
+    except ValidationError as error:
+        raise ReidError(f"{file}: the {_WHAT} is not valid ({first_problem(error)}); {_REMEDY}") from None
 
 
 def keep_origin(run: Path, origin: Origin, processes: Processes, *, resume: bool) -> Origin:

@@ -14,7 +14,7 @@ import torchvision
 
 import reid
 from reid.runtime.errors import DataError
-from reid.runtime.imaging import decode
+from reid.runtime.imaging import decode, is_image, read_image
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["reference_crops", "versions"]
@@ -44,12 +44,12 @@ def reference_crops(images: Sequence[Tracklet]) -> dict[str, bytes]:
     crops = {}
     for position in range(wanted):
         frame = images[position * len(images) // wanted].frames[0]
-        if not isinstance(frame, Path):
+        if not isinstance(frame, Path) or not is_image(frame):
             continue
         try:
-            content = frame.read_bytes()
+            content = read_image(frame)
             decode(content, frame)
-        except (DataError, OSError):
+        except DataError:
             continue
         crops[f"{position:04d}{frame.suffix.lower()}"] = content
     return crops

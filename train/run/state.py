@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from reid.runtime.errors import ReidError
 from reid.runtime.storage import atomic_write
-from reid.runtime.validation import first_problem
+from reid.runtime.validation import parse_stored
 from reid.train.epoch_metrics import EpochMetrics
 from reid.train.learner import Learner
+from reid.train.recipe import MOST_EPOCHS
+from reid.train.tensor_file import check_alike, hash_tensors, open_tensors, tensors_to_bytes
 
 __all__ = ["Position", "RunState"]
 
 _OPTIMIZER = "optimizer/"
+_REMEDY = "start a new run"
 
 
 class Position(BaseModel):
@@ -38,9 +40,9 @@ class Position(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs_done: int = 0
-    best_epoch: int = 0
-    best_map: float = -1.0
+    epochs_done: int = Field(default=0, ge=0, le=MOST_EPOCHS)
+    best_epoch: int = Field(default=0, ge=0, le=MOST_EPOCHS)
+    best_map: float = Field(default=-1.0, ge=-1, allow_inf_nan=False)
     begun: EpochMetrics = EpochMetrics()
 
     def after(self, epoch: int, held_out_map: float) -> Position:
@@ -81,20 +83,32 @@ class RunState:
         return cls(position, facts, on_cpu, learner.precision.scaler.state_dict())
 
     def restore(self, learner: Learner) -> None:
-        """Load the state into a learner that was built with the same facts."""
+        """Load the state into a learner that was built with the same facts.
+
+        Raises:
+            ValueError: a tensor is missing or of another kind than the learner's. Then nothing has been loaded.
+        """
+        modules = {name: _strip(self.tensors, f"{name}/") for name in learner.modules}
         for name, module in learner.modules.items():
-            module.load_state_dict(_strip(self.tensors, f"{name}/"), strict=True)
-        _restore_optimizer(learner.optimizer, _strip(self.tensors, _OPTIMIZER))
-        learner.precision.scaler.load_state_dict(dict(self.scaler))
+            check_alike(modules[name], module.state_dict())
+        optimizer = _optimizer_state(learner.optimizer, _strip(self.tensors, _OPTIMIZER))
+        scaler = learner.precision.scaler
+        if _types(self.scaler) != _types(scaler.state_dict()):
+            raise ValueError("its loss scaler is another one")
+        for name, module in learner.modules.items():
+            module.load_state_dict(modules[name], strict=True)
+        learner.optimizer.load_state_dict(optimizer)
+        scaler.load_state_dict(dict(self.scaler))
 
     def write(self, file: Path) -> None:
         """Store everything in one file, so that it is never partly new."""
-        metadata = {
+        texts = {
             "progress": self.position.model_dump_json(),
             "facts": json.dumps(self.facts),
             "scaler": json.dumps(self.scaler),
         }
-        atomic_write(file, save(dict(self.tensors), metadata=metadata))
+        texts["sha256"] = _digest(self.tensors, texts)
+        atomic_write(file, tensors_to_bytes(self.tensors, texts))
 
     @classmethod
     def read(cls, file: Path) -> RunState:
@@ -103,30 +117,60 @@ class RunState:
         Raises:
             ReidError: the file is damaged, is something else, or another version of reid wrote it.
         """
+        stored = open_tensors(file, remedy=_REMEDY, error=ReidError)
+        if not {"progress", "facts", "scaler"} <= stored.texts.keys():
+            raise ReidError(f"{file} is not the state of a run; {_REMEDY}")
+        remedy = "if another version of reid wrote it, use that version"
+        texts = parse_stored(_Texts, json.dumps(stored.texts), file, what="state", remedy=remedy, error=ReidError)
         try:
-            with safe_open(file, framework="pt") as stored:
-                metadata = stored.metadata() or {}
-                tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a mapping
-        except SafetensorError as error:
-            raise ReidError(f"{file} is damaged ({error}); start a new run") from None
-        if not {"progress", "facts", "scaler"} <= metadata.keys():
-            raise ReidError(f"{file} is not the state of a run; start a new run")
-        try:
-            position = Position.model_validate_json(metadata["progress"])
-        except ValidationError as error:
-            raise ReidError(
-                f"{file} cannot be read ({first_problem(error)}); if another version of reid wrote it, use that version"
-            ) from None
-        return cls(position, json.loads(metadata["facts"]), tensors, json.loads(metadata["scaler"]))
+            tensors = stored.read()
+        except ValueError as error:
+            raise ReidError(f"{file} is damaged ({error}); {_REMEDY}") from None
+        if texts.sha256 not in (None, _digest(tensors, stored.texts)):
+            raise ReidError(f"{file} is damaged (it is not as it was written); {_REMEDY}")
+        return cls(texts.progress, texts.facts, tensors, texts.scaler)
 
 
-def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    slots: dict[int, dict[str, Tensor]] = {}
+class _Texts(BaseModel):
+    """What the file holds beside the tensors; reid 0.1 stored no hash."""
+
+    progress: Json[Position]
+    facts: Json[dict[str, JsonValue]]
+    scaler: Json[dict[str, Annotated[int | float, Field(ge=0, allow_inf_nan=False)]]]
+    sha256: str | None = None
+
+
+def _digest(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
+    """Return the SHA-256 of a state, so that no damage goes unnoticed; a checkpoint has its fingerprint."""
+    digest = hashlib.sha256()
+    for name in ("progress", "facts", "scaler"):
+        digest.update(f"{name} {texts[name]}\n".encode())
+    hash_tensors(digest, tensors)
+    return digest.hexdigest()
+
+
+def _optimizer_state(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return what an optimizer loads. Raises ValueError where a tensor is missing or of another kind than its own."""
+    stored: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, slot = key.partition("/")
-        slots.setdefault(int(index), {})[slot] = _laid_out_like(parameters[int(index)], value)
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        stored.setdefault(index, {})[slot] = value
+    groups = optimizer.param_groups
+    parameters = {str(index): one for index, one in enumerate(one for group in groups for one in group["params"])}
+    state: dict[int, dict[str, Tensor]] = {}
+    for index, slots in stored.items():
+        if index not in parameters:
+            raise ValueError(f"the optimizer has no parameter {index[:20]!r}")
+        check_alike(slots, _slots(optimizer, parameters[index]))
+        state[int(index)] = {slot: _laid_out_like(parameters[index], value) for slot, value in slots.items()}
+    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+
+
+def _slots(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """Return tensors of the kinds that an optimizer keeps for a parameter, by its names for them."""
+    if isinstance(optimizer, SGD):
+        return {"momentum_buffer": parameter}
+    return {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
@@ -136,3 +180,7 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
 
 def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _types(facts: Mapping[str, Any]) -> dict[str, type]:
+    return {name: type(value) for name, value in facts.items()}

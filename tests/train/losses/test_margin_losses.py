@@ -90,7 +90,7 @@ def test_no_gradient_flows_through_the_weights_of_circle(cosine: Tensor) -> None
 
 def test_classifier_and_cosface_are_pytorch_metric_learnings() -> None:
     torch.manual_seed(0)
-    classifiers = IdentityClassifiers([Level(name="a", size=8)], 4, cosine=True)
+    classifiers = IdentityClassifiers([Level(name="level4", size=8)], 4, cosine=True)
     feature = torch.randn(6, 8)
     peer = peers.CosFaceLoss(num_classes=4, embedding_size=8, margin=0.35, scale=64)
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_classifier_and_cosface_are_pytorch_metric_learnings() -> None:
 @pytest.mark.parametrize("around", [torch.float16, torch.bfloat16], ids=str)
 def test_cosines_are_float32_under_autocast(around: torch.dtype) -> None:
     torch.manual_seed(0)
-    classifiers = IdentityClassifiers([Level(name="a", size=8)], 4, cosine=True)
+    classifiers = IdentityClassifiers([Level(name="level4", size=8)], 4, cosine=True)
     feature = torch.randn(6, 8).to(around)
     with torch.autocast("cpu", dtype=around):
         (cosine,) = classifiers([feature])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from reid.commands.train import main
 from reid.runtime.errors import ModelError
 from reid.train.model.backbone import Backbone, create_backbone
 from reid.train.model.checkpoint import load_checkpoint
+from reid.train.model.foreign_weights import load_weights
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -273,6 +275,89 @@ def test_the_replacement_of_numpy_objects_never_becomes_a_weight(tmp_path: Path)
 def test_the_error_for_a_folder_says_what_to_give(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match=r"is a folder.*checkpoint\.safetensors"):
         load(checkpoint)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_is_no_file_is_neither_waited_for_nor_read_for_ever(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"weights{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(ModelError, match="a named pipe, not a file; give another file with --weights"):
+        load(path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match="a device, not a file; give another file with --weights"):
+        load(path)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ModelError, match=r"1,099,511,627,776 bytes, more than the [\d,]+ it may have"):
+        load(path)
+
+
+def test_an_archive_that_grows_when_it_is_read_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"model": {"conv1.weight": torch.zeros(1 << 20)}}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in plain.infolist():
+            bomb.writestr(entry.filename, plain.read(entry))
+    assert (tmp_path / "bomb.pth").stat().st_size < (tmp_path / "plain.pth").stat().st_size / 100
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(ModelError, match="is a compressed archive"):
+        load(tmp_path / "bomb.pth")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of PyTorch, about what it no longer wants to have
+def test_tensors_that_are_not_plain_numbers_are_refused_in_one_line(tmp_path: Path) -> None:
+    state = network().state_dict()
+    bias = torch.zeros(64)
+    for odd in (
+        bias.to_sparse(),
+        torch.quantize_per_tensor(bias, 1.0, 0, torch.qint8),
+        bias.to(torch.complex64),
+        bias.to("meta"),
+        torch.nested.nested_tensor([bias]),
+    ):
+        torch.save({**state, "bn1.bias": odd}, tmp_path / "weights.pth")
+        with pytest.raises(ModelError) as raised:
+            load(tmp_path / "weights.pth")
+        assert "\n" not in str(raised.value)
+
+
+def test_names_in_a_file_stay_on_a_line_of_bearable_length(tmp_path: Path) -> None:
+    for name in ("a\nb", "x" * 100_000, "backbone.NL_1." + "x" * 100_000):
+        torch.save({**network().state_dict(), name: torch.zeros(1)}, tmp_path / "weights.pth")
+        with pytest.raises(ModelError) as raised:
+            load(tmp_path / "weights.pth")
+        assert "\n" not in str(raised.value)
+        assert len(str(raised.value)) < 1000
+
+
+def test_entries_whose_names_are_no_text_are_named_by_their_type(tmp_path: Path) -> None:
+    key: object = ()
+    for _ in range(18):
+        key = (key, key)  # written out, a megabyte
+    torch.save({"model": network().state_dict(), key: 1, 3: 2}, tmp_path / "weights.pth")
+    origin = load(tmp_path / "weights.pth").weights_origin
+    assert origin is not None
+    assert origin.left_out[-2:] == ("tuple", "int")
+
+
+def test_damage_anywhere_is_one_line(tmp_path: Path) -> None:
+    torch.save({"model": network().state_dict()}, tmp_path / "zip.pth")
+    torch.save({"model": network().state_dict()}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    save_file(network().state_dict(), tmp_path / "weights.safetensors")
+    backbone = load(tmp_path / "zip.pth")
+    for path in list(tmp_path.iterdir()):
+        content = path.read_bytes()
+        for cut in (0, 1, 8, 100, len(content) // 2, len(content) - 1):
+            path.write_bytes(content[:cut])
+            with pytest.raises(ModelError) as raised:
+                load_weights(backbone.module, path, unused=set())
+            assert "\n" not in str(raised.value), (path.name, cut)
 
 
 def test_a_run_can_start_from_another_runs_checkpoint(

@@ -65,7 +65,7 @@ def test_normalization_is_not_a_weight(model: MultiLevelReID) -> None:
 
 
 def test_classifiers_have_one_layer_per_level() -> None:
-    levels = [Level(name="a", size=3), Level(name="b", size=4)]
+    levels = [Level(name="level3", size=3), Level(name="level4", size=4)]
     classifiers = IdentityClassifiers(levels, 10)
     logits = classifiers([torch.ones(2, 3), torch.ones(2, 4)])
     assert [tuple(logit.shape) for logit in logits] == [(2, 10), (2, 10)]

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from reid.runtime.errors import ReidError
-from reid.train.parallel.processes import Processes
+from reid.train.data.images import loader_workers
+from reid.train.parallel.processes import Processes, joined_processes
 
 SCRIPT = Path(__file__).with_name("share_of_a_step.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -62,6 +63,49 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, settings: tuple[str, 
 def test_a_batch_that_cannot_be_divided_evenly_is_refused() -> None:
     with pytest.raises(ReidError, match=r"64 frames cannot be divided evenly among 3 processes"):
         Processes(0, 3, torch.device("cpu")).check_batch(64)
+
+
+TOGETHER = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"WORLD_SIZE": "abc"}, "WORLD_SIZE is 'abc': set it to an integer from 1 to"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0': "),
+        ({"WORLD_SIZE": "-2"}, "WORLD_SIZE is '-2': "),
+        ({"WORLD_SIZE": "9" * 5000}, "WORLD_SIZE is '9999"),
+        ({"RANK": "2"}, "RANK is '2': set it to an integer from 0 to 1, or unset it"),
+        ({"RANK": "1.0"}, "RANK is '1.0': "),
+        ({"RANK": ""}, "WORLD_SIZE is 2, and RANK is not set; start with torchrun"),
+        ({"MASTER_ADDR": ""}, "WORLD_SIZE is 2, and MASTER_ADDR is not set"),
+        ({"MASTER_PORT": "65536"}, "MASTER_PORT is '65536': set it to an integer from 1 to 65535"),
+        ({"LOCAL_RANK": "x"}, "LOCAL_RANK is 'x': set it to an integer from 0 to 1"),
+        ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "1"}, "LOCAL_RANK is '1': set it to an integer from 0 to 0"),
+        ({"LOCAL_WORLD_SIZE": "0"}, "LOCAL_WORLD_SIZE is '0': set it to an integer from 1 to"),
+        ({"WORLD_SIZE": "", "LOCAL_WORLD_SIZE": "0"}, "LOCAL_WORLD_SIZE is '0': set it to an integer from 1 to"),
+    ],
+)
+def test_an_environment_that_torchrun_does_not_make_is_one_line(
+    change: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**TOGETHER, **change}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ReidError) as raised, joined_processes():
+        pytest.fail("joined")
+    assert str(raised.value).startswith(sentence)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1e9"])
+def test_the_loader_does_not_take_a_number_of_processes_that_makes_no_sense(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", value)
+    with pytest.raises(ReidError, match="LOCAL_WORLD_SIZE is "):
+        loader_workers()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "60000")
+    assert loader_workers() == 1
 
 
 def test_torchrun_writes_one_run(veri: Path, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -220,6 +222,74 @@ def test_a_weight_without_a_name_in_the_graph_is_refused(int8_bundle: Path, tmp_
     onnx.save(graph, tmp_path / "anonymous.onnx")
     with pytest.raises(ModelError, match=f"does not name the weight of {node.name}; .*convolutional networks"):
         FakeQuantizedReID(bundle.card, model_of(int8_bundle), GraphLayers(tmp_path / "anonymous.onnx"), quantization)
+
+
+def first_pair(graph: onnx.GraphProto, *, of_weight: bool) -> onnx.NodeProto:
+    """The first DequantizeLinear of a graph that dequantizes a weight, or one that does not."""
+    computed = {name for node in graph.node for name in node.output}
+    return next(
+        node
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and (node.input[0] not in computed) == of_weight
+    )
+
+
+def replace_constant(graph: onnx.GraphProto, name: str, values: NDArray[np.generic]) -> None:
+    (tensor,) = [tensor for tensor in graph.initializer if tensor.name == name]
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, name))
+
+
+@pytest.mark.parametrize("of_weight", [True, False])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda graph, pair: replace_constant(graph, pair.input[1], np.zeros(1, np.float32)),
+        lambda graph, pair: replace_constant(graph, pair.input[1], np.full(1, -1, np.float32)),
+        lambda graph, pair: replace_constant(graph, pair.input[1], np.full(1, np.nan, np.float32)),
+        lambda graph, pair: replace_constant(graph, pair.input[1], np.full(1, np.inf, np.float32)),
+        lambda graph, pair: replace_constant(graph, pair.input[2], np.ones(1, np.int8)),
+        lambda graph, pair: replace_constant(graph, pair.input[2], np.zeros(1, np.uint8)),
+        lambda graph, pair: pair.input.pop(),
+        lambda graph, pair: pair.ClearField("input"),
+    ],
+)
+def test_a_damaged_pair_is_named(int8_bundle: Path, of_weight: bool, damage: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    model = onnx.load(int8_bundle / graph_file("int8"))
+    pair = first_pair(model.graph, of_weight=of_weight)
+    damage(model.graph, pair)
+    onnx.save(model, tmp_path / "damaged.onnx")
+    with pytest.raises(ModelError, match="is not symmetric INT8 with constant scales"):
+        read_quantization(tmp_path / "damaged.onnx")
+
+
+def test_an_activation_has_a_single_scale(int8_bundle: Path, tmp_path: Path) -> None:
+    model = onnx.load(int8_bundle / graph_file("int8"))
+    replace_constant(model.graph, first_pair(model.graph, of_weight=False).input[1], np.ones(3, np.float32))
+    onnx.save(model, tmp_path / "damaged.onnx")
+    with pytest.raises(ModelError, match="is not symmetric INT8"):
+        read_quantization(tmp_path / "damaged.onnx")
+
+
+def test_a_weight_has_as_many_scales_as_channels(int8_bundle: Path) -> None:
+    quantization = read_quantization(int8_bundle / graph_file("int8"))
+    node = next(iter(quantization.weight_scales))
+    for scales in (torch.ones(3), torch.tensor(1.0), torch.ones(0)):
+        changed = {**quantization.weight_scales, node: scales}
+        wrong = Quantization(quantization.inputs, quantization.scales, changed)
+        with pytest.raises(ModelError, match=rf"has {scales.numel()} scales for .*, which has \d+ channels; export"):
+            fake_quantized(int8_bundle, model_of(int8_bundle), wrong)
+
+
+def test_files_that_are_no_graphs_are_one_line(int8_bundle: Path, tmp_path: Path) -> None:
+    content = (int8_bundle / graph_file("int8")).read_bytes()
+    for name, part in (("cut", content[:-100]), ("empty", b""), ("text", b"no graph at all")):
+        (tmp_path / name).write_bytes(part)
+    os.mkfifo(tmp_path / "pipe")
+    for read in (read_quantization, GraphLayers):
+        for name in ("cut", "empty", "text", "pipe", "absent"):
+            with pytest.raises(ModelError) as raised:
+                read(tmp_path / name)
+            assert "\n" not in str(raised.value), name
 
 
 def test_scales_that_reid_0_1_stored_are_read() -> None:

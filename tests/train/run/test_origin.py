@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reid.runtime.errors import ReidError
+from reid.runtime.training_facts import TrainingFacts
 from reid.train.parallel.processes import Processes
 from reid.train.recipe import RECIPES, Recipe
 from reid.train.run.origin import ORIGIN_FILE, Origin, keep_origin, read_origin
@@ -51,10 +52,20 @@ def test_a_folder_whose_name_is_not_utf_8_is_stored(tmp_path: Path) -> None:
     assert os.fsencode(read_origin(tmp_path).data_path) == b"/data/caf\xe9/VeRi"
 
 
+def test_a_card_takes_names_that_are_not_utf_8() -> None:
+    name = os.fsdecode(b"caf\xe9")
+    data = {**STORED["data"], "held_out_vehicles": [name]}
+    origin = Origin.model_validate({**STORED, "data": data, "recipe": {"weights": name}})
+    facts = origin.facts()
+    assert (facts.recipe["weights"], facts.data and facts.data.held_out_vehicles) == ("caf\\udce9", ("caf\\udce9",))
+    assert TrainingFacts.model_validate_json(facts.model_dump_json()) == facts
+    assert origin.recipe.weights == name
+
+
 def test_what_is_no_json_is_refused_in_one_line(tmp_path: Path) -> None:
     for content in (b"{", b"\xff", b""):
         (tmp_path / ORIGIN_FILE).write_bytes(content)
-        with pytest.raises(ReidError, match=r"run.json cannot be read") as raised:
+        with pytest.raises(ReidError, match=r"run.json: the record of the run is not valid") as raised:
             read_origin(tmp_path)
         assert "\n" not in str(raised.value)
 
@@ -76,6 +87,8 @@ def test_every_difference_is_described(tmp_path: Path) -> None:
     ],
 )
 def test_what_another_version_wrote_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ReidError, match=rf"run.json cannot be read .*{reason}.*another version of reid") as raised:
+    with pytest.raises(
+        ReidError, match=rf"run.json: the record of the run is not valid .*{reason}.*another version of reid"
+    ) as raised:
         read_origin(write(tmp_path, {**STORED, **change}))
     assert "\n" not in str(raised.value)
