@@ -29,6 +29,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 PERCENTILE = 99.99
 
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 _ENTROPY_BINS = 2048
 _ENTROPY_LEVELS = 128
 
@@ -48,7 +50,7 @@ class Amax(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    value: float = Field(ge=0)
+    value: float = Field(ge=0, le=_FLOAT32_MAX)
     clipped: float = Field(ge=0, le=1)
     error: float = Field(ge=0)
 
@@ -65,7 +67,9 @@ class TensorAmax(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # `peak` and `thresholds` are the names of before, by which a measurement's digest still goes.
-    largest: float = Field(ge=0, validation_alias=AliasChoices("largest", "peak"), serialization_alias="peak")
+    largest: float = Field(
+        ge=0, le=_FLOAT32_MAX, validation_alias=AliasChoices("largest", "peak"), serialization_alias="peak"
+    )
     zeros: float = Field(ge=0, le=1)
     by_method: dict[Method, Amax] = Field(
         min_length=len(METHODS),

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
+from pydantic import FiniteFloat
 
 from reid.evaluation.metrics import Labels, evaluate
 from reid.runtime.batching import batches
@@ -42,9 +43,9 @@ class Effect:
             if the frames have no labels.
     """
 
-    error: float
-    worst: float
-    map_change: float | None
+    error: FiniteFloat
+    worst: FiniteFloat
+    map_change: FiniteFloat | None
 
 
 def choose_probe(images: Sequence[Tracklet], seed: int) -> tuple[Tracklet, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reid.calibration.amax import METHODS, Method, TensorAmax, collect_amax
 from reid.calibration.selection import CalibrationFacts, CalibrationSet
@@ -19,7 +19,7 @@ from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.reading import sha256_of
 from reid.runtime.storage import atomic_write
-from reid.runtime.validation import first_problem
+from reid.runtime.validation import read_stored
 
 __all__ = ["SCALES_FORMAT_VERSION", "Comparison", "ScaleFile", "compare", "describe", "measure_scales"]
 
@@ -58,19 +58,14 @@ class ScaleFile(BaseModel):
     @classmethod
     def load(cls, path: Path) -> ScaleFile:
         """Read a file that `save` wrote. Raise ModelError if it is absent, damaged or too new."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise ModelError(f"{path}: {error.strerror}; {_REMEDY}") from None
-        except ValidationError as error:
-            raise ModelError(f"{path}: the scale file is not valid ({first_problem(error)}); {_REMEDY}") from None
+        return read_stored(cls, path, what="scale file", remedy=_REMEDY)
 
     def save(self, path: Path) -> None:
         """Write the file as JSON; it is whole or absent."""
         atomic_write(path, (self.model_dump_json(indent=2) + "\n").encode())
 
-    def check(self, graph: Path) -> None:
-        """Raise ModelError if `graph` is not the graph that was measured."""
+    def check(self, graph: Path, tensors: Iterable[str] = ()) -> None:
+        """Raise ModelError if `graph` is not the graph that was measured, or one of its tensors was not."""
         if not graph.is_file():
             raise ModelError(f"{graph}: no such graph; export it with `reid-export`")
         if (digest := sha256_of(graph)) != self.graph_sha256:
@@ -78,6 +73,8 @@ class ScaleFile(BaseModel):
                 f"{graph} is not the graph that the scales were measured on (its SHA-256 is {digest[:12]}, not "
                 f"{self.graph_sha256[:12]}); {_REMEDY}"
             )
+        if absent := [name for name in tensors if name not in self.tensors]:
+            raise ModelError(f"the scales of {graph} lack its tensor {absent[0]}; {_REMEDY}")
 
     def digest(self) -> str:
         """Return a SHA-256 that distinguishes one measurement from another."""

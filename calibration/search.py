@@ -40,7 +40,7 @@ class Evaluation(BaseModel):
         similarity: the smallest cosine similarity of an embedding to the reference's.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     in_fp16: tuple[str, ...] = Field(validation_alias=AliasChoices("in_fp16", "kept"))  # the latter before
     failures: tuple[str, ...]

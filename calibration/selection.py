@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +50,8 @@ class CalibrationFacts(BaseModel):
     split: Literal["train", "evaluation"]
     requested: int = Field(gt=0)
     count: int = Field(gt=0)
-    seed: int
-    cameras: dict[str, int]
+    seed: int = Field(ge=0, lt=1 << 64)
+    cameras: dict[str, Annotated[int, Field(gt=0)]]
     vehicles: int = Field(ge=0)
     unreadable: int = Field(ge=0)
     names_sha256: str
@@ -239,4 +239,5 @@ def _name(image: Tracklet, root: Path) -> str:
 
 
 def _digest(names: Iterable[str]) -> str:
-    return hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
+    content = "".join(f"{name}\n" for name in sorted(names))
+    return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()  # names of files need not be UTF-8

@@ -37,7 +37,7 @@ class LayerEffect(BaseModel):
         method: the method that chose the input's amax.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     layer: str
     op: str
@@ -58,7 +58,7 @@ class Sensitivity(BaseModel):
         amax: tensor -> the amax that was chosen for it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     layers: tuple[LayerEffect, ...]
     method_errors: dict[Method, float]
@@ -120,7 +120,7 @@ class SensitivityMeter:
         """Quantize the named layers, with the amax of each tensor by its method."""
         needed = {layer.input: methods[layer.input] for layer in self.layers if layer.name in names}
         key = f"{' '.join(names)} with {' '.join(f'{tensor}={method}' for tensor, method in sorted(needed.items()))}"
-        return Effect(**self.journal.remember(key, lambda: asdict(self._quantized(names, needed))))
+        return self.journal.remember(key, Effect, lambda: self._quantized(names, needed))
 
     def _quantized(self, names: Sequence[str], methods: Mapping[str, Method]) -> Effect:
         return self.probe.measure(quantize(self.model, self.layers, names, self._values(methods)))

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from reid.calibration.graph_file import load_graph
 from reid.calibration.intermediates import float_tensors, run_with_intermediates
 from reid.evaluation.verification.records import LayerInFp32
 from reid.export.graphs import check_onnx, save_graph
@@ -56,7 +56,7 @@ def write_fp16_graph(fp32: Path, output: Path, frames: NDArray[np.uint8]) -> tup
     Raises:
         ModelError: the result is not valid ONNX.
     """
-    model = onnx.load(fp32)
+    model = load_graph(fp32)
     candidates = {node.name: node for node in _backbone_and_heads(model.graph) if node.op_type in _FP16_OPS}
     in_fp32 = _out_of_range(candidates.values(), _measure(fp32, model, frames))
     _assign_types(model, candidates.keys() - in_fp32.keys())
@@ -91,8 +91,10 @@ class _Range:
 
     @classmethod
     def of(cls, values: NDArray[np.float32]) -> _Range:
-        amax, norm = float(np.abs(values).max(initial=0)), float(np.linalg.norm(values))
-        if amax > LIMIT or norm == 0:
+        amax = float(np.abs(values).max(initial=0))
+        if not np.isfinite(amax):
+            return cls(float(np.finfo(np.float32).max))  # which JSON can hold
+        if amax > LIMIT or (norm := float(np.linalg.norm(values))) == 0:
             return cls(amax)
         return cls(amax, float(np.linalg.norm(values - values.astype(np.float16).astype(np.float32))) / norm)
 

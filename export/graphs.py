@@ -50,7 +50,7 @@ def check_onnx(model: ModelProto, what: str, remedy: str) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelError(f"{what} is not valid ONNX ({' '.join(str(error).split())}); {remedy}") from None
+        raise ModelError(f"{what} is not valid ONNX ({' '.join(str(error).split())[:300]}); {remedy}") from None
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ pooling, and what pools takes whole tracklets, any number of them and of any len
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,18 +18,25 @@ from pathlib import Path
 
 import onnx
 
+from reid.calibration.graph_file import load_graph
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, Bundle
 from reid.runtime.engine_card import EngineCard, check_origin
 from reid.runtime.errors import ModelError, ReidError
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
+from reid.runtime.reading import MEBIBYTE, read_file
 from reid.runtime.sessions.session import DEFAULT_LIMITS
+from reid.runtime.storage import check_apart
 
 __all__ = ["engines_for_triton", "write_frames_graph", "write_triton_repository"]
 
 CONFIG_FILE = "config.pbtxt"
 ENGINE_CARD_FILE = "engine.json"
+
+_LAST_VERSION = 999_999_999
+_VERSION = re.compile("[1-9][0-9]{0,8}")
+"""The names of versions; Triton ignores those that begin with 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +79,12 @@ def write_triton_repository(
 
     Raises:
         ModelError: the bundle has no such graph, or an engine is damaged, of another graph, or not for Triton.
-        ReidError: the version is there already, or a form is there with other inputs or outputs.
+        ReidError: the version is there already, or a form is there with other inputs or outputs. Or the repository is
+            no folder, or not apart from the bundle.
     """
+    check_apart(repository, [bundle.root])
+    if repository.exists() and not repository.is_dir():
+        raise ReidError(f"{repository} exists and is not a folder; choose another repository")
     models = _models(bundle, precisions, engines)
     folders = [repository / model.name for model in models]
     if version is None:
@@ -97,7 +109,7 @@ def engines_for_triton(bundle: Bundle) -> list[Path]:
         ModelError: a sidecar is damaged.
     """
     sidecars = sorted((bundle.root / ENGINES_FOLDER).glob("*.json"))
-    cards = {path: EngineCard.parse(path.read_bytes(), path) for path in sidecars}
+    cards = {path: EngineCard.read(path) for path in sidecars}
     return [path.with_suffix(".engine") for path, card in cards.items() if card.flavor == "tensorrt"]
 
 
@@ -107,7 +119,7 @@ def write_frames_graph(graph: Path, output: Path) -> None:
     Raises:
         ModelError: the frames' embeddings depend on the pooling, so `export_graph` did not write the graph.
     """
-    model = onnx.load(graph)
+    model = load_graph(graph)
     part = onnx.utils.Extractor(model).extract_model([FRAMES], [FRAME_EMBEDDING])
     # The extractor writes the newest IR version, which the server's ONNX Runtime may not know.
     part.ir_version = model.ir_version
@@ -150,7 +162,7 @@ def _engine_model(bundle: Bundle, path: Path) -> _Model:
     sidecar = path.with_suffix(".json")
     if not sidecar.is_file():
         raise ModelError(f"{path} has no {sidecar.name} beside it; give an engine that `reid-export` wrote")
-    card = EngineCard.parse(sidecar.read_bytes(), sidecar)
+    card = EngineCard.read(sidecar)
     if card.flavor != "tensorrt":
         raise ModelError(f"{path}: Triton cannot run engines of {card.flavor}; build one with --engine tensorrt")
     check_origin(path, card, bundle.graph(card.precision), bundle.card.fingerprint)  # the device is not known here
@@ -226,19 +238,23 @@ def _signature(card: ModelCard) -> str:
 
 
 def _versions(folder: Path) -> list[int]:
-    return [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+    return [int(path.name) for path in folder.glob("*") if _VERSION.fullmatch(path.name)]
 
 
 def _check_addable(model: _Model, folder: Path, version: int) -> None:
-    if version < 1:
-        raise ReidError(f"version {version} of {folder}: Triton counts versions from 1; choose 1 or more")
-    if (folder / str(version)).exists():
+    if not 1 <= version <= _LAST_VERSION:
+        raise ReidError(f"version {version} of {folder}: versions count from 1 to {_LAST_VERSION}; choose another")
+    if os.path.lexists(folder / str(version)):
         raise ReidError(f"{folder / str(version)} exists, and versions are never replaced; choose another version")
-    if not folder.exists():
+    if not os.path.lexists(folder):
         return
     config = folder / CONFIG_FILE
     first_line = model.config.partition("\n")[0]
-    if not config.is_file() or config.read_text().partition("\n")[0] != first_line:
+    try:
+        content = read_file(config, at_most=MEBIBYTE)
+    except OSError as error:
+        raise ReidError(f"{config}: {error.strerror}; choose another repository") from None
+    if content.splitlines()[:1] != [first_line.encode()]:
         raise ReidError(
             f"{config} belongs to another model (its first line is not {first_line!r}); choose another repository"
         )
@@ -265,7 +281,9 @@ def _publish(staging: Path, folders: Sequence[Path], version: int) -> None:
             target = folder.joinpath(*parts)
             staging.joinpath(folder.name, *parts).rename(target)
             published.append(target)
-    except OSError as error:
+    except BaseException as error:
         for path in published:
             shutil.rmtree(path)
-        raise ReidError(f"{folder}: {error.strerror}; nothing was written") from None
+        if isinstance(error, OSError):
+            raise ReidError(f"{folder}: {error.strerror}; nothing was written") from None
+        raise

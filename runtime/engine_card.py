@@ -16,20 +16,21 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from reid.runtime.bundle import Graph
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.precision import Precision
-from reid.runtime.reading import sha256_of
+from reid.runtime.reading import check_regular, read_file, sha256_of
 from reid.runtime.sessions.session import BACKEND_TITLES
 from reid.runtime.tensorrt_api import Flavor, release
-from reid.runtime.validation import first_problem
+from reid.runtime.validation import JSON_AT_MOST, first_problem, parse_object
 
 __all__ = [
     "ENGINE_FORMAT_VERSION",
+    "MOST_PROFILES",
     "EngineCard",
     "LayerSummary",
     "Profile",
@@ -40,10 +41,36 @@ __all__ = [
     "uncovered",
 ]
 
-ENGINE_FORMAT_VERSION = 1
+ENGINE_FORMAT_VERSION: Literal[1] = 1
 
+MOST_PROFILES = 64
+"""The most profiles of an engine."""
+
+_MOST_FRAMES = 65_536
+"""The most frames of a batch; far above any GPU's memory."""
+
+_WHAT, _REMEDY = "engine's card", "build the engine again with `reid-export`"
+
+_COMMAND = "reid-export"
 _BUNDLE = "BUNDLE"
 """The word in a stored command that stands for the bundle's path."""
+
+
+def _check_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it has characters that cannot be printed")
+    return text
+
+
+def _check_command(text: str) -> str:
+    # It is shown as a remedy, to be copied: a stranger's card must not suggest another program.
+    if shlex.split(_check_printable(text))[:1] != [_COMMAND]:
+        raise ValueError(f"it is not a command line of {_COMMAND}")
+    return text
+
+
+_Line: TypeAlias = Annotated[str, Field(max_length=1024), AfterValidator(_check_printable)]
+_Command: TypeAlias = Annotated[str, Field(max_length=16_384), AfterValidator(_check_command)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +101,12 @@ class Profile:
     tracklets: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a size is not positive or the order is wrong."""
+        """Raise ValueError where a size is out of range or the order is wrong."""
         for name, (least, best, most) in (("frames", self.frames), ("tracklets", self.tracklets)):
             if not 1 <= least <= best <= most:
                 raise ValueError(f"profile {name} {least}, {best}, {most}: must be positive and ascending")
+            if most > _MOST_FRAMES:
+                raise ValueError(f"profile {name} {least}, {best}, {most}: must be at most {_MOST_FRAMES:,}")
         if self.tracklets[2] > self.frames[2]:
             raise ValueError(f"profile has {self.tracklets[2]} tracklets, more than its {self.frames[2]} frames")
 
@@ -98,10 +127,15 @@ def uncovered(profiles: Sequence[Profile]) -> tuple[int, int] | None:
     never has more tracklets than frames. None where every batch fits a profile.
     """
     most_frames, most_tracklets = largest_batch(profiles)
+    # The first batch that fits none has one tracklet, or one more than a profile's most; and its next smaller number of
+    # frames fits a profile that ends there, or is too small for that many tracklets.
+    tracklet_counts = {1, *(profile.tracklets[2] + 1 for profile in profiles)}
+    frame_counts = {*tracklet_counts, *(profile.frames[2] + 1 for profile in profiles)}
     batches = (
         (frames, tracklets)
-        for frames in range(1, most_frames + 1)
-        for tracklets in range(1, min(frames, most_tracklets) + 1)
+        for frames in sorted(frame_counts)
+        for tracklets in sorted(tracklet_counts)
+        if frames <= most_frames and tracklets <= min(frames, most_tracklets)
     )
     return next((batch for batch in batches if not any(profile.fits(*batch) for profile in profiles)), None)
 
@@ -123,8 +157,8 @@ class LayerSummary(BaseModel):
 
     source: Literal["engine", "build log", "network"]
     reason: str = ""
-    layers: dict[str, int]
-    convolutions: dict[str, int]
+    layers: dict[str, Annotated[int, Field(ge=0, lt=1 << 53)]]
+    convolutions: dict[str, Annotated[int, Field(ge=0, lt=1 << 53)]]
     fp32_convolutions: tuple[str, ...] = ()
     int8_convolutions: tuple[str, ...] = ()
 
@@ -154,23 +188,23 @@ class EngineCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: int
+    format_version: Literal[1]
     flavor: Flavor = Field(validation_alias=AliasChoices("flavor", "flavour"))  # the latter in 0.1
-    version: str
-    cuda: str | None
-    device: str
-    compute_capabilities: tuple[str, ...] = Field(min_length=1)
+    version: _Line
+    cuda: _Line | None
+    device: _Line
+    compute_capabilities: tuple[_Line, ...] = Field(min_length=1, max_length=64)
     hardware_compatible: bool
     version_compatible: bool
     precision: Precision
-    profiles: tuple[Profile, ...] = Field(min_length=1)
-    graph_sha256: str
-    engine_sha256: str
-    engine_bytes: int = Field(gt=0)
-    fingerprint: str
+    profiles: tuple[Profile, ...] = Field(min_length=1, max_length=MOST_PROFILES)
+    graph_sha256: _Line
+    engine_sha256: _Line
+    engine_bytes: int = Field(gt=0, lt=1 << 53)
+    fingerprint: _Line
     opset: int | None
     layers: LayerSummary
-    build_command: str
+    build_command: _Command
 
     def to_json(self) -> str:
         """Return the sidecar's text."""
@@ -189,24 +223,29 @@ class EngineCard(BaseModel):
     @classmethod
     def parse(cls, text: str | bytes, source: Path) -> EngineCard:
         """Read a sidecar. Raises ModelError, naming `source`, where it is damaged, edited, or in another format."""
-        try:
-            facts = json.loads(text)
-        except (ValueError, RecursionError):
-            _refuse(source, "not JSON")
-        if not isinstance(facts, dict):
-            _refuse(source, "not a JSON object")
-        version = facts.get("format_version")
+        facts = parse_object(text, source, what=_WHAT, remedy=_REMEDY)
+        version, digest = facts.get("format_version"), facts.pop("card_sha256", None)
         if isinstance(version, int) and version > ENGINE_FORMAT_VERSION:
             newer = f"format version {version} is newer than {ENGINE_FORMAT_VERSION}"
-            raise ModelError(f"{source}: {newer}: update reid, or build the engine again with `reid-export`")
-        if version != ENGINE_FORMAT_VERSION:
+            raise ModelError(f"{source}: {newer}: update reid, or {_REMEDY}")
+        if isinstance(version, int) and version < ENGINE_FORMAT_VERSION:
             _refuse(source, f"format version {version}, but {ENGINE_FORMAT_VERSION} is needed")
-        if facts.pop("card_sha256", None) != _digest(facts):
-            _refuse(source, "its SHA-256 differs: it was edited")
         try:
-            return cls.model_validate(facts)
+            card = cls.model_validate(facts)
         except ValidationError as error:
             _refuse(source, first_problem(error))
+        if digest != _digest(facts):
+            _refuse(source, "its SHA-256 differs: it was edited")
+        return card
+
+    @classmethod
+    def read(cls, file: Path) -> EngineCard:
+        """Read a sidecar from its file. Raises ModelError if that cannot be read, or as `parse` does."""
+        try:
+            content = read_file(file, at_most=JSON_AT_MOST)
+        except OSError as error:
+            raise ModelError(f"{file}: {error.strerror}; {_REMEDY}") from None
+        return cls.parse(content, file)
 
 
 def _digest(facts: dict[str, Any]) -> str:
@@ -214,7 +253,7 @@ def _digest(facts: dict[str, Any]) -> str:
 
 
 def _refuse(source: Path, reason: str) -> NoReturn:
-    raise ModelError(f"{source}: the engine's card is not valid ({reason}); build the engine again with `reid-export`")
+    raise ModelError(f"{source}: the {_WHAT} is not valid ({reason}); {_REMEDY}")
 
 
 def check_engine(path: Path, card: EngineCard, target: Target, graph: Graph, fingerprint: str) -> None:
@@ -267,13 +306,19 @@ def check_origin(path: Path, card: EngineCard, graph: Graph, fingerprint: str) -
 
 
 def _check_file(path: Path, card: EngineCard) -> None:
-    if not path.is_file():
-        raise ModelError(f"{path} is missing; rebuild it: {card.rebuild(path)}")
-    if (size := path.stat().st_size) != card.engine_bytes:
+    try:
+        check_regular(path)
+        size = path.stat().st_size
+        digest = sha256_of(path) if size == card.engine_bytes else ""
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing; rebuild it: {card.rebuild(path)}") from None
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}; rebuild it: {card.rebuild(path)}") from None
+    if size != card.engine_bytes:
         raise ModelError(
             f"{path} has {size} bytes instead of the {card.engine_bytes} built; rebuild it: {card.rebuild(path)}"
         )
-    if (digest := sha256_of(path)) != card.engine_sha256:
+    if digest != card.engine_sha256:
         difference = f"SHA-256 is {digest[:12]}, not {card.engine_sha256[:12]} as built"
         raise ModelError(f"{path} is damaged: its {difference}; rebuild it: {card.rebuild(path)}")
 

@@ -11,11 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reid.runtime.precision import Precision
 
-__all__ = ["Defect", "Dissimilar", "Failure", "Fallen", "LevelMinimum", "Told", "Unusable", "WrongSums"]
+__all__ = ["Count", "Defect", "Dissimilar", "Failure", "Fallen", "LevelMinimum", "Told", "Unusable", "WrongSums"]
+
+Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 53)]
+"""A number of things, exact in float64 as well."""
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Defect(_Record):
@@ -27,8 +30,8 @@ class Defect(_Record):
         length: the length that is furthest from 1; None where embeddings are NaN or infinite.
     """
 
-    frames: int
-    defective: int
+    frames: Count
+    defective: Count
     length: float | None = None
 
 
@@ -63,7 +66,7 @@ class Dissimilar(_Record):
 
     kind: Literal["dissimilar"] = "dissimilar"
     precision: Precision
-    frames: int
+    frames: Count
     minimum: float
     required: float
     tolerance: float
@@ -103,7 +106,7 @@ class Fallen(_Record):
     candidate: float
     allowed: float
     interval: tuple[float, float]
-    queries: int
+    queries: Count
 
 
 class Told(_Record):

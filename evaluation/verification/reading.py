@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
 from reid.evaluation.verification.records import FORMAT_VERSION, Verification
-from reid.runtime.errors import ModelError
-from reid.runtime.validation import first_problem
+from reid.runtime.validation import read_stored
 
 __all__ = ["read_verification"]
 
@@ -24,57 +22,87 @@ def read_verification(path: Path) -> Verification:
     Raises:
         ModelError: the file is missing, damaged, or of a newer format.
     """
-    try:
-        facts = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}); export the bundle again") from None
-    except (ValueError, RecursionError):
-        raise ModelError(f"{path} is not JSON; export the bundle again") from None
-    version = facts.get("format_version") if isinstance(facts, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise ModelError(f"{path}: format version {version} is newer than {FORMAT_VERSION}; update reid")
-    try:
-        return Verification.model_validate_json(json.dumps(_from_version_1(facts) if version == 1 else facts))
-    except ValidationError as error:
-        reason = first_problem(error)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # version 1 lacks a fact, or has another type
-        reason = f"{type(error).__name__}: {error}"
-    raise ModelError(f"{path} is not a valid verification ({' '.join(reason.split())}); export the bundle again")
+    return read_stored(_Stored, path, what="verification", remedy="export the bundle again").root
 
 
-def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
-    renamed = {"format_version", "data", "retrieval", "precisions"}
-    return {
-        **{name: value for name, value in facts.items() if name not in renamed},
-        "format_version": FORMAT_VERSION,
-        "judged_on": _judged_on(facts["data"]),
-        "precisions": [_precision(one) for one in facts["precisions"]],
-    }
+class _Stored(RootModel[Verification]):
+    """A verification of any version."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, stored: Any) -> Any:  # noqa: ANN401 - whatever the JSON holds
+        version = stored.get("format_version") if isinstance(stored, dict) else None
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise ValueError(f"format version {version} is newer than {FORMAT_VERSION}: update reid")
+        return _Version1.model_validate(stored).upgraded() if version == 1 else stored
 
 
-def _judged_on(data: dict[str, Any]) -> dict[str, Any]:
-    if "reference crops" in data:
-        return {"kind": "reference crops", "crops": data["reference crops"]}
-    return {
-        "kind": "data",
-        "name": data["name"],
-        "layout": data["layout"].removesuffix(_HELD_OUT),
-        "held_out": data["layout"].endswith(_HELD_OUT),
-        "query_images": data["query images"],
-        "gallery_images": data["gallery images"],
-        "unreadable": data["unreadable frames, left out"],
-    }
+class _Crops1(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    crops: int = Field(alias="reference crops")
+
+    def upgraded(self) -> dict[str, Any]:
+        return {"kind": "reference crops", "crops": self.crops}
 
 
-def _precision(facts: dict[str, Any]) -> dict[str, Any]:
-    name = facts["precision"]
-    return {
-        **{key: value for key, value in facts.items() if key != "kept_in_fp32"},
-        "in_fp32": [{"layer": layer, "amax": amax} for layer, amax in facts["kept_in_fp32"].items()],
-        "failures": [{"kind": "told", "precision": name, "text": _text(name, one)} for one in facts["failures"]],
-    }
+class _Images1(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    layout: str
+    query_images: int = Field(alias="query images")
+    gallery_images: int = Field(alias="gallery images")
+    unreadable: int = Field(alias="unreadable frames, left out")
+
+    def upgraded(self) -> dict[str, Any]:
+        held_out = self.layout.endswith(_HELD_OUT)
+        facts = {**self.model_dump(), "layout": self.layout.removesuffix(_HELD_OUT)}
+        return {"kind": "data", "held_out": held_out, **facts}
 
 
-def _text(precision: str, sentence: str) -> str:
+def _kind_of_data(data: Any) -> str:  # noqa: ANN401 - whatever the JSON holds
+    return "crops" if isinstance(data, dict) and "reference crops" in data else "images"
+
+
+class _Precision1(BaseModel):
+    """A precision; what is not named here is as today."""
+
+    model_config = ConfigDict(extra="allow")
+
+    precision: str
+    kept_in_fp32: dict[str, float]
+    failures: tuple[str, ...]
+
+    def upgraded(self) -> dict[str, Any]:
+        texts = (_without_precision(self.precision, sentence) for sentence in self.failures)
+        return {
+            **(self.model_extra or {}),
+            "precision": self.precision,
+            "in_fp32": [{"layer": layer, "amax": amax} for layer, amax in self.kept_in_fp32.items()],
+            "failures": [{"kind": "told", "precision": self.precision, "text": text} for text in texts],
+        }
+
+
+def _without_precision(precision: str, sentence: str) -> str:
     """Remove the precision's name, with which version 1 began every sentence."""
     return sentence.removeprefix(f"{precision}: ").removeprefix(f"{precision}, ")
+
+
+class _Version1(BaseModel):
+    """What reid 0.1 stored; what is not named here is as today."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format_version: int
+    data: Annotated[Annotated[_Crops1, Tag("crops")] | Annotated[_Images1, Tag("images")], Discriminator(_kind_of_data)]
+    retrieval: bool
+    precisions: tuple[_Precision1, ...]
+
+    def upgraded(self) -> dict[str, Any]:
+        return {
+            **(self.model_extra or {}),
+            "format_version": FORMAT_VERSION,
+            "judged_on": self.data.upgraded(),
+            "precisions": [one.upgraded() for one in self.precisions],
+        }

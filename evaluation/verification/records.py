@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from reid.evaluation.verification.failures import Failure
+from reid.evaluation.verification.failures import Count, Failure
 from reid.runtime.engine_card import EngineCard
 from reid.runtime.precision import Precision
 from reid.runtime.tensorrt_api import Flavor
@@ -36,8 +37,22 @@ FORMAT_VERSION: Literal[2] = 2
 """Version of `Verification`; `read_verification` also reads 1."""
 
 
+_NEXT_EDGE = 1.01
+"""The least ratio of neighboring edges of a histogram, which is drawn on a logarithmic axis."""
+
+
+def _with_escapes(name: str) -> str:
+    if "\0" in name:
+        raise ValueError("no file's name has the character 0")
+    return name.encode(errors="backslashreplace").decode()
+
+
+_FileName: TypeAlias = Annotated[str, AfterValidator(_with_escapes)]
+"""The name or path of a file; bytes in it that are not UTF-8, which JSON cannot hold, are escaped."""
+
+
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Tolerance(_Record):
@@ -51,8 +66,8 @@ class Tolerance(_Record):
         int8_similarity: the same for INT8, whose embeddings differ visibly while they find the same.
     """
 
-    map: float = Field(default=0.5, ge=0, allow_inf_nan=False)
-    rank: float = Field(default=0.5, ge=0, allow_inf_nan=False)
+    map: float = Field(default=0.5, ge=0)
+    rank: float = Field(default=0.5, ge=0)
     similarity: float = Field(default=0.99, ge=-1, le=1)
     int8_similarity: float = Field(default=0.9, ge=-1, le=1)
 
@@ -86,11 +101,19 @@ class Similarity(_Record):
         spread: the mean of `1 - similarity` between different frames by PyTorch: what a distance means to this model.
     """
 
-    frames: int
-    levels: tuple[LevelSimilarity, ...]
-    counts: tuple[int, ...]
-    edges: tuple[float, ...]
-    spread: float = 1.0
+    frames: Count
+    levels: tuple[LevelSimilarity, ...] = Field(min_length=1)
+    counts: tuple[Count, ...]
+    edges: tuple[Annotated[float, Field(ge=1e-12, le=1e3)], ...]
+    spread: float = Field(default=1.0, ge=0, le=2)
+
+    @model_validator(mode="after")
+    def _check_histogram(self) -> Similarity:
+        if (self.counts or self.edges) and len(self.counts) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.counts)} counts for {len(self.edges)} edges")
+        if any(upper < lower * _NEXT_EDGE for lower, upper in pairwise(self.edges)):
+            raise ValueError("the edges of the histogram do not ascend")
+        return self
 
 
 class ProtocolComparison(_Record):
@@ -114,7 +137,13 @@ class ProtocolComparison(_Record):
     interval: dict[str, tuple[float, float]]
     exceeded: tuple[str, ...]
     first_match_changed: float
-    queries: int
+    queries: Count
+
+    @model_validator(mode="after")
+    def _check_exceeded(self) -> ProtocolComparison:
+        if unknown := [name for name in self.exceeded if name not in self.difference]:
+            raise ValueError(f"{unknown[0]!r} exceeds the tolerance, and has no difference")
+        return self
 
 
 class WorstQuery(_Record):
@@ -129,10 +158,10 @@ class WorstQuery(_Record):
     """
 
     protocol: str
-    query: str
+    query: _FileName
     average_precision: tuple[float, float]
-    before: tuple[tuple[str, bool], ...]
-    after: tuple[tuple[str, bool], ...]
+    before: tuple[tuple[_FileName, bool], ...]
+    after: tuple[tuple[_FileName, bool], ...]
 
 
 class LayerDrift(_Record):
@@ -151,11 +180,11 @@ class LayerDrift(_Record):
 
     layer: str
     op: str
-    position: int
-    relative_error: float
-    largest_error: float
-    peak: float
-    not_finite: int = 0
+    position: Count
+    relative_error: float = Field(ge=0)
+    largest_error: float = Field(ge=0)
+    peak: float = Field(ge=0)
+    not_finite: Count = 0
     weight: str = ""
 
 
@@ -163,7 +192,7 @@ class LayerInFp32(_Record):
     """A layer that has to stay in FP32 in a graph of another precision, with the largest absolute value it meets."""
 
     layer: str
-    amax: float
+    amax: float = Field(ge=0)
 
 
 class PrecisionVerification(_Record):
@@ -190,15 +219,15 @@ class PrecisionVerification(_Record):
     drift: tuple[LayerDrift, ...] = ()
     in_fp32: tuple[LayerInFp32, ...] = ()
     failures: tuple[Failure, ...] = ()
-    unreadable: tuple[str, ...] = ()
-    queries_left_out: tuple[str, ...] = ()
+    unreadable: tuple[_FileName, ...] = ()
+    queries_left_out: tuple[_FileName, ...] = ()
 
 
 class ReferenceCrops(_Record):
     """Graphs were compared on the checkpoint's reference crops alone."""
 
     kind: Literal["reference crops"] = "reference crops"
-    crops: int
+    crops: Count
 
 
 class ReferenceData(_Record):
@@ -214,12 +243,12 @@ class ReferenceData(_Record):
     """
 
     kind: Literal["data"] = "data"
-    name: str
+    name: _FileName
     layout: str
     held_out: bool
-    query_images: int
-    gallery_images: int
-    unreadable: int
+    query_images: Count
+    gallery_images: Count
+    unreadable: Count
 
 
 JudgedOn: TypeAlias = Annotated[ReferenceCrops | ReferenceData, Field(discriminator="kind")]
@@ -242,7 +271,7 @@ class EngineFacts(_Record):
     flavor: Flavor
     version: str
     device: str
-    layers: dict[str, int]
+    layers: dict[str, Count]
     source: Literal["engine", "build log", "network"]
     reason: str = ""
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from reid.evaluation.verification.records import Tolerance
 from reid.runtime.errors import DataError
-from reid.runtime.validation import first_problem
+from reid.runtime.validation import read_stored
 
 __all__ = ["read_tolerance"]
 
-_EXAMPLE = '{"map": 0.5, "rank": 0.5, "similarity": 0.99}'
+_REMEDY = 'give a JSON file like {"map": 0.5, "rank": 0.5, "similarity": 0.99}'
 
 
 def read_tolerance(path: Path) -> Tolerance:
@@ -21,9 +19,4 @@ def read_tolerance(path: Path) -> Tolerance:
     Raises:
         DataError: the file cannot be read, is not such JSON, or a value is out of range.
     """
-    try:
-        return Tolerance.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); give a JSON file like {_EXAMPLE}") from None
-    except ValidationError as error:
-        raise DataError(f"{path} is not a valid tolerance ({first_problem(error)}); write it like {_EXAMPLE}") from None
+    return read_stored(Tolerance, path, what="tolerance", remedy=_REMEDY, error=DataError)

@@ -19,6 +19,7 @@ from reid.export.engines.steps import Build
 from reid.export.engines.watch import BuildWatch
 from reid.export.graphs import ExportedGraph
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard
+from reid.runtime.errors import ModelError
 from reid.runtime.gpu import find_device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
@@ -42,9 +43,12 @@ def build_engine(
 
     Raises:
         SessionError: the package is missing, there is no GPU where one is needed, or an option is not this flavor's.
-        ModelError: the graph cannot be parsed or built; the message names the node or the builder's last error.
+        ModelError: the graph cannot be parsed or built; the message names the node or the builder's last error. Or the
+            folder is a link to elsewhere.
         GateError: convolutions of an FP16 or INT8 engine run in FP32, or in FP16 where the graph has them in INT8.
     """
+    if folder.is_symlink():
+        raise ModelError(f"{folder} is a link, and engines stay in their bundle; remove it")
     graph = exported.graph
     watch = BuildWatch(progress, f"building {graph.precision} engine")
     build = Build(import_tensorrt(options.flavor), options, find_device(), watch)
@@ -70,6 +74,7 @@ def build_engine(
         build_command=options.command(graph.precision),
     )
     folder.mkdir(parents=True, exist_ok=True)
+    # An engine counts by its sidecar, which comes last. Until then an earlier sidecar does not fit, and is refused.
     atomic_write(engine, plan)
     atomic_write(engine.with_suffix(".json"), sidecar.to_json().encode())
     watch.complete()
@@ -77,4 +82,5 @@ def build_engine(
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    """Return a part of a file's name, whatever the driver calls its GPU."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:64].strip("-") or "gpu"

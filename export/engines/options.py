@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from reid.runtime.engine_card import Profile, largest_batch, uncovered
+from reid.runtime.engine_card import MOST_PROFILES, Profile, largest_batch, uncovered
 from reid.runtime.precision import Precision
+from reid.runtime.reading import MEBIBYTE, check_regular
 from reid.runtime.tensorrt_api import Flavor
 
-__all__ = ["EngineOptions"]
+__all__ = ["MOST_WORKSPACE_MIB", "TIMING_CACHE_AT_MOST", "EngineOptions"]
+
+MOST_WORKSPACE_MIB = 1 << 20
+"""1 TiB: more than any GPU has."""
+
+TIMING_CACHE_AT_MOST = 1024 * MEBIBYTE
+"""The largest timing cache that is read, in bytes; one of many models has some ten MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +50,17 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         """Raise ValueError where a value cannot be right, or a batch would fit no profile."""
-        if not self.profiles:
-            raise ValueError("an engine needs at least one profile")
-        if self.workspace_mib < 1:
-            raise ValueError(f"workspace of {self.workspace_mib} MiB: must be positive")
+        if not 1 <= len(self.profiles) <= MOST_PROFILES:
+            raise ValueError(f"an engine needs at least one profile, and at most {MOST_PROFILES}")
+        if not 1 <= self.workspace_mib <= MOST_WORKSPACE_MIB:
+            raise ValueError(f"workspace of {self.workspace_mib} MiB: must be 1 to {MOST_WORKSPACE_MIB:,}")
         if not 0 <= self.optimization_level <= 5:
             raise ValueError(f"optimization level {self.optimization_level}: must be 0 to 5")
         for capability in self.compute_capabilities:
-            if not re.fullmatch(r"\d+\.\d", capability):
+            if not re.fullmatch(r"[0-9]{1,3}\.[0-9]", capability):
                 raise ValueError(f"compute capability {capability!r}: must look like 8.6")
+        if self.timing_cache:
+            _check_timing_cache(self.timing_cache)
         if batch := uncovered(self.profiles):
             frames, tracklets = largest_batch(self.profiles)
             raise ValueError(
@@ -71,3 +81,14 @@ class EngineOptions:
         for capability in self.compute_capabilities:
             words += ["--compute-capability", capability]
         return shlex.join(words)
+
+
+def _check_timing_cache(path: Path) -> None:
+    """Raise ValueError for what would be replaced though it is no timing cache."""
+    if not str(path).isprintable():
+        raise ValueError(f"timing cache {str(path)!r}: must have a name that can be printed")
+    if os.path.lexists(path):
+        try:
+            check_regular(path, at_most=TIMING_CACHE_AT_MOST)
+        except OSError as error:
+            raise ValueError(f"timing cache {path}: {error.strerror}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from reid.export.engines.layers import (
     summarize_log,
     summarize_network,
 )
-from reid.export.engines.options import EngineOptions
+from reid.export.engines.options import TIMING_CACHE_AT_MOST, EngineOptions
 from reid.export.engines.watch import BuildWatch, monitor_for
 from reid.export.graphs import ExportedGraph
 from reid.runtime.engine_card import LayerSummary, Profile
@@ -24,6 +25,8 @@ from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import Device
 from reid.runtime.graph_names import FRAMES, POOLING
 from reid.runtime.model_card import ModelCard
+from reid.runtime.reading import read_file
+from reid.runtime.sessions.onnx_file import check_onnx_file
 from reid.runtime.sessions.session import BACKEND_TITLES
 from reid.runtime.storage import atomic_write
 from reid.runtime.tensorrt_api import logger_for
@@ -95,7 +98,7 @@ class Build:
     def target(self) -> str:
         """What the engine is for, as a part of its name: the GPU, or compute capabilities as "sm80-sm86"."""
         if self.options.flavor == "tensorrt" and self.device:
-            return self.device.name
+            return "".join(one if one.isprintable() else "?" for one in self.device.name)
         return "-".join(f"sm{capability.replace('.', '')}" for capability in self.capabilities)
 
     def _known(self) -> dict[str, str]:
@@ -132,6 +135,7 @@ class Build:
         return 0 if flag is None else 1 << int(flag)
 
     def _parse(self, parser: trt.OnnxParser, network: trt.INetworkDefinition, graph: Path) -> None:
+        check_onnx_file(graph)
         if not parser.parse_from_file(str(graph)):
             errors = [parser.get_error(index) for index in range(parser.num_errors)]
             found = "; ".join(map(_parser_error, errors[:3])) + (f"; {len(errors) - 3} more" if len(errors) > 3 else "")
@@ -179,14 +183,19 @@ class Build:
         path = self.options.timing_cache
         if path is None or self.options.flavor == "tensorrt-rtx":
             return
-        cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+        former = len(self.watch.errors)
+        cache = config.create_timing_cache(_read_timing_cache(path))
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return
+        if any("magic tag" in error.lower() for error in self.watch.errors[former:]):
+            raise SessionError(f"{path} is not a timing cache, and would be replaced; choose another --timing-cache")
         # A cache of another device or version is not accepted: measure again.
-        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-            config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 
     def _save_timing_cache(self, config: trt.IBuilderConfig) -> None:
         path = self.options.timing_cache
         if path is not None and self.options.flavor == "tensorrt":
+            path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, bytes(config.get_timing_cache().serialize()))
 
     def _inspect(
@@ -206,6 +215,15 @@ class Build:
 
     def _last_error(self) -> str:
         return _one_line(self.watch.errors[-1]) if self.watch.errors else "no reason was given"
+
+
+def _read_timing_cache(path: Path) -> bytes:
+    if not os.path.lexists(path):
+        return b""
+    try:
+        return read_file(path, at_most=TIMING_CACHE_AT_MOST)
+    except OSError as error:
+        raise SessionError(f"{path}: {error.strerror}; choose another --timing-cache") from None
 
 
 def _parser_error(error: trt.ParserError) -> str:

@@ -6,10 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from reid import __version__
-from reid.calibration.journal import Journal
+from reid.calibration.graph_file import load_graph
+from reid.calibration.journal import Journal, check_journal
 from reid.calibration.layers import find_layers
 from reid.calibration.scales import ScaleFile
 from reid.evaluation.verification.reference import Reference
@@ -46,18 +45,20 @@ def write_int8_graph(
         DataError: there is nothing to calibrate on.
         GateError: not even all layers in FP16 are within tolerance.
         ModelError: nothing in the graph can run in INT8, or the scales are of another graph.
+        ReidError: the journal is another file, or is damaged.
     """
-    model = onnx.load(fp32)
+    check_journal(plan.request.journal)
+    model = load_graph(fp32)
     layers = find_layers(model)
     if not layers:
         raise ModelError(f"{plan.card.backbone} has no convolution or matrix product that can run in INT8; use --fp16")
     scales = plan.request.scales or calibrate(fp32, layers, plan, progress)
-    scales.check(fp32)
+    scales.check(fp32, layers.inputs)
     journal = Journal(plan.request.journal, _facts(scales, plan, reference))
     if len(journal):
         logger.info(f"resuming an interrupted search after {len(journal)} measurements")
     sensitivity = measure_layers(model, layers, scales, plan, journal, progress)
-    graph = Int8Graph(onnx.load(fp16), layers, sensitivity.amax)
+    graph = Int8Graph(load_graph(fp16), layers, sensitivity.amax)
     record = Int8Search(graph, sensitivity, reference, journal, progress).run()
     graph.write(output, record.in_fp16)
     return record, scales

@@ -10,17 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # comes with onnx
 from onnx import ModelProto, TensorProto
 
 from reid import __version__
-from reid.calibration.journal import Journal
+from reid.calibration.graph_file import load_graph
+from reid.calibration.journal import Journal, check_journal
 from reid.calibration.layers import QuantizableLayers, find_layers
 from reid.calibration.probe import Probe
 from reid.calibration.scales import ScaleFile, measure_scales
 from reid.calibration.sensitivity import Sensitivity, SensitivityMeter
-from reid.export.graphs import errors_naming
+from reid.export.graphs import check_onnx, errors_naming
 from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError
@@ -50,7 +49,9 @@ def measure(
     Raises:
         DataError: there is nothing to measure on.
         ModelError: open_fp32_graph raises it, nothing in the graph can run in INT8, or a value is not finite.
+        ReidError: the journal is another file, or is damaged.
     """
+    check_journal(request.journal)
     with open_fp32_graph(model) as (graph, proto, card):
         layers = find_layers(proto)
         if not layers:
@@ -59,8 +60,8 @@ def measure(
         journal = Journal(request.journal, _facts(graph, plan))
         if len(journal):
             logger.info(f"resuming an interrupted measurement after {len(journal)} results")
-        stored = journal.remember("ranges", lambda: calibrate(graph, layers, plan, progress).model_dump(mode="json"))
-        scales = ScaleFile.model_validate(stored)
+        scales = journal.remember("ranges", ScaleFile, lambda: calibrate(graph, layers, plan, progress))
+        scales.check(graph, layers.inputs)
         return scales, measure_layers(proto, layers, scales, plan, journal, progress) if sensitivity else None
 
 
@@ -126,12 +127,11 @@ def _export(checkpoint: Path, graph: Path) -> None:
 
 
 def _load(graph: Path) -> ModelProto:
-    try:
-        proto = onnx.load(graph)
-    except OSError as error:
-        raise ModelError(f"{graph}: {error.strerror}; export it with `reid-export`") from None
-    except DecodeError:
-        raise ModelError(f"{graph} is not an ONNX graph, or is damaged; export it again with `reid-export`") from None
+    proto = load_graph(graph)
+    check_onnx(proto, str(graph), "export it again with `reid-export`")
+    names = [node.name for node in proto.graph.node]
+    if len(set(names)) < len(names):
+        raise ModelError(f"{graph} has nodes of the same name; export it again with `reid-export`")
     has_pairs = any(node.op_type == "QuantizeLinear" for node in proto.graph.node)
     if has_pairs or any(tensor.data_type == TensorProto.FLOAT16 for tensor in proto.graph.initializer):
         raise ModelError(f"{graph} is in {'INT8' if has_pairs else 'FP16'}; calibration needs the FP32 graph")
@@ -145,10 +145,14 @@ def _facts(graph: Path, plan: CalibrationPlan) -> dict[str, Any]:
     return {
         "version": __version__,
         "graph": sha256_of(graph),
-        "data": [str(request.data.root.resolve()), hashlib.sha256("".join(images).encode()).hexdigest()],
+        "data": [str(request.data.root.resolve()), _digest("".join(images))],
         "frames": request.frames,
         "seed": plan.seed,
         "spared": sorted(plan.spared),
         "methods": request.methods,
         "evaluation data": request.allow_evaluation_data,
     }
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()  # names of files need not be UTF-8

@@ -27,7 +27,7 @@ INT8_SPEEDUP = 2.0
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Int8Record(_Record):

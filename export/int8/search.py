@@ -70,7 +70,7 @@ class Int8Search:
     def evaluate(self, in_fp16: frozenset[str]) -> Evaluation:
         """Compare the graph with these layers in FP16 with PyTorch."""
         key = f"mix with {' '.join(sorted(in_fp16))}"
-        evaluation = Evaluation(**self.journal.remember(key, lambda: self._compare(in_fp16).model_dump()))
+        evaluation = self.journal.remember(key, Evaluation, lambda: self._compare(in_fp16))
         logger.info(_sentence(evaluation, self.graph.int8_fraction(in_fp16)))
         return evaluation
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx
-
+from reid.calibration.graph_file import load_graph
 from reid.calibration.int8 import INT8_MAX
 from reid.calibration.layers import QuantizableLayers, find_layers
 from reid.export.int8.graph import Int8Graph
@@ -43,7 +42,7 @@ def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantization:
     Raises:
         ModelError: the model was trained with another graph.
     """
-    layers = find_layers(onnx.load(fp32))
+    layers = find_layers(load_graph(fp32))
     _check(layers, quantization)
     weight_scales = {
         layer.name: quantization.weight_scales[layer.node].numpy()
@@ -51,7 +50,7 @@ def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantization:
         if layer.node in quantization.weight_scales
     }
     amax = {tensor: INT8_MAX * scale for tensor, scale in quantization.scales.items()}
-    graph = Int8Graph(onnx.load(fp16), layers, amax, weight_scales)
+    graph = Int8Graph(load_graph(fp16), layers, amax, weight_scales)
     in_fp16 = tuple(layer.name for layer in layers if layer.node not in quantization.inputs)
     graph.write(output, in_fp16)
     fraction = graph.int8_fraction(in_fp16)

@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from reid.calibration.graph_file import load_graph
 from reid.calibration.intermediates import float_tensors, run_with_intermediates
 from reid.evaluation.verification.drift import first_drift
 from reid.evaluation.verification.records import LayerDrift
@@ -84,6 +84,8 @@ class _Error:
     not_finite: int = 0
 
     def add(self, expected: NDArray[np.float32], actual: NDArray[np.float32]) -> None:
+        comparable = np.isfinite(expected)
+        expected, actual = expected[comparable], actual[comparable]
         finite = np.isfinite(actual)
         self.not_finite += int(actual.size - np.count_nonzero(finite))
         difference = np.where(finite, actual, 0).astype(np.float64) - expected
@@ -94,10 +96,7 @@ class _Error:
 
 
 def _layers(graph: Path) -> dict[str, _Layer]:
-    try:
-        model = onnx.load(graph)
-    except Exception as error:  # the file system's errors and protobuf's share no base class
-        raise ModelError(f"{graph} cannot be read ({type(error).__name__}); export it again") from None
+    model = load_graph(graph)
     floats = float_tensors(model)
     weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) > 1}
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ CARD = ModelCard(
     format_version=1,
     fingerprint="f" * 64,
     backbone="test",
-    levels=(Level(name="1", size=4),),
+    levels=(Level(name="level1", size=4),),
     preprocessing=Preprocessing(height=16, width=16, mean=(0, 0, 0), std=(1, 1, 1)),
 )
 
@@ -89,13 +90,19 @@ def test_a_graph_that_changed_since_or_is_gone_is_refused(scales: ScaleFile, gra
         scales.check(tmp_path / "absent.onnx")
 
 
+def test_scales_that_lack_a_tensor_of_their_graph_are_refused(scales: ScaleFile, graph: Path) -> None:
+    scales.check(graph, ["values", "scaled"])
+    with pytest.raises(ModelError, match=r"the scales of .* lack its tensor other; calibrate again"):
+        scales.check(graph, ["values", "other"])
+
+
 def test_files_that_are_damaged_or_too_new_are_refused_in_one_line(scales: ScaleFile, tmp_path: Path) -> None:
     path = tmp_path / "scales.json"
     scales.save(path)
     facts = json.loads(path.read_text())
     amax = facts["tensors"]["values"]["by_method"]
     fewer = {**facts["tensors"]["values"], "by_method": {"max": amax["max"]}}
-    negative = {**fewer, "by_method": {**amax, "mse": {**amax["mse"], "value": -1}}}
+    negative, vast = ({**fewer, "by_method": {**amax, "mse": {**amax["mse"], "value": x}}} for x in (-1, 1e39))
     for content, reason in (
         (path.read_bytes()[:300], "Invalid JSON"),
         (b"\xff\xfe", "Invalid JSON"),
@@ -105,14 +112,20 @@ def test_files_that_are_damaged_or_too_new_are_refused_in_one_line(scales: Scale
         ({**facts, "surprise": 1}, "surprise"),
         ({**facts, "tensors": {"values": fewer}}, "tensors.values.by_method"),
         ({**facts, "tensors": {"values": negative}}, "tensors.values.by_method.mse.value"),
+        ({**facts, "tensors": {"values": vast}}, "tensors.values.by_method.mse.value"),
+        ({**facts, "calibration": {**facts["calibration"], "seed": -1}}, "calibration.seed"),
+        ({**facts, "calibration": {**facts["calibration"], "cameras": {"c": -1}}}, "calibration.cameras.c"),
+        (path.read_bytes().replace(b'"zeros": 0', b'"zeros": NaN0'), "Invalid JSON"),
+        (b'{"tensors":' + b"[" * 100_000, "Invalid JSON"),
     ):
         path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
         with pytest.raises(ModelError, match=reason) as raised:
             ScaleFile.load(path)
         assert str(path) in str(raised.value)
         assert "\n" not in str(raised.value)
-    for absent in (tmp_path / "absent.json", tmp_path):
-        with pytest.raises(ModelError, match=str(absent)):
+    os.mkfifo(tmp_path / "pipe.json")
+    for absent in (tmp_path / "absent.json", tmp_path, tmp_path / "pipe.json"):
+        with pytest.raises(ModelError, match=f"^{absent}: .*; calibrate again with `reid-calibrate`$"):
             ScaleFile.load(absent)
 
 

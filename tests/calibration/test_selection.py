@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -205,3 +206,13 @@ def test_unlabeled_images_are_refused_unless_told(veri: Path, tmp_path: Path) ->
 def test_a_data_set_in_a_folder_that_is_called_test_is_one(veri: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(veri, tmp_path / "test"))
     assert len(open_calibration_data(root).train.images) == len(read_dataset(veri).train.images)
+
+
+def test_names_that_are_not_utf8_can_be_chosen(tmp_path: Path) -> None:
+    plain = dataset(tmp_path, {("c1", "001"): 2})
+    odd = tmp_path / os.fsdecode(b"caf\xe9.png")
+    shutil.copy(str(plain.train.images[0].frames[0]), odd)
+    data = replace(plain, train=Split((*plain.train.images, Tracklet(odd.stem, (odd,), "c2", "002"))))
+    listed = sorted(os.fsencode(Path(str(image.frames[0])).name) for image in data.train.images)
+    digest = hashlib.sha256(b"".join(name + b"\n" for name in listed)).hexdigest()
+    assert select_frames(data, 9, 0).facts.names_sha256 == digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 from recording import Recorder
 
-from reid.data.dataset import Dataset
+from reid.data.dataset import Challenge, Dataset, Split
 from reid.data.layout import open_dataset, read_dataset
-from reid.evaluation.challenge import write_submission
-from reid.runtime.errors import DataError
+from reid.evaluation.challenge import challenge_of, check_submission_file, write_submission
+from reid.runtime.errors import DataError, ReidError
 from reid.runtime.opening import open_session
 from reid.runtime.sessions.session import Session, run
+from reid.runtime.tracklet import Tracklet
 
 QUERIES = (12, 2, 101, 7)
 
@@ -142,3 +144,55 @@ def test_progress_runs_up_once_over_gallery_and_query(session: Session, cityflow
     (stage,) = recorder.stages
     assert (stage.name, stage.unit) == ("embedding the challenge", "images")
     assert stage.total == stage.done == total
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "-1", "1.5", "", " 1", "1_000"])
+def test_a_name_that_is_not_written_in_plain_digits_is_refused(name: str) -> None:
+    images = tuple(Tracklet(one, (Path(f"{one}.jpg"),)) for one in ("7", name))
+    for challenge in (Challenge(images, images[:1]), Challenge(images[:1], images)):
+        dataset = Dataset("cityflow", Path("data"), Split(), Split(), Split(), challenge=challenge)
+        with pytest.raises(DataError, match="the name of a challenge image must be its number"):
+            challenge_of(dataset)
+
+
+@pytest.mark.parametrize("content", ["a, b\n1, 2\n", "import numpy\n", "1 2 3\n-4\n", "\0", "1\t2\n"])
+def test_what_is_no_submission_is_not_replaced(session: Session, cityflow: Path, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text(content)
+    with pytest.raises(ReidError, match=f"^{path} exists and is not a submission; move it elsewhere, or choose"):
+        write_submission(session, open_dataset(cityflow, needs="query"), path)
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("content", [None, "", "1 2 3\n4 5 6\n", "1 2 3\r\n"])
+def test_a_submission_may_be_replaced(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "track2.txt").write_text(content)
+    check_submission_file(tmp_path / "track2.txt", [])
+
+
+def test_what_is_no_file_is_not_replaced_and_not_waited_for(tmp_path: Path) -> None:
+    pipe, huge, link = (tmp_path / name for name in ("pipe", "huge", "link"))
+    os.mkfifo(pipe)
+    huge.touch()
+    os.truncate(huge, 1 << 40)
+    link.symlink_to("/dev/zero")
+    for path, named in (
+        (pipe, "a named pipe, not a file"),
+        (tmp_path, "a folder, not a file"),
+        (huge, "1,099,511,627,776 bytes"),
+        (link, "a device, not a file"),
+    ):
+        with pytest.raises(ReidError, match=f"^{path}: {named}.*; move it elsewhere, or choose another"):
+            check_submission_file(path, [])
+
+
+def test_a_submission_is_in_no_input(session: Session, cityflow: Path) -> None:
+    for path in (cityflow / "track2.txt", cityflow / "image_query" / "track2.txt"):
+        with pytest.raises(ReidError, match=f"{path} lies in {cityflow}, which is an input"):
+            write_submission(session, open_dataset(cityflow, needs="query"), path)
+        assert not path.exists()
+
+
+def test_the_folder_of_a_submission_is_made(session: Session, cityflow: Path, tmp_path: Path) -> None:
+    assert len(submit(session, open_dataset(cityflow, needs="query"), tmp_path / "deep" / "er" / "track2.txt")) == 4

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -125,3 +126,18 @@ def test_intermediates_are_those_of_a_whole_batch(graph: Path, frames: NDArray[n
     np.testing.assert_allclose(np.concatenate(collected["frame_embedding"]), run(graph, frames), atol=1e-6)
     convolutions = [node for node in onnx.load(graph).graph.node if node.op_type == "Conv"]
     assert all(sum(map(len, collected[node.output[0]])) == len(frames) for node in convolutions)
+
+
+def test_a_layer_whose_values_are_infinite_stays_in_fp32_with_a_number_that_json_can_hold(
+    graph: Path, frames: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    model = onnx.load(graph)
+    weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    values = np.sign(numpy_helper.to_array(weight)) * np.float32(3e38)
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, vast := tmp_path / "vast.onnx")
+    assert any(np.isinf(values).any() for _, values in run_with_intermediates(vast, frames))
+    in_fp32 = write_fp16_graph(vast, tmp_path / "fp16.onnx", frames)
+    assert in_fp32
+    assert json.loads(json.dumps([one.amax for one in in_fp32], allow_nan=False))
+    assert max(one.amax for one in in_fp32) == np.finfo(np.float32).max

@@ -18,7 +18,7 @@ from tritonclient.grpc import model_config_pb2 as schema
 
 import reid.export.triton as writer
 from reid.export.fp16 import write_fp16_graph
-from reid.export.triton import write_frames_graph, write_triton_repository
+from reid.export.triton import engines_for_triton, write_frames_graph, write_triton_repository
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile
 from reid.runtime.errors import ModelError, ReidError
@@ -329,3 +329,75 @@ def test_the_client_of_the_docs_ranks_a_gallery(
     exec(compile(code, "docs/triton.md", "exec"), {})
     queries = len(list((veri / "image_query").iterdir()))
     assert len(capsys.readouterr().out.splitlines()) == queries
+
+
+@pytest.mark.parametrize("damage", ["pipe", "folder", "huge", "not text"])
+def test_a_config_that_cannot_be_read_is_one_line(opened: Bundle, repository: Path, damage: str) -> None:
+    write_triton_repository(opened, repository, precisions=["fp32"])
+    config = repository / "reid_tracklets_fp32" / "config.pbtxt"
+    config.unlink()
+    if damage == "pipe":
+        os.mkfifo(config)
+    elif damage == "folder":
+        config.mkdir()
+    else:
+        config.write_bytes(b"\xff\xfe" if damage == "not text" else b"")
+        os.truncate(config, 1 << 40 if damage == "huge" else 2)
+    with pytest.raises(ReidError, match=rf"^{config}.*; choose another repository$") as caught:
+        write_triton_repository(opened, repository, precisions=["fp32"])
+    assert "\n" not in str(caught.value)
+    assert not (repository / "reid_frames_fp32" / "2").exists()
+
+
+def test_only_names_that_triton_counts_are_versions(opened: Bundle, repository: Path) -> None:
+    write_triton_repository(opened, repository, precisions=["fp32"])
+    for name in ("٣", "²", "007", "9" * 200, "-5", "2.old"):
+        (repository / "reid_frames_fp32" / name).mkdir()
+    assert {path.name for path in write_triton_repository(opened, repository, precisions=["fp32"])} == {"2"}
+    for version in (10**9, 2**63, -1):
+        with pytest.raises(ReidError, match=f"version {version} of .*: versions count from 1 to 999999999"):
+            write_triton_repository(opened, repository, precisions=["fp32"], version=version)
+    (repository / "reid_frames_fp32" / "999999999").mkdir()
+    with pytest.raises(ReidError, match="version 1000000000 of"):
+        write_triton_repository(opened, repository, precisions=["fp32"])
+
+
+def test_a_repository_is_a_folder_apart_from_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "work" / "bundle"))
+    before = sorted(copy.rglob("*"))
+    for place, named in ((copy, "is"), (copy / "engines", "lies in"), (copy.parent, "holds")):
+        with pytest.raises(ReidError, match=f"^{place} {named} {copy}, which is an input"):
+            write_triton_repository(Bundle.open(copy), place, precisions=["fp32"])
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ReidError, match="file exists and is not a folder; choose another repository"):
+        write_triton_repository(Bundle.open(copy), tmp_path / "file", precisions=["fp32"])
+    assert sorted(copy.rglob("*")) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_sidecar_that_is_no_file_is_one_line(bundle: Path, tmp_path: Path) -> None:
+    copy = Bundle.open(Path(shutil.copytree(bundle, tmp_path / "bundle")))
+    path = engine(copy, copy.root / "engines")
+    assert engines_for_triton(copy) == [path]
+    path.with_suffix(".json").unlink()
+    os.mkfifo(path.with_suffix(".json"))
+    with pytest.raises(ModelError, match=r"\.json: a named pipe, not a file; build the engine again"):
+        engines_for_triton(copy)
+
+
+def test_an_interruption_between_two_renames_takes_the_first_back(
+    opened: Bundle, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_triton_repository(opened, repository, precisions=["fp32"])
+    before = sorted(tmp_path.rglob("*"))
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if "tracklets" in str(target):
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    real = Path.rename
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_triton_repository(opened, repository, precisions=["fp32"])
+    assert sorted(tmp_path.rglob("*")) == before

@@ -3,11 +3,15 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reid.runtime.bundle import Graph
 from reid.runtime.engine_card import (
@@ -211,6 +215,69 @@ def test_what_is_no_card_is_refused(text: bytes) -> None:
         EngineCard.parse(text, Path("some.json"))
 
 
+def signed(facts: dict[str, Any]) -> str:
+    """A card that anybody can write: its hash is that of its facts."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**facts, "card_sha256": digest})
+
+
+def facts_of(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    facts: dict[str, Any] = json.loads(card().to_json())
+    del facts["card_sha256"]
+    return {**facts, **changes}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"build_command": "rm -rf /home"},
+        {"build_command": "reid-export 'BUNDLE"},
+        {"build_command": "reid-export BUNDLE\n--engine tensorrt"},
+        {"build_command": ""},
+        {"build_command": "reid-export " + "x" * 20_000},
+        {"device": "L4\x1b[2J"},
+        {"version": "10.13\n"},
+        {"version": "9" * 5000},
+        {"compute_capabilities": ["8.9"] * 1000},
+        {"compute_capabilities": []},
+        {"profiles": []},
+        {"profiles": [{"frames": [1, 1, 8], "tracklets": [1, 1, 8]}] * 65},
+        {"profiles": [{"frames": [1, 1, 10**9], "tracklets": [1, 1, 1]}]},
+        {"profiles": [{"frames": [1, 1, math.nan], "tracklets": [1, 1, 1]}]},
+        {"engine_bytes": -1},
+        {"engine_bytes": 10**400},
+        {"format_version": None},
+        {"format_version": [[[]]]},
+        {"layers": {"source": "engine", "layers": {"fp16": -3}, "convolutions": {}}},
+        {"a field that nobody knows": 1},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_a_strangers_card_is_held_to_ranges_though_its_hash_is_right(changes: dict[str, Any]) -> None:
+    EngineCard.parse(signed(facts_of()), Path("some.json"))
+    with pytest.raises(ModelError, match=r"^some\.json: the engine's card is not valid .*reid-export`$") as caught:
+        EngineCard.parse(signed(facts_of(**changes)), Path("some.json"))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+def test_only_a_file_is_read(engine: Path) -> None:
+    sidecar, pipe = engine.with_suffix(".json"), engine.with_name("pipe.json")
+    sidecar.write_text(card().to_json())
+    assert EngineCard.read(sidecar) == card()
+    os.mkfifo(pipe)
+    for path, named in (
+        (pipe, "a named pipe, not a file"),
+        (engine.parent, "a folder, not a file"),
+        (engine.with_name("absent.json"), "No such file or directory"),
+    ):
+        with pytest.raises(ModelError, match=f"^{path}: {named}; build the engine again with `reid-export`$"):
+            EngineCard.read(path)
+    engine.unlink()
+    os.mkfifo(engine)
+    assert f"{engine}: a named pipe, not a file" in refusal(engine, card(), ModelError)
+
+
 def test_a_newer_format_says_so_and_an_older_one_is_to_be_built_again() -> None:
     facts = json.loads(card().to_json())
     with pytest.raises(ModelError, match=r"format version 2 is newer than 1: update reid"):
@@ -227,6 +294,7 @@ def test_a_newer_format_says_so_and_an_older_one_is_to_be_built_again() -> None:
         ((1, 8, 4), (1, 1, 1), "frames 1, 8, 4"),
         ((1, 1, 8), (3, 2, 8), "tracklets 3, 2, 8"),
         ((1, 1, 8), (1, 1, 9), "9 tracklets, more than its 8 frames"),
+        ((1, 1, 65_537), (1, 1, 1), "frames 1, 1, 65537: must be at most 65,536"),
     ],
 )
 def test_an_impossible_profile_is_refused(
@@ -260,6 +328,26 @@ def test_a_batch_that_fits_no_profile_is_found(profiles: list[Profile], missed: 
     batches = [(n, t) for n in range(1, frames + 1) for t in range(1, tracklets + 1) if t <= n]
     assert missed == next((b for b in batches if not [p for p in profiles if p.fits(*b)]), None)
     assert uncovered(profiles) == missed
+
+
+def test_the_largest_profiles_are_examined_in_no_time() -> None:
+    half, whole = Profile((1, 8, 32_768), (1, 8, 32_768)), Profile((32_769, 65_536, 65_536), (1, 8, 65_536))
+    assert uncovered([half, whole]) is None
+    assert uncovered([half, Profile((32_770, 65_536, 65_536), (1, 8, 65_536))]) == (32_769, 1)
+
+
+@given(st.data())
+def test_the_first_batch_that_fits_no_profile_is_that_of_a_search_of_all(data: st.DataObject) -> None:
+    def ascending(most: int) -> st.SearchStrategy[tuple[int, ...]]:
+        return st.lists(st.integers(1, most), min_size=3, max_size=3).map(lambda sizes: tuple(sorted(sizes)))
+
+    profiles = []
+    for _ in range(data.draw(st.integers(1, 5))):
+        frames = data.draw(ascending(9))
+        profiles.append(Profile(frames, data.draw(ascending(frames[2]))))  # type: ignore[arg-type]  # three of them
+    most = largest_batch(profiles)
+    batches = ((n, t) for n in range(1, most[0] + 1) for t in range(1, min(n, most[1]) + 1))
+    assert uncovered(profiles) == next((b for b in batches if not any(p.fits(*b) for p in profiles)), None)
 
 
 def test_versions_compare_as_numbers() -> None:

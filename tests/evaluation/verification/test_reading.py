@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,10 @@ from reid.evaluation.verification.records import (
     Similarity,
     Tolerance,
     Verification,
+    WorstQuery,
 )
-from reid.evaluation.verification.sentences import failure_sentence
+from reid.evaluation.verification.sentences import engine_sentence, failure_sentence
+from reid.pages.verification.report import write_verification_report
 from reid.runtime.errors import ModelError
 
 SIMILARITY: dict[str, Any] = {
@@ -121,19 +127,19 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        ("", "not JSON"),
-        ("[" * 100_000, "not JSON"),
-        ("[]", "is not a valid verification"),
-        ("3", "is not a valid verification"),
-        ("{}", "is not a valid verification"),
-        ({"format_version": 3, "of": "the future"}, "format version 3 is newer than 2; update reid"),
-        ({"format_version": 1}, "is not a valid verification"),
-        (version_1(data=None), "is not a valid verification"),
+        ("", "Invalid JSON"),
+        ("[" * 100_000, "Invalid JSON"),
+        ("[]", "the verification is not valid"),
+        ("3", "the verification is not valid"),
+        ("{}", "the verification is not valid"),
+        ({"format_version": 3, "of": "the future"}, "format version 3 is newer than 2: update reid"),
+        ({"format_version": 1}, "the verification is not valid"),
+        (version_1(data=None), "the verification is not valid"),
         (version_1(data={"name": "VeRi"}), "layout"),
         (version_1(precisions=[{}]), "precision"),
-        (version_1(precisions=7), "is not a valid verification"),
+        (version_1(precisions=7), "the verification is not valid"),
         (version_1(tolerance={"map": "much"}), "tolerance.map"),
-        (version_1() | {"format_version": 2}, "is not a valid verification"),
+        (version_1() | {"format_version": 2}, "the verification is not valid"),
     ],
     ids=range(13),
 )
@@ -144,7 +150,7 @@ def test_damage_is_one_line_that_names_the_file_and_the_remedy(tmp_path: Path, c
     message = str(caught.value)
     assert message.startswith(str(path))
     assert "\n" not in message
-    assert message.endswith(("export the bundle again", "update reid"))
+    assert message.endswith("; export the bundle again")
 
 
 def test_every_cut_of_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -155,6 +161,145 @@ def test_every_cut_of_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_told_so(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent.json", tmp_path):
-        with pytest.raises(ModelError, match="cannot be read"):
+    for path, named in ((tmp_path / "absent.json", "No such file"), (tmp_path, "a folder, not a file")):
+        with pytest.raises(ModelError, match=f"{path}: {named}.*; export the bundle again"):
             read_verification(path)
+
+
+def test_what_is_no_file_or_too_large_is_refused_without_reading(tmp_path: Path) -> None:
+    pipe, huge = tmp_path / "pipe.json", tmp_path / "huge.json"
+    os.mkfifo(pipe)
+    huge.touch()
+    os.truncate(huge, 1 << 40)
+    for path, named in ((pipe, "a named pipe, not a file"), (huge, "1,099,511,627,776 bytes, more than")):
+        with pytest.raises(ModelError, match=f"{path}: {named}.*; export the bundle again"):
+            read_verification(path)
+
+
+def test_names_that_are_not_utf8_are_stored_with_escapes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    query = WorstQuery(
+        protocol="i2i", query=name, average_precision=(9, 1), before=((name, True),), after=((name, False),)
+    )
+    precision = PrecisionVerification(
+        precision="fp16",
+        session="ONNX Runtime on CPU",
+        similarity=Similarity.model_validate(SIMILARITY),
+        worst_queries=(query,),
+        unreadable=(name,),
+        queries_left_out=(name,),
+    )
+    written = read_verification(stored(tmp_path, version_1())).model_copy(update={"precisions": (precision,)})
+    found = read_verification(stored(tmp_path, written.model_dump_json())).precisions[0]
+    assert found == precision
+    assert found.unreadable == found.queries_left_out == (r"caf\udce9.jpg",)
+    assert found.worst_queries[0].query == found.worst_queries[0].after[0][0] == r"caf\udce9.jpg"
+
+
+COMPARED = {
+    "protocol": "i2i",
+    "reference": {"mAP": 60.0},
+    "candidate": {"mAP": 50.0},
+    "difference": {"mAP": -10.0},
+    "interval": {"mAP": [-11.0, -9.0]},
+    "exceeded": ["mAP"],
+    "first_match_changed": 1.0,
+    "queries": 26,
+}
+DRIFT = {"layer": "a", "op": "Conv", "position": 1, "relative_error": 0.5, "largest_error": 1.0, "peak": 2.0}
+WORST = {"protocol": "i2i", "query": "q", "average_precision": [9, 1], "before": [["a", True]], "after": []}
+LEVEL = {"level": "level3", "minimum": 0.5}
+FAILURES = [
+    {"kind": "unusable", "precision": "fp16", "defect": {"frames": 9, "defective": 2, "length": 0.5}},
+    {
+        "kind": "dissimilar",
+        "precision": "fp16",
+        "frames": 9,
+        "minimum": 0.5,
+        "required": 0.9,
+        "tolerance": 0.9,
+        "spread": 1.0,
+        "furthest": LEVEL,
+        "first": LEVEL,
+    },
+    {"kind": "wrong sums", "precision": "fp16", "similarity": 0.5, "required": 0.9},
+    {
+        "kind": "fallen",
+        "precision": "fp16",
+        "protocol": "i2i",
+        "metric": "mAP",
+        "reference": 60.0,
+        "candidate": 50.0,
+        "allowed": 0.5,
+        "interval": [-11.0, -9.0],
+        "queries": 26,
+    },
+]
+ENGINE = {
+    "precision": "fp16",
+    "flavor": "tensorrt",
+    "version": "10.3",
+    "device": "Orin",
+    "layers": {"fp16": 3},
+    "source": "engine",
+    "reason": "",
+}
+
+
+def full(version: int) -> dict[str, Any]:
+    """A file with a value for every field."""
+    facts = version_1()
+    levels = [*SIMILARITY["levels"], {**SIMILARITY["levels"][0], "level": "level3"}]
+    similarity = {**SIMILARITY, "levels": levels, "counts": [8, 0, 1], "edges": [0.1, 0.5]}
+    shown = {"similarity": similarity, "protocols": [COMPARED], "drift": [DRIFT], "worst_queries": [WORST]}
+    facts["precisions"][0] |= shown
+    if version == 2:
+        del facts["retrieval"], facts["precisions"][0]["kept_in_fp32"]
+        facts["precisions"][0] |= {"failures": FAILURES, "in_fp32": [{"layer": "a", "amax": 1e5}]}
+        data = {"name": "VeRi", "layout": "veri", "held_out": True}
+        counts = {"query_images": 26, "gallery_images": 158, "unreadable": 1}
+        del facts["data"]
+        facts |= {"format_version": 2, "judged_on": {"kind": "data", **data, **counts}, "engines": [ENGINE]}
+    return facts
+
+
+HOSTILE = (None, -1, 10**30, -1e308, 5e-324, math.nan, "x", "\ud800", "a\nb\0", [], {}, [None, None], [5e-324, 1e-323])
+
+
+def damaged(facts: Any, of: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Yield `facts` with each value within `of`, which is a part of it, absent or replaced by something else."""
+    for key in list(of) if isinstance(of, dict) else range(len(of)):
+        before = of[key]
+        for other in HOSTILE:
+            of[key] = copy.deepcopy(other)
+            yield facts
+        if isinstance(of, dict):
+            del of[key]
+            yield facts
+        of[key] = before
+        if isinstance(before, dict | list):
+            yield from damaged(facts, before)
+
+
+def read_or_refusal(path: Path) -> Verification | str:
+    try:
+        return read_verification(path)
+    except ModelError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_whatever_a_value_is_it_is_refused_in_one_line_or_can_be_shown(tmp_path: Path, version: int) -> None:
+    facts = full(version)
+    found = [read_or_refusal(stored(tmp_path, one)) for one in damaged(facts, facts)]
+    accepted = [read_verification(stored(tmp_path, facts)), *(one for one in found if isinstance(one, Verification))]
+    refused = [one for one in found if isinstance(one, str)]
+    assert len(refused) > 500
+    assert all(f"{tmp_path}/verification.json: the verification is not valid (" in line for line in refused)
+    assert not [line for line in refused if "\n" in line]
+    assert len(accepted) > 60
+    for one in accepted[:: len(accepted) // 60]:
+        write_verification_report(tmp_path / "report.html", one, title="x")
+        assert all(map(failure_sentence, one.failures))
+        assert all(map(engine_sentence, one.engines))
+        assert read_verification(stored(tmp_path, one.model_dump_json())) == one

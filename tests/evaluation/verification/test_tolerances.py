@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ def test_a_bad_file_is_one_line_that_names_file_and_field(content: bytes, named:
 
 
 def test_a_file_that_cannot_be_read_is_told_so(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent.json", tmp_path):
-        with pytest.raises(DataError, match="cannot be read"):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    for path, named in (
+        (tmp_path / "absent.json", "No such file"),
+        (tmp_path, "a folder, not a file"),
+        (pipe, "a named pipe, not a file"),
+    ):
+        with pytest.raises(DataError, match=f"{path}: {named}.*; give a JSON file like"):
             read_tolerance(path)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import reid.export.engines.build as builder
 from reid.evaluation.verification.records import LayerInFp32
+from reid.export.engines.add import add_engines
 from reid.export.engines.build import build_engine
 from reid.export.engines.options import EngineOptions
 from reid.export.engines.steps import Build
@@ -26,13 +31,15 @@ from reid.export.fp16 import write_fp16_graph
 from reid.export.graph import OPSET
 from reid.export.graphs import ExportedGraph
 from reid.runtime.bundle import Bundle, Graph
-from reid.runtime.engine_card import EngineCard, Profile, Target, check_engine
+from reid.runtime.engine_card import EngineCard, LayerSummary, Profile, Target, check_engine
 from reid.runtime.errors import GateError, ModelError, SessionError
 from reid.runtime.gpu import Device
 from reid.runtime.model_card import ModelCard
+from reid.runtime.names import is_name
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.reading import sha256_of
+from reid.runtime.sessions.tensorrt import find_engine
 
 RTX = EngineOptions("tensorrt-rtx")
 SMALL = replace(RTX, profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)
@@ -303,6 +310,12 @@ def test_options_of_the_other_flavor_are_refused(card: ModelCard, tmp_path: Path
         ({"workspace_mib": 0}, "workspace of 0 MiB"),
         ({"optimization_level": 6}, "optimization level 6"),
         ({"compute_capabilities": ("sm86",)}, "'sm86'"),
+        ({"compute_capabilities": ("٨.٦",)}, "'٨.٦'"),
+        ({"workspace_mib": 1 << 21}, "workspace of 2097152 MiB: must be 1 to 1,048,576"),
+        ({"profiles": (Profile((1, 1, 1), (1, 1, 1)),) * 65}, "at most 64"),
+        ({"timing_cache": Path("a\nb")}, "must have a name that can be printed"),
+        ({"timing_cache": Path("/dev/zero")}, "timing cache /dev/zero: a device, not a file"),
+        ({"timing_cache": Path("/tmp")}, "timing cache /tmp: a folder, not a file"),
         ({"profiles": (Profile((4, 16, 64), (1, 4, 16)),)}, "1 frames and 1 tracklets fits no profile"),
     ],
 )
@@ -364,3 +377,132 @@ def test_a_timing_cache_is_used_if_it_is_this_devices_and_always_saved(
     assert config.cache == used
     step._save_timing_cache(config)  # type: ignore[arg-type]
     assert path.read_bytes() == used + b", and more"
+
+
+def step_with(path: Path, watch: BuildWatch | None = None) -> Build:
+    gpu, watch = Device("NVIDIA L4", "8.9", "13.0"), watch or BuildWatch(SILENT, "building")
+    options = EngineOptions("tensorrt", timing_cache=path)
+    return Build(SimpleNamespace(), options, gpu, watch)  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_no_timing_cache_is_not_replaced(tmp_path: Path) -> None:
+    path, watch = tmp_path / "model.onnx", BuildWatch(SILENT, "building")
+    path.write_bytes(b"a graph")
+
+    class Complaining(Caches):
+        def create_timing_cache(self, content: bytes) -> bytes:
+            if content:  # as TensorRT says it
+                watch.log(True, "Serialization assertion magicTagRead == kMAGIC_TAG failed.Magic tag does not match")
+            return content
+
+    with pytest.raises(SessionError, match=f"^{path} is not a timing cache, and would be replaced; choose another"):
+        step_with(path, watch)._load_timing_cache(Complaining())  # type: ignore[arg-type]
+    assert path.read_bytes() == b"a graph"
+
+
+def test_a_timing_cache_that_became_something_else_is_one_line(tmp_path: Path) -> None:
+    step = step_with(path := tmp_path / "timing.cache")
+    os.mkfifo(path)
+    with pytest.raises(SessionError, match=f"^{path}: a named pipe, not a file; choose another --timing-cache$"):
+        step._load_timing_cache(Caches())  # type: ignore[arg-type]
+
+
+def test_a_timing_cache_is_saved_into_a_folder_that_is_made(tmp_path: Path) -> None:
+    step_with(path := tmp_path / "deep" / "timing.cache")._save_timing_cache(Caches())  # type: ignore[arg-type]
+    assert path.read_bytes() == b"none, and more"
+
+
+@pytest.mark.parametrize(
+    ("device", "named"),
+    [
+        ("NVIDIA L4", "nvidia-l4"),
+        ("../../x", "x"),
+        ("/etc/passwd", "etc-passwd"),
+        ("L4\x1b[2J\n\0", "l4-2j"),
+        ("..", "gpu"),
+        ("", "gpu"),
+        ("GPU der Zukunft \N{LATIN SMALL LETTER A WITH DIAERESIS}" * 9, None),
+    ],
+)
+def test_whatever_a_device_is_called_its_engine_has_a_plain_name(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, named: str | None
+) -> None:
+    class Elsewhere(Build):
+        def __init__(self, api: Any, options: EngineOptions, found: Any, watch: BuildWatch) -> None:  # noqa: ANN401
+            super().__init__(api, EngineOptions("tensorrt"), Device(device, "8.9", "13.0"), watch)
+
+        def run(self, exported: ExportedGraph, of: ModelCard) -> tuple[bytes, LayerSummary]:
+            return b"plan", LayerSummary(source="engine", layers={}, convolutions={})
+
+    monkeypatch.setattr(builder, "Build", Elsewhere)
+    built = build(fp16_graph(tmp_path / "g.onnx"), tmp_path / "engines", card)
+    engine, sidecar = sorted(path.name for path in tmp_path.rglob("*") if path.parent == tmp_path / "engines")
+    assert (engine, sidecar) == (f"{Path(engine).stem}.engine", f"{Path(engine).stem}.json")
+    assert is_name(engine)
+    assert len(engine) < 128
+    assert named is None or engine == f"{named}-{built.version}-fp32.engine"
+    assert EngineCard.read(tmp_path / "engines" / sidecar) == built
+
+
+def test_engines_are_not_written_through_a_link(card: ModelCard, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "engines").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="engines is a link, and engines stay in their bundle; remove it"):
+        build(fp16_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "engines", card, "fp16")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_graph_with_weights_in_other_files_is_not_parsed(card: ModelCard, tmp_path: Path) -> None:
+    model = onnx.load(fp16_graph(tmp_path / "g.onnx"))
+    onnx.save(model, tmp_path / "outside.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    assert (tmp_path / "weights").is_file()
+    with pytest.raises(ModelError, match=r"outside\.onnx .* weights in other files"):
+        build(tmp_path / "outside.onnx", tmp_path / "engines", card)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import reid.export.engines.build as builder
+
+write = builder.atomic_write
+
+def killed(path, content):
+    if path.suffix == ".json":
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, content)
+
+builder.atomic_write = killed
+from reid.export.engines.add import add_engines
+from reid.export.engines.options import EngineOptions
+from reid.runtime.bundle import Bundle
+from reid.runtime.engine_card import Profile
+
+profile = Profile((1, 4, int(sys.argv[2])), (1, 2, 4))
+options = EngineOptions("tensorrt-rtx", (profile,), optimization_level=0, compute_capabilities=("8.9",))
+add_engines(Bundle.open(Path(sys.argv[1])), ["fp32"], options)
+"""
+
+
+def test_what_a_kill_between_engine_and_sidecar_leaves_is_never_taken_for_whole(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+    def killed(most: int) -> list[str]:
+        done = subprocess.run([sys.executable, "-c", KILLED, str(copy), str(most)], capture_output=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        return sorted(path.suffix for path in (copy / "engines").iterdir())
+
+    def found(version: str) -> Path:
+        return find_engine(Bundle.open(copy), "fp32", Target("tensorrt-rtx", version, "8.9"))[0]
+
+    assert killed(8) == [".engine"]
+    with pytest.raises(SessionError, match="has no fp32 engine"):
+        found("1.7")
+    options = replace(SMALL, compute_capabilities=("8.9",))
+    version = add_engines(Bundle.open(copy), ["fp32"], options)[0].version
+    assert found(version).is_file()
+    assert killed(7) == [".engine", ".json"]
+    with pytest.raises(ModelError, match="rebuild it: reid-export"):
+        found(version)
+    add_engines(Bundle.open(copy), ["fp32"], options)
+    assert found(version).is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.export.int8.record import Int8Record
 from reid.export.verification.graphs import compare_graph
 from reid.runtime.bundle import Bundle
-from reid.runtime.errors import GateError, ModelError
+from reid.runtime.errors import GateError, ModelError, ReidError
 from reid.runtime.imaging import read_frame, resize
 from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
@@ -250,6 +251,50 @@ def test_fewer_frames_than_requested_and_unreadable_ones_are_told(
     assert f"calibrating on {len(readable) - 1} frames instead of 1000000" in fewer
     assert lost.startswith("1 frames could not be read")
     assert str(bad) in lost
+
+
+def test_a_file_in_the_journals_place_is_refused_before_any_work(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrated, "load_graph", lambda path: pytest.fail("work was done"))
+    monkeypatch.setattr(measurement, "load_graph", lambda path: pytest.fail("work was done"))
+    (mine := tmp_path / "bundle.search.json").write_text('{"notes": "my own"}')
+    with pytest.raises(ReidError, match=f"^{mine} is not a journal .*; move it elsewhere, or choose another --output$"):
+        workshop.write(tmp_path / "int8.onnx", journal=mine)
+    with pytest.raises(ReidError, match=f"^{mine} is not a journal"):
+        measurement.measure(workshop.folder / "fp32.onnx", replace(workshop.request, journal=mine))
+    assert mine.read_text() == '{"notes": "my own"}'
+
+
+@pytest.mark.parametrize("damage", [None, {"failures": []}, {"similarity": math.nan}, {"in_fp16": [[]]}])
+def test_a_damaged_evaluation_is_one_line_that_says_what_to_remove(
+    written: tuple[Int8Record, ScaleFile], workshop: Workshop, tmp_path: Path, damage: dict[str, Any] | None
+) -> None:
+    journal = Path(shutil.copy(workshop.folder / "journal.json", tmp_path / "journal.json"))
+    stored = json.loads(journal.read_text())
+    for key, entry in stored["entries"].items():
+        if key.startswith("mix with "):
+            stored["entries"][key] = damage if damage is None or "failures" in damage else entry | damage
+    journal.write_text(json.dumps(stored))
+    with pytest.raises(ReidError, match=rf"^{journal}: 'mix with .* is damaged \(.*\); remove the file"):
+        workshop.write(tmp_path / "again.onnx", scales=written[1], journal=journal)
+
+
+def test_a_lone_graph_is_checked_before_it_is_measured(workshop: Workshop, tmp_path: Path) -> None:
+    for damage, named in (("input", "is not valid ONNX"), ("name", "has nodes of the same name")):
+        model = onnx.load(workshop.folder / "fp32.onnx")
+        node = next(node for node in model.graph.node if node.op_type == "Conv")
+        if damage == "input":
+            del node.input[1:]
+        else:
+            node.name = model.graph.node[-1].name
+        onnx.save(model, path := tmp_path / "graph.onnx")
+        with (
+            pytest.raises(ModelError, match=rf"^{path} {named}.*; export it again") as caught,
+            measurement.open_fp32_graph(path),
+        ):
+            pass
+        assert "\n" not in str(caught.value)
 
 
 def test_a_graph_that_is_not_there_is_a_model_error() -> None:
