@@ -13,9 +13,10 @@ from reid.runtime.reading import open_regular
 __all__ = ["check_onnx_file"]
 
 _MESSAGES: dict[str, dict[int, str]] = {
-    "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
+    "ModelProto": {7: "GraphProto", 8: "OperatorSetIdProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
+    "OperatorSetIdProto": {},
     "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
-    "FunctionProto": {7: "NodeProto", 11: "AttributeProto"},
+    "FunctionProto": {7: "NodeProto", 9: "OperatorSetIdProto", 11: "AttributeProto"},
     "GraphProto": {1: "NodeProto", 5: "TensorProto", 15: "SparseTensorProto"},
     "NodeProto": {5: "AttributeProto"},
     "AttributeProto": {
@@ -29,10 +30,13 @@ _MESSAGES: dict[str, dict[int, str]] = {
     "SparseTensorProto": {1: "TensorProto", 2: "TensorProto"},
     "TensorProto": {},
 }
-"""The messages of onnx.proto that may hold tensors: field number -> the message in that field."""
+"""The messages of onnx.proto that may hold tensors or opsets: field number -> the message in that field."""
 
 _GRAPH, _EXTERNAL_DATA, _DATA_LOCATION = 7, 13, 14
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
+
+_NEWEST_OPSET = 1000
+"""Far above any that there is."""
 
 _MOST_FIELDS = 1 << 20
 """A graph of a thousand layers has some 50,000; a file of nothing but tiny fields would keep us busy for minutes."""
@@ -73,6 +77,8 @@ def _weights_are_inside(content: mmap.mmap) -> bool:
             fields += 1
             if fields > _MOST_FIELDS:
                 raise ValueError(f"more than {_MOST_FIELDS:,} fields")
+            if message == "OperatorSetIdProto" and wire == _VARINT and first > _NEWEST_OPSET:
+                raise ValueError(f"opset {first:,}, which OpenVINO would look for without an end")
             if message == "TensorProto" and _is_elsewhere(number, wire, first):
                 return False
             if number in inner and wire == _BYTES:

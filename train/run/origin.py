@@ -153,7 +153,10 @@ def read_origin(run: Path) -> Origin:
     try:
         return Origin.model_validate(facts)
     except ValidationError as error:
-        raise ReidError(f"{file}: the {_WHAT} is not valid ({first_problem(error)}); {_REMEDY}") from None
+        reason = first_problem(error)
+    except UnicodeError as error:  # half a character, which only a path may have
+        reason = str(error)
+    raise ReidError(f"{file}: the {_WHAT} is not valid ({reason}); {_REMEDY}")
 
 
 def keep_origin(run: Path, origin: Origin, processes: Processes, *, resume: bool) -> Origin:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue, model_validator
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
@@ -44,6 +44,12 @@ class Position(BaseModel):
     best_epoch: int = Field(default=0, ge=0, le=MOST_EPOCHS)
     best_map: float = Field(default=-1.0, ge=-1, allow_inf_nan=False)
     begun: EpochMetrics = EpochMetrics()
+
+    @model_validator(mode="after")
+    def _check_best_epoch(self) -> Position:
+        if self.best_epoch > self.epochs_done:
+            raise ValueError(f"the best epoch is {self.best_epoch}, of {self.epochs_done} that are done")
+        return self
 
     def after(self, epoch: int, held_out_map: float) -> Position:
         """Return the position after an epoch, counted from 1, with this held-out mAP, in percent."""

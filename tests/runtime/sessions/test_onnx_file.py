@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import AttributeProto, GraphProto, ModelProto, SparseTensorProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, OperatorSetIdProto, SparseTensorProto, TensorProto
 
 from reid.runtime.errors import ModelError
 from reid.runtime.opening import open_session
@@ -99,10 +99,10 @@ def is_elsewhere(tensor: TensorProto) -> bool:
 
 
 def test_the_messages_are_those_of_onnx() -> None:
-    """Every path from a model to a tensor in onnx's own description, without those that hold none."""
+    """Every path from a model to a tensor or an opset in onnx's own description, without those that hold none."""
 
     def holds_tensors(message: Descriptor, seen: frozenset[str] = frozenset()) -> bool:
-        return message.name == "TensorProto" or any(
+        return message.name in ("TensorProto", "OperatorSetIdProto") or any(
             field.message_type.name not in seen and holds_tensors(field.message_type, seen | {message.name})
             for field in message.fields
             if field.message_type
@@ -220,6 +220,14 @@ def test_what_is_not_onnx_is_refused_in_one_line(content: bytes, why: str, tmp_p
     said = verdict(content, tmp_path / "graph.onnx")
     assert why in said
     assert "export it again" in said
+
+
+@pytest.mark.parametrize("version", [1001, 2**31 - 1, 2**63 - 1, -1])
+def test_an_opset_that_a_backend_would_search_for_without_an_end_is_refused(tmp_path: Path, version: int) -> None:
+    model = ModelProto(graph=GraphProto(name="g"), opset_import=[OperatorSetIdProto(version=version)])
+    (tmp_path / "graph.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"graph\.onnx .*opset [\d,]+, which"):
+        check_onnx_file(tmp_path / "graph.onnx")
 
 
 def test_a_file_of_nothing_but_fields_is_given_up(tmp_path: Path) -> None:
