@@ -125,6 +125,7 @@ def _measure(
 ) -> dict[str, Any]:
     from dataclasses import replace
 
+    from reid.calibration.journal import check_journal, remove_journal
     from reid.export.int8.measurement import measure
     from reid.export.int8.page import write_sensitivity_page
     from reid.export.int8.record import SCALES_FILE
@@ -132,6 +133,7 @@ def _measure(
     from reid.runtime.storage import companion
 
     journal = companion(output, "progress.json") if with_layers else None
+    check_journal(journal)
     with replaceable_directory(output, inputs=(model, request.data.root)) as folder:
         with ProgressBar() as progress:
             scales, found = measure(
@@ -141,8 +143,7 @@ def _measure(
         if found:
             (folder / SENSITIVITY_FILE).write_text(found.model_dump_json(indent=2) + "\n")
             write_sensitivity_page(folder / REPORT_FILE, scales, found)
-    if journal:
-        journal.unlink(missing_ok=True)
+    remove_journal(journal)
     if found and not as_json:
         _print_sensitivity(found)
     if not as_json:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from reid.calibration.journal import check_journal, remove_journal
 from reid.data.dataset import Dataset
 from reid.data.held_out import is_held_out, warn_if_trained_on
 from reid.evaluation.verification.records import (
@@ -47,11 +48,10 @@ from reid.runtime.model_card import ModelCard
 from reid.runtime.names import check_name
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.reading import read_file, sha256_of
+from reid.runtime.reading import sha256_of
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
 from reid.runtime.sessions.session import Session, run
 from reid.runtime.storage import Records, atomic_directory
-from reid.runtime.validation import JSON_AT_MOST
 from reid.train.device import best_device as best_torch_device
 from reid.train.model.checkpoint import Checkpoint
 from reid.train.session import torch_session
@@ -125,6 +125,8 @@ def write_bundle(
         GateError: a graph is outside tolerance; the report on it is left in `rejected_folder(output)`, unless the
             search found no INT8 graph to report on. Or an engine's layers do not have the precision of its graph.
     """
+    if isinstance(request.int8, CalibrationRequest):
+        check_journal(request.int8.journal)
     if not checkpoint.reference:
         raise ModelError("the checkpoint has no reference crops to check the graph with; train it again")
     with atomic_directory(output, records=_RECORDS) as folder, errors_naming(output, instead_of=folder):
@@ -153,7 +155,7 @@ def _written_files(bundle: Path) -> dict[str, str]:
     files = dict(ModelCard.read(bundle / CARD_FILE).files)
     for sidecar in (bundle / ENGINES_FOLDER).glob("*.json"):
         with contextlib.suppress(ModelError):
-            card = EngineCard.parse(read_file(sidecar, at_most=JSON_AT_MOST), sidecar)
+            card = EngineCard.read(sidecar)
             files[f"{ENGINES_FOLDER}/{sidecar.name}"] = sha256_of(sidecar)
             files[f"{ENGINES_FOLDER}/{sidecar.stem}.engine"] = card.engine_sha256
     return files
@@ -338,5 +340,5 @@ def _finished_card(card: ModelCard, folder: Path, made: _Made) -> ModelCard:
 def _clean_up(output: Path, request: ExportRequest) -> None:
     """Remove what attempts before this one left: the report of a rejection, and the journal of a search."""
     remove_replaceable(rejected_folder(output))
-    if isinstance(request.int8, CalibrationRequest) and request.int8.journal:
-        request.int8.journal.unlink(missing_ok=True)
+    if isinstance(request.int8, CalibrationRequest):
+        remove_journal(request.int8.journal)

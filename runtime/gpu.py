@@ -37,7 +37,9 @@ def find_device(ordinal: int = 0) -> Device | None:
     driver.cuDeviceGetName(name, len(name), handle)
     driver.cuDriverGetVersion(ctypes.byref(version))
     capability = f"{_attribute(driver, handle, 75)}.{_attribute(driver, handle, 76)}"  # ..._CAPABILITY_MAJOR, _MINOR
-    return Device(name.value.decode(), capability, f"{version.value // 1000}.{version.value % 1000 // 10}")
+    return Device(
+        name.value.decode(errors="replace"), capability, f"{version.value // 1000}.{version.value % 1000 // 10}"
+    )
 
 
 def _attribute(driver: ctypes.CDLL, handle: ctypes.c_int, attribute: int) -> int:

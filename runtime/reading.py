@@ -36,7 +36,11 @@ def check_regular(path: Path, *, at_most: int | None = None) -> None:
     Raises:
         OSError: there is no such file, it is not a regular file, or it is too large.
     """
-    _check(os.stat(path), path, at_most)
+    try:
+        found = os.stat(path)
+    except ValueError as error:  # a path that was read from a file may hold a NUL
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+    _check(found, path, at_most)
 
 
 def open_regular(path: Path, *, at_most: int | None = None) -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import re
 from collections.abc import Callable
@@ -44,6 +45,9 @@ def import_tensorrt(flavor: Flavor) -> ModuleType:
 
 def logger_for(api: ModuleType, on_message: Callable[[bool, str], None]) -> trt.ILogger:
     """Make a logger that prints nothing and calls `on_message` with (is an error, message); that must not raise."""
+    # TensorRT's objects that an earlier failure left wait, when they are deleted, for a lock that TensorRT holds while
+    # it calls a logger: the garbage collector must not find them only then.
+    gc.collect()
     errors = (api.ILogger.ERROR, api.ILogger.INTERNAL_ERROR)
 
     class Logger(api.ILogger):  # type: ignore[misc,name-defined] # the API takes nothing but a subclass

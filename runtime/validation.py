@@ -77,5 +77,5 @@ def first_problem(error: ValidationError) -> str:
     """Return the first problem that a validation found, in one line: where it is, and what is wrong."""
     first = error.errors()[0]
     where = ".".join(str(part)[:80] for part in first["loc"])
-    what = " ".join(first["msg"].removeprefix("Value error, ").split())
+    what = " ".join(first["msg"].removeprefix("Value error, ").split())[:300]
     return f"{where}: {what}" if where else what

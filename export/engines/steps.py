@@ -109,6 +109,7 @@ class Build:
     def run(self, exported: ExportedGraph, card: ModelCard) -> tuple[bytes, LayerSummary]:
         """Return the serialized engine and the summary of its layers."""
         graph, in_fp32 = exported.graph, frozenset(one.layer for one in exported.in_fp32)
+        check_onnx_file(graph.path)  # TensorRT would open other files
         logger, monitor = logger_for(self.api, self.watch.log), monitor_for(self.api, self.watch)
         builder: trt.Builder = self.api.Builder(logger)
         network: trt.INetworkDefinition = builder.create_network(self._strongly_typed())
@@ -135,7 +136,6 @@ class Build:
         return 0 if flag is None else 1 << int(flag)
 
     def _parse(self, parser: trt.OnnxParser, network: trt.INetworkDefinition, graph: Path) -> None:
-        check_onnx_file(graph)
         if not parser.parse_from_file(str(graph)):
             errors = [parser.get_error(index) for index in range(parser.num_errors)]
             found = "; ".join(map(_parser_error, errors[:3])) + (f"; {len(errors) - 3} more" if len(errors) > 3 else "")

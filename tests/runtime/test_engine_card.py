@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import json
 import math
 import os
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from reid.runtime.engine_card import (
 )
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import find_device
-from reid.runtime.tensorrt_api import import_tensorrt, release
+from reid.runtime.tensorrt_api import import_tensorrt, logger_for, release
 
 PLAN = b"a serialized engine" * 100
 COMMAND = "reid-export bundle --precision fp16 --engine tensorrt"
@@ -393,3 +395,21 @@ def test_a_gpu_is_described_by_its_driver() -> None:
     assert release(device.compute_capability) >= (5, 0)
     assert release(device.cuda) >= (11, 0)
     assert find_device(999) is None
+
+
+class Left:
+    """What a failure leaves: it refers to itself, as an error does to the frames that it went through."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_an_earlier_failure_left_is_deleted_before_tensorrt_calls_a_logger() -> None:
+    gc.disable()
+    try:
+        left = weakref.ref(Left())
+        assert left() is not None
+        logger_for(import_tensorrt("tensorrt-rtx"), lambda is_error, message: None)
+        assert left() is None
+    finally:
+        gc.enable()

@@ -50,6 +50,11 @@ def test_what_is_no_regular_file_is_refused_without_waiting(
     assert caught.value.filename == str(path) or kind == "absent"
 
 
+def test_a_path_that_a_file_gave_may_hold_a_nul() -> None:
+    with pytest.raises(OSError, match="embedded null byte"):
+        check_regular(Path("a\0b"))
+
+
 @pytest.mark.parametrize("reader", [read, read_opened])
 def test_a_file_up_to_the_limit_is_read(tmp_path: Path, reader: Callable[[Path], bytes]) -> None:
     for size in (0, 1, 10):
