@@ -216,7 +216,7 @@ def _plan_run(data: Path, recipe: Recipe, layout: LayoutName | None, output: Pat
     from reid.data.layout import open_dataset
     from reid.train.run.folder import RunFolder
 
-    folder = RunFolder(output or Path("runs") / "-".join([data.resolve().name, *words]))
+    folder = RunFolder(output or Path("runs") / "-".join([Path(os.path.realpath(data)).name, *words]))
     return _Plan(open_dataset(data, layout, needs="train"), recipe, folder)
 
 
@@ -230,7 +230,8 @@ def _plan_repetition(run: Path, data: Path | None, output: Path | None) -> _Plan
     origin = read_origin(run)
     dataset = open_dataset(data or origin.data_path, origin.data.layout, needs="train")
     origin.check(data_fingerprint(dataset))
-    folder = RunFolder(output or run.resolve().with_name(f"{run.resolve().name}-repeat"))
+    real = Path(os.path.realpath(run))
+    folder = RunFolder(output or real.with_name(f"{real.name}-repeat"))
     return _Plan(dataset, origin.recipe, folder, origin, run)
 
 

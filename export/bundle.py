@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +147,7 @@ def write_bundle(
 
 def rejected_folder(output: Path) -> Path:
     """Return the folder of the report on a bundle that was not written because a graph is outside tolerance."""
-    named = output if output.name not in ("", "..") else output.resolve()
+    named = output if output.name not in ("", "..") else Path(os.path.realpath(output))
     return named.with_name(f"{named.name}.rejected")
 
 

@@ -24,6 +24,7 @@ MOST_PIXELS = 4096
 _MOST_LEVELS = 64
 
 _Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+_Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Preprocessing(BaseModel):
@@ -45,7 +46,7 @@ class Preprocessing(BaseModel):
     color: Literal["RGB"] = "RGB"
     resize: Literal["bilinear"] = "bilinear"
     mean: tuple[_Finite, _Finite, _Finite]
-    std: tuple[_Finite, _Finite, _Finite]
+    std: tuple[_Positive, _Positive, _Positive]
 
 
 class Level(BaseModel):

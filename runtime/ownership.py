@@ -6,16 +6,20 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["is_ours"]
+__all__ = ["belongs_to_us", "is_ours"]
 
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def is_ours(path: Path) -> bool:
     """Return whether a file or folder belongs to this user and nobody else can write to it; no link is followed."""
+    return belongs_to_us(path) and not os.lstat(path).st_mode & _WRITABLE_BY_OTHERS
+
+
+def belongs_to_us(path: Path) -> bool:
+    """Return whether a file or folder belongs to this user, whoever else can write to it; no link is followed."""
     try:
         found = os.lstat(path)
     except OSError:
         return False
-    is_link = stat.S_ISLNK(found.st_mode)
-    return not is_link and found.st_uid == os.geteuid() and not found.st_mode & _WRITABLE_BY_OTHERS
+    return not stat.S_ISLNK(found.st_mode) and found.st_uid == os.geteuid()

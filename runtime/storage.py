@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reid.runtime.errors import ReidError
-from reid.runtime.ownership import is_ours
+from reid.runtime.ownership import belongs_to_us, is_ours
 from reid.runtime.publishing import (
     has_to_be_in_place,
     holds_old_entries,
@@ -58,7 +58,7 @@ def atomic_directory(target: Path, *, records: Records | None, inputs: Iterable[
     Raises:
         ReidError: `target` exists and is something else, or is not apart from the inputs.
     """
-    shown, target = target, target.resolve()
+    shown, target = target, Path(os.path.realpath(target))  # which bears a link to itself
     check_apart(shown, inputs)
     _clear_abandoned(target)
     _check_replaceable(target, shown, records)
@@ -98,19 +98,19 @@ def _prefix(target: Path) -> str:
 
 def _clear_abandoned(target: Path) -> None:
     """Remove what killed processes of ours left, and restore the folder that one was about to replace."""
-    for workspace in _abandoned(target, target.parent):
+    for workspace in filter(is_ours, _abandoned(target, target.parent)):
         restore_beside(workspace, target)
         shutil.rmtree(workspace, ignore_errors=True)
-    for workspace in _abandoned(target, target):
+    for workspace in filter(is_ours, _abandoned(target, target)):
         restore_in_place(workspace / target.name, target, workspace)
         shutil.rmtree(workspace, ignore_errors=True)
 
 
 def _abandoned(target: Path, around: Path) -> list[Path]:
-    """List what this user's processes that no longer live left in a folder while they wrote `target`."""
+    """List what processes that no longer live, or somebody, left in a folder under the names of writers of `target`."""
     prefix = _prefix(target)
     found = around.glob(f"{glob.escape(prefix)}*{_SUFFIX}")
-    return [path for path in found if is_ours(path) and not _is_alive(path.name.removeprefix(prefix).partition(".")[0])]
+    return [path for path in found if not _is_alive(path.name.removeprefix(prefix).partition(".")[0])]
 
 
 def _is_alive(process: str) -> bool:
@@ -163,7 +163,7 @@ def _files(target: Path) -> Iterator[Path]:
 
 
 def _is_temporary(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(_SUFFIX) and is_ours(path)
+    return path.name.startswith(".") and path.name.endswith(_SUFFIX) and belongs_to_us(path)
 
 
 def _is_system(folder: Path) -> bool:
@@ -196,15 +196,16 @@ def companion(output: Path, suffix: str) -> Path:
 
     It lies beside the output, as `OUTPUT.suffix`, or in it where nothing can be kept beside it: on a volume.
     """
-    named = output if output.name not in ("", "..") else output.resolve()
-    if has_to_be_in_place(output.resolve()):
+    real = Path(os.path.realpath(output))
+    named = output if output.name not in ("", "..") else real
+    if has_to_be_in_place(real):
         return named / f".{suffix}{_SUFFIX}"
     return named.with_name(f"{named.name}.{suffix}")
 
 
 def _identities(path: Path) -> list[tuple[int, int]]:
     """Return device and inode of a path and of all folders around it, from the inside out, as far as they exist."""
-    real = path.resolve()
+    real = Path(os.path.realpath(path))
     found = []
     for one in (real, *real.parents):
         with contextlib.suppress(OSError):
@@ -215,7 +216,7 @@ def _identities(path: Path) -> list[tuple[int, int]]:
 
 def atomic_write(target: Path, content: bytes) -> None:
     """Write a file under a temporary name, flush it to disk, and rename it to `target`."""
-    for abandoned in _abandoned(target, target.parent):
+    for abandoned in filter(belongs_to_us, _abandoned(target, target.parent)):
         abandoned.unlink(missing_ok=True)
     partial = target.with_name(f"{_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}")
     try:

@@ -58,7 +58,7 @@ class TrainingFacts(BaseModel):
     data: TrainingDataFacts | None = None
     versions: dict[str, str] = {}
     held_out_share: float | None = Field(default=None, ge=0, le=1)
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
     best_epoch: int | None = None
     held_out: dict[str, dict[str, int | float]] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -75,7 +76,9 @@ def precision_of(metadata: Mapping[str, str], graph: Path) -> Precision:
 
 def _bundle_around(graph: Path) -> Bundle | None:
     """Return the bundle that a graph's file lies in, or that a link leads into."""
-    folders = (folder for folder in (graph.parent, graph.resolve().parent) if (folder / CARD_FILE).is_file())
+    folders = (
+        folder for folder in (graph.parent, Path(os.path.realpath(graph)).parent) if (folder / CARD_FILE).is_file()
+    )
     folder = next(folders, None)
     return None if folder is None else Bundle.open(folder)
 

@@ -169,7 +169,7 @@ def test_a_run_is_never_written_over_what_it_reads(
     for words in ([data, *SMALL, "--weights", run / "checkpoint.safetensors"], ["--repeat", run]):
         code, _, errors = run_main(main, "reid-train", *words, "--output", folder / place)
         assert (code, errors.count("\n")) == (1, 1), errors
-        assert "which is an input; choose another --output" in errors
+        assert "which is an input; choose another place" in errors
     assert sorted(folder.rglob("*")) == before
     run.with_name("last").rename(run / "last")
 
