@@ -76,11 +76,10 @@ def precision_of(metadata: Mapping[str, str], graph: Path) -> Precision:
 
 def _bundle_around(graph: Path) -> Bundle | None:
     """Return the bundle that a graph's file lies in, or that a link leads into."""
-    folders = (
-        folder for folder in (graph.parent, Path(os.path.realpath(graph)).parent) if (folder / CARD_FILE).is_file()
-    )
-    folder = next(folders, None)
-    return None if folder is None else Bundle.open(folder)
+    for folder in (graph.parent, Path(os.path.realpath(graph)).parent):
+        if (folder / CARD_FILE).is_file():
+            return Bundle.open(folder)
+    return None
 
 
 def _precision_in(bundle: Bundle, graph: Path) -> Precision:
