@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class Bundle:
             )
         card = ModelCard.read(card_path)
         for name, expected in card.files.items():
-            _check_file(root / name, expected)
+            _check_file(root, name, expected)
         return cls(root, card)
 
     @property
@@ -106,7 +107,10 @@ class Bundle:
         return [self.root / name for name in sorted(crops)], embeddings
 
 
-def _check_file(path: Path, expected: str) -> None:
+def _check_file(root: Path, name: str, expected: str) -> None:
+    path = root / name
+    if Path(os.path.realpath(path)) != Path(os.path.realpath(root), name):
+        raise ModelError(f"{path} is a link, perhaps to outside of the bundle; put the file itself there")
     try:
         found = sha256_of(path)
     except FileNotFoundError:

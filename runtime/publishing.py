@@ -21,6 +21,7 @@ from pathlib import Path
 __all__ = [
     "has_to_be_in_place",
     "holds_old_entries",
+    "may_write",
     "publish_beside",
     "publish_in_place",
     "restore_beside",
@@ -38,10 +39,15 @@ def has_to_be_in_place(target: Path) -> bool:
     if not target.is_dir():
         return False
     parent, here = target.parent, Path.cwd()
-    if _is_mount_point(target) or target in (here, *here.parents) or not os.access(parent, os.W_OK | os.X_OK):
+    if _is_mount_point(target) or target in (here, *here.parents) or not may_write(parent):
         return True
     owners = {target.stat().st_uid, parent.stat().st_uid}
     return bool(parent.stat().st_mode & 0o1000) and os.geteuid() not in {0, *owners}  # sticky, like /tmp
+
+
+def may_write(folder: Path) -> bool:
+    """Return whether this process may change what is in a folder."""
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _is_mount_point(folder: Path) -> bool:
@@ -60,15 +66,15 @@ def publish_beside(partial: Path, target: Path, workspace: Path) -> None:
     if not target.exists():
         partial.rename(target)
         return
-    partial.chmod(target.stat().st_mode & 0o7777)
-    if _exchange(partial, target):
-        return
-    try:
-        target.rename(workspace / _REPLACED)
-        partial.rename(target)
-    except BaseException:
-        restore_beside(workspace, target)
-        raise
+    mode = target.stat().st_mode & 0o7777
+    if not _exchange(partial, target):
+        try:
+            target.rename(workspace / _REPLACED)
+            partial.rename(target)
+        except BaseException:
+            restore_beside(workspace, target)
+            raise
+    target.chmod(mode)
 
 
 def restore_beside(workspace: Path, target: Path) -> None:

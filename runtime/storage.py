@@ -15,12 +15,14 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from reid.runtime.errors import ReidError
 from reid.runtime.ownership import belongs_to_us, is_ours
 from reid.runtime.publishing import (
     has_to_be_in_place,
     holds_old_entries,
+    may_write,
     publish_beside,
     publish_in_place,
     restore_beside,
@@ -127,9 +129,14 @@ def _is_alive(process: str) -> bool:
 
 def _check_replaceable(target: Path, shown: Path, records: Records | None) -> None:
     if not os.path.lexists(shown):
+        around = next(folder for folder in target.parents if os.path.lexists(folder))
+        if not around.is_dir():
+            raise ReidError(f"{shown} cannot be made: {around} is not a folder; choose another --output")
         return
     if not target.is_dir():
         raise ReidError(f"{shown} exists and is not a folder; choose another --output")
+    if not may_write(target):  # to rename a folder takes the right to change it
+        raise ReidError(f"{shown}: permission denied; ask its owner for access, or choose another --output")
     foreign = first_foreign(target, records)
     if foreign is not None and records is None:
         raise ReidError(f"{shown} exists and is not empty; choose another folder")
@@ -154,12 +161,16 @@ def first_foreign(target: Path, records: Records | None) -> Path | None:
 
 def _files(target: Path) -> Iterator[Path]:
     """Yield everything below a folder that is not itself a folder, but not what writers that go on leave there."""
-    for folder, folders, files in os.walk(target):
+    for folder, folders, files in os.walk(target, onerror=_raise):
         inner = Path(folder)
         links = {name for name in folders if (inner / name).is_symlink()}
         passed_over = {name for name in (*folders, *files) if _is_temporary(inner / name) or _is_system(inner / name)}
         folders[:] = sorted(set(folders) - passed_over)
         yield from (inner / name for name in sorted({*files, *links} - passed_over))
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error  # a folder that cannot be listed is not empty
 
 
 def _is_temporary(path: Path) -> bool:

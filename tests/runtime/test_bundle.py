@@ -139,3 +139,10 @@ def test_reference_crops_and_embeddings_belong_together(bundle: Path) -> None:
             frames = np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1)[None])
             frame_embedding, _ = run(session, frames, np.ones((1, 1), np.float32))
             np.testing.assert_allclose(frame_embedding[0], expected, atol=1e-4)
+
+
+def test_a_listed_file_that_is_a_link_to_outside_is_refused(copy: Path, tmp_path: Path) -> None:
+    (copy / "model.fp32.onnx").rename(tmp_path / "moved.onnx")
+    (copy / "model.fp32.onnx").symlink_to(tmp_path / "moved.onnx")
+    with pytest.raises(ModelError, match=r"model\.fp32\.onnx is a link"):
+        Bundle.open(copy)
