@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -162,7 +163,8 @@ def select_frames(
 
 def _is_evaluation_folder(root: Path) -> bool:
     has_splits = any((root / name).is_dir() for names in SPLIT_FOLDERS.values() for name in names)
-    return not has_splits and not _EVALUATION_FOLDERS.isdisjoint({root.absolute().name, root.resolve().name})
+    names = {root.absolute().name, os.path.basename(os.path.realpath(root))}
+    return not has_splits and not _EVALUATION_FOLDERS.isdisjoint(names)
 
 
 def _as_gallery(root: Path) -> Dataset:

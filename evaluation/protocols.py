@@ -157,10 +157,10 @@ def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = 
     query: tuple[Tracklet, ...] = getattr(data.query, protocol.query)
     gallery: tuple[Tracklet, ...] = getattr(data.gallery, protocol.gallery)
     if not query or not gallery:
-        raise DataError(
-            f"{protocol.name}: {len(query)} queries and {len(gallery)} gallery {protocol.gallery}; "
-            "`reid-data inspect` says what the data lacks"
-        )
+        left = f"{protocol.name}: {len(query)} queries and {len(gallery)} gallery {protocol.gallery}"
+        if data.unreadable:
+            raise DataError(f"{left} can be read: {data.unreadable[0]}")
+        raise DataError(f"{left}; `reid-data inspect` says what the data lacks")
     blocks = (reranked_rows if rerank else distance_rows)(data.matrix(query), data.matrix(gallery))
     return evaluate(blocks, _labels(query), _labels(gallery))
 

@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,8 @@ def _become(line: list[str], err: int) -> None:
         COMMANDS[line[0]]()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
+    except Exception:
+        traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)
@@ -132,14 +135,13 @@ def trial(disk: Path, mounted: bool, facts: dict[str, Any]) -> list[tuple[int, s
 
 @contextlib.contextmanager
 def _quicker(graph: Path) -> Iterator[None]:
-    """Copy a graph instead of exporting it, and load images without processes of their own: each takes seconds."""
+    """Copy a graph instead of exporting it, which takes seconds."""
     import reid.export.bundle as writer
-    import reid.train.data.images as images
 
     def copy(model: object, card: object, path: Path) -> None:
         path.write_bytes(graph.read_bytes())
 
-    with patch.object(writer, "export_graph", copy), patch.object(images, "loader_workers", lambda: 0):
+    with patch.object(writer, "export_graph", copy):
         yield
 
 
@@ -148,8 +150,16 @@ def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text())
     disk = Path(plan["disk"])
     with _quicker(Path(plan["graph"])):
-        found = {name: trial(disk, plan["mounted"], facts) for name, facts in plan["trials"].items()}
+        found = {name: _reported(disk, plan["mounted"], facts) for name, facts in plan["trials"].items()}
     print(json.dumps(found))
+
+
+def _reported(disk: Path, mounted: bool, facts: dict[str, Any]) -> list[tuple[int, str, bool]]:
+    """Return what came of a trial; where it could not be finished, the reason instead."""
+    try:
+        return trial(disk, mounted, facts)
+    except Exception:
+        return [(-1, traceback.format_exc(), False)] * 3
 
 
 if __name__ == "__main__":

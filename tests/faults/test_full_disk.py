@@ -40,7 +40,8 @@ _DISK_ITSELF = ("reid-infer {gallery} {query} --model {bundle} --output {disk}",
 """Into a volume, as containers have them."""
 
 _ROOM = (0.02, 0.5, 0.95)
-"""Parts of what a command writes for which there is space."""
+_ROOM_TO_RESUME = (0.02, 0.4, 0.2)
+"""Parts of what a command writes for which there is space; a run that is resumed has only the rest to write."""
 
 
 def _trials(world: World, disk: Path, mounted: bool) -> dict[str, dict[str, object]]:
@@ -48,7 +49,8 @@ def _trials(world: World, disk: Path, mounted: bool) -> dict[str, dict[str, obje
     found = {}
     for name, lines in {**_TRIALS, **({"the disk itself": _DISK_ITSELF} if mounted else {})}.items():
         first, again, last = (shlex.split(line.format(**paths, disk=disk)) for line in lines)
-        found[name] = {"first": first, "again": again, "last": last, "room": _ROOM}
+        room = _ROOM_TO_RESUME if "--resume" in again else _ROOM
+        found[name] = {"first": first, "again": again, "last": last, "room": room if mounted else room[1:2]}
     return found
 
 
@@ -70,7 +72,7 @@ def outcomes(
     else:
         environment = shimmed_environment(folder / "watched", below=disk, full_after=FAR)
     helpers = [path for path in sys.path if Path(path).name in ("faults", "helpers")]
-    environment |= {"PYTHONPATH": os.pathsep.join(helpers)}
+    environment |= {"PYTHONPATH": os.pathsep.join(helpers), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(program, env=environment, capture_output=True, text=True, cwd=folder)
     if mounted and (
         "unshare failed" in done.stderr or "ermission denied" in done.stderr or "not permitted" in done.stderr

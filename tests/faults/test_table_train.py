@@ -1,0 +1,14 @@
+"""`reid-train` and bad inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from table.row import Row
+from table.train import DATA, NUMBERS, OUTPUTS, PROCESSES, REPETITIONS, STATES, WEIGHTS
+
+
+@pytest.mark.parametrize("row", [*DATA, *WEIGHTS, *STATES, *REPETITIONS, *OUTPUTS, *PROCESSES, *NUMBERS], ids=str)
+def test_a_bad_input_ends_as_the_table_says(row: Row, attempt: Callable[[Row], None]) -> None:
+    attempt(row)
