@@ -83,6 +83,8 @@ def _layer(effect: LayerEffect) -> LayerRow:
 
 def _methods(sensitivity: Sensitivity, scales: ScaleFile) -> tuple[MethodRow, ...]:
     chosen = {layer.tensor: layer.method for layer in sensitivity.layers}
+    if not chosen:
+        return ()
     counts = Counter(chosen.values())
     return tuple(
         MethodRow(

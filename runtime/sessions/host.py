@@ -32,11 +32,13 @@ class HostSession:
         info: the facts about the session.
         infer: the function; it holds the model, and is dropped when the session closes.
         limits: the largest batch.
+        source: the model's file, as messages name it.
     """
 
     info: SessionInfo
     infer: _Infer
     limits: BatchLimits = DEFAULT_LIMITS
+    source: str = "the model"
 
     def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
         """See Session.compute.
@@ -50,7 +52,7 @@ class HostSession:
         size = self.info.card.dimensions
         found, expected = tuple(array.shape for array in embeddings), ((len(frames), size), (len(pooling), size))
         if found != expected:
-            raise ModelError(f"the model returns arrays of {found}, where its card says {expected}; export it again")
+            raise ModelError(f"{self.source} returns arrays of {found}, and its card says {expected}; export it again")
         return embeddings
 
     def close(self) -> None:

@@ -106,7 +106,7 @@ def load_onnxruntime(graph: Path, device: str) -> HostSession:
             raise SessionError(f"{graph}: ONNX Runtime cannot run it ({_first_line(error)}); {RUN_REMEDY}") from None
         return frame_embedding, pooled
 
-    return HostSession(info, infer)
+    return HostSession(info, infer, source=str(graph))
 
 
 def _arrays(values: list[Any]) -> dict[str, Array]:

@@ -80,6 +80,8 @@ def load_openvino(graph: Path) -> HostSession:
         inputs, outputs = _arrays(model.inputs), _arrays(model.outputs)
     except UnicodeDecodeError:
         raise ModelError(f"{graph}: its names or metadata are not UTF-8; export it again") from None
+    except IndexError:  # OpenVINO looks up the type of an input or output in a table
+        raise ModelError(f"{graph}: an input or output is of no known type; export it again") from None
     info = SessionInfo(
         backend="openvino",
         backend_version=openvino.__version__.partition("-")[0],
@@ -99,7 +101,7 @@ def load_openvino(graph: Path) -> HostSession:
             raise SessionError(f"{graph}: OpenVINO cannot run it ({_last_line(error)}); {RUN_REMEDY}") from None
         return results[FRAME_EMBEDDING], results[POOLED]
 
-    return HostSession(info, infer)
+    return HostSession(info, infer, source=str(graph))
 
 
 def _read(openvino: ModuleType, graph: Path) -> Any:  # noqa: ANN401 - OpenVINO's types are not checked
