@@ -317,7 +317,7 @@ def fast_reid_session(model: nn.Module, version: str, backbone: str, image_size:
         format_version=FORMAT_VERSION,
         fingerprint="",
         backbone=backbone,
-        levels=(Level(name="fast-reid", size=BACKBONES[backbone][1]),),
+        levels=(Level(name="level4", size=BACKBONES[backbone][1]),),
         preprocessing=Preprocessing(height=image_size, width=image_size, mean=(0, 0, 0), std=(1, 1, 1)),
     )
 

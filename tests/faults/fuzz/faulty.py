@@ -32,22 +32,28 @@ def _exits(file: Path) -> None:
     raise SystemExit(1)
 
 
+def _as_it_is(error: Exception, message: str) -> Exception:
+    """Give an error a message past what makes every message of ours one line."""
+    error.args = (message,)
+    return error
+
+
 def _says_two_lines(file: Path) -> None:
     from reid.runtime.errors import DataError
 
-    raise DataError(f"{file} is damaged\nand that is all")
+    raise _as_it_is(DataError(), f"{file} is damaged\nand that is all")
 
 
 def _shows_controls(file: Path) -> None:
     from reid.runtime.errors import DataError
 
-    raise DataError(f"{file} holds \x1b[31mred\x1b[0m")
+    raise _as_it_is(DataError(), f"{file} holds \x1b[31mred\x1b[0m")
 
 
 def _says_too_much(file: Path) -> None:
     from reid.runtime.errors import DataError
 
-    raise DataError(f"{file} holds {'x' * 3000}")
+    raise _as_it_is(DataError(), f"{file} holds {'x' * 3000}")
 
 
 def _names_nothing(file: Path) -> None:
