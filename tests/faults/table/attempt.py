@@ -29,6 +29,9 @@ _SECONDS = 300
 
 _NOBODY = 65534
 
+_OF_THE_PROCESS = ("torchinductor_", "pymp-")
+"""PyTorch's cache, and the folder of multiprocessing, which goes when the process ends."""
+
 _MODULES = {
     "reid-calibrate": "calibrate",
     "reid-data": "data",
@@ -101,7 +104,7 @@ def _run(row: Row, line: str, run: Run, place: Place) -> tuple[int, str, str]:
         os.environ.clear()
         os.environ.update(before)
         assert Path.cwd() == place.root.resolve()
-        left = [name for name in os.listdir(temporary) if not name.startswith("torchinductor_")]  # PyTorch's cache
+        left = [name for name in os.listdir(temporary) if not name.startswith(_OF_THE_PROCESS)]
         assert left == [], "temporary files are left"
 
 
