@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import fnmatch
 import importlib
@@ -27,7 +28,7 @@ __all__ = ["attempt"]
 _SECONDS = 300
 """Only what hangs takes as long."""
 
-_NOBODY = 65534
+_DAC_OVERRIDE, _DAC_READ_SEARCH = 1 << 1, 1 << 2
 
 _OF_THE_PROCESS = ("torchinductor_", "pymp-")
 """PyTorch's cache, and the folder of multiprocessing, which goes when the process ends."""
@@ -51,7 +52,7 @@ def attempt(row: Row, world: World, run: Run, folder: Path) -> None:
         run: runs the main function of a command; see run_main in the common fixtures.
         folder: a fresh folder.
     """
-    with _place_for(row, world, folder) as place:
+    with _place_for(world, folder) as place:
         place.provide(row.line, row.then)
         for make in row.makers:
             make(place)
@@ -71,58 +72,54 @@ def attempt(row: Row, world: World, run: Run, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _place_for(row: Row, world: World, folder: Path) -> Iterator[Place]:
-    """Yield a folder that is the working folder; without privileges, one that is open to everybody."""
-    with contextlib.ExitStack() as stack:
-        if row.unprivileged and os.geteuid() == 0:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            folder.chmod(0o755)
-        work, temporary = folder / "work", folder / "temporary"
-        for made in (work, temporary):
-            made.mkdir()
-            if row.unprivileged and os.geteuid() == 0:
-                os.chown(made, _NOBODY, _NOBODY)
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.chdir(work)
-        yield Place(work, world, links=not row.unprivileged)
+def _place_for(world: World, folder: Path) -> Iterator[Place]:
+    """Yield a folder that is the working folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield Place(folder, world)
 
 
 def _run(row: Row, line: str, run: Run, place: Place) -> tuple[int, str, str]:
     variables, command, arguments = parsed(line)
     main = importlib.import_module(f"reid.commands.{_MODULES[command]}").main
-    before, temporary = dict(os.environ), place.root.with_name("temporary")
-    os.environ.update(variables, TMPDIR=str(temporary))
-    try:
-        with (
-            _as_nobody() if row.unprivileged else contextlib.nullcontext(),
-            _limited(_SECONDS),
-            pytest.MonkeyPatch.context() as patch,
-        ):
-            patch.setattr(tempfile, "tempdir", str(temporary))
-            return run(main, command, *arguments)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        assert Path.cwd() == place.root.resolve()
-        left = [name for name in os.listdir(temporary) if not name.startswith(_OF_THE_PROCESS)]
-        assert left == [], "temporary files are left"
+    before = dict(os.environ)
+    # Not within the row's folder: processes of PyTorch meet at sockets there, whose paths may not be long.
+    with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", temporary)
+        os.environ.update(variables, TMPDIR=temporary)
+        try:
+            with _permissions_apply() if row.unprivileged else contextlib.nullcontext(), _limited(_SECONDS):
+                return run(main, command, *arguments)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            assert Path.cwd() == place.root.resolve()
+            left = [name for name in os.listdir(temporary) if not name.startswith(_OF_THE_PROCESS)]
+            assert left == [], "temporary files are left"
+
+
+class _CapabilityHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("process", ctypes.c_int))
+
+
+class _Capabilities(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_uint32) for name in ("effective", "permitted", "inheritable"))
 
 
 @contextlib.contextmanager
-def _as_nobody() -> Iterator[None]:
-    """Give up the privileges of root for a while; any other user has none."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.setegid(_NOBODY)
-    os.seteuid(_NOBODY)
+def _permissions_apply() -> Iterator[None]:
+    """Give up for a while what lets root read and write everything; other users do not have it (capabilities(7))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, parts = _CapabilityHeader(0x20080522, 0), (_Capabilities * 2)()
+    assert libc.capget(ctypes.byref(header), parts) == 0
+    before = parts[0].effective
+    parts[0].effective &= ~(_DAC_OVERRIDE | _DAC_READ_SEARCH)
+    assert libc.capset(ctypes.byref(header), parts) == 0
     try:
-        if not os.access(__file__, os.R_OK, effective_ids=True):
-            pytest.skip("nobody but root can read this package, so nobody else can run it")
         yield
     finally:
-        os.seteuid(0)
-        os.setegid(0)
+        parts[0].effective = before
+        assert libc.capset(ctypes.byref(header), parts) == 0
 
 
 class _Hang(BaseException):

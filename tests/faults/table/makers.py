@@ -205,10 +205,8 @@ def removed(place: Place, name: str) -> None:
 
 @_named
 def forbidden(place: Place, name: str, mode: int = 0) -> None:
-    """A file or folder whose owner, another user, lets nobody in."""
+    """A file or folder that nobody is let into."""
     place.own(name.split("/")[0])
-    if os.geteuid() == 0:
-        os.chown(place / name, 0, 0)
     (place / name).chmod(mode)
 
 

@@ -26,13 +26,11 @@ class Place:
     Args:
         root: the folder.
         world: the sound inputs.
-        links: whether the inputs are links, or copies for a user who cannot follow these.
     """
 
-    def __init__(self, root: Path, world: World, *, links: bool = True) -> None:
+    def __init__(self, root: Path, world: World) -> None:
         self.root = root
         self.world = world
-        self._links = links
 
     def __truediv__(self, name: str) -> Path:
         return self.root / name
@@ -56,10 +54,10 @@ class Place:
         path = self.root / name
         if os.path.lexists(path):
             return
-        if self._links and not copy:  # what an export replaces must not be the only one
-            path.symlink_to(self.world[name])
-        else:
+        if copy:  # what an export replaces must not be the only one
             _copy(self.world[name], path)
+        else:
+            path.symlink_to(self.world[name])
 
 
 def _copy(source: Path, target: Path) -> None:

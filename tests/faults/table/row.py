@@ -32,7 +32,7 @@ class Row:
         then: the command line that has to succeed afterwards, the remedy of the error; QUOTED for the one that stands
             in the error's line.
         check: looks at what is left.
-        unprivileged: whether to run as a user without privileges even where the tests do not.
+        unprivileged: whether permissions apply to the command even where the tests run as root.
         at_most: the memory by which the process may grow, in MiB; None where that is not looked at.
     """
 
