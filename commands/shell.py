@@ -191,7 +191,8 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _about_files(error: OSError) -> str:
-    names_file = error.filename is not None and not isinstance(error.filename, int)
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # whatever file it was: it may be a temporary one
+    names_file = not is_full and error.filename is not None and not isinstance(error.filename, int)
     where = f"{os.fsdecode(error.filename)}: " if names_file else ""
     remedies = {
         errno.ENOSPC: "the disk is full; nothing was left half-written, free some space and run it again",

@@ -139,7 +139,7 @@ def _check_replaceable(target: Path, shown: Path, records: Records | None) -> No
         raise ReidError(f"{shown}: permission denied; ask its owner for access, or choose another --output")
     foreign = first_foreign(target, records)
     if foreign is not None and records is None:
-        raise ReidError(f"{shown} exists and is not empty; choose another folder")
+        raise ReidError(f"{shown} exists and is not an empty folder; remove it or choose another output")
     if foreign is not None:
         raise ReidError(
             f"{shown} holds {foreign}, which is not as reid wrote it; move it elsewhere or choose another --output"

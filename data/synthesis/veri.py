@@ -65,9 +65,10 @@ def synthesize(
         progress: follows the images as they are rendered.
 
     Raises:
-        DataError: a number is out of range, or `output` is in use.
+        DataError: a number is out of range.
+        ReidError: `output` is in use.
     """
-    _check(output, vehicles, cameras, seed)
+    _check(vehicles, cameras, seed)
     tracks = [track for number in range(1, vehicles + 1) for track in plan_tracks(seed, number, cameras)]
     train = [track for track in tracks if not _is_test(track.vehicle)]
     test = [track for track in tracks if _is_test(track.vehicle)]
@@ -80,7 +81,7 @@ def synthesize(
     return SynthesisSummary(_summarize(train), _summarize(test), len(queries))
 
 
-def _check(output: Path, vehicles: int, cameras: int, seed: int) -> None:
+def _check(vehicles: int, cameras: int, seed: int) -> None:
     if vehicles not in VEHICLES:
         raise DataError(
             f"{vehicles} vehicles: VeRi-776's names and splits need 4 to 9999; choose a number in this range"
@@ -89,8 +90,6 @@ def _check(output: Path, vehicles: int, cameras: int, seed: int) -> None:
         raise DataError(f"{cameras} cameras: VeRi-776's names and queries need 2 to 999; choose a number in this range")
     if seed not in SEEDS:
         raise DataError(f"seed {seed} is out of range; choose 0 to {SEEDS[-1]}")
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise DataError(f"{output} exists and is not an empty folder; remove it or choose another output")
 
 
 def _is_test(vehicle: int) -> bool:

@@ -74,7 +74,8 @@ def build_engine(
         build_command=options.command(graph.precision),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    # An engine counts by its sidecar, which comes last. Until then an earlier sidecar does not fit, and is refused.
+    # An engine counts by its sidecar, which comes last; without one, it is as good as absent.
+    engine.with_suffix(".json").unlink(missing_ok=True)
     atomic_write(engine, plan)
     atomic_write(engine.with_suffix(".json"), sidecar.to_json().encode())
     watch.complete()

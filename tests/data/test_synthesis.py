@@ -179,7 +179,7 @@ class TestOutput:
 
     def test_a_folder_in_use_is_refused_and_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "keep.txt").write_text("mine")
-        with pytest.raises(DataError, match=r"^[^\n]*not an empty folder; remove it[^\n]*$"):
+        with pytest.raises(ReidError, match=r"^[^\n]*not a(n empty)? folder; [^\n]*choose another[^\n]*$"):
             synthesize(tmp_path, vehicles=4, cameras=2)
         assert contents(tmp_path) == {"keep.txt": b"mine"}
 
@@ -199,7 +199,7 @@ class TestOutput:
             def advance(self, steps: int = 1) -> None:
                 pass
 
-        with pytest.raises(ReidError, match="not empty"):
+        with pytest.raises(ReidError, match="not an empty folder"):
             synthesize(tmp_path / "out", vehicles=4, cameras=2, seed=0, progress=Rival())
         synthesize(tmp_path / "expected", vehicles=4, cameras=2, seed=1)
         assert contents(tmp_path / "out") == contents(tmp_path / "expected")

@@ -171,16 +171,22 @@ static void strike(const char *path)
 /* ---- the full disk ---- */
 
 /* Returns how many of the bytes still fit, and counts them; what is no file below the folder has room for all. */
-static size_t room_for(size_t bytes, int descriptor)
+static int counts(int descriptor)
 {
     struct stat facts;
     char path[PATH_MAX];
-    unsigned long long used;
 
     settle();
-    if (full_after == ULLONG_MAX || bytes == 0) return bytes;
-    if (fstat(descriptor, &facts) != 0 || !S_ISREG(facts.st_mode)) return bytes;
-    if (!is_below(of_descriptor(descriptor, path))) return bytes;
+    if (full_after == ULLONG_MAX) return 0;
+    if (fstat(descriptor, &facts) != 0 || !S_ISREG(facts.st_mode)) return 0;
+    return is_below(of_descriptor(descriptor, path));
+}
+
+static size_t room_for(size_t bytes, int descriptor)
+{
+    unsigned long long used;
+
+    if (bytes == 0 || !counts(descriptor)) return bytes;
     used = __atomic_fetch_add(&counters->written, bytes, __ATOMIC_SEQ_CST);
     if (used + bytes <= full_after) return bytes;
     return used < full_after ? full_after - used : 0;
@@ -279,9 +285,8 @@ ssize_t pwritev64v2(int file, const struct iovec *parts, int number, off64_t at,
 /* Reserving room takes none, because what is written there counts by itself. */
 static int reserved(int file, off64_t bytes)
 {
-    size_t room = room_for(bytes, file);
-    if (full_after != ULLONG_MAX) __atomic_fetch_sub(&counters->written, bytes, __ATOMIC_SEQ_CST);
-    return room == (size_t)bytes;
+    if (!counts(file)) return 1;
+    return __atomic_load_n(&counters->written, __ATOMIC_SEQ_CST) + bytes <= full_after;
 }
 
 int fallocate(int file, int mode, off_t at, off_t bytes)

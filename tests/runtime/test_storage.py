@@ -91,7 +91,7 @@ def test_a_folder_of_a_kind_that_is_never_replaced_has_to_be_absent_or_empty(tmp
                 (target / file).touch()
         if before:
             with (
-                pytest.raises(ReidError, match="exists and is not empty; choose another folder"),
+                pytest.raises(ReidError, match="exists and is not an empty folder"),
                 atomic_directory(target, records=None),
             ):
                 pytest.fail("the block must not run: all its work would be lost")

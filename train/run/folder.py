@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,10 @@ class RunFolder:
                     entry.unlink(missing_ok=True)
         latest = self.path.parent / "latest"
         if latest.is_symlink() or not latest.exists():
-            latest.unlink(missing_ok=True)
-            latest.symlink_to(self.path.name)
+            partial = latest.with_name(f".latest.{os.getpid()}{_PARTIAL}")
+            partial.unlink(missing_ok=True)
+            partial.symlink_to(self.path.name)
+            os.replace(partial, latest)  # so that there is no moment without it
 
     def save_state(self, state: RunState) -> None:
         """Store everything that the next step depends on."""
