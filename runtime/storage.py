@@ -30,7 +30,7 @@ from reid.runtime.publishing import (
 )
 from reid.runtime.reading import sha256_of
 
-__all__ = ["Records", "atomic_directory", "atomic_write", "check_apart", "companion", "first_foreign"]
+__all__ = ["Records", "atomic_directory", "atomic_symlink", "atomic_write", "check_apart", "companion", "first_foreign"]
 
 _SUFFIX = ".partial"
 
@@ -236,6 +236,20 @@ def atomic_write(target: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def atomic_symlink(link: Path, destination: str) -> None:
+    """Make a symbolic link, or let one that is there lead elsewhere, so that there is no moment without it."""
+    for abandoned in _abandoned(link, link.parent):
+        if abandoned.is_symlink():
+            abandoned.unlink(missing_ok=True)
+    partial = link.with_name(f"{_prefix(link)}{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}")
+    try:
+        partial.symlink_to(destination)
+        partial.rename(link)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

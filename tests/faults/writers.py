@@ -277,9 +277,9 @@ def _read_data(folder: Path) -> str:
     data = folder / "data"
     if not data.exists():
         return ABSENT
-    names = {path.name for path in data.iterdir()}
-    if not names or any(name.endswith(".partial") for name in names):
-        return ABSENT  # half of it may be there, beside the workspace that says so
+    names = {path.name for path in data.iterdir() if path.suffix != ".partial"}
+    if not names or any(data.glob(".*.partial/data/*")):
+        return ABSENT  # half of it may be there, beside the workspace that holds the rest
     assert names >= {"train_label.xml", "test_label.xml", "name_query.txt", "image_query"}, names
     return "new"
 

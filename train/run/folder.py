@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from reid.runtime.bundle import graph_file
 from reid.runtime.errors import ReidError
 from reid.runtime.ownership import is_ours
 from reid.runtime.reading import sha256_of
-from reid.runtime.storage import check_apart
+from reid.runtime.storage import atomic_symlink, check_apart
 from reid.train.failures import NOT_FINITE_FILE
 from reid.train.learner import Learner
 from reid.train.recipe import Recipe, current_names
@@ -97,10 +96,7 @@ class RunFolder:
                     entry.unlink(missing_ok=True)
         latest = self.path.parent / "latest"
         if latest.is_symlink() or not latest.exists():
-            partial = latest.with_name(f".latest.{os.getpid()}{_PARTIAL}")
-            partial.unlink(missing_ok=True)
-            partial.symlink_to(self.path.name)
-            os.replace(partial, latest)  # so that there is no moment without it
+            atomic_symlink(latest, self.path.name)
 
     def save_state(self, state: RunState) -> None:
         """Store everything that the next step depends on."""
