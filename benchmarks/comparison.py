@@ -17,7 +17,7 @@ from score_tables import summary
 from trials import Bench, Method, Trials, data_digest, run_trials
 
 from reid.runtime.errors import ReidError
-from reid.runtime.storage import atomic_write
+from reid.runtime.files.storage import atomic_write
 
 __all__ = ["compare", "versions"]
 

@@ -57,10 +57,10 @@ from trials import data_digest
 from reid.data.layout import open_dataset
 from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol
 from reid.runtime.errors import DataError, ReidError
+from reid.runtime.files.storage import atomic_write
 from reid.runtime.model_card import FORMAT_VERSION, Level, ModelCard, Preprocessing
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.session import SessionInfo
-from reid.runtime.storage import atomic_write
 
 NEEDED = "yacs termcolor tabulate faiss-cpu scikit-learn"
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from reid.runtime.errors import ReidError
-from reid.runtime.storage import atomic_write
+from reid.runtime.files.storage import atomic_write
 from reid.train.recipe import RECIPES
 
 __all__ = ["Bench", "Method", "Trials", "data_digest", "run_trials"]

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from onnx import ModelProto
 
 from reid.runtime.errors import ModelError
-from reid.runtime.reading import read_file
+from reid.runtime.files.reading import read_file
 from reid.runtime.sessions.onnx_file import check_onnx_file
 
 __all__ = ["load_graph"]

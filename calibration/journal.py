@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from reid.runtime.errors import ReidError
-from reid.runtime.reading import read_file
-from reid.runtime.storage import atomic_write
-from reid.runtime.validation import JSON_AT_MOST, first_problem, parse_object
+from reid.runtime.files.reading import read_file
+from reid.runtime.files.storage import atomic_write
+from reid.runtime.files.validation import JSON_AT_MOST, first_problem, parse_object
 
 __all__ = ["Journal", "check_journal", "remove_journal"]
 

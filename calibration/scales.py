@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from reid.calibration.amax import METHODS, Method, TensorAmax, collect_amax
 from reid.calibration.selection import CalibrationFacts, CalibrationSet
 from reid.runtime.errors import ModelError
+from reid.runtime.files.reading import sha256_of
+from reid.runtime.files.storage import atomic_write
+from reid.runtime.files.validation import read_stored
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.reading import sha256_of
-from reid.runtime.storage import atomic_write
-from reid.runtime.validation import read_stored
 
 __all__ = ["SCALES_FORMAT_VERSION", "Comparison", "ScaleFile", "compare", "describe", "measure_scales"]
 

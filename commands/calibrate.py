@@ -129,8 +129,8 @@ def _measure(
     from reid.export.int8.measurement import measure
     from reid.export.int8.page import write_sensitivity_page
     from reid.export.int8.record import SCALES_FILE
-    from reid.runtime.manifest import replaceable_directory
-    from reid.runtime.storage import companion
+    from reid.runtime.files.manifest import replaceable_directory
+    from reid.runtime.files.storage import companion
 
     journal = companion(output, "progress.json") if with_layers else None
     check_journal(journal)

@@ -131,7 +131,7 @@ def export(
         result = _add_engines(model, chosen, engines)
     else:
         from reid.export.bundle import ExportRequest
-        from reid.runtime.storage import companion
+        from reid.runtime.files.storage import companion
 
         asked: CalibrationRequest | TrainedInt8 | None = None
         if int8:
@@ -155,7 +155,7 @@ def export(
 
 def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Refuse before any work what would be written over or into what is read, or into the bundle."""
-    from reid.runtime.storage import check_apart
+    from reid.runtime.files.storage import check_apart
 
     for output in outputs:
         check_apart(output, inputs)

@@ -38,8 +38,8 @@ def infer(
     In both folders, a subfolder is a tracklet and a loose image is a tracklet of one frame.
     """
     from reid.pages.results import write_results
+    from reid.runtime.files.manifest import replaceable_directory
     from reid.runtime.inference import infer as rank
-    from reid.runtime.manifest import replaceable_directory
     from reid.runtime.opening import open_session
 
     # Opening the folder first finds out before the work whether it can be written.

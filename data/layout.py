@@ -16,8 +16,8 @@ from reid.data.readers.contents import read_contents
 from reid.data.readers.lists import LIST_AT_MOST
 from reid.runtime.errors import DataError
 from reid.runtime.file_names import parse_name
+from reid.runtime.files.reading import read_file
 from reid.runtime.folders import Contents, check_folder, list_folder
-from reid.runtime.reading import read_file
 
 __all__ = ["READERS", "open_dataset", "read_dataset", "recognize"]
 

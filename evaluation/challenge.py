@@ -9,11 +9,11 @@ from pathlib import Path
 from reid.data.dataset import Challenge, Dataset
 from reid.runtime.embedding import embed, watched
 from reid.runtime.errors import DataError, ReidError
+from reid.runtime.files.reading import MEBIBYTE, read_file
+from reid.runtime.files.storage import atomic_write, check_apart
 from reid.runtime.galleries.gallery import Gallery
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.reading import MEBIBYTE, read_file
 from reid.runtime.sessions.session import Session
-from reid.runtime.storage import atomic_write, check_apart
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["RANKS", "challenge_of", "check_submission_file", "write_submission"]

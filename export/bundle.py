@@ -43,16 +43,16 @@ from reid.pages.verification.report import write_verification_report
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, Graph, graph_file
 from reid.runtime.engine_card import EngineCard
 from reid.runtime.errors import GateError, ModelError
+from reid.runtime.files.manifest import remove_replaceable, replaceable_directory
+from reid.runtime.files.names import check_name
+from reid.runtime.files.reading import sha256_of
+from reid.runtime.files.storage import Records, atomic_directory
 from reid.runtime.imaging import decode, resize
-from reid.runtime.manifest import remove_replaceable, replaceable_directory
 from reid.runtime.model_card import ModelCard
-from reid.runtime.names import check_name
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.reading import sha256_of
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
 from reid.runtime.sessions.session import Session, run
-from reid.runtime.storage import Records, atomic_directory
 from reid.train.device import best_device as best_torch_device
 from reid.train.model.checkpoint import Checkpoint
 from reid.train.session import torch_session

@@ -22,12 +22,12 @@ from reid.calibration.graph_file import load_graph
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, Bundle
 from reid.runtime.engine_card import EngineCard, check_origin
 from reid.runtime.errors import ModelError, ReidError
+from reid.runtime.files.reading import MEBIBYTE, read_file
+from reid.runtime.files.storage import check_apart
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
-from reid.runtime.reading import MEBIBYTE, read_file
 from reid.runtime.sessions.session import DEFAULT_LIMITS
-from reid.runtime.storage import check_apart
 
 __all__ = ["engines_for_triton", "write_frames_graph", "write_triton_repository"]
 

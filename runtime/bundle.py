@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.runtime.arrays import parse_array
 from reid.runtime.errors import ModelError
+from reid.runtime.files.arrays import parse_array
+from reid.runtime.files.reading import MEBIBYTE, read_file, sha256_of
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import PRECISIONS, Precision
-from reid.runtime.reading import MEBIBYTE, read_file, sha256_of
 
 __all__ = ["CARD_FILE", "ENGINES_FOLDER", "REFERENCE_EMBEDDINGS", "Bundle", "Graph", "graph_file"]
 

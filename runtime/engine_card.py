@@ -22,11 +22,11 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 
 from reid.runtime.bundle import Graph
 from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.files.reading import check_regular, read_file, sha256_of
+from reid.runtime.files.validation import JSON_AT_MOST, first_problem, parse_object
 from reid.runtime.precision import Precision
-from reid.runtime.reading import check_regular, read_file, sha256_of
 from reid.runtime.sessions.session import BACKEND_TITLES
 from reid.runtime.tensorrt_api import Flavor, release
-from reid.runtime.validation import JSON_AT_MOST, first_problem, parse_object
 
 __all__ = [
     "ENGINE_FORMAT_VERSION",

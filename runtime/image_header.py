@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from reid.runtime.reading import MEBIBYTE
+from reid.runtime.files.reading import MEBIBYTE
 
 __all__ = ["image_size"]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from reid.runtime.environment import environment_integer
 from reid.runtime.errors import DataError
+from reid.runtime.files.reading import MEBIBYTE, read_file
 from reid.runtime.image_header import image_size
-from reid.runtime.reading import MEBIBYTE, read_file
 
 if TYPE_CHECKING:
     from reid.runtime.tracklet import Frame

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from reid.runtime.names import FileHashes
+from reid.runtime.files.names import FileHashes
+from reid.runtime.files.validation import parse_stored, read_stored
 from reid.runtime.precision import Precision
 from reid.runtime.training_facts import TrainingFacts
-from reid.runtime.validation import parse_stored, read_stored
 
 __all__ = ["FORMAT_VERSION", "MOST_PIXELS", "Level", "ModelCard", "Preprocessing"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reid.runtime.errors import ReidError
-from reid.runtime.storage import atomic_write
+from reid.runtime.files.storage import atomic_write
 from reid.train.out_of_memory import fitting_micro_batch, is_out_of_memory
 
 __all__ = ["NOT_FINITE_FILE", "full_disk_explained", "not_finite", "out_of_memory_explained", "too_little_memory"]

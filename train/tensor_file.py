@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from reid.runtime.errors import ModelError, ReidError
-from reid.runtime.reading import MEBIBYTE, open_regular
+from reid.runtime.files.reading import MEBIBYTE, open_regular
 
 __all__ = ["TensorFile", "check_alike", "hash_tensors", "open_tensors", "tensors_to_bytes"]
 

@@ -13,10 +13,10 @@ from typing import NoReturn
 from xml.parsers import expat
 
 from reid.data.dataset import Problem
+from reid.runtime.files.names import is_name
+from reid.runtime.files.reading import MEBIBYTE, read_file
 from reid.runtime.folders import why_unreadable
 from reid.runtime.imaging import IMAGE_SUFFIXES
-from reid.runtime.names import is_name
-from reid.runtime.reading import MEBIBYTE, read_file
 
 __all__ = ["LIST_AT_MOST", "Label", "read_labels", "read_names", "read_tracks"]
 

@@ -16,8 +16,8 @@ from reid.data.synthesis.body import BODIES
 from reid.data.synthesis.scene import Track, draw_scene, film, plan_tracks
 from reid.data.synthesis.vehicle import PAINTS, build_mesh, fleet_vehicle
 from reid.runtime.errors import DataError
+from reid.runtime.files.storage import atomic_directory
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.storage import atomic_directory
 
 __all__ = ["SplitSummary", "SynthesisSummary", "synthesize"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
 from reid.evaluation.verification.records import FORMAT_VERSION, Verification
-from reid.runtime.validation import read_stored
+from reid.runtime.files.validation import read_stored
 
 __all__ = ["read_verification"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reid.evaluation.verification.records import Tolerance
 from reid.runtime.errors import DataError
-from reid.runtime.validation import read_stored
+from reid.runtime.files.validation import read_stored
 
 __all__ = ["read_tolerance"]
 

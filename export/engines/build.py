@@ -20,10 +20,10 @@ from reid.export.engines.watch import BuildWatch
 from reid.export.graphs import ExportedGraph
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard
 from reid.runtime.errors import ModelError
+from reid.runtime.files.storage import atomic_write
 from reid.runtime.gpu import find_device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.storage import atomic_write
 from reid.runtime.tensorrt_api import import_tensorrt
 
 __all__ = ["build_engine"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reid.runtime.engine_card import MOST_PROFILES, Profile, largest_batch, uncovered
+from reid.runtime.files.reading import MEBIBYTE, check_regular
 from reid.runtime.precision import Precision
-from reid.runtime.reading import MEBIBYTE, check_regular
 from reid.runtime.tensorrt_api import Flavor
 
 __all__ = ["MOST_WORKSPACE_MIB", "TIMING_CACHE_AT_MOST", "EngineOptions"]

@@ -22,13 +22,13 @@ from reid.export.engines.watch import BuildWatch, monitor_for
 from reid.export.graphs import ExportedGraph
 from reid.runtime.engine_card import LayerSummary, Profile
 from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.files.reading import read_file
+from reid.runtime.files.storage import atomic_write
 from reid.runtime.gpu import Device
 from reid.runtime.graph_names import FRAMES, POOLING
 from reid.runtime.model_card import ModelCard
-from reid.runtime.reading import read_file
 from reid.runtime.sessions.onnx_file import check_onnx_file
 from reid.runtime.sessions.session import BACKEND_TITLES
-from reid.runtime.storage import atomic_write
 from reid.runtime.tensorrt_api import logger_for
 
 if TYPE_CHECKING:

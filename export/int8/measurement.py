@@ -23,9 +23,9 @@ from reid.export.graphs import check_onnx, errors_naming
 from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError
+from reid.runtime.files.reading import sha256_of
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.reading import sha256_of
 from reid.runtime.sessions.graph import parse_card
 
 __all__ = ["calibrate", "measure", "measure_layers", "open_fp32_graph"]

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.runtime.arrays import open_arrays
 from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError, ModelError
+from reid.runtime.files.arrays import open_arrays
+from reid.runtime.files.storage import atomic_write
 from reid.runtime.galleries.ranked_lists import Match, Ranking
 from reid.runtime.galleries.ranking import top_k, wrong_lengths
 from reid.runtime.space import Space
-from reid.runtime.storage import atomic_write
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Gallery", "open_gallery"]

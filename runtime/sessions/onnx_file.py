@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from reid.runtime.errors import ModelError
-from reid.runtime.reading import open_regular
+from reid.runtime.files.reading import open_regular
 
 __all__ = ["check_onnx_file"]
 

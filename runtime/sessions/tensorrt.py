@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from reid.runtime.bundle import ENGINES_FOLDER, Bundle
 from reid.runtime.engine_card import EngineCard, Target, check_engine, largest_batch
 from reid.runtime.errors import ModelError, ReidError, SessionError
+from reid.runtime.files.reading import read_file
 from reid.runtime.gpu import Device, find_device
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
-from reid.runtime.reading import read_file
 from reid.runtime.sessions.opened import Opened, Reference
 from reid.runtime.sessions.session import BACKEND_TITLES, BatchLimits, Embeddings, SessionInfo
 from reid.runtime.tensorrt_api import Flavor, import_tensorrt, logger_for

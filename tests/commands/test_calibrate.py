@@ -24,7 +24,7 @@ from reid.data.layout import open_dataset
 from reid.data.splitting import hold_out_vehicles
 from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.runtime.bundle import Bundle
-from reid.runtime.reading import sha256_of
+from reid.runtime.files.reading import sha256_of
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from reid.evaluation.verification.sentences import engine_sentence
 from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard, Profile, Target, check_engine
 from reid.runtime.errors import ModelError
+from reid.runtime.files.reading import sha256_of
 from reid.runtime.model_card import ModelCard
 from reid.runtime.opening import open_session
-from reid.runtime.reading import sha256_of
 from reid.runtime.sessions.tensorrt import find_engine
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import MultiLevelReID

@@ -26,9 +26,9 @@ from reid.export.int8.plan import CalibrationRequest
 from reid.export.int8.record import Int8Record
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError, ReidError
+from reid.runtime.files.reading import sha256_of
 from reid.runtime.model_card import ModelCard
 from reid.runtime.opening import open_session
-from reid.runtime.reading import sha256_of
 from reid.train.model.checkpoint import Checkpoint, load_checkpoint
 from reid.train.model.multi_level import MultiLevelReID
 

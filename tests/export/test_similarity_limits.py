@@ -16,9 +16,9 @@ from reid.evaluation.verification.similarity import required_similarity
 from reid.export.similarity_limits import similarity_limit
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ModelError
+from reid.runtime.files.reading import sha256_of
 from reid.runtime.opening import open_session
 from reid.runtime.precision import PRECISIONS, Precision
-from reid.runtime.reading import sha256_of
 from reid.runtime.self_check import SIMILARITY
 from reid.runtime.sessions.graph import PRECISION_KEY
 

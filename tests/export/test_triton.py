@@ -22,7 +22,7 @@ from reid.export.triton import engines_for_triton, write_frames_graph, write_tri
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile
 from reid.runtime.errors import ModelError, ReidError
-from reid.runtime.reading import sha256_of
+from reid.runtime.files.reading import sha256_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "triton.md"
 

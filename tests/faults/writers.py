@@ -23,16 +23,16 @@ from unittest.mock import patch
 
 import numpy as np
 
-from reid.runtime import publishing
+from reid.runtime.files import publishing
+from reid.runtime.files.manifest import MANIFEST_FILE
+from reid.runtime.files.reading import sha256_of
+from reid.runtime.files.storage import atomic_write
 from reid.runtime.galleries.gallery import Gallery, open_gallery
 from reid.runtime.galleries.ranked_lists import Match, Ranking
 from reid.runtime.inference import Inference
-from reid.runtime.manifest import MANIFEST_FILE
 from reid.runtime.model_card import ModelCard
-from reid.runtime.reading import sha256_of
 from reid.runtime.sessions.session import SessionInfo
 from reid.runtime.space import Space
-from reid.runtime.storage import atomic_write
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["ABSENT", "WRITERS", "StopError", "Writer"]
@@ -192,7 +192,7 @@ def _is_whole(folder: Path, names: set[str]) -> bool:
 def _write_bundle(folder: Path, text: str | None) -> None:
     """Write a folder with the records of a bundle, as `reid-export` does."""
     from reid.export.bundle import _RECORDS
-    from reid.runtime.storage import atomic_directory
+    from reid.runtime.files.storage import atomic_directory
 
     with atomic_directory(folder / "bundle", records=_RECORDS) as made:
         (made / "reference").mkdir()

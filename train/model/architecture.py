@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reid.runtime.validation import parse_stored
+from reid.runtime.files.validation import parse_stored
 from reid.train.choices import PoolingName
 
 __all__ = ["Architecture"]

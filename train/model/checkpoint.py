@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from reid.runtime.errors import ModelError
+from reid.runtime.files.names import is_name
+from reid.runtime.files.storage import atomic_write
 from reid.runtime.imaging import is_image
 from reid.runtime.model_card import Level, ModelCard, Preprocessing
-from reid.runtime.names import is_name
-from reid.runtime.storage import atomic_write
 from reid.train.model.architecture import Architecture
 from reid.train.model.backbone import Backbone, create_backbone
 from reid.train.model.multi_level import MultiLevelReID

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.serialization import safe_globals
 
 from reid.runtime.errors import ModelError
-from reid.runtime.reading import check_regular
+from reid.runtime.files.reading import check_regular
 from reid.train.tensor_file import open_tensors
 
 __all__ = ["WeightsOrigin", "load_weights"]

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from reid.runtime.errors import ModelError
-from reid.runtime.validation import parse_stored
+from reid.runtime.files.validation import parse_stored
 
 __all__ = ["Quantization"]
 

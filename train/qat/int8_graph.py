@@ -14,7 +14,7 @@ from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 from torch import Tensor
 
 from reid.runtime.errors import ModelError
-from reid.runtime.reading import read_file
+from reid.runtime.files.reading import read_file
 from reid.runtime.sessions.onnx_file import check_onnx_file
 from reid.train.model.quantization import Quantization
 

@@ -9,7 +9,7 @@ import torch
 
 from reid.pages.training.page import draw_page
 from reid.pages.training.run import Setting, TrainedRun
-from reid.runtime.storage import atomic_write
+from reid.runtime.files.storage import atomic_write
 from reid.train.losses import METRIC_LOSSES, RankedListLoss, SSLLoss
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.recipe import RECIPES, Recipe

@@ -12,9 +12,9 @@ from torch.utils.tensorboard import SummaryWriter
 from reid.data.dataset import Dataset
 from reid.runtime.bundle import graph_file
 from reid.runtime.errors import ReidError
-from reid.runtime.ownership import is_ours
-from reid.runtime.reading import sha256_of
-from reid.runtime.storage import atomic_symlink, check_apart
+from reid.runtime.files.ownership import is_ours
+from reid.runtime.files.reading import sha256_of
+from reid.runtime.files.storage import atomic_symlink, check_apart
 from reid.train.failures import NOT_FINITE_FILE
 from reid.train.learner import Learner
 from reid.train.recipe import Recipe, current_names

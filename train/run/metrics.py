@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from reid.runtime.errors import ReidError
-from reid.runtime.reading import MEBIBYTE, read_file
-from reid.runtime.storage import atomic_write
-from reid.runtime.validation import parse_object
+from reid.runtime.files.reading import MEBIBYTE, read_file
+from reid.runtime.files.storage import atomic_write
+from reid.runtime.files.validation import parse_object
 
 __all__ = ["METRICS_FILE", "read_rows", "write_rows"]
 

@@ -14,10 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from reid.data.dataset import Dataset
 from reid.runtime.errors import DataError, ModelError, ReidError
-from reid.runtime.reading import read_file, sha256_of
-from reid.runtime.storage import atomic_write
+from reid.runtime.files.reading import read_file, sha256_of
+from reid.runtime.files.storage import atomic_write
+from reid.runtime.files.validation import JSON_AT_MOST, first_problem, parse_object
 from reid.runtime.training_facts import TrainingDataFacts, TrainingFacts
-from reid.runtime.validation import JSON_AT_MOST, first_problem, parse_object
 from reid.train.device import device_name
 from reid.train.parallel.processes import Processes
 from reid.train.recipe import Recipe

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from reid.runtime.errors import ReidError
-from reid.runtime.storage import atomic_write
-from reid.runtime.validation import parse_stored
+from reid.runtime.files.storage import atomic_write
+from reid.runtime.files.validation import parse_stored
 from reid.train.epoch_metrics import EpochMetrics
 from reid.train.learner import Learner
 from reid.train.recipe import MOST_EPOCHS

@@ -17,7 +17,7 @@ from reid.export.graphs import save_graph
 from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard, Profile
 from reid.runtime.errors import GateError, ModelError
-from reid.runtime.reading import sha256_of
+from reid.runtime.files.reading import sha256_of
 
 OPTIONS = EngineOptions(
     "tensorrt-rtx", profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0, compute_capabilities=("8.9",)

@@ -33,12 +33,12 @@ from reid.export.graphs import ExportedGraph
 from reid.runtime.bundle import Bundle, Graph
 from reid.runtime.engine_card import EngineCard, LayerSummary, Profile, Target, check_engine
 from reid.runtime.errors import GateError, ModelError, SessionError
+from reid.runtime.files.names import is_name
+from reid.runtime.files.reading import sha256_of
 from reid.runtime.gpu import Device
 from reid.runtime.model_card import ModelCard
-from reid.runtime.names import is_name
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.reading import sha256_of
 from reid.runtime.sessions.tensorrt import find_engine
 
 RTX = EngineOptions("tensorrt-rtx")

@@ -246,7 +246,7 @@ def int8_record(folder: Path) -> Prepared:
     from reid.calibration.scales import ScaleFile
     from reid.export.int8.page import section_of
     from reid.export.int8.record import Int8Record
-    from reid.runtime.validation import read_stored
+    from reid.runtime.files.validation import read_stored
 
     scales = ScaleFile.load(seeds.STORED / "scales.json")
 
@@ -306,7 +306,7 @@ def journal(folder: Path) -> Prepared:
 
 
 def manifest(folder: Path) -> Prepared:
-    from reid.runtime.manifest import MANIFEST_FILE, replaceable_directory
+    from reid.runtime.files.manifest import MANIFEST_FILE, replaceable_directory
 
     target = folder / "results"
     files = {"rankings.json": b"{}", "report.html": b"<html></html>"}
@@ -344,7 +344,7 @@ def _unpacked(content: bytes, root: Path) -> None:
 
 def bundle(folder: Path) -> Prepared:
     from reid.runtime.bundle import Bundle
-    from reid.runtime.reading import sha256_of
+    from reid.runtime.files.reading import sha256_of
 
     root = folder / "bundle"
 
@@ -370,7 +370,7 @@ def bundle(folder: Path) -> Prepared:
 def checkpoint(folder: Path) -> Prepared:
     import torch
 
-    from reid.runtime.names import is_name
+    from reid.runtime.files.names import is_name
     from reid.train.model.checkpoint import load_checkpoint
 
     contents = [seeds.checkpoint(folder, quantized=True), seeds.checkpoint(folder)]

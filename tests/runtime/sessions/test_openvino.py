@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 import reid.runtime.sessions.openvino as openvino_backend
 from reid.runtime.embedding import Embedded, embed
 from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.files.reading import sha256_of
 from reid.runtime.opening import open_session
-from reid.runtime.reading import sha256_of
 from reid.runtime.sessions.openvino import import_openvino, load_openvino
 from reid.runtime.sessions.session import BatchLimits, Session, run
 from reid.runtime.tracklet import Tracklet

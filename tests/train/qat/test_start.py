@@ -24,9 +24,9 @@ from reid.data.layout import open_dataset
 from reid.export.bundle import ExportRequest, write_bundle
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError, ReidError
+from reid.runtime.files.reading import sha256_of
 from reid.runtime.imaging import decode, resize
 from reid.runtime.model_card import FORMAT_VERSION, ModelCard
-from reid.runtime.reading import sha256_of
 from reid.runtime.training_facts import TrainingFacts
 from reid.train.model.architecture import Architecture
 from reid.train.model.backbone import create_backbone

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from reid.runtime.errors import ModelError, ReidError
-from reid.runtime.reading import MEBIBYTE, read_file
+from reid.runtime.files.reading import MEBIBYTE, read_file
 
 __all__ = ["JSON_AT_MOST", "first_problem", "parse_object", "parse_stored", "read_stored"]
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from reid.runtime import publishing
 from reid.runtime.errors import ReidError
-from reid.runtime.manifest import MANIFEST_FILE, remove_replaceable, replaceable_directory
-from reid.runtime.reading import sha256_of
-from reid.runtime.storage import atomic_directory, atomic_write, check_apart, companion
+from reid.runtime.files import publishing
+from reid.runtime.files.manifest import MANIFEST_FILE, remove_replaceable, replaceable_directory
+from reid.runtime.files.reading import sha256_of
+from reid.runtime.files.storage import atomic_directory, atomic_write, check_apart, companion
 
 MARKER = "model.json"
 FAILURES = [ValueError("no"), KeyboardInterrupt(), SystemExit(1), OSError(28, "no space left")]
@@ -312,7 +312,7 @@ done
 
 
 WRITE_ONE = """
-import sys; from pathlib import Path; from reid.runtime.manifest import replaceable_directory
+import sys; from pathlib import Path; from reid.runtime.files.manifest import replaceable_directory
 with replaceable_directory(Path(sys.argv[1])) as folder:
     (folder / 'file').touch()
 """
@@ -354,8 +354,8 @@ def test_a_volume_is_as_it_was_when_filling_it_fails(volume: Path, monkeypatch: 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from reid.runtime import publishing
-from reid.runtime.manifest import replaceable_directory
+from reid.runtime.files import publishing
+from reid.runtime.files.manifest import replaceable_directory
 
 target, nth, calls, rename = Path(sys.argv[1]), int(sys.argv[2]), 0, Path.rename
 publishing._is_mount_point = lambda folder: True
@@ -447,8 +447,8 @@ def test_a_file_cannot_take_the_place_of_a_folder(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from reid.runtime.manifest import replaceable_directory
-from reid.runtime.storage import atomic_write
+from reid.runtime.files.manifest import replaceable_directory
+from reid.runtime.files.storage import atomic_write
 
 root, size = Path(sys.argv[1]), 1 << 16
 print("ready", flush=True)

@@ -10,8 +10,8 @@ import pytest
 
 from reid.runtime.environment import environment_integer
 from reid.runtime.errors import ReidError
-from reid.runtime.names import check_name, check_relative_name, is_name
-from reid.runtime.reading import check_regular, open_regular, read_file, sha256_of
+from reid.runtime.files.names import check_name, check_relative_name, is_name
+from reid.runtime.files.reading import check_regular, open_regular, read_file, sha256_of
 
 
 def read(path: Path) -> bytes:

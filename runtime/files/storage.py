@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from reid.runtime.errors import ReidError
-from reid.runtime.ownership import belongs_to_us, is_ours
-from reid.runtime.publishing import (
+from reid.runtime.files.ownership import belongs_to_us, is_ours
+from reid.runtime.files.publishing import (
     has_to_be_in_place,
     holds_old_entries,
     may_write,
@@ -28,7 +28,7 @@ from reid.runtime.publishing import (
     restore_beside,
     restore_in_place,
 )
-from reid.runtime.reading import sha256_of
+from reid.runtime.files.reading import sha256_of
 
 __all__ = ["Records", "atomic_directory", "atomic_symlink", "atomic_write", "check_apart", "companion", "first_foreign"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from reid.runtime.reading import open_regular
+from reid.runtime.files.reading import open_regular
 
 __all__ = ["Archive", "open_arrays", "parse_array"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from reid.runtime.errors import ReidError
-from reid.runtime.names import FileHashes
-from reid.runtime.reading import sha256_of
-from reid.runtime.storage import Records, atomic_directory, first_foreign
-from reid.runtime.validation import read_stored
+from reid.runtime.files.names import FileHashes
+from reid.runtime.files.reading import sha256_of
+from reid.runtime.files.storage import Records, atomic_directory, first_foreign
+from reid.runtime.files.validation import read_stored
 
 __all__ = ["MANIFEST_FILE", "remove_replaceable", "replaceable_directory"]
 

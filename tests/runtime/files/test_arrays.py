@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from reid.runtime.arrays import open_arrays, parse_array
+from reid.runtime.files.arrays import open_arrays, parse_array
 
 
 def stored(array: np.ndarray) -> bytes:
