@@ -1,80 +1,57 @@
-"""Reading files that others made: regular files only, and none larger than its reader has a use for.
+"""Reading files that others made, on disk or within an archive. Errors are those of `regular` and `archives`.
 
-What is wrong is an OSError whose `strerror` says it in a few words, as for any other file that cannot be read.
+A virtual path leads through an archive as if it were a folder: `VeRi.zip/image_train/0001_c001_1.jpg`.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
-__all__ = ["MEBIBYTE", "check_regular", "open_regular", "read_file", "sha256_of"]
+from reid.runtime.files.archives import member_blocks, read_member, size_of_member, split_virtual
+from reid.runtime.files.regular import MEBIBYTE, check_regular, open_regular
 
-MEBIBYTE = 1 << 20
-
-# Opening a named pipe would wait for its writer, without this flag.
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-
-_KINDS = (
-    (stat.S_ISDIR, errno.EISDIR, "a folder"),
-    (stat.S_ISFIFO, errno.EINVAL, "a named pipe"),
-    (stat.S_ISSOCK, errno.EINVAL, "a socket"),
-)
-
-
-def check_regular(path: Path, *, at_most: int | None = None) -> None:
-    """Refuse what a library that opens files by itself would wait for or never finish reading.
-
-    Args:
-        path: the file; links are followed.
-        at_most: the largest permitted size, in bytes; None for no limit.
-
-    Raises:
-        OSError: there is no such file, it is not a regular file, or it is too large.
-    """
-    try:
-        found = os.stat(path)
-    except ValueError as error:  # a path that was read from a file may hold a NUL
-        raise OSError(errno.EINVAL, str(error), str(path)) from None
-    _check(found, path, at_most)
-
-
-def open_regular(path: Path, *, at_most: int | None = None) -> BinaryIO:
-    """Open a regular file for reading, without waiting. Arguments and errors are those of check_regular."""
-    check_regular(path, at_most=at_most)  # to open a device can have effects of its own
-    file = os.fdopen(os.open(path, _FLAGS), "rb")
-    try:
-        _check(os.fstat(file.fileno()), path, at_most)  # another file may have taken its place
-    except OSError:
-        file.close()
-        raise
-    return file
+__all__ = ["MEBIBYTE", "check_regular", "open_regular", "read_file", "sha256_of", "size_of"]
 
 
 def read_file(path: Path, *, at_most: int) -> bytes:
-    """Return the content of a regular file. Arguments and errors are those of check_regular."""
-    with open_regular(path, at_most=at_most) as file:
-        return file.read(os.fstat(file.fileno()).st_size)
+    """Return the content of a file of at most so many bytes. Raises OSError if it cannot be read."""
+    try:
+        with open_regular(path, at_most=at_most) as file:
+            return file.read(os.fstat(file.fileno()).st_size)
+    except NotADirectoryError:
+        if not (virtual := split_virtual(path)):
+            raise
+    return read_member(*virtual, at_most=at_most)
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a regular file's content, in hexadecimal."""
-    with open_regular(path) as file:
-        digest = hashlib.sha256()
-        while block := file.read(MEBIBYTE):
-            digest.update(block)
+    """Return the SHA-256 of a file's content, in hexadecimal. Raises OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    for block in _blocks(path):
+        digest.update(block)
     return digest.hexdigest()
 
 
-def _check(found: os.stat_result, path: Path, at_most: int | None) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        number, kind = next(
-            ((number, kind) for is_kind, number, kind in _KINDS if is_kind(found.st_mode)), (errno.EINVAL, "a device")
-        )
-        raise OSError(number, f"{kind}, not a file", str(path))
-    if at_most is not None and found.st_size > at_most:
-        raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, more than the {at_most:,} it may have", str(path))
+def size_of(path: Path) -> int:
+    """Return the size of a file, in bytes. Raises OSError if there is none."""
+    try:
+        return check_regular(path)
+    except NotADirectoryError:
+        if not (virtual := split_virtual(path)):
+            raise
+    return size_of_member(*virtual)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    try:
+        with open_regular(path) as file:
+            while block := file.read(MEBIBYTE):
+                yield block
+            return
+    except NotADirectoryError:
+        if not (virtual := split_virtual(path)):
+            raise
+    yield from member_blocks(*virtual)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from reid.runtime.environment import environment_integer
 from reid.runtime.errors import ReidError
 from reid.runtime.files.names import check_name, check_relative_name, is_name
-from reid.runtime.files.reading import check_regular, open_regular, read_file, sha256_of
+from reid.runtime.files.reading import check_regular, open_regular, read_file, sha256_of, size_of
 
 
 def read(path: Path) -> bytes:
@@ -27,7 +29,7 @@ def check(path: Path) -> None:
     check_regular(path, at_most=10)
 
 
-@pytest.mark.parametrize("reader", [read, read_opened, check, sha256_of])
+@pytest.mark.parametrize("reader", [read, read_opened, check, sha256_of, size_of])
 @pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "folder", "socket", "/dev/zero", "/dev/full", "absent"])
 def test_what_is_no_regular_file_is_refused_without_waiting(
     tmp_path: Path, reader: Callable[[Path], object], kind: str
@@ -64,6 +66,46 @@ def test_a_file_up_to_the_limit_is_read(tmp_path: Path, reader: Callable[[Path],
         file.truncate(1 << 40)  # takes no space, and would take all memory
     with pytest.raises(OSError, match=r"1,099,511,627,776 bytes, more than the 10 it may have"):
         reader(tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_a_file_is_read_on_disk_and_in_an_archive_alike(tmp_path: Path, kind: str) -> None:
+    content = b"0123456789" * 300_000
+    (tmp_path / "folder" / "train").mkdir(parents=True)
+    (tmp_path / "folder" / "train" / "a.jpg").write_bytes(content)
+    if kind != "folder":
+        shutil.make_archive(str(tmp_path / "data"), kind, tmp_path / "folder")
+    root = tmp_path / ("folder" if kind == "folder" else f"data.{kind}")
+    path = root / "train" / "a.jpg"
+    assert read_file(path, at_most=len(content)) == content
+    assert sha256_of(path) == hashlib.sha256(content).hexdigest()
+    assert size_of(path) == len(content)
+    with pytest.raises(OSError, match="3,000,000 bytes, more than the 2,999,999 it may have") as caught:
+        read_file(path, at_most=len(content) - 1)
+    assert caught.value.filename == str(path)
+    for reader in (read, sha256_of, size_of):
+        with pytest.raises(FileNotFoundError) as absent:
+            reader(root / "train" / "b.jpg")
+        assert absent.value.filename == str(root / "train" / "b.jpg")
+
+
+@pytest.mark.parametrize("reader", [read, read_opened, check, sha256_of, size_of])
+@pytest.mark.parametrize("name", ["file.txt", "zip"])
+def test_nothing_lies_below_a_file_that_is_no_archive(
+    tmp_path: Path, reader: Callable[[Path], object], name: str
+) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(NotADirectoryError):
+        reader(tmp_path / name / "a.jpg")
+
+
+@pytest.mark.parametrize("reader", [read, sha256_of, size_of])
+def test_what_leads_through_a_compressed_archive_is_refused_with_a_remedy(
+    tmp_path: Path, reader: Callable[[Path], object]
+) -> None:
+    archive = shutil.make_archive(str(tmp_path / "data"), "gztar", tmp_path)
+    with pytest.raises(OSError, match=r"make a \.tar of it: gunzip -k .*data\.tar\.gz"):
+        reader(Path(archive) / "a.jpg")
 
 
 @pytest.mark.parametrize("name", ["a", "0001.jpg", "größe 漢字.png", "model.fp32.onnx", "a..b", "x" * 255])
