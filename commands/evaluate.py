@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from reid.commands.options import (
+    DATA,
     DEFAULT_PIXELS,
     OUTPUT,
     AsJson,
     DataArgument,
+    LayoutName,
     LayoutOption,
     MaxPixels,
     PrecisionOption,
     SessionOption,
 )
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
-from reid.commands.terminal import print_tables
+from reid.commands.terminal import print_result, print_tables
+from reid.runtime.text import printable
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
     from reid.evaluation.protocols import EmbeddedData, Protocol
+    from reid.evaluation.scored_test_sets import ScoredTestSet
     from reid.runtime.sessions.session import Session
 
 app = application()
@@ -34,10 +39,30 @@ logger = logging.getLogger(__name__)
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run, a checkpoint, a bundle or an .onnx file.")],
     data: DataArgument,
-    protocols: Annotated[str, typer.Option(help="One or more of i2i, i2t and t2t, comma-separated.")] = "i2i,i2t,t2t",
+    protocols: Annotated[
+        str | None,
+        typer.Option(
+            help="One or more of i2i, i2t and t2t, comma-separated. [default: those that DATA has entries for]"
+        ),
+    ] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Use k-reciprocal re-ranking.")] = False,
+    same_camera: Annotated[
+        Literal["keep", "drop"] | None,
+        typer.Option(
+            help="Whether gallery entries of the query's vehicle and camera are ranked: keep or drop. [default: drop, "
+            "where cameras can tell a right answer]"
+        ),
+    ] = None,
     layout: LayoutOption = None,
     max_pixels: MaxPixels = DEFAULT_PIXELS,
+    test_set: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The only one of DATA's test sets to score, such as 800 of VehicleID's.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     session: SessionOption = "auto",
     precision: PrecisionOption = "fp32",
     submission: Annotated[
@@ -50,49 +75,80 @@ def evaluate(
 ) -> None:
     """Report mAP and Rank-k of a model on a data set, in percent.
 
-    Gallery entries of the query's vehicle and camera are left out; queries without a right answer are not counted.
+    Gallery entries of the query's vehicle and camera are left out unless --same-camera keeps them; queries without a
+    right answer are not counted.
     """
-    from reid.data.layout import open_dataset
     from reid.evaluation.challenge import challenge_of, check_submission_file
-    from reid.evaluation.evaluate import score
-    from reid.evaluation.protocols import embed_data
+    from reid.evaluation.scored_test_sets import Scoring, choose_test_sets, embed_test_sets, score_test_sets
     from reid.runtime.opening import open_session
 
-    chosen = _parse_protocols(protocols)
+    scoring = Scoring(_parse_protocols(protocols), rerank, same_camera)
     if submission is not None:
         check_submission_file(submission, [model, data])
-    dataset = open_dataset(data, layout, needs="query")
+    dataset = _open_dataset(data, layout, challenge=submission is not None)
     note_problems(dataset)
     if submission is not None:
         challenge_of(dataset)  # fail before the work if there is no challenge
+    test_sets = choose_test_sets(dataset, test_set) if dataset.query.images else ()
     with open_session(model, session, precision) as opened:
         with ProgressBar() as progress:
-            embedded = embed_data(opened, dataset.query, dataset.gallery, progress=progress)
-        metrics = score(embedded, chosen, rerank=rerank)
-        protocol_scores = {name: found.summary() for name, found in metrics.items()}
+            embedded = embed_test_sets(opened, test_sets, scoring, progress=progress)
+        scores = score_test_sets(embedded, dataset, test_sets, scoring)
         result: dict[str, Any] = {
-            "protocols": protocol_scores,
+            **(scores[0].facts() if scores else {"protocols": {}}),
+            "test_sets": {one.name: one.facts() for one in scores if one.name},
             "model": _model_facts(model, opened),
             "data": _data_facts(dataset, embedded),
             "rerank": rerank,
         }
         if submission is not None:
             result["submission"] = _write_submission(opened, dataset, submission)
-    if dataset.split_facts:
-        held_out, seed = len(dataset.split_facts["vehicles"]), dataset.split_facts["seed"]
-        logger.warning("evaluated on %d held-out training vehicles (seed %d)", held_out, seed)
+    _note_held_out(dataset)
     if as_json:
         print_json(result)
+    elif scores:
+        _print_table(scores)
     else:
-        _print_table(protocol_scores)
+        print_result(printable(submission))
 
 
-def _parse_protocols(names: str) -> tuple[Protocol, ...]:
+def _open_dataset(data: Path, layout: LayoutName | None, *, challenge: bool) -> Dataset:
+    """Read a data set that must have queries; or, for the challenge, images without labels."""
+    from reid.data.layout import open_dataset, read_dataset
+    from reid.runtime.errors import DataError
+
+    try:
+        return open_dataset(data, layout, needs="query")
+    except DataError:
+        if not challenge:
+            raise
+        dataset = read_dataset(data, layout)
+        if dataset.query.images or dataset.challenge is None:
+            raise
+    logger.warning("%s has no labeled queries to evaluate on: only the submission is written", dataset.root)
+    return dataset
+
+
+def _note_held_out(dataset: Dataset) -> None:
+    """Note that the queries are training vehicles, and what they were held out by, if they are."""
+    facts = dataset.split_facts
+    if facts:
+        by = {
+            "cameras": "",
+            "tracks": ", by tracks: right answers are other tracks of the vehicle",
+            "images": ", by images: frames that were taken one after the other make for high scores",
+        }[facts.get("by", "cameras")]
+        logger.warning(
+            "evaluated on %d held-out training vehicles (seed %d)%s", len(facts["vehicles"]), facts["seed"], by
+        )
+
+
+def _parse_protocols(names: str | None) -> tuple[Protocol, ...] | None:
     from reid.evaluation.protocols import parse_protocols
     from reid.runtime.errors import DataError
 
     try:
-        return parse_protocols(names)
+        return None if names is None else parse_protocols(names)
     except DataError as error:
         raise typer.BadParameter(str(error), param_hint="--protocols") from None
 
@@ -111,9 +167,7 @@ def _model_facts(model: Path, session: Session) -> dict[str, Any]:
 
 def _data_facts(dataset: Dataset, embedded: EmbeddedData) -> dict[str, Any]:
     return {
-        "path": str(dataset.root),
-        "layout": dataset.layout,
-        "problems": len(dataset.problems),
+        **dataset.facts(),
         "unreadable": list(embedded.unreadable),
         "queries_left_out": list(embedded.queries_left_out),
         "split": dict(dataset.split_facts),
@@ -131,16 +185,24 @@ def _write_submission(session: Session, dataset: Dataset, path: Path) -> dict[st
     return {"path": str(path), "unreadable": list(unreadable)}
 
 
-def _print_table(protocols: dict[str, dict[str, float | int]]) -> None:
+def _print_table(scores: Sequence[ScoredTestSet]) -> None:
+    """Print a table for each rule of what is left out, which its title says, with all test sets that have it."""
     from rich.table import Table
 
     from reid.evaluation.metrics import METRICS
+    from reid.evaluation.same_camera import same_camera_title
 
-    table = Table("protocol", *METRICS, "queries", "gallery")
-    for name, scores in protocols.items():
-        percentages = (f"{scores[metric]:.2f}" for metric in METRICS)
-        table.add_row(name.upper(), *percentages, f"{scores['queries']:,}", f"{scores['gallery']:,}")
-    print_tables(table)
+    tables: dict[str, Table] = {}
+    for one in scores:
+        drawn = f"; means over {one.draws} draws" if one.draws else ""
+        title = f"{same_camera_title(one.own_view)}{drawn}"
+        columns = [*(["test set"] if one.name else []), "protocol", *METRICS, "queries", "gallery"]
+        table = tables.setdefault(title, Table(*columns, title=title, title_justify="left"))
+        for name, found in one.protocols.items():
+            percentages = (f"{found[metric]:.2f}" for metric in METRICS)
+            row = (name.upper(), *percentages, f"{found['queries']:,}", f"{found['gallery']:,}")
+            table.add_row(*([one.name] if one.name else []), *row)
+    print_tables(*tables.values())
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from reid.data.fingerprint import data_fingerprint
 from reid.data.splitting import hold_out_vehicles
 from reid.runtime.errors import DataError
 from reid.runtime.model_card import ModelCard
+from reid.runtime.training_facts import TrainingFacts
 
 __all__ = ["held_out_data", "is_held_out", "warn_if_trained_on"]
 
@@ -22,8 +23,8 @@ _SHARE, _SEED = 0.1, 0
 def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
     """Return vehicles of a training split as query and gallery: those that the model's training held out.
 
-    If the model was trained on other data, any vehicles will do. If the card does not say which vehicles were held out,
-    and does not say that the model was trained on other data, it may have been trained on them; see warn_if_trained_on.
+    If the model was trained on other data, any vehicles will do. If its training held out none, or the card does not
+    say which, it may have been trained on them; see warn_if_trained_on.
 
     Args:
         data: a data set with labeled training images.
@@ -33,7 +34,7 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
         The data set without its training split; `is_held_out` recognizes it. None if there are too few vehicles.
     """
     facts = card.training
-    share = _SHARE if facts.held_out_share is None else facts.held_out_share
+    share = _SHARE if facts.held_out_share is None or _held_out_none(facts) else facts.held_out_share
     seed = _SEED if facts.seed is None else facts.seed
     try:
         split = hold_out_vehicles(data.train, share=share, seed=seed)
@@ -43,7 +44,7 @@ def held_out_data(data: Dataset, card: ModelCard) -> Dataset | None:
 
 
 def warn_if_trained_on(held_out: Dataset, data: Dataset, card: ModelCard) -> None:
-    """Log a warning if the model may have been trained on the vehicles that it is judged on.
+    """Log a warning if the model was, or may have been, trained on the vehicles that it is judged on.
 
     Args:
         held_out: the vehicles that held_out_data returned.
@@ -52,12 +53,22 @@ def warn_if_trained_on(held_out: Dataset, data: Dataset, card: ModelCard) -> Non
     """
     facts = card.training
     is_known = facts.held_out_share is not None and facts.seed is not None
+    if is_known and not _held_out_none(facts):
+        return
     trained_on = facts.data.fingerprint if facts.data else None
-    if not is_known and (trained_on is None or trained_on == data_fingerprint(data)):
+    if trained_on is None or trained_on == data_fingerprint(data):
+        said, learned = "does not say which vehicles its training held out", "may have been trained on"
+        if _held_out_none(facts):
+            said, learned = "says that its training held out no vehicles", "was trained on"
         logger.warning(
-            "the model's card does not say which vehicles its training held out: the model may have been trained on "
-            f"the {len({image.vehicle for image in held_out.gallery.images})} vehicles of {data.root} that judge it"
+            f"the model's card {said}: the model {learned} the "
+            f"{len({image.vehicle for image in held_out.gallery.images})} vehicles of {data.root} that judge it"
         )
+
+
+def _held_out_none(facts: TrainingFacts) -> bool:
+    """Return whether the training held out nothing; reid 0.1 held out two vehicles where the share was 0."""
+    return facts.held_out_share == 0 and facts.data is not None and not facts.data.held_out_vehicles
 
 
 def is_held_out(data: Dataset) -> bool:

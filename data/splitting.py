@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -13,9 +14,12 @@ from reid.data.tracks import own_tracklets
 from reid.runtime.errors import DataError
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["HeldOut", "hold_out_for_evaluation", "hold_out_vehicles"]
+__all__ = ["HeldOut", "HeldOutBy", "hold_out_for_evaluation", "hold_out_vehicles"]
 
 EVALUATION_SHARE = 0.25
+
+HeldOutBy: TypeAlias = Literal["cameras", "tracks", "images"]
+"""What a held-out vehicle has at least two of, so that a query of one has a right answer in the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,10 @@ class HeldOut:
 
     Attributes:
         train: the vehicles that are not held out.
-        query: one image per camera of every held-out vehicle.
-        gallery: all images and tracklets of the held-out vehicles.
-        facts: the seed, the share, and the names of the vehicles and queries, for JSON; empty if nothing is held out.
+        query: one image per camera of every held-out vehicle; or one per track, or one in all, if held out by these.
+        gallery: all images and tracklets of the held-out vehicles; held out by images, all other images alone.
+        facts: what the vehicles were held out by (HeldOutBy), the seed, the share, and the names of the vehicles and
+            queries, for JSON; empty if nothing is held out.
     """
 
     train: Split
@@ -48,36 +53,64 @@ def hold_out_for_evaluation(labeled: Split, where: str, problems: list[Problem])
 
 
 def hold_out_vehicles(labeled: Split, *, share: float, seed: int) -> HeldOut:
-    """Hold out vehicles for evaluation.
+    """Hold out vehicles for evaluation, at least two.
 
     Vehicles seen by at least two cameras are drawn until they make up `share` of all vehicles. Of each drawn vehicle,
-    one image per camera is a query, and all images and tracklets are in the gallery.
+    one image per camera is a query, and all images and tracklets are in the gallery. Where there are no two such
+    vehicles, they are vehicles with at least two tracks, and one image per track is a query; or else vehicles with at
+    least two images, and one image is a query, which is not in the gallery.
 
     Raises:
         DataError: fewer than two vehicles can be held out while two remain.
     """
-    cameras: dict[str | None, set[str | None]] = defaultdict(set)
-    for image in labeled.images:
-        cameras[image.vehicle].add(image.camera)
-    eligible = sorted(str(vehicle) for vehicle, seen_by in cameras.items() if len(seen_by) > 1)
-    wanted = min(max(2, round(share * len(cameras))), len(eligible), len(cameras) - 2)
+    vehicles = {image.vehicle for image in labeled.images}
+    by, eligible = _eligible(labeled)
+    wanted = min(max(2, round(share * len(vehicles))), len(eligible), len(vehicles) - 2)
     if wanted < 2:
-        raise DataError(
-            f"{len(eligible)} of {len(cameras)} vehicles are seen by at least two cameras; an evaluation split needs "
-            "2 of these, and 2 other vehicles must remain for training: add vehicles"
-        )
+        raise _too_few(len(vehicles), len(eligible), by)
     random = np.random.default_rng(seed)
     held_out = frozenset(random.permutation(eligible)[:wanted].tolist())
     train = _select(labeled, held_out, inside=False)
     gallery = _select(labeled, held_out, inside=True)
-    queries = _one_per_camera(gallery.images, random)
+    queries = _one_per_view(gallery.images, _views(gallery, by), random)
+    if by == "images":
+        asked = frozenset(queries)
+        gallery = Split(tuple(image for image in gallery.images if image not in asked))
     facts = {
+        "by": by,
         "seed": seed,
         "share": share,
         "vehicles": sorted(held_out),
         "queries": [query.id for query in queries],
     }
     return HeldOut(train, Split(queries, own_tracklets(queries, gallery.tracklets)), gallery, facts)
+
+
+def _eligible(labeled: Split) -> tuple[HeldOutBy, list[str]]:
+    """Return what vehicles can be held out by, and the names of those that can, in order."""
+    views: dict[HeldOutBy, Iterable[tuple[str | None, Hashable]]] = {
+        "cameras": ((image.vehicle, image.camera) for image in labeled.images),
+        "tracks": ((tracklet.vehicle, tracklet.frames) for tracklet in labeled.tracklets),
+        "images": ((image.vehicle, image.frames) for image in labeled.images),
+    }
+    eligible: list[str] = []
+    for by, seen in views.items():
+        of_vehicle: dict[str | None, set[Hashable]] = defaultdict(set)
+        for vehicle, view in seen:
+            of_vehicle[vehicle].add(view)
+        eligible = sorted(str(vehicle) for vehicle, found in of_vehicle.items() if len(found) > 1)
+        if len(eligible) >= 2:
+            return by, eligible
+    return "images", eligible
+
+
+def _too_few(vehicles: int, eligible: int, by: HeldOutBy) -> DataError:
+    missing = max(2 - eligible, 4 - vehicles)
+    return DataError(
+        f"{eligible} of {vehicles} vehicles {'has' if eligible == 1 else 'have'} at least two {by}; an evaluation "
+        f"split needs 2 such vehicles, and 2 others must remain for training: add {missing} "
+        f"vehicle{'s' if missing > 1 else ''} with at least two {by}"
+    )
 
 
 def _select(split: Split, vehicles: frozenset[str], *, inside: bool) -> Split:
@@ -88,9 +121,22 @@ def _select(split: Split, vehicles: frozenset[str], *, inside: bool) -> Split:
     return Split(images, tracklets)
 
 
-def _one_per_camera(images: tuple[Tracklet, ...], random: np.random.Generator) -> tuple[Tracklet, ...]:
+def _views(gallery: Split, by: HeldOutBy) -> Callable[[Tracklet], str | None]:
+    """Return the function that tells which view of its vehicle an image belongs to; None is no view to ask for."""
+    if by == "cameras":
+        return lambda image: str(image.camera)
+    if by == "images":
+        return lambda image: ""
+    track_of = {frame: tracklet.id for tracklet in gallery.tracklets for frame in tracklet.frames}
+    return lambda image: track_of.get(image.frames[0])
+
+
+def _one_per_view(
+    images: tuple[Tracklet, ...], view_of: Callable[[Tracklet], str | None], random: np.random.Generator
+) -> tuple[Tracklet, ...]:
     by_view: dict[tuple[str, str], list[Tracklet]] = defaultdict(list)
     for image in images:
-        by_view[str(image.vehicle), str(image.camera)].append(image)
+        if (view := view_of(image)) is not None:
+            by_view[str(image.vehicle), view].append(image)
     views = (sorted(by_view[view], key=lambda image: image.id) for view in sorted(by_view))
     return tuple(view[random.integers(len(view))] for view in views)

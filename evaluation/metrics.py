@@ -29,14 +29,15 @@ class Labels:
     Attributes:
         vehicles: the vehicle's identity, or None. An entry without one is nobody's right answer and never left out
             of a ranking; a query without one has no right answer.
-        cameras: the camera's name, or None. Unknown cameras count as one camera.
+        cameras: the camera's name, or None; unknown cameras count as one camera. Or whatever else tells the views of
+            a vehicle apart: a query is not answered by entries of its own view.
 
     Raises:
         DataError: the two have different lengths.
     """
 
     vehicles: Sequence[str | None]
-    cameras: Sequence[str | None]
+    cameras: Sequence[Hashable]
 
     def __post_init__(self) -> None:
         if len(self.vehicles) != len(self.cameras):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.evaluation.metrics import numbered
-from reid.evaluation.protocols import EmbeddedData
+from reid.evaluation.metrics import Labels, numbered
+from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
 from reid.runtime.embedding import normalize
 from reid.runtime.galleries.ranking import exact_distances
 from reid.runtime.model_card import Level
-from reid.runtime.tracklet import Tracklet
 
 __all__ = ["ALL_LEVELS", "BINS_PER_UNIT", "PairDistances", "pair_distances"]
 
@@ -32,7 +31,7 @@ class PairDistances:
 
     Attributes:
         level: the name of the level whose embeddings were compared.
-        positive: int64 [2000], the counts of pairs of the same vehicle from two cameras.
+        positive: int64 [2000], the counts of pairs of the same vehicle from two cameras, or in other views.
         negative: int64 [2000], the counts of pairs of different vehicles.
     """
 
@@ -54,22 +53,22 @@ class PairDistances:
 def pair_distances(data: EmbeddedData, levels: Sequence[Level]) -> tuple[PairDistances, ...]:
     """Count the distances between query and gallery images in every level and, if there are several, in all of them.
 
-    As in evaluation, pairs of the same vehicle from the same camera are left out, and so are pairs with an unlabeled
-    image. Memory does not grow with the number of pairs.
+    As in evaluation, pairs of the same vehicle in the query's own view (from the same camera) are left out, and so are
+    pairs with an unlabeled image. Memory does not grow with the number of pairs.
 
     Args:
         data: the result of embed_data.
         levels: the levels, in the order in which the embeddings concatenate them.
     """
-    query, gallery = data.query.images, data.gallery.images
-    queries, galleries = (_of_levels(data.matrix(entries), levels) for entries in (query, gallery))
+    asked, found = data.labels(PROTOCOLS["i2i"])
+    queries, galleries = (_of_levels(data.matrix(side.images), levels) for side in (data.query, data.gallery))
     counts = {name: np.zeros((3, _BINS), np.int64) for name in queries}
-    for start in range(0, len(query), _BLOCK):
+    for start in range(0, len(asked), _BLOCK):
         block = slice(start, start + _BLOCK)
-        kinds = _kinds(query[block], gallery)
+        kinds = _kinds(Labels(asked.vehicles[block], asked.cameras[block]), found)
         for name, of_level in counts.items():
             of_level += _count(queries[name][block], galleries[name], kinds)
-    return tuple(PairDistances(name, found[_POSITIVE], found[_NEGATIVE]) for name, found in counts.items())
+    return tuple(PairDistances(name, kind[_POSITIVE], kind[_NEGATIVE]) for name, kind in counts.items())
 
 
 def _of_levels(embeddings: NDArray[np.float32], levels: Sequence[Level]) -> dict[str, NDArray[np.float32]]:
@@ -80,17 +79,17 @@ def _of_levels(embeddings: NDArray[np.float32], levels: Sequence[Level]) -> dict
     return own if len(levels) == 1 else {**own, ALL_LEVELS: embeddings}
 
 
-def _kinds(query: Sequence[Tracklet], gallery: Sequence[Tracklet]) -> NDArray[np.int32]:
+def _kinds(query: Labels, gallery: Labels) -> NDArray[np.int32]:
     """Return the kind of every pair, int32 [Q, G]."""
-    same_vehicle = _equal([entry.vehicle for entry in query], [entry.vehicle for entry in gallery])
-    same_camera = _equal([entry.camera for entry in query], [entry.camera for entry in gallery])
-    kinds = np.where(same_vehicle, np.where(same_camera, _JUNK, _POSITIVE), _NEGATIVE).astype(np.int32)
-    kinds[[entry.vehicle is None for entry in query], :] = _JUNK
-    kinds[:, [entry.vehicle is None for entry in gallery]] = _JUNK
+    same_vehicle = _equal(query.vehicles, gallery.vehicles)
+    same_view = _equal(query.cameras, gallery.cameras)
+    kinds = np.where(same_vehicle, np.where(same_view, _JUNK, _POSITIVE), _NEGATIVE).astype(np.int32)
+    kinds[[vehicle is None for vehicle in query.vehicles], :] = _JUNK
+    kinds[:, [vehicle is None for vehicle in gallery.vehicles]] = _JUNK
     return kinds
 
 
-def _equal(rows: Sequence[str | None], columns: Sequence[str | None]) -> NDArray[np.bool_]:
+def _equal(rows: Sequence[Hashable], columns: Sequence[Hashable]) -> NDArray[np.bool_]:
     asked, found = numbered(rows, columns)
     return np.asarray(asked[:, None] == found)
 

@@ -6,8 +6,8 @@ query's own tracklet. An image is a tracklet of one frame, so they differ only i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,15 @@ from numpy.typing import NDArray
 from reid.data.dataset import Split
 from reid.evaluation.metrics import Labels, Metrics, evaluate
 from reid.evaluation.reranking import reranked_rows
+from reid.evaluation.same_camera import (
+    OwnView,
+    SameCamera,
+    copies_of_queries,
+    elsewhere,
+    kept_labels,
+    own_view,
+    same_camera_of,
+)
 from reid.runtime.embedding import embed, watched
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows
@@ -27,10 +36,12 @@ __all__ = [
     "PROTOCOLS",
     "EmbeddedData",
     "Protocol",
+    "available_protocols",
     "embed_data",
     "evaluate_protocol",
     "find_protocols",
     "parse_protocols",
+    "protocols_of",
 ]
 
 Kind = Literal["images", "tracklets"]
@@ -64,6 +75,31 @@ def find_protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
     return tuple(PROTOCOLS[name] for name in names)
 
 
+def available_protocols(query: Split, gallery: Split) -> tuple[Protocol, ...]:
+    """Return the protocols for which there are queries and gallery entries."""
+    return tuple(one for one in PROTOCOLS.values() if getattr(query, one.query) and getattr(gallery, one.gallery))
+
+
+def protocols_of(query: Split, gallery: Split, named: Sequence[Protocol] | None) -> tuple[Protocol, ...]:
+    """Return the protocols to score two splits by.
+
+    Args:
+        query: the queries and their own tracklets.
+        gallery: the gallery's images and tracklets.
+        named: the protocols that were asked for; None for those that are available, or I2I if none is.
+
+    Raises:
+        DataError: there are no entries for a protocol that was asked for.
+    """
+    available = available_protocols(query, gallery)
+    if named is None:
+        return available or (PROTOCOLS["i2i"],)
+    for one in named:
+        if one not in available:
+            raise _nothing_to_rank(query, gallery, one)
+    return tuple(named)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedData:
     """Embeddings of a query and a gallery split, each frame embedded once.
@@ -74,6 +110,8 @@ class EmbeddedData:
         embeddings: files of an entry -> its embedding, float32 [D], for every entry of both splits.
         unreadable: the names of the frames that were left out.
         queries_left_out: the names of the queries that cannot be read, or whose own tracklets cannot.
+        own_view: what of the query's vehicle is left out of its ranking.
+        copies: the files of the same picture, where that is not the camera; see copies_of_queries.
     """
 
     query: Split
@@ -81,6 +119,45 @@ class EmbeddedData:
     embeddings: dict[tuple[Frame, ...], NDArray[np.float32]]
     unreadable: tuple[str, ...]
     queries_left_out: tuple[str, ...] = ()
+    own_view: OwnView = "camera"
+    copies: Mapping[Frame, Frame] = field(default_factory=dict)
+
+    @property
+    def same_camera(self) -> SameCamera:
+        """What happens to gallery entries of the query's vehicle and camera."""
+        return same_camera_of(self.own_view)
+
+    def leaving_out(self, view: OwnView) -> EmbeddedData:
+        """Return the same data with another rule of what is left out of rankings."""
+        copies = {} if view == "camera" else copies_of_queries(self.query, self.gallery)
+        return replace(self, own_view=view, copies=copies)
+
+    def restricted(self, query: Split, gallery: Split, view: OwnView) -> EmbeddedData:
+        """Return the part of the data that these splits consist of, with a rule of its own.
+
+        Args:
+            query: some of the queries that were embedded, or other images that were.
+            gallery: some of the gallery entries that were embedded.
+            view: what is left out of rankings.
+        """
+        pairs = list(zip(query.images, query.tracklets or query.images, strict=True))
+        read = [pair for pair in pairs if self._has(*pair)]
+        part = replace(
+            self,
+            query=Split(tuple(image for image, _ in read), tuple(own for _, own in read)),
+            gallery=Split(tuple(filter(self._has, gallery.images)), tuple(filter(self._has, gallery.tracklets))),
+            queries_left_out=tuple(dict.fromkeys(image.id for image, own in pairs if not self._has(image, own))),
+        )
+        return part.leaving_out(view)
+
+    def _has(self, *entries: Tracklet) -> bool:
+        return all(entry.frames in self.embeddings for entry in entries)
+
+    def labels(self, protocol: Protocol) -> tuple[Labels, Labels]:
+        """Return the labels of a protocol's queries and gallery entries."""
+        if self.own_view != "camera":
+            return kept_labels(self.query, self.gallery, (protocol.query, protocol.gallery), self.own_view, self.copies)
+        return _labels(getattr(self.query, protocol.query)), _labels(getattr(self.gallery, protocol.gallery))
 
     def matrix(self, entries: Sequence[Tracklet]) -> NDArray[np.float32]:
         """Return the entries' embeddings, float32 [n, D]."""
@@ -96,6 +173,7 @@ def embed_data(
     query: Split,
     gallery: Split,
     *,
+    view: OwnView | None = None,
     stage: str = "embedding",
     progress: Progress = SILENT,
 ) -> EmbeddedData:
@@ -105,6 +183,8 @@ def embed_data(
         session: the model.
         query: the queries and their own tracklets.
         gallery: the gallery's images and tracklets.
+        view: what of a query's vehicle is left out of its ranking; None for its camera if cameras can tell a right
+            answer, and else for the query itself.
         stage: the name of the stage that begins, for people.
         progress: follows the frames.
     """
@@ -118,21 +198,8 @@ def embed_data(
         if entry.embedding is not None:
             embeddings[frames] = entry.embedding
         unreadable += [str(frames[failure.frame_index]) for failure in entry.unreadable]
-
-    def readable(*entries: Tracklet) -> bool:
-        return all(entry.frames in embeddings for entry in entries)
-
-    pairs = list(zip(query.images, query.tracklets, strict=True))
-    return EmbeddedData(
-        query=Split(
-            tuple(image for image, own in pairs if readable(image, own)),
-            tuple(own for image, own in pairs if readable(image, own)),
-        ),
-        gallery=Split(tuple(filter(readable, gallery.images)), tuple(filter(readable, gallery.tracklets))),
-        embeddings=embeddings,
-        unreadable=tuple(dict.fromkeys(unreadable)),
-        queries_left_out=tuple(image.id for image, own in pairs if not readable(image, own)),
-    )
+    everything = EmbeddedData(query, gallery, embeddings, tuple(dict.fromkeys(unreadable)))
+    return everything.restricted(query, gallery, view or own_view(query, gallery))
 
 
 def _distinct(tracklets: Iterable[Tracklet], images: Iterable[Tracklet]) -> list[Tracklet]:
@@ -157,12 +224,44 @@ def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = 
     query: tuple[Tracklet, ...] = getattr(data.query, protocol.query)
     gallery: tuple[Tracklet, ...] = getattr(data.gallery, protocol.gallery)
     if not query or not gallery:
-        left = f"{protocol.name}: {len(query)} queries and {len(gallery)} gallery {protocol.gallery}"
-        if data.unreadable:
-            raise DataError(f"{left} can be read: {data.unreadable[0]}")
-        raise DataError(f"{left}; `reid-data inspect` says what the data lacks")
+        raise _nothing_to_rank(data.query, data.gallery, protocol, data.unreadable)
+    asked, found = data.labels(protocol)
+    if not _any_right_answer(asked, found):
+        raise _no_right_answer(data, protocol)
     blocks = (reranked_rows if rerank else distance_rows)(data.matrix(query), data.matrix(gallery))
-    return evaluate(blocks, _labels(query), _labels(gallery))
+    return evaluate(blocks, asked, found)
+
+
+def _nothing_to_rank(query: Split, gallery: Split, protocol: Protocol, unreadable: Sequence[str] = ()) -> DataError:
+    asked, ranked = getattr(query, protocol.query), getattr(gallery, protocol.gallery)
+    left = f"{protocol.name}: {len(asked)} queries and {len(ranked)} gallery {protocol.gallery}"
+    if unreadable:
+        return DataError(f"{left} can be read: {unreadable[0]}")
+    others = ",".join(one.name for one in available_protocols(query, gallery))
+    choice = f"choose --protocols {others}; " if others else ""
+    return DataError(f"{left}; {choice}`reid-data inspect` says what the data lacks")
+
+
+def _any_right_answer(query: Labels, gallery: Labels) -> bool:
+    views: dict[str | None, set[Hashable]] = {None: set()}
+    for vehicle, view in zip(gallery.vehicles, gallery.cameras, strict=True):
+        if vehicle is not None:
+            views.setdefault(vehicle, set()).add(view)
+    asked = zip(query.vehicles, query.cameras, strict=True)
+    return any(views.get(vehicle, set()) - {view} for vehicle, view in asked)
+
+
+def _no_right_answer(data: EmbeddedData, protocol: Protocol) -> DataError:
+    """Return the error for queries that all lack a right answer, with the remedy that gives them one."""
+    asked, found = data.labels(protocol)
+    shown = elsewhere(data.own_view)
+    said = (
+        f"{protocol.name}: none of {len(asked)} queries shows a vehicle that {len(found)} gallery entries show {shown}"
+    )
+    kept = data.leaving_out(own_view(data.query, data.gallery, "keep"))
+    if data.own_view == "camera" and _any_right_answer(*kept.labels(protocol)):
+        return DataError(f"{said}: rank entries of the query's camera, too, with --same-camera keep")
+    return DataError(f"{said}: check that query and gallery belong together")
 
 
 def _labels(entries: Sequence[Tracklet]) -> Labels:

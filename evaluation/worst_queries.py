@@ -8,17 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from reid.evaluation.metrics import Metrics
-from reid.evaluation.protocols import EmbeddedData
+from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
 from reid.runtime.galleries.ranked_lists import Match, Ranking
 from reid.runtime.galleries.ranking import exact_distances
-from reid.runtime.tracklet import Tracklet
 
 __all__ = ["WorstQuery", "worst_queries"]
 
 
 @dataclass(frozen=True, slots=True)
 class WorstQuery:
-    """A query image and its matches, without those of its own vehicle in its own camera.
+    """A query image and its matches, without those of its own vehicle in its own view, such as its camera.
 
     Attributes:
         ranking: the query and its first matches.
@@ -44,17 +43,14 @@ def worst_queries(data: EmbeddedData, metrics: Metrics, *, count: int, matches: 
     """
     gallery = data.gallery.images
     embeddings = data.matrix(gallery)
+    asked, found = data.labels(PROTOCOLS["i2i"])
     for place in np.argsort(metrics.average_precision, kind="stable")[:count]:
-        query = data.query.images[metrics.counted[place]]
+        position = metrics.counted[place]
+        query, own = data.query.images[position], (asked.vehicles[position], asked.cameras[position])
         (distances,) = exact_distances(data.matrix([query]), embeddings)
-        order = np.argsort(distances, kind="stable")
+        order = np.argsort(distances, kind="stable").tolist()
+        order = [index for index in order if (found.vehicles[index], found.cameras[index]) != own]
         ranked = [Match(gallery[index], float(1 - distances[index])) for index in order]
-        ranked = [match for match in ranked if not _is_junk(query, match.tracklet)]
         first = int(metrics.first_hit[place])
         score = 100 * float(metrics.average_precision[place])
         yield WorstQuery(Ranking(query, tuple(ranked[:matches])), score, ranked[first], first + 1)
-
-
-def _is_junk(query: Tracklet, entry: Tracklet) -> bool:
-    """Return whether the metrics leave an entry out; to them, all unknown cameras are one camera."""
-    return (query.vehicle, query.camera) == (entry.vehicle, entry.camera)

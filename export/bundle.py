@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from reid.calibration.journal import check_journal, remove_journal
 from reid.data.dataset import Dataset
 from reid.data.held_out import is_held_out, warn_if_trained_on
+from reid.evaluation.same_camera import own_view_of
 from reid.evaluation.verification.records import (
     VERIFICATION_FILE,
     EngineFacts,
@@ -253,7 +254,7 @@ def _reference(
     retrieval: Retrieval | None = None
     if data is not None:
         session = torch_session(checkpoint.model, checkpoint.card, best_torch_device())
-        retrieval = embed_retrieval(session, data.query, data.gallery, progress=progress)
+        retrieval = embed_retrieval(session, data.query, data.gallery, view=own_view_of(data), progress=progress)
         judged_on = ReferenceData(
             name=data.root.resolve().name,
             layout=data.layout,
@@ -261,6 +262,7 @@ def _reference(
             query_images=len(data.query.images),
             gallery_images=len(data.gallery.images),
             unreadable=len(retrieval.data.unreadable),
+            same_camera=retrieval.data.same_camera,
         )
     return Reference(checkpoint.card.levels, crops, retrieval, judged_on, tolerance)
 

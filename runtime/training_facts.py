@@ -27,6 +27,8 @@ class TrainingDataFacts(BaseModel):
         fingerprint: SHA-256 of the training images' names, sizes and labels.
         images: number of images in the training split, held-out vehicles included.
         held_out_vehicles: vehicles of the training split that the model did not learn from.
+        held_out_by: what each of them has at least two of: "cameras", "tracks" or "images"; None if none is held out,
+            or if it is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -35,6 +37,7 @@ class TrainingDataFacts(BaseModel):
     fingerprint: str
     images: int
     held_out_vehicles: tuple[str, ...]
+    held_out_by: str | None = None
 
 
 class TrainingFacts(BaseModel):
@@ -47,7 +50,8 @@ class TrainingFacts(BaseModel):
         versions: versions of the packages that the result depends on, by package.
         held_out_share: share of the training vehicles, 0 to 1, that were held out.
         seed: seed by which the held-out vehicles were chosen.
-        best_epoch: the epoch that the weights are from, counted from 1.
+        best_epoch: the epoch that the weights are from, counted from 1: the best one, or the last one if no vehicles
+            were held out.
         held_out: metrics of that epoch on the held-out vehicles, by protocol.
     """
 

@@ -1,4 +1,4 @@
-"""The training loop: epochs of P x K batches, each followed by an evaluation on held-out vehicles."""
+"""The training loop: epochs of P x K batches, each followed by an evaluation on held-out vehicles, if there are any."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _NAMED = 3  # unreadable images in a note
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished run: the card of its best checkpoint, and how far it has come."""
+    """A finished run: the card of its checkpoint, and how far it has come."""
 
     card: ModelCard
     position: Position
@@ -58,14 +58,14 @@ def train(
     progress: Progress = SILENT,
     processes: Processes | None = None,
 ) -> Outcome:
-    """Train a model and leave its best checkpoint in the run's folder.
+    """Train a model and leave the checkpoint of its best epoch in the run's folder, or that of its last one.
 
     On a CPU the result depends only on the recipe, its seed, the data and the number of threads: not on the number of
     loader workers, nor on where the run was stopped and resumed.
 
     Args:
         dataset: the data set whose training split is used; a share of its vehicles is held out to choose the best
-            epoch.
+            epoch. If the share is 0, the last epoch is the result.
         recipe: all settings.
         run: the run's folder, which has been checked.
         resume: whether to go on from the run's last state, or from the beginning if it has none yet.
@@ -127,7 +127,7 @@ class _Loop:
         """Run everything after a position; return the position at the end."""
         samples = OwnSamples(self.data.sampler, self._processes)
         batches = training_batches(self.data.images, samples, pin_memory=self._processes.device.type == "cuda")
-        reference = reference_crops(self.data.gallery.images)
+        reference = reference_crops(self.data.reference)
         epochs = range(position.epochs_done + 1, self.recipe.epochs + 1)
         # Epochs differ by a few steps, and to plan them all only to count them takes too long.
         self.progress.begin("training", len(epochs) * len(self.data.sampler) - position.begun.steps, "steps")
@@ -137,7 +137,7 @@ class _Loop:
                 samples.first = position.begun.steps
                 row = self._row(epoch, self._learn(epoch, batches, position))
                 row |= self._processes.from_first(partial(self._evaluate, epoch, board))
-                position = position.after(epoch, row["held_out"]["i2i"]["mAP"])
+                position = position.after(epoch, row["held_out"]["i2i"]["mAP"] if row["held_out"] else None)
                 if board:
                     self._store(row, position, reference, board)
                 _log(row)
@@ -185,7 +185,9 @@ class _Loop:
 
     def _evaluate(self, epoch: int, board: SummaryWriter | None) -> dict[str, Any]:
         model, data = self.learner.evaluated_model, self.data
-        seen = observe(model, self.card, data.query, data.gallery, self._processes.device)
+        if not data.query.images:
+            return {"held_out": {}}
+        seen = observe(model, self.card, data.query, data.gallery, self._processes.device, view=data.own_view)
         if board:
             show_histograms(board, seen, epoch)
         return seen.summary()
@@ -208,10 +210,11 @@ class _Loop:
 
 def _log(row: Mapping[str, Any]) -> None:
     """Log an epoch's row of metrics in a line."""
-    scores, unreadable = row["held_out"]["i2i"], row["unreadable"]
-    logger.info(
-        "epoch %d: loss %.3f, held-out mAP %.2f R-1 %.2f, %.0f images/s",
-        *(row["epoch"], row["train"]["loss"], scores["mAP"], scores["R-1"], row["images_per_second"]),
-    )
-    if unreadable:
+    scores = ""
+    if row["held_out"]:
+        found = row["held_out"]["i2i"]
+        scores = f"held-out mAP {found['mAP']:.2f} R-1 {found['R-1']:.2f}, "
+    loss, speed = row["train"]["loss"], row["images_per_second"]
+    logger.info("epoch %d: loss %.3f, %s%.0f images/s", row["epoch"], loss, scores, speed)
+    if unreadable := row["unreadable"]:
         logger.warning("%d images could not be read: %s", len(unreadable), "; ".join(unreadable[:_NAMED]))

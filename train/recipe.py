@@ -92,7 +92,8 @@ class Recipe(BaseModel):
         warmup_epochs: epochs over which the learning rate rises linearly.
         learning_rate: peak learning rate of the optimizer.
         weight_decay: weight decay of the optimizer.
-        held_out: share of the training vehicles that are held out to choose the best epoch.
+        held_out: share of the training vehicles that are held out to choose the best epoch, at least two vehicles; 0
+            for none, which makes the last epoch the result.
         seed: seed of weights, split, sampling and augmentation.
         precision: precision of a step's arithmetic; "auto" is bf16 on a GPU and fp32 elsewhere.
         clip_norm: gradient norm above which gradients are clipped; 0 never clips.

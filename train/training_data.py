@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from reid.data.dataset import Dataset, Split
 from reid.data.fingerprint import data_fingerprint
-from reid.data.splitting import hold_out_vehicles
+from reid.data.splitting import HeldOut, hold_out_vehicles
+from reid.evaluation.same_camera import OwnView, own_view
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import read_frame
 from reid.runtime.tracklet import Tracklet
@@ -31,8 +32,10 @@ class TrainingData:
     Attributes:
         images: images of the vehicles that the model learns.
         sampler: plans the batches of these images.
-        query: queries of the held-out vehicles.
-        gallery: gallery of the held-out vehicles.
+        query: queries of the held-out vehicles; empty if none are held out.
+        gallery: gallery of the held-out vehicles; empty if none are held out.
+        own_view: what rankings of the held-out vehicles leave out.
+        reference: images that the checkpoint's reference crops are taken from.
         facts: the facts about the data in the model card.
     """
 
@@ -40,6 +43,8 @@ class TrainingData:
     sampler: PKSampler
     query: Split
     gallery: Split
+    own_view: OwnView
+    reference: tuple[Tracklet, ...]
     facts: TrainingDataFacts
 
     def images_of_step(self, step: int) -> list[str]:
@@ -57,7 +62,7 @@ def prepare_data(dataset: Dataset, recipe: Recipe) -> TrainingData:
     Raises:
         DataError: no image can be read, or too few vehicles for the held-out part or for a batch.
     """
-    split = hold_out_vehicles(dataset.train, share=recipe.held_out, seed=recipe.seed)
+    split = _hold_out(dataset.train, recipe)
     readable, dead_vehicles = without_dead_vehicles(split.train.images)
     if not readable:
         raise _none_readable(split.train.images)
@@ -69,9 +74,40 @@ def prepare_data(dataset: Dataset, recipe: Recipe) -> TrainingData:
         layout=dataset.layout,
         fingerprint=data_fingerprint(dataset),
         images=len(dataset.train.images),
-        held_out_vehicles=split.facts["vehicles"],
+        held_out_vehicles=split.facts.get("vehicles", ()),
+        held_out_by=split.facts.get("by"),
     )
-    return TrainingData(images, sampler, split.query, split.gallery, facts)
+    return TrainingData(
+        images,
+        sampler,
+        split.query,
+        split.gallery,
+        own_view(split.query, split.gallery, by_cameras=split.facts.get("by") == "cameras"),
+        split.gallery.images or readable,
+        facts,
+    )
+
+
+def _hold_out(labeled: Split, recipe: Recipe) -> HeldOut:
+    """Hold out the recipe's share of the vehicles, at least two; or none if the share is 0."""
+    vehicles = len({image.vehicle for image in labeled.images})
+    if not recipe.held_out:
+        logger.warning(
+            "held_out is 0: the model learns all %d vehicles, the last epoch is the result, and no scores are known",
+            vehicles,
+        )
+        return HeldOut(labeled, Split(), Split(), {})
+    try:
+        split = hold_out_vehicles(labeled, share=recipe.held_out, seed=recipe.seed)
+    except DataError as error:
+        if vehicles < 2:
+            raise
+        fits = recipe.vehicles_per_batch <= vehicles
+        batch = "" if fits else f" --batch {vehicles}x{recipe.images_per_vehicle}"
+        raise DataError(f"{error}, or hold none out: --set held_out=0{batch}") from None
+    if split.facts["by"] != "cameras":
+        logger.warning("vehicles are held out by %s, since fewer than two are seen by two cameras", split.facts["by"])
+    return split
 
 
 def _none_readable(images: Sequence[Tracklet]) -> DataError:

@@ -103,7 +103,8 @@ def compare_on_data(
 
     A session whose embeddings cannot be ranked has a failure and no protocols.
     """
-    actual = embed_splits(session, expected.query, expected.gallery, f"verifying {precision}", progress)
+    splits, view = (expected.query, expected.gallery), expected.data.own_view
+    actual = embed_splits(session, splits, view, f"verifying {precision}", progress)
     _check_same_frames(expected.data, actual)
     similarity = _frame_similarity(expected.data, actual, reference.levels)
     protocols: tuple[ProtocolComparison, ...] = ()

@@ -240,6 +240,7 @@ class ReferenceData(_Record):
         query_images: the number of query images.
         gallery_images: the number of gallery images.
         unreadable: the number of frames that could not be read, and were left out.
+        same_camera: what happened to gallery entries of the query's vehicle and camera in the rankings.
     """
 
     kind: Literal["data"] = "data"
@@ -249,6 +250,7 @@ class ReferenceData(_Record):
     query_images: Count
     gallery_images: Count
     unreadable: Count
+    same_camera: Literal["drop", "keep"] = "drop"
 
 
 JudgedOn: TypeAlias = Annotated[ReferenceCrops | ReferenceData, Field(discriminator="kind")]

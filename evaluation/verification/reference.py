@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.data.dataset import Split
-from reid.evaluation.protocols import PROTOCOLS, EmbeddedData, Protocol, embed_data
+from reid.evaluation.protocols import EmbeddedData, Protocol, embed_data, protocols_of
+from reid.evaluation.same_camera import OwnView
 from reid.evaluation.verification.records import JudgedOn, Tolerance
 from reid.evaluation.verification.retrieval import Ranked, rank
 from reid.evaluation.verification.sentences import data_sentence, defect_sentence
@@ -91,7 +92,8 @@ def embed_retrieval(
     query: Split,
     gallery: Split,
     *,
-    protocols: Sequence[Protocol] = tuple(PROTOCOLS.values()),
+    protocols: Sequence[Protocol] | None = None,
+    view: OwnView | None = None,
     progress: Progress = SILENT,
 ) -> Retrieval:
     """Embed queries and gallery with PyTorch, and rank by each protocol.
@@ -100,22 +102,27 @@ def embed_retrieval(
         session: the PyTorch session.
         query: the queries and their own tracklets.
         gallery: the gallery images and tracklets.
-        protocols: the protocols to rank by.
+        protocols: the protocols to rank by; None for those that the data has entries for.
+        view: what rankings leave out; see embed_data.
         progress: the progress to advance by each frame.
 
     Raises:
         DataError: the data does not serve a protocol.
         ModelError: the embeddings cannot be ranked.
     """
-    data = embed_splits(session, query, gallery, f"embedding with {session.info}", progress)
+    data = embed_splits(session, (query, gallery), view, f"embedding with {session.info}", progress)
     # Before the ranking, which would blame the embeddings on whoever made them. Without any, the ranking says so.
     if data.embeddings and (defect := defect_of(data.rows(data.embeddings))):
         raise ModelError(f"{session.info}: {defect_sentence(defect)}; train the model again")
+    if protocols is None:
+        protocols = protocols_of(query, gallery, None)
     ranked = tuple(rank(data, protocol) for protocol in protocols)
     return Retrieval(query, gallery, data, ranked, str(session.info))
 
 
-def embed_splits(session: Session, query: Split, gallery: Split, stage: str, progress: Progress) -> EmbeddedData:
+def embed_splits(
+    session: Session, splits: tuple[Split, Split], view: OwnView | None, stage: str, progress: Progress
+) -> EmbeddedData:
     """Embed queries and gallery; an embedding that overflows is a finding of the comparison, and not an error here."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return embed_data(session, query, gallery, stage=stage, progress=progress)
+        return embed_data(session, *splits, view=view, stage=stage, progress=progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from reid.evaluation.protocols import EmbeddedData, Protocol, evaluate_protocol
 from reid.evaluation.verification.bootstrap import paired_interval
 from reid.evaluation.verification.records import ProtocolComparison, Tolerance, WorstQuery
 from reid.runtime.errors import DataError
-from reid.runtime.galleries.ranking import distance_rows, nearest
+from reid.runtime.galleries.ranking import DistanceBlock, distance_rows, nearest
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Ranked", "compare_rankings", "rank", "worst_queries"]
@@ -62,16 +62,21 @@ def rank(data: EmbeddedData, protocol: Protocol) -> Ranked:
     asked: tuple[Tracklet, ...] = getattr(data.query, protocol.query)
     queries = tuple(asked[position] for position in metrics.counted)
     gallery: tuple[Tracklet, ...] = getattr(data.gallery, protocol.gallery)
-    return Ranked(protocol.name, queries, gallery, metrics, _first_matches(data, queries, gallery))
+    # Junk has the query's vehicle and view: with both in one number, one comparison does for a block.
+    views = numbered(*(zip(side.vehicles, side.cameras, strict=True) for side in data.labels(protocol)))
+    distances = distance_rows(data.matrix(queries), data.matrix(gallery))
+    matches = _first_matches(distances, views[0][metrics.counted], views[1])
+    return Ranked(protocol.name, queries, gallery, metrics, matches)
 
 
-def _first_matches(data: EmbeddedData, queries: Sequence[Tracklet], gallery: Sequence[Tracklet]) -> NDArray[np.int64]:
-    matches = np.full((len(queries), SHOWN_MATCHES), -1, np.int64)
-    shown = min(SHOWN_MATCHES, len(gallery))
-    # Junk has the query's vehicle and camera: with both in one number, one comparison does for a block.
-    asked, found = numbered(*([(entry.vehicle, entry.camera) for entry in entries] for entries in (queries, gallery)))
+def _first_matches(
+    distances: Iterable[DistanceBlock], asked: NDArray[np.int64], found: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the nearest entries of each query that do not have its number; see Ranked."""
+    matches = np.full((len(asked), SHOWN_MATCHES), -1, np.int64)
+    shown = min(SHOWN_MATCHES, len(found))
     start = 0
-    for block in distance_rows(data.matrix(queries), data.matrix(gallery)):
+    for block in distances:
         rows = slice(start, start := start + len(block))
         block.values[asked[rows, None] == found] = np.inf
         matches[rows, :shown], _ = nearest(block, shown)

@@ -75,4 +75,5 @@ def data_sentence(data: JudgedOn) -> str:
     if isinstance(data, ReferenceCrops):
         return f"{data.crops} reference crops"
     held_out = ", held-out training vehicles" if data.held_out else ""
-    return f"{data.query_images} queries of {data.name} ({data.layout}{held_out})"
+    kept = ", same camera: kept" if data.same_camera == "keep" else ""
+    return f"{data.query_images} queries of {data.name} ({data.layout}{held_out}{kept})"

@@ -38,14 +38,14 @@ class TrainedRun:
 
     Attributes:
         name: name of the run.
-        card: card of the best checkpoint.
+        card: card of the checkpoint.
         settings: the settings that are not the poster's.
         losses: names of the metric loss and of the identity loss.
         boundaries: distances that the metric loss wants positive pairs within and negative pairs beyond; empty where
             it has none, or where it does not see the embeddings that are compared.
         rows: rows of metrics.jsonl, one for each epoch.
         device: the device that the checkpoint was evaluated on, in words.
-        data: embeddings of the held-out vehicles.
+        data: embeddings of the held-out vehicles; None where none were held out, and nothing below is known.
         metrics: metrics on the held-out vehicles, by protocol.
         pairs: distances of held-out pairs, for each level and, if there are several, for all levels together.
         norms: norms of the held-out frames' features before L2 normalization, float32 [N], by level.
@@ -58,7 +58,7 @@ class TrainedRun:
     boundaries: tuple[float, ...]
     rows: Sequence[Mapping[str, Any]]
     device: str
-    data: EmbeddedData
+    data: EmbeddedData | None
     metrics: Mapping[str, Metrics]
     pairs: Sequence[PairDistances]
     norms: Mapping[str, NDArray[np.float32]]

@@ -14,6 +14,7 @@ from reid.evaluation.verification.records import (
     PrecisionVerification,
     ProtocolComparison,
     ReferenceCrops,
+    ReferenceData,
     Tolerance,
     Verification,
     WorstQuery,
@@ -143,8 +144,9 @@ def _metrics(verification: Verification) -> str:
     head_cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     protocols = dict.fromkeys(comparison.protocol for comparison in found)
     groups = "".join(_protocol(verification, protocol, names) for protocol in protocols)
-    guide = """<p class="guide">In percent. Beside each: the difference from PyTorch in points and, in brackets, its
-95 % interval by bootstrap over queries. Where the interval contains 0, the difference may be chance.</p>"""
+    rule = f"; same camera: {_same_camera(verification.judged_on)}" if verification.retrieval else ""
+    guide = f"""<p class="guide">In percent{rule}. Beside each: the difference from PyTorch in points and, in brackets,
+its 95 % interval by bootstrap over queries. Where the interval contains 0, the difference may be chance.</p>"""
     table = f"""<table class="metrics">
 <thead><tr><td></td>{head_cells}<th scope="col">first match changed</th></tr></thead>
 {groups}</table>"""
@@ -376,4 +378,10 @@ def _data(data: JudgedOn) -> dict[str, str]:
         "query images": f"{data.query_images:,}",
         "gallery images": f"{data.gallery_images:,}",
         "unreadable frames, left out": f"{data.unreadable:,}",
+        "same camera": _same_camera(data),
     }
+
+
+def _same_camera(data: JudgedOn) -> str:
+    """Return what happened to gallery entries of the query's vehicle and camera."""
+    return "kept" if isinstance(data, ReferenceData) and data.same_camera == "keep" else "dropped"

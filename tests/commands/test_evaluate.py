@@ -56,6 +56,7 @@ def test_json_has_the_shape_of_the_design_and_is_alone_on_standard_output(veri: 
     assert result["data"]["layout"] == "veri"
 
 
+@pytest.mark.torch
 def test_checkpoint_bundle_and_graph_score_alike(veri: Path, checkpoint: Path, bundle: Path, run: Run) -> None:
     scores = [
         json.loads(run(model, veri, "--json")[1])["protocols"]
@@ -158,3 +159,112 @@ def test_wrong_usage_ends_with_2(veri: Path, bundle: Path, run: Run, arguments: 
 def test_an_unknown_protocol_is_answered_with_those_that_exist(veri: Path, bundle: Path, run: Run) -> None:
     _, _, err = run(bundle, veri, "--protocols", "i2i,x2y")
     assert "unknown protocol 'x2y'; choose one of: i2i, i2t, t2t" in " ".join(err.split())
+
+
+# What is left out, and for what data
+
+
+@pytest.fixture
+def one_camera(veri: Path, tmp_path: Path) -> Path:
+    """The test images as query and gallery folders of one camera, the query images being copies."""
+    root = tmp_path / "one"
+    for part, folder in (("query", "image_query"), ("gallery", "image_test")):
+        (root / part).mkdir(parents=True)
+        for image in (veri / folder).iterdir():
+            shutil.copy(image, root / part / f"{image.name[:4]}_c001_{image.name[10:]}")
+    return root
+
+
+def test_the_table_and_the_json_say_what_happens_to_the_querys_camera(veri: Path, bundle: Path, run: Run) -> None:
+    found = {}
+    for rule, title in (("drop", "same camera: dropped"), ("keep", "same camera: kept, but for the query itself")):
+        found[rule] = json.loads(run(bundle, veri, "--json", "--same-camera", rule)[1])
+        assert found[rule]["same_camera"] == rule
+        assert title in run(bundle, veri, "--same-camera", rule)[1]
+    usual = json.loads(run(bundle, veri, "--json")[1])
+    assert (usual["same_camera"], usual["protocols"]) == ("drop", found["drop"]["protocols"])
+    assert usual["test_sets"] == {}
+    queries = {rule: found[rule]["protocols"]["i2i"] for rule in found}
+    assert queries["keep"]["queries"] >= queries["drop"]["queries"]
+    assert queries["keep"]["mAP"] != queries["drop"]["mAP"]
+
+
+def test_data_of_one_camera_is_ranked_without_the_query_itself(one_camera: Path, bundle: Path, run: Run) -> None:
+    code, out, err = run(bundle, one_camera, "--json", "--protocols", "i2i")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["same_camera"] == "keep"
+    assert result["protocols"]["i2i"]["mAP"] < 100  # which the copies of the queries would make it
+    assert "same camera: kept" in run(bundle, one_camera, "--protocols", "i2i")[1]
+    line = assert_one_line_of_error(*run(bundle, one_camera, "--protocols", "i2i", "--same-camera", "drop", "--json"))
+    assert line.endswith("with --same-camera keep")
+    code, out, _ = run(bundle, one_camera, "--protocols", "i2i", "--same-camera", "keep", "--json")
+    assert (code, json.loads(out)["protocols"]) == (0, result["protocols"])
+
+
+def test_a_test_set_that_does_not_exist_is_answered_before_the_work(veri: Path, bundle: Path, run: Run) -> None:
+    code, out, err = run(bundle, veri, "--test-set", "800")
+    assert "leave out --test-set" in assert_one_line_of_error(code, out, err)
+    assert "embedding" not in err
+
+
+@pytest.fixture
+def vehicleid(veri: Path, tmp_path: Path) -> Path:
+    """The images in VehicleID's layout, with two test sets."""
+    root = tmp_path / "VehicleID"
+    (root / "image").mkdir(parents=True)
+    (root / "train_test_split").mkdir()
+    lines: dict[str, list[str]] = {"train_list": [], "test_list_2": [], "test_list_3": []}
+    images = [*sorted((veri / "image_train").iterdir()), *sorted((veri / "image_test").iterdir())]
+    tested = sorted({image.name[:4] for image in images if image.parent.name == "image_test"})
+    for number, image in enumerate(images):
+        vehicle = image.name[:4]
+        shutil.copy(image, root / "image" / f"{number:07d}.jpg")
+        names = [f"test_list_{count}" for count in (2, 3) if vehicle in tested[:count]]
+        for name in names if image.parent.name == "image_test" else ["train_list"]:
+            lines[name].append(f"{number:07d} {int(vehicle)}")
+    for name, content in lines.items():
+        (root / "train_test_split" / f"{name}.txt").write_text("\n".join(content))
+    return root
+
+
+def test_all_test_sets_are_in_the_table_and_the_json_or_the_one_that_is_chosen(
+    vehicleid: Path, bundle: Path, run: Run
+) -> None:
+    code, out, err = run(bundle, vehicleid, "--json")
+    assert code == 0, err
+    assert "i2t and t2t are left out" in err
+    result = json.loads(out)
+    assert list(result["test_sets"]) == ["2", "3"]
+    for name, facts in result["test_sets"].items():
+        assert (facts["same_camera"], facts["draws"], facts["protocols"]["i2i"]["gallery"]) == ("keep", 10, int(name))
+        assert facts["protocols"]["i2i"]["std"].keys() == {"mAP", "R-1", "R-5", "R-10"}
+    assert result["protocols"] == result["test_sets"]["2"]["protocols"]
+    _, out, _ = run(bundle, vehicleid)
+    assert "same camera: kept, but for the query itself; means over 10 draws" in out
+    assert all(f"{facts['protocols']['i2i']['mAP']:.2f}" in out for facts in result["test_sets"].values())
+    chosen = json.loads(run(bundle, vehicleid, "--json", "--test-set", "3")[1])
+    assert chosen["test_sets"] == {"3": result["test_sets"]["3"]}
+    assert chosen["protocols"] == result["test_sets"]["3"]["protocols"]
+
+
+def test_a_protocol_that_was_asked_for_and_has_no_entries_is_an_error_whose_remedy_works(
+    vehicleid: Path, bundle: Path, run: Run
+) -> None:
+    line = assert_one_line_of_error(*run(bundle, vehicleid, "--protocols", "i2i,t2t"))
+    assert "t2t: " in line
+    assert "choose --protocols i2i;" in line
+    assert run(bundle, vehicleid, "--protocols", "i2i")[0] == 0
+
+
+def test_the_challenge_needs_no_training_images(cityflow: Path, bundle: Path, tmp_path: Path, run: Run) -> None:
+    shutil.rmtree(cityflow / "image_train")
+    (cityflow / "train_label.xml").unlink()
+    path = tmp_path / "track2.txt"
+    code, out, err = run(bundle, cityflow, "--submission", path)
+    assert code == 0, err
+    assert "no labeled queries" in err
+    assert out.strip() == str(path)
+    assert len(path.read_text().splitlines()) == 3
+    result = json.loads(run(bundle, cityflow, "--submission", path, "--json")[1])
+    assert (result["protocols"], result["submission"]["path"]) == ({}, str(path))

@@ -58,10 +58,13 @@ def test_an_unknown_option_is_wrong_usage(script: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+ENTRY = r"^  \[?(--[\w-]+|[A-Z]+)\b[^\n]*?(?:  +|\n {10,})\S"
+
+
 def sections(page: str) -> dict[str, list[str]]:
-    """Heading -> the options and arguments that a help page lists under it."""
+    """Heading -> the options and arguments that a help page explains under it, beside the name or on the next line."""
     blocks = re.split(r"^([A-Z][\w ]*):\n", page, flags=re.MULTILINE)[1:]
-    entries = (re.findall(r"^  (--[\w-]+|[A-Z]+)\b", text, re.MULTILINE) for text in blocks[1::2])
+    entries = (re.findall(ENTRY, text, re.MULTILINE) for text in blocks[1::2])
     return dict(zip(blocks[::2], entries, strict=True))
 
 
@@ -72,8 +75,8 @@ def sections(page: str) -> dict[str, list[str]]:
             ["reid-eval"],
             {
                 "Arguments": ["MODEL", "DATA"],
-                "Options": ["--protocols", "--rerank", "--help"],
-                "Data": ["--layout", "--max-pixels"],
+                "Options": ["--protocols", "--rerank", "--same-camera", "--help"],
+                "Data": ["--layout", "--max-pixels", "--test-set"],
                 "Model": ["--session", "--precision"],
                 "Output": ["--submission", "--json"],
             },

@@ -84,6 +84,22 @@ def test_a_card_without_any_facts_is_warned_of(data: Dataset, caplog: pytest.Log
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize("same_data", [True, False])
+def test_a_model_that_held_out_nothing_is_said_to_be_judged_on_what_it_learned(
+    data: Dataset, caplog: pytest.LogCaptureFixture, same_data: bool
+) -> None:
+    fingerprint = data_fingerprint(data) if same_data else "0" * 64
+    facts = {**DATA_FACTS, "held_out_vehicles": [], "fingerprint": fingerprint}
+    of_model = card(held_out_share=0.0, seed=0, data=facts)
+    found = held_out_data(data, of_model)
+    assert found is not None
+    expected = hold_out_vehicles(data.train, share=0.1, seed=0).facts["vehicles"]
+    assert found.split_facts["vehicles"] == expected
+    warn_if_trained_on(found, data, of_model)
+    messages = [record.message for record in caplog.records]
+    assert [("held out no vehicles" in one, "was trained on" in one) for one in messages] == [(True, True)] * same_data
+
+
 def test_too_few_vehicles_are_none(data: Dataset, caplog: pytest.LogCaptureFixture) -> None:
     assert held_out_data(replace(data, train=Split()), card()) is None
     assert not caplog.records

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from reid.data.dataset import Split
 from reid.evaluation.metrics import Metrics
 from reid.evaluation.pairs import PairDistances, pair_distances
-from reid.evaluation.protocols import PROTOCOLS, EmbeddedData, embed_data, evaluate_protocol
+from reid.evaluation.protocols import EmbeddedData, available_protocols, embed_data, evaluate_protocol
+from reid.evaluation.same_camera import OwnView
 from reid.runtime.model_card import ModelCard
 from reid.train.model.multi_level import MultiLevelReID
 from reid.train.report.norms import recorded_norms
@@ -49,8 +50,16 @@ class Observation:
         }
 
 
-def observe(model: MultiLevelReID, card: ModelCard, query: Split, gallery: Split, device: torch.device) -> Observation:
-    """Embed two splits and measure everything that is shown.
+def observe(
+    model: MultiLevelReID,
+    card: ModelCard,
+    query: Split,
+    gallery: Split,
+    device: torch.device,
+    *,
+    view: OwnView | None = None,
+) -> Observation:
+    """Embed two splits and measure everything that is shown, by the protocols that they have entries for.
 
     Args:
         model: the model; it is moved to the device.
@@ -58,13 +67,15 @@ def observe(model: MultiLevelReID, card: ModelCard, query: Split, gallery: Split
         query: images of the queries and their tracklets.
         gallery: images and tracklets of the gallery.
         device: the device to run on.
+        view: what rankings leave out; see `embed_data`.
 
     Raises:
         DataError: `evaluate_protocol` raises it.
     """
     session = torch_session(model, card, device)
     with recorded_norms(model) as recorded:
-        data = embed_data(session, query, gallery)
-    metrics = {name: evaluate_protocol(data, protocol) for name, protocol in PROTOCOLS.items()}
+        data = embed_data(session, query, gallery, view=view)
+    protocols = available_protocols(query, gallery)
+    metrics = {protocol.name: evaluate_protocol(data, protocol) for protocol in protocols}
     norms = {level.name: torch.cat(own).cpu().numpy() for level, own in zip(card.levels, recorded, strict=True)}
     return Observation(str(session.info), data, metrics, pair_distances(data, card.levels), norms)

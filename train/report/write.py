@@ -13,7 +13,7 @@ from reid.runtime.files.storage import atomic_write
 from reid.train.losses import METRIC_LOSSES, RankedListLoss, SSLLoss
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.recipe import RECIPES, Recipe
-from reid.train.report.observation import observe
+from reid.train.report.observation import Observation, observe
 from reid.train.run.metrics import read_rows
 from reid.train.training_data import TrainingData
 
@@ -25,7 +25,7 @@ REPORT_FILE = "report.html"
 
 
 def write_report(run: Path, recipe: Recipe, data: TrainingData, device: torch.device) -> None:
-    """Evaluate a finished run's checkpoint on the held-out vehicles, and write the page.
+    """Evaluate a finished run's checkpoint on the held-out vehicles, if there are any, and write the page.
 
     Args:
         run: the run's folder, with its checkpoint and metrics.jsonl.
@@ -41,7 +41,9 @@ def write_report(run: Path, recipe: Recipe, data: TrainingData, device: torch.de
 def describe_run(run: Path, recipe: Recipe, data: TrainingData, device: torch.device) -> TrainedRun:
     """Collect what the page shows; see `write_report`."""
     checkpoint = load_checkpoint(run)
-    seen = observe(checkpoint.model, checkpoint.card, data.query, data.gallery, device)
+    seen: Observation | None = None
+    if data.query.images:
+        seen = observe(checkpoint.model, checkpoint.card, data.query, data.gallery, device, view=data.own_view)
     return TrainedRun(
         name=run.resolve().name,
         card=checkpoint.card,
@@ -49,12 +51,16 @@ def describe_run(run: Path, recipe: Recipe, data: TrainingData, device: torch.de
         losses=(recipe.loss, recipe.identity_loss),
         boundaries=_boundaries(recipe),
         rows=read_rows(run),
-        device=f"{seen.device}, without rounding to INT8" if recipe.qat else seen.device,
-        data=seen.data,
-        metrics=seen.metrics,
-        pairs=seen.pairs,
-        norms=seen.norms,
+        device=_device(seen.device, recipe) if seen else "",
+        data=seen.data if seen else None,
+        metrics=seen.metrics if seen else {},
+        pairs=seen.pairs if seen else (),
+        norms=seen.norms if seen else {},
     )
+
+
+def _device(device: str, recipe: Recipe) -> str:
+    return f"{device}, without rounding to INT8" if recipe.qat else device
 
 
 def _differences(recipe: Recipe) -> tuple[Setting, ...]:

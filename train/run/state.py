@@ -34,7 +34,7 @@ class Position(BaseModel):
     Attributes:
         epochs_done: number of finished epochs.
         best_epoch: the epoch of the stored checkpoint, counted from 1; 0 before the first.
-        best_map: held-out mAP of that epoch, in percent.
+        best_map: held-out mAP of that epoch, in percent; -1 where no vehicles are held out.
         begun: the sums accumulated so far in the next epoch, if some of its steps are done.
     """
 
@@ -51,8 +51,13 @@ class Position(BaseModel):
             raise ValueError(f"the best epoch is {self.best_epoch}, of {self.epochs_done} that are done")
         return self
 
-    def after(self, epoch: int, held_out_map: float) -> Position:
-        """Return the position after an epoch, counted from 1, with this held-out mAP, in percent."""
+    def after(self, epoch: int, held_out_map: float | None) -> Position:
+        """Return the position after an epoch, counted from 1, with this held-out mAP, in percent.
+
+        Where it is None, no vehicles are held out, and every epoch's checkpoint replaces that of the one before.
+        """
+        if held_out_map is None:
+            return Position(epochs_done=epoch, best_epoch=epoch)
         # On ties, keep the later epoch: it has learned more, and at a lower rate.
         if held_out_map >= self.best_map:
             return Position(epochs_done=epoch, best_epoch=epoch, best_map=held_out_map)
