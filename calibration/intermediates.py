@@ -14,6 +14,7 @@ from reid.calibration.graph_file import load_graph
 from reid.calibration.shapes import tensor_types
 from reid.runtime.errors import ModelError
 from reid.runtime.graph_names import FRAMES, POOLING
+from reid.runtime.sessions.library import graph_refused
 from reid.runtime.sessions.onnxruntime import import_onnxruntime
 from reid.runtime.sessions.threads import thread_limit
 
@@ -50,6 +51,7 @@ def run_with_intermediates(
 
     Raises:
         ModelError: the graph cannot be read or run, or computes no tensor that `only` names.
+        SessionError: ONNX Runtime is too old for the graph.
     """
     onnxruntime = import_onnxruntime()
     model = load_graph(graph)
@@ -65,25 +67,25 @@ def run_with_intermediates(
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # fusing hides tensors
     options.log_severity_level = _FATAL  # what else it says, our errors do
     options.intra_op_num_threads = thread_limit()
-    with _errors_naming(graph):
+    with _errors_naming(graph, onnxruntime.__version__):
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
     for batch in _in_batches(frames, batch_size) if isinstance(frames, np.ndarray) else frames:
         feeds = {FRAMES: batch, POOLING: np.eye(len(batch), dtype=np.float32)}
-        with _errors_naming(graph):
+        with _errors_naming(graph, onnxruntime.__version__):
             found = session.run(list(tensors), feeds)
         for name, values in zip(tensors, found, strict=True):
             yield name, values.astype(np.float32, copy=False)
 
 
 @contextlib.contextmanager
-def _errors_naming(graph: Path) -> Iterator[None]:
+def _errors_naming(graph: Path, version: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"{graph}: ONNX Runtime cannot run it ({reason}); export it again") from None
+        raise graph_refused(graph, "onnxruntime", version, refusal=f"run it ({reason})") from None
 
 
 def _in_batches(frames: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -17,11 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reid.data.dataset import Dataset, Split
 from reid.data.layout import read_dataset
-from reid.data.readers.folders import SPLIT_FOLDERS
+from reid.data.readers.trees import SPLIT_FOLDERS
 from reid.runtime.batching import batches
 from reid.runtime.errors import DataError
-from reid.runtime.folders import read_folder
+from reid.runtime.files.archives import is_archive
+from reid.runtime.folders import tracklets_in, what_is_left_out
 from reid.runtime.imaging import read_frame
+from reid.runtime.listing import list_tree
 from reid.runtime.model_card import Preprocessing
 from reid.runtime.sessions.session import BatchLimits
 from reid.runtime.tracklet import Tracklet
@@ -162,15 +165,19 @@ def select_frames(
 
 
 def _is_evaluation_folder(root: Path) -> bool:
-    has_splits = any((root / name).is_dir() for names in SPLIT_FOLDERS.values() for name in names)
-    names = {root.absolute().name, os.path.basename(os.path.realpath(root))}
+    folders = set(list_tree(root).folder("").folders)
+    paths = (root.absolute(), Path(os.path.realpath(root)))
+    names = {path.stem if is_archive(path) else path.name for path in paths}
+    has_splits = not folders.isdisjoint(itertools.chain(*SPLIT_FOLDERS.values()))
     return not has_splits and not _EVALUATION_FOLDERS.isdisjoint(names)
 
 
 def _as_gallery(root: Path) -> Dataset:
-    frames = ((tracklet, frame) for tracklet in read_folder(root) for frame in tracklet.frames)
+    listing = list_tree(root)
+    frames = ((tracklet, frame) for tracklet in tracklets_in(listing) for frame in tracklet.frames)
     images = tuple(Tracklet(str(frame), (frame,), tracklet.camera, tracklet.vehicle) for tracklet, frame in frames)
-    return Dataset("flat", root, Split(), Split(), Split(images))
+    files = sum(1 for _ in listing.files())
+    return Dataset("flat", root, Split(), Split(), Split(images), left_out=what_is_left_out(listing), files=files)
 
 
 def _images(dataset: Dataset, allow_evaluation_data: bool) -> tuple[Tracklet, ...]:

@@ -148,7 +148,12 @@ def _measure(
         _print_sensitivity(found)
     if not as_json:
         print_result(printable(output))
-    result = {"output": str(output), **_facts(scales), "tensors": len(scales.tensors)}
+    result = {
+        "output": str(output),
+        **_facts(scales),
+        "tensors": len(scales.tensors),
+        "data": request.data.facts(),
+    }
     return {**result, "sensitivity": found.model_dump(mode="json")} if found else result
 
 

@@ -256,6 +256,7 @@ def _write(model: Path, output: Path, request: ExportRequest) -> dict[str, Any]:
         "verification": _summary(verification),
         **({"int8": _int8_summary(export.int8)} if export.int8 else {}),
         "engines": [engine_sentence(one) for one in verification.engines],
+        **({"data": request.data.facts()} if request.data else {}),
     }
 
 

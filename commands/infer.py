@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +20,10 @@ logger = logging.getLogger(__name__)
 
 @app.command(epilog="Example: reid-infer gallery/ query/")
 def infer(
-    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder of crops, or a saved gallery (.npz).")],
-    query: Annotated[Path, typer.Argument(metavar="QUERY", help="Folder of crops.")],
+    gallery: Annotated[
+        Path, typer.Argument(metavar="GALLERY", help="Folder or archive of crops, or a saved gallery (.npz).")
+    ],
+    query: Annotated[Path, typer.Argument(metavar="QUERY", help="Folder or archive of crops.")],
     top_k: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of matches per query.")] = 10,
     max_pixels: MaxPixels = DEFAULT_PIXELS,
     model: Annotated[
@@ -40,21 +43,25 @@ def infer(
     from reid.pages.results import write_results
     from reid.runtime.files.manifest import replaceable_directory
     from reid.runtime.inference import infer as rank
+    from reid.runtime.left_out import names_sentence
     from reid.runtime.opening import open_session
 
     # Opening the folder first finds out before the work whether it can be written.
     with (
-        replaceable_directory(output, inputs=(gallery, query, model)) as folder,
+        replaceable_directory(output, inputs=(gallery, query, model)) as results,
         open_session(model, session, precision) as opened,
     ):
         with ProgressBar() as progress:
             inference = rank(opened, gallery, query, k=top_k, progress=progress)
-        write_results(folder, inference, opened)
+        write_results(results, inference, opened)
         info = opened.info
     unreadable = list(inference.unreadable)
     if unreadable:
         reasons = "; ".join(unreadable[:3])
         logger.warning("%d of %d frames could not be read: %s", len(unreadable), inference.frames, reasons)
+    for folder, left_out in inference.left_out.items():
+        if any(one.files for one in left_out):
+            logger.warning("%s: %s", folder, names_sentence(left_out))
     if as_json:
         print_json(
             {
@@ -66,6 +73,9 @@ def infer(
                 "gallery": len(inference.gallery.tracklets),
                 "frames": inference.frames,
                 "unreadable": unreadable,
+                "left_out": {
+                    str(folder): [asdict(one) for one in left_out] for folder, left_out in inference.left_out.items()
+                },
             }
         )
     else:

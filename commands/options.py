@@ -72,7 +72,9 @@ def _set_pixel_limit(value: int) -> int:
     return value
 
 
-LayoutName: TypeAlias = Literal["veri", "cityflow", "tracklets", "flat"]
+LayoutName: TypeAlias = Literal[
+    "veri", "cityflow", "vehicleid", "veriwild", "tracklets", "vehicle-folders", "camera-vehicle", "flat", "table"
+]
 RangeMethod: TypeAlias = Literal["auto", "max", "percentile", "entropy", "mse"]
 EngineName: TypeAlias = Literal["none", "tensorrt", "tensorrt-rtx"]
 

@@ -206,12 +206,20 @@ def _about_files(error: OSError) -> str:
 
 
 def note_problems(dataset: Dataset) -> None:
-    """Log that a data set has problems, and how to list them."""
+    """Log how a data set was read, what of it is not used, that it has problems, and how to list everything."""
+    from reid.runtime.left_out import count_sentence
+
+    for note in dataset.notes:
+        logger.warning("%s", note)
+    if any(one.files for one in dataset.left_out):
+        logger.warning("%s; `%s` lists them", count_sentence(dataset.left_out, dataset.files), dataset.inspect_command)
     if dataset.problems:
         first = dataset.problems[0]
         more = f" and {len(dataset.problems) - 1} more" if len(dataset.problems) > 1 else ""
-        listing = f"`reid-data inspect {dataset.root}` lists them all"
-        logger.warning("%s: %s%s; %s", first.kind, first.where, more, listing)
+        detail = f" ({first.detail})" if first.kind == "implausible" else ""
+        logger.warning(
+            "%s: %s%s%s; `%s` lists them all", first.kind, first.where, detail, more, dataset.inspect_command
+        )
 
 
 def print_json(result: Mapping[str, Any]) -> None:

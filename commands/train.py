@@ -216,7 +216,8 @@ def _plan_run(data: Path, recipe: Recipe, layout: LayoutName | None, output: Pat
     from reid.data.layout import open_dataset
     from reid.train.run.folder import RunFolder
 
-    folder = RunFolder(output or Path("runs") / "-".join([Path(os.path.realpath(data)).name, *words]))
+    real = Path(os.path.realpath(data))
+    folder = RunFolder(output or Path("runs") / "-".join([real.name if real.is_dir() else real.stem, *words]))
     return _Plan(open_dataset(data, layout, needs="train"), recipe, folder)
 
 
@@ -271,6 +272,7 @@ def _result(plan: _Plan, outcome: Outcome) -> dict[str, Any]:
         "epochs": outcome.position.epochs_done,
         "best_epoch": training.best_epoch,
         "held_out": training.held_out,
+        "data": plan.dataset.facts(),
     }
 
 

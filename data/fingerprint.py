@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from reid.data.dataset import Dataset
+from reid.runtime.files.reading import size_of
 
 __all__ = ["data_fingerprint"]
 
@@ -23,6 +24,6 @@ def data_fingerprint(dataset: Dataset) -> str:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return size_of(path)
     except OSError:  # a dead link; reading it will name it
         return -1

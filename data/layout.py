@@ -1,128 +1,167 @@
-"""Recognize the layout of a data set, and read it."""
+"""Recognize the layout of a data set, read it, and account for everything in its folder."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from reid.data.dataset import Dataset
-from reid.data.readers import cityflow, folders, veri
-from reid.data.readers.contents import read_contents
+from reid.data.dataset import Dataset, Problem
+from reid.data.place import find_root, note_of_surroundings
+from reid.data.plausibility import implausible
+from reid.data.readers import cityflow, table, vehicleid, veri, veriwild
 from reid.data.readers.lists import LIST_AT_MOST
+from reid.data.readers.trees import find_tree_layout, read_tree
 from reid.runtime.errors import DataError
-from reid.runtime.file_names import parse_name
+from reid.runtime.file_names import JUNK
 from reid.runtime.files.reading import read_file
-from reid.runtime.folders import Contents, check_folder, list_folder
+from reid.runtime.left_out import left_out
+from reid.runtime.listing import Listing, list_tree
 
 __all__ = ["READERS", "open_dataset", "read_dataset", "recognize"]
 
-Reader: TypeAlias = Callable[[Path], Dataset]
+Reader: TypeAlias = Callable[[Listing], Dataset]
 
 READERS: dict[str, Reader] = {
     "veri": veri.read,
     "cityflow": cityflow.read,
-    "tracklets": folders.read_tracklets,
-    "flat": folders.read_flat,
+    "vehicleid": vehicleid.read,
+    "veriwild": veriwild.read,
+    "tracklets": partial(read_tree, layout="tracklets"),
+    "vehicle-folders": partial(read_tree, layout="vehicle-folders"),
+    "camera-vehicle": partial(read_tree, layout="camera-vehicle"),
+    "flat": partial(read_tree, layout="flat"),
+    "table": table.read,
 }
 
-_LISTS = (
-    "train_label.xml",
-    "test_label.xml",
-    "query_label.xml",
-    "train_track.txt",
-    "test_track.txt",
-    "name_train.txt",
-    "name_query.txt",
-    "name_test.txt",
-)
+_LISTS = tuple(dict.fromkeys((*veri.LISTS, *cityflow.LISTS)))
 _IMAGE_FOLDERS = ("image_train", "image_query", "image_test")
 
-_SUFFIX = rb"\.(?:jpe?g|png|bmp|webp)\b"
+_SUFFIX = rb"\.(?:jpe?g|png|bmp|webp|tiff?)\b"
 _NAME = re.compile(rb"[\w-]" + _SUFFIX, re.IGNORECASE)
 _NUMBER = re.compile(rb"(?<![\w.-])\d+" + _SUFFIX, re.IGNORECASE)
-
-_MOST_TRACKS = 100_000
-"""The most folders in which a tracklet is looked for, so that a folder of something else is refused in seconds."""
 
 
 def read_dataset(folder: str | os.PathLike[str], layout: str | None = None) -> Dataset:
     """Read the lists of a data set, without opening its images; whatever is wrong with them is in its `problems`.
 
     Args:
-        folder: the data set's folder.
+        folder: the data set's folder, or an archive of it (.zip or .tar). Where it holds the data set's folder and no
+            other, that one is read, and `notes` says so.
         layout: a name from READERS; None to recognize the layout.
 
     Raises:
         DataError: the folder does not exist, cannot be read or does not look like a data set; or the layout is unknown.
     """
-    root = Path(folder)
-    check_folder(root)
     if layout is not None and layout not in READERS:
         raise DataError(f"unknown layout {layout!r}; choose one of: {', '.join(READERS)}")
-    return READERS[layout or recognize(root)](root)
+    notes: list[str] = []
+    if own_table := _own_table(Path(folder), layout):
+        listing = list_tree(Path(folder).parent)
+        dataset = table.read(listing, own_table)
+    else:
+        listing, notes = find_root(list_tree(Path(folder)))
+        if layout is None:
+            notes += note_of_surroundings(listing.root)
+        dataset = READERS[layout or _layout_of(listing)](listing)
+    unreadable = (Problem("unreadable folder", name, reason) for name, reason in listing.unreadable.items())
+    problems = (*unreadable, *dataset.problems, *implausible(dataset))
+    dataset = replace(dataset, problems=problems, notes=(*notes, *dataset.notes), layout_was_given=layout is not None)
+    return _accounted_for(dataset, listing)
 
 
 def open_dataset(root: Path, layout: str | None = None, *, needs: Literal["train", "query"]) -> Dataset:
     """Read a data set that must have usable images in the given split.
 
     Raises:
-        DataError: see read_dataset; or the split that is needed holds no usable image.
+        DataError: see read_dataset; or the split that is needed holds no usable image, or what was recognized is
+            implausible, so that scores would be wrong. A layout that was chosen is taken for what it is.
     """
     dataset = read_dataset(root, layout)
+    doubts = [problem for problem in dataset.problems if problem.kind == "implausible"]
+    if doubts and layout is None:
+        raise DataError(f"{dataset.root}: {doubts[0].detail}")
     split = dataset.train if needs == "train" else dataset.query
     if not split.images:
-        chosen = f" --layout {layout}" if layout else ""
         raise DataError(
-            f"{root}: no usable {needs} images in layout {dataset.layout}; `reid-data inspect {root}{chosen}` says why"
+            f"{dataset.root}: no usable {needs} images in layout {dataset.layout}; `{dataset.inspect_command}` says why"
         )
     return dataset
 
 
-def recognize(root: Path) -> str:
-    """Return the name of a folder's layout.
+def _own_table(path: Path, layout: str | None) -> str | None:
+    """Return the name of the table whose own path was given instead of its folder's."""
+    if not table.is_table_file(path):
+        return None
+    if layout not in (None, "table"):
+        raise DataError(f"{path} is a table, not a folder in layout {layout}; leave --layout out")
+    return path.name
+
+
+def recognize(folder: str | os.PathLike[str]) -> str:
+    """Return the name of a data set's layout.
 
     Raises:
-        DataError: the folder has none of the known layouts, or cannot be read.
+        DataError: the folder cannot be read, or has none of the known layouts.
     """
-    if _any_exists(root, _LISTS) or any(os.path.isdir(root / name) for name in _IMAGE_FOLDERS):
-        return _cityflow_or_veri(root)
-    split_folders = [root / name for names in folders.SPLIT_FOLDERS.values() for name in names]
-    bases = [folder for folder in split_folders if os.path.isdir(folder)] or [root]
-    loose = [path for base in bases for path in list_folder(base).images]
-    if any(parse_name(path.name) for path in loose):
-        return "flat"
-    tracks = (track for base in bases for track in _third_level(base))
-    if any(track.images for track in islice(tracks, _MOST_TRACKS)):
-        return "tracklets"
-    if loose:
-        return "flat"
-    raise DataError(f"{root}: not a VeRi-776, CityFlow-ReID, tracklet or flat data set; choose a layout with --layout")
+    if _own_table(Path(folder), None):
+        return "table"
+    return _layout_of(find_root(list_tree(Path(folder)))[0])
 
 
-def _third_level(base: Path) -> Iterator[Contents]:
-    for vehicle in read_contents(base, base, []).folders:
-        for track in read_contents(vehicle, base, []).folders:
-            yield read_contents(track, base, [])
+def _layout_of(listing: Listing) -> str:
+    lists = listing.folder(vehicleid.LISTS_FOLDER).files
+    if veriwild.INFO in lists or any(veriwild.TEST_LIST.fullmatch(name) for name in lists):
+        return "veriwild"
+    if vehicleid.TRAIN_LIST in lists or any(vehicleid.TEST_LIST.fullmatch(name) for name in lists):
+        return "vehicleid"
+    if not _any_of(listing, _LISTS) and table.find_table(listing):
+        return "table"
+    if _any_of(listing, _LISTS) or any(listing.images(name) for name in _IMAGE_FOLDERS):
+        return _cityflow_or_veri(listing)
+    try:
+        return find_tree_layout(listing)
+    except DataError as error:
+        raise DataError(f"{error}; docs/data-sets.md shows the layouts that --layout names") from None
 
 
-def _any_exists(root: Path, names: Iterable[str]) -> bool:
-    return any(os.path.lexists(root / name) for name in names)
+def _any_of(listing: Listing, names: Iterable[str]) -> bool:
+    return not set(listing.folder("").files).isdisjoint(names)
 
 
-def _cityflow_or_veri(root: Path) -> str:
+def _cityflow_or_veri(listing: Listing) -> str:
     """Tell CityFlow-ReID, whose images are numbered, from VeRi-776 by the majority of names in folders and lists."""
-    images = [path for name in _IMAGE_FOLDERS for path in read_contents(root / name, root, []).images]
+    images = [path for name in _IMAGE_FOLDERS for path in listing.images(name).values()]
     named, numbered = len(images), sum(path.stem.isdecimal() for path in images)
     for name in _LISTS:
         with contextlib.suppress(OSError):
-            content = read_file(root / name, at_most=LIST_AT_MOST)
+            content = read_file(listing.path(name), at_most=LIST_AT_MOST)
             named += sum(1 for _ in _NAME.finditer(content))
             numbered += sum(1 for _ in _NUMBER.finditer(content))
     if named:
         return "cityflow" if 2 * numbered > named else "veri"
-    return "cityflow" if _any_exists(root, ("train_track.txt", "query_label.xml")) else "veri"
+    return "cityflow" if _any_of(listing, ("train_track.txt", "query_label.xml")) else "veri"
+
+
+def _accounted_for(dataset: Dataset, listing: Listing) -> Dataset:
+    """Add to a data set what is in its folder and not used."""
+    used = {listing.path(name) for name in dataset.lists}
+    splits = [dataset.train, dataset.query, dataset.gallery]
+    splits += [split for one in dataset.test_sets for split in (one.query, one.gallery)]
+    entries = [image for split in splits for image in split.images]
+    if dataset.challenge:
+        entries += [*dataset.challenge.query, *dataset.challenge.gallery]
+    used |= {frame for image in entries for frame in image.frames if isinstance(frame, Path)}
+    names = list(listing.files())
+    reasons = {name: "junk" for name in names if name.rpartition("/")[2].startswith(f"{JUNK}_")}
+    rest = left_out(listing, used, reasons | _reasons(dataset.problems), otherwise="in no split")
+    return replace(dataset, left_out=rest, files=len(names))
+
+
+def _reasons(problems: Iterable[Problem]) -> dict[str, str]:
+    return {problem.where: problem.kind for problem in problems if problem.kind != "duplicate"}

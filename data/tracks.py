@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from reid.data.dataset import Problem
@@ -17,7 +16,8 @@ __all__ = ["group_into_tracklets", "own_tracklets", "tracklets_from_list"]
 def tracklets_from_list(
     tracks: Iterable[tuple[str, list[str]]],
     images: Sequence[Tracklet],
-    folder: Path,
+    folder: str,
+    there: Collection[str],
     list_name: str,
     problems: list[Problem],
 ) -> tuple[Tracklet, ...]:
@@ -28,7 +28,8 @@ def tracklets_from_list(
     Args:
         tracks: the tracks, as read_tracks returns them.
         images: the images that can be used.
-        folder: the images' folder; an image in it that cannot be used is not a problem of the track list.
+        folder: the name of the images' folder.
+        there: the names of the files in it; one that cannot be used is not a problem of the track list.
         list_name: the track list's file name.
         problems: the list to add problems to; a missing image that it already names is not named again.
     """
@@ -38,18 +39,14 @@ def tracklets_from_list(
     tracklets = []
     for track_name, names in tracks:
         present = [by_name[name] for name in names if name in by_name]
-        absent = [
-            f"{folder.name}/{name}" for name in names if name not in by_name and not os.path.exists(folder / name)
-        ]
+        absent = [f"{folder}/{name}" for name in names if name not in by_name and name not in there]
         problems += [Problem("missing file", where, f"is in {list_name}") for where in absent if where not in reported]
         problems += [Problem("duplicate", list_name, f"{name} is in two tracks") for name in names if name in used]
         used.update(names)
         if present:
             tracklets.append(_join(present, track_name, list_name, problems))
     problems += [
-        Problem("not in a track", f"{folder.name}/{name}", f"not in {list_name}")
-        for name in by_name
-        if name not in used
+        Problem("not in a track", f"{folder}/{name}", f"not in {list_name}") for name in by_name if name not in used
     ]
     return tuple(tracklets)
 

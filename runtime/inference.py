@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reid.runtime.embedding import Embedded, embed, watched
 from reid.runtime.errors import DataError
-from reid.runtime.folders import read_folder
+from reid.runtime.files.archives import is_archive
+from reid.runtime.folders import tracklets_in, what_is_left_out
 from reid.runtime.galleries.gallery import Gallery, open_gallery
 from reid.runtime.galleries.ranked_lists import Ranking
+from reid.runtime.left_out import LeftOut
+from reid.runtime.listing import list_tree
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import BatchLimits, Session
 from reid.runtime.tracklet import Tracklet
@@ -27,12 +30,14 @@ class Inference:
         gallery: the gallery that was ranked.
         unreadable: the names of the frames that were left out, with the reason.
         frames: the number of frames, the unreadable ones included.
+        left_out: the folder -> the files in it that are no frames, with the reason.
     """
 
     rankings: tuple[Ranking, ...]
     gallery: Gallery
     unreadable: tuple[str, ...]
     frames: int
+    left_out: Mapping[Path, tuple[LeftOut, ...]] = field(default_factory=dict)
 
 
 def infer(
@@ -48,8 +53,8 @@ def infer(
 
     Args:
         session: the model.
-        gallery: a folder (see read_folder), or a gallery that an earlier inference saved.
-        query: a folder.
+        gallery: a folder or an archive (see read_folder), or a gallery that an earlier inference saved.
+        query: a folder or an archive.
         k: matches per query.
         limits: a smaller batch than the largest that the session takes.
         progress: follows one stage, the frames of gallery and query together.
@@ -58,9 +63,11 @@ def infer(
         DataError: a folder is absent or holds no readable image.
         ModelError: the saved gallery was embedded by another model, or in another precision.
     """
-    queries = read_folder(query)
-    saved = open_gallery(gallery, session.info.space) if gallery.is_file() else None
-    tracklets = [] if saved else read_folder(gallery)
+    is_saved = gallery.is_file() and not is_archive(gallery)
+    listings = [list_tree(query), *([] if is_saved else [list_tree(gallery)])]
+    queries = tracklets_in(listings[0])
+    saved = open_gallery(gallery, session.info.space) if is_saved else None
+    tracklets = [] if saved else tracklets_in(listings[1])
     frames = sum(len(tracklet.frames) for tracklet in (*tracklets, *queries))
     unreadable: list[str] = []
 
@@ -75,4 +82,5 @@ def infer(
     rankings = tuple(members.rank(embedded(queries), k))
     if not rankings:
         raise DataError(f"no image of {query} can be read: {unreadable[-1]}")
-    return Inference(rankings, members, tuple(unreadable), frames)
+    left_out = {listing.root: what_is_left_out(listing) for listing in listings}
+    return Inference(rankings, members, tuple(unreadable), frames, left_out)

@@ -15,10 +15,19 @@ from xml.parsers import expat
 from reid.data.dataset import Problem
 from reid.runtime.files.names import is_name
 from reid.runtime.files.reading import MEBIBYTE, read_file
-from reid.runtime.folders import why_unreadable
 from reid.runtime.imaging import IMAGE_SUFFIXES
+from reid.runtime.listing import why_unreadable
 
-__all__ = ["LIST_AT_MOST", "Label", "read_labels", "read_names", "read_tracks"]
+__all__ = [
+    "LIST_AT_MOST",
+    "Label",
+    "decode_text",
+    "read_labels",
+    "read_names",
+    "read_text",
+    "read_tracks",
+    "shown",
+]
 
 LIST_AT_MOST = 64 * MEBIBYTE
 """The largest list that is read; it labels some 600,000 images."""
@@ -44,7 +53,7 @@ def read_labels(path: Path, problems: list[Problem]) -> dict[str, Label] | None:
     Both data sets declare gb2312, which expat does not decode, so the text is decoded here. The entries before any
     damage to the file are kept.
     """
-    text = _read_text(path, problems)
+    text = read_text(path, problems)
     if text is None:
         return None
     labels: dict[str, Label] = {}
@@ -54,7 +63,7 @@ def read_labels(path: Path, problems: list[Problem]) -> dict[str, Label] | None:
             return
         name, vehicle, camera = (attributes.get(key, "").strip() for key in ("imageName", "vehicleID", "cameraID"))
         if not name:
-            problems.append(Problem("damaged list", path.name, f"an entry without imageName: {_shown(attributes)}"))
+            problems.append(Problem("damaged list", path.name, f"an entry without imageName: {shown(attributes)}"))
         elif _are_names((name, *filter(None, (vehicle, camera))), path, problems):
             if name in labels:
                 problems.append(Problem("duplicate", path.name, f"{name} is labeled twice"))
@@ -75,7 +84,7 @@ def read_labels(path: Path, problems: list[Problem]) -> dict[str, Label] | None:
 
 def read_names(path: Path, problems: list[Problem]) -> list[str] | None:
     """Read a name list, one image per line, without repetitions. If it is absent, note a problem and return None."""
-    text = _read_text(path, problems)
+    text = read_text(path, problems)
     if text is None:
         return None
     counts = Counter(word[0] for word in _WORD.finditer(text))
@@ -92,7 +101,7 @@ def read_tracks(path: Path, problems: list[Problem]) -> list[tuple[str, list[str
     Two forms are in circulation: with and without a leading track name. The first word is the track's name if it is not
     an image's, or if the same image occurs again in its line. If the file is absent, note a problem and return None.
     """
-    text = _read_text(path, problems)
+    text = read_text(path, problems)
     if text is None:
         return None
     tracks = []
@@ -118,17 +127,19 @@ def _are_names(texts: Iterable[str], path: Path, problems: list[Problem]) -> boo
     """Return whether everything in an entry is a name; if something is not, the entry is not used."""
     for text in texts:
         if not is_name(text):
-            problems.append(Problem("damaged list", path.name, f"{_shown(text)} is not a name; not used"))
+            problems.append(Problem("damaged list", path.name, f"{shown(text)} is not a name; not used"))
             return False
     return True
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return what a list holds as it is shown in messages: on one line, and not too long."""
     text = ascii(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _read_text(path: Path, problems: list[Problem]) -> str | None:
+def read_text(path: Path, problems: list[Problem]) -> str | None:
+    """Return a list's text, whatever its encoding. If it cannot be read, note a problem and return None."""
     try:
         content = read_file(path, at_most=LIST_AT_MOST)
     except FileNotFoundError:
@@ -140,6 +151,11 @@ def _read_text(path: Path, problems: list[Problem]) -> str | None:
     if not content.strip():
         problems.append(Problem("damaged list", path.name, "the file is empty"))
         return None
+    return decode_text(content)
+
+
+def decode_text(content: bytes) -> str:
+    """Decode a list, whatever its encoding."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
     try:

@@ -50,7 +50,7 @@ def test_inspect_prints_counts_and_every_problem_as_json(damaged: Path) -> None:
     result = reid_data("inspect", damaged, "--json")
     assert result.returncode == 0, result.stderr
     printed = json.loads(result.stdout)
-    assert set(printed) == {"layout", "splits", "problems"}
+    assert set(printed) == {"layout", "root", "splits", "problems", "files", "left_out", "notes"}
     assert printed["layout"] == "veri"
     assert set(printed["splits"]) == {"train", "query", "gallery"}
     for part, split in (("train", "train"), ("test", "gallery")):

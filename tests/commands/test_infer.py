@@ -107,6 +107,7 @@ def test_an_input_is_never_replaced_or_written_into(work: Path, run: Run, galler
     assert sorted(work.rglob("*")) == before
 
 
+@pytest.mark.torch
 def test_a_checkpoint_and_an_onnx_file_give_the_rankings_of_the_bundle(work: Path, run: Run, checkpoint: Path) -> None:
     found = []
     for number, model in enumerate(("bundle", "bundle/model.fp32.onnx", checkpoint)):

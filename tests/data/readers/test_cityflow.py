@@ -11,7 +11,7 @@ from special_files import reverse_listings
 from reid.data.dataset import Problem
 from reid.data.inspection import inspect
 from reid.data.layout import read_dataset
-from reid.data.readers.cityflow import read
+from reid.data.layout import read_dataset
 from reid.runtime.tracklet import Tracklet
 
 ITEM = re.compile(r'imageName="(\S+)" vehicleID="(\S+)" cameraID="(\S+)"')
@@ -57,7 +57,7 @@ def test_train_and_gallery_hold_every_labeled_image_once_as_the_label_file_says(
 
 
 def test_evaluation_is_on_vehicles_that_training_does_not_see_and_every_query_has_an_answer(cityflow: Path) -> None:
-    dataset = read(cityflow)
+    dataset = read_dataset(cityflow, "cityflow")
     train = {image.vehicle for image in dataset.train.images}
     assert train
     assert not train & {image.vehicle for image in dataset.gallery.images}
@@ -72,9 +72,9 @@ def test_evaluation_is_on_vehicles_that_training_does_not_see_and_every_query_ha
 def test_the_same_folder_gives_the_same_split_whatever_the_order_of_its_files(
     cityflow: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = read(cityflow)
+    forward = read_dataset(cityflow, "cityflow")
     reverse_listings(monkeypatch)
-    backward = read(cityflow)
+    backward = read_dataset(cityflow, "cityflow")
     assert forward.split_facts == backward.split_facts
     for split in ("train", "query", "gallery"):
         assert file_names(getattr(forward, split).images) == file_names(getattr(backward, split).images)
@@ -87,7 +87,7 @@ def test_the_challenge_is_in_the_order_of_the_numbers_and_has_no_identities(city
     source = cityflow_copy / "image_test" / "000001.jpg"
     for number in (1000000, 99):  # longer than six digits, and shorter
         (cityflow_copy / "image_test" / f"{number}.jpg").write_bytes(source.read_bytes() + bytes([number % 256]))
-    challenge = read(cityflow_copy).challenge
+    challenge = read_dataset(cityflow_copy, "cityflow").challenge
     assert challenge is not None
     for part, side in (("query", challenge.query), ("test", challenge.gallery)):
         on_disk = [path.name for path in (cityflow_copy / f"image_{part}").iterdir()]
@@ -99,7 +99,7 @@ def test_the_challenge_is_in_the_order_of_the_numbers_and_has_no_identities(city
 
 def test_a_challenge_image_whose_name_is_no_number_cannot_be_submitted_and_is_reported(cityflow_copy: Path) -> None:
     (cityflow_copy / "image_test" / "copy.jpg").write_bytes((cityflow_copy / "image_test" / "000001.jpg").read_bytes())
-    dataset = read(cityflow_copy)
+    dataset = read_dataset(cityflow_copy, "cityflow")
     assert dataset.challenge is not None
     assert "copy.jpg" not in file_names(dataset.challenge.gallery)
     assert "image_test/copy.jpg" in found(dataset.problems)["unknown identity"]
@@ -123,7 +123,7 @@ def test_every_deleted_image_is_named_once(cityflow_copy: Path, part: str, with_
     deleted = sorted((cityflow_copy / f"image_{part}").iterdir())[::5]
     for path in deleted:
         path.unlink()
-    missing = Counter(problem.where for problem in read(cityflow_copy).problems if problem.kind == "missing file")
+    missing = Counter(problem.where for problem in read_dataset(cityflow_copy, "cityflow").problems if problem.kind == "missing file")
     assert missing == Counter(f"image_{part}/{path.name}" for path in deleted)
 
 
@@ -134,7 +134,7 @@ def test_a_query_that_only_the_name_list_knows_is_reported_missing_and_one_that_
     names = sorted(path.name for path in (cityflow_copy / "image_query").iterdir())
     (cityflow_copy / "name_query.txt").write_text("\n".join(names[1:]))
     (cityflow_copy / "image_query" / names[-1]).unlink()
-    assert found(read(cityflow_copy).problems) == {
+    assert found(read_dataset(cityflow_copy, "cityflow").problems) == {
         "missing file": {f"image_query/{names[-1]}"},
         "not in name list": {f"image_query/{names[0]}"},
     }
@@ -142,7 +142,7 @@ def test_a_query_that_only_the_name_list_knows_is_reported_missing_and_one_that_
 
 def test_a_training_image_without_a_label_is_left_out_and_reported(cityflow_copy: Path) -> None:
     edit(cityflow_copy / "train_label.xml", 'imageName="000007.jpg"', 'imageName="999999.jpg"')
-    dataset = read(cityflow_copy)
+    dataset = read_dataset(cityflow_copy, "cityflow")
     problems = found(dataset.problems)
     assert problems["not in label file"] == {"image_train/000007.jpg"}
     assert "image_train/999999.jpg" in problems["missing file"]
@@ -157,7 +157,7 @@ def test_a_label_without_vehicle_or_camera_is_reported(cityflow_copy: Path, attr
     item = re.search(r'<Item imageName="000007.jpg".*?/>', text)
     assert item
     path.write_text(text.replace(item[0], re.sub(rf'{attribute}="\S+"', "" if absent else f'{attribute}=""', item[0])))
-    dataset = read(cityflow_copy)
+    dataset = read_dataset(cityflow_copy, "cityflow")
     assert found(dataset.problems)["unknown identity"] == {"image_train/000007.jpg"}
     assert "" not in {image.vehicle for image in (*dataset.train.images, *dataset.gallery.images)}
 
@@ -183,7 +183,7 @@ def test_any_list_may_be_missing(cityflow_copy: Path, name: str, damage: str) ->
 
 def test_without_a_track_list_a_tracklet_is_what_one_camera_saw_of_a_vehicle(cityflow_copy: Path) -> None:
     (cityflow_copy / "train_track.txt").unlink()
-    dataset = read(cityflow_copy)
+    dataset = read_dataset(cityflow_copy, "cityflow")
     views: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, view in labels_in(cityflow_copy).items():
         views[view].append(name)
@@ -195,9 +195,9 @@ def test_track_lists_with_leading_track_numbers_give_the_same_tracklets(cityflow
     for name in ("train_track.txt", "test_track.txt"):
         tracks = (cityflow_copy / name).read_text().splitlines()
         (cityflow_copy / name).write_text("\n".join(f"{number} {track}" for number, track in enumerate(tracks)))
-    dataset = read(cityflow_copy)
+    dataset = read_dataset(cityflow_copy, "cityflow")
     assert dataset.problems == ()
-    assert frames(dataset.train.tracklets) == frames(read(cityflow).train.tracklets)
+    assert frames(dataset.train.tracklets) == frames(read_dataset(cityflow, "cityflow").train.tracklets)
 
 
 def test_mixed_repeated_and_unknown_frames_in_the_training_tracks_are_reported(cityflow_copy: Path) -> None:
@@ -205,7 +205,7 @@ def test_mixed_repeated_and_unknown_frames_in_the_training_tracks_are_reported(c
     first, *rest = path.read_text().splitlines()
     stranger = rest[-1].split()[0]
     path.write_text("\n".join([f"{first} {stranger} 888888.jpg", *rest[:-1]]))
-    problems = read(cityflow_copy).problems
+    problems = read_dataset(cityflow_copy, "cityflow").problems
     kinds = found(problems)
     assert kinds["mixed track"] == {"train_track.txt"}
     assert kinds["missing file"] == {"image_train/888888.jpg"}
@@ -217,7 +217,7 @@ def test_too_few_vehicles_for_a_split_leave_all_for_training_and_say_so(cityflow
     for name, (vehicle, _) in labels_in(cityflow_copy).items():
         if vehicle not in vehicles[:3]:
             (cityflow_copy / "image_train" / name).unlink()
-    dataset = read(cityflow_copy)
+    dataset = read_dataset(cityflow_copy, "cityflow")
     assert {image.vehicle for image in dataset.train.images} == set(vehicles[:3])
     assert not dataset.query.images
     assert found(dataset.problems)["empty split"] == {"image_train"}

@@ -12,7 +12,6 @@ import pytest
 from reid.data.dataset import Problem
 from reid.data.inspection import inspect
 from reid.data.layout import read_dataset
-from reid.data.readers.folders import read_flat, read_tracklets
 from reid.runtime.tracklet import Tracklet
 
 _NUMBERS = count()
@@ -67,7 +66,7 @@ def test_tracklet_folders_give_vehicle_and_camera_and_frames_in_order(tmp_path: 
 def test_a_held_out_query_of_tracklet_folders_is_in_its_own_tracklet(tmp_path: Path) -> None:
     """Every track has a file of the same name, so the name alone would find a wrong one."""
     tracklet_folders(tmp_path, [f"car{number}" for number in range(16)], ["c001_0", "c001_1", "c001_2", "c002_0"])
-    dataset = read_tracklets(tmp_path)
+    dataset = read_dataset(tmp_path, "tracklets")
     assert len(dataset.query.images) >= 8
     for query, own in zip(dataset.query.images, dataset.query.tracklets, strict=True):
         assert query.frames[0] in own.frames
@@ -229,7 +228,7 @@ def test_upper_case_suffixes_are_images_and_other_files_are_not(tmp_path: Path) 
 def test_too_few_vehicles_are_all_for_training_and_reported(tmp_path: Path) -> None:
     for name in veri_names([1, 2, 3]):
         write(tmp_path / name)
-    dataset = read_flat(tmp_path)
+    dataset = read_dataset(tmp_path)
     assert len(dataset.train.images) == 18
     assert dataset.query.images == ()
     assert set(found(dataset.problems)) == {"empty split"}

@@ -15,7 +15,7 @@ from special_files import reverse_listings
 from reid.data.dataset import Problem
 from reid.data.inspection import inspect
 from reid.data.layout import read_dataset
-from reid.data.readers.veri import read
+from reid.data.layout import read_dataset
 from reid.data.tracks import own_tracklets
 from reid.runtime.tracklet import Tracklet
 
@@ -49,7 +49,7 @@ def replace_in(path: Path, old: str, new: str) -> None:
 
 
 def test_a_whole_set_is_read_as_its_lists_say_and_has_no_problems(veri: Path) -> None:
-    dataset = read(veri)
+    dataset = read_dataset(veri, "veri")
     for split, part in ((dataset.train, "train"), (dataset.query, "query"), (dataset.gallery, "test")):
         names = lines(veri / f"name_{part}.txt")
         assert sorted(file_names(split.images)) == sorted(names)
@@ -72,7 +72,7 @@ def test_the_other_form_of_the_track_list_gives_the_same_tracklets(veri: Path, v
         "its last image": lambda words: words[-1],
     }[naming]
     path.write_bytes(b"".join(f"{leading(line.split())} {line} \r\n".encode() for line in lines(path)))
-    with_names, without = read(veri_copy), read(veri)
+    with_names, without = read_dataset(veri_copy, "veri"), read_dataset(veri, "veri")
     assert frames(with_names.gallery.tracklets) == frames(without.gallery.tracklets)
     assert [t.vehicle for t in with_names.gallery.tracklets] == [t.vehicle for t in without.gallery.tracklets]
     assert with_names.problems == ()
@@ -82,7 +82,7 @@ def test_windows_line_ends_and_a_byte_order_mark_in_every_list_change_nothing(ve
     for name in LISTS:
         text = (veri_copy / name).read_bytes().decode("gb2312")
         (veri_copy / name).write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
-    changed, original = read(veri_copy), read(veri)
+    changed, original = read_dataset(veri_copy, "veri"), read_dataset(veri, "veri")
     assert changed.problems == ()
     for split in ("train", "query", "gallery"):
         assert file_names(getattr(changed, split).images) == file_names(getattr(original, split).images)
@@ -94,7 +94,7 @@ def test_every_deleted_image_is_named_once(veri_copy: Path, part: str) -> None:
     deleted = lines(veri_copy / f"name_{part}.txt")[::4]
     for name in deleted:
         (veri_copy / f"image_{part}" / name).unlink()
-    missing = [problem.where for problem in read(veri_copy).problems if problem.kind == "missing file"]
+    missing = [problem.where for problem in read_dataset(veri_copy, "veri").problems if problem.kind == "missing file"]
     assert sorted(missing) == sorted(f"image_{part}/{name}" for name in deleted)
 
 
@@ -106,7 +106,7 @@ def test_an_image_that_only_the_label_file_or_only_the_track_list_names_is_repor
         names = veri_copy / f"name_{part}.txt"
         names.write_text(names.read_text().replace(f"{name}\n", ""))
     replace_in(veri_copy / "test_label.xml", f'imageName="{tracked}"', 'imageName="other.jpg"')
-    missing = found(read(veri_copy).problems)["missing file"]
+    missing = found(read_dataset(veri_copy, "veri").problems)["missing file"]
     assert missing == {f"image_train/{labeled}", f"image_test/{tracked}", "image_test/other.jpg"}
 
 
@@ -114,7 +114,7 @@ def test_an_image_that_only_the_label_file_or_only_the_track_list_names_is_repor
 def test_an_image_without_a_label_keeps_what_its_name_says_and_is_reported(veri_copy: Path, part: str) -> None:
     name = lines(veri_copy / f"name_{part}.txt")[5]
     replace_in(veri_copy / f"{part}_label.xml", f'imageName="{name}"', 'imageName="nowhere.jpg"')
-    dataset = read(veri_copy)
+    dataset = read_dataset(veri_copy, "veri")
     problems = found(dataset.problems)
     assert f"image_{part}/{name}" in problems["not in label file"]
     assert f"image_{part}/nowhere.jpg" in problems["missing file"]
@@ -126,13 +126,13 @@ def test_an_image_without_a_label_keeps_what_its_name_says_and_is_reported(veri_
 def test_a_query_without_a_label_is_reported(veri_copy: Path) -> None:
     name = lines(veri_copy / "name_query.txt")[2]
     replace_in(veri_copy / "test_label.xml", f'imageName="{name}"', 'imageName="nowhere.jpg"')
-    assert f"image_query/{name}" in found(read(veri_copy).problems)["not in label file"]
+    assert f"image_query/{name}" in found(read_dataset(veri_copy, "veri").problems)["not in label file"]
 
 
 def test_an_image_that_the_name_list_leaves_out_is_used_and_reported(veri_copy: Path) -> None:
     names = lines(veri_copy / "name_train.txt")
     (veri_copy / "name_train.txt").write_text("\n".join(names[1:]))
-    dataset = read(veri_copy)
+    dataset = read_dataset(veri_copy, "veri")
     assert found(dataset.problems) == {"not in name list": {f"image_train/{names[0]}"}}
     assert names[0] in file_names(dataset.train.images)
 
@@ -145,7 +145,7 @@ def test_where_label_and_name_disagree_the_label_is_used_and_the_image_is_report
         f'imageName="{name}" vehicleID="{vehicle}"',
         f'imageName="{name}" vehicleID="0776"',
     )
-    dataset = read(veri_copy)
+    dataset = read_dataset(veri_copy, "veri")
     assert found(dataset.problems) == {"label and name disagree": {f"image_train/{name}"}}
     assert dataset.train.images[file_names(dataset.train.images).index(name)].vehicle == "0776"
 
@@ -155,7 +155,7 @@ def test_a_label_without_camera_is_completed_by_the_name(veri_copy: Path) -> Non
     vehicle, camera, *_ = name.split("_")
     old = f'imageName="{name}" vehicleID="{vehicle}" cameraID="{camera}"'
     replace_in(veri_copy / "train_label.xml", old, f'imageName="{name}" vehicleID="{vehicle}" cameraID=""')
-    dataset = read(veri_copy)
+    dataset = read_dataset(veri_copy, "veri")
     assert dataset.problems == ()
     assert dataset.train.images[file_names(dataset.train.images).index(name)].camera == camera
 
@@ -163,7 +163,7 @@ def test_a_label_without_camera_is_completed_by_the_name(veri_copy: Path) -> Non
 def test_an_image_with_neither_label_nor_telling_name_is_left_out_and_reported(veri_copy: Path) -> None:
     stray = veri_copy / "image_train" / "holiday.jpg"
     shutil.copyfile(next((veri_copy / "image_train").iterdir()), stray)
-    dataset = read(veri_copy)
+    dataset = read_dataset(veri_copy, "veri")
     assert "image_train/holiday.jpg" in found(dataset.problems)["unknown identity"]
     assert stray.name not in file_names(dataset.train.images)
 
@@ -172,7 +172,7 @@ def test_a_name_in_other_case_is_reported_as_missing_and_as_not_listed_and_the_i
     name = lines(veri_copy / "name_test.txt")[1]
     shouted = Path(name).with_suffix(".JPG").name
     (veri_copy / "image_test" / name).rename(veri_copy / "image_test" / shouted)
-    dataset = read(veri_copy)
+    dataset = read_dataset(veri_copy, "veri")
     problems = found(dataset.problems)
     assert problems["missing file"] == {f"image_test/{name}"}
     assert problems["not in name list"] == {f"image_test/{shouted}"}
@@ -193,7 +193,7 @@ def test_any_list_may_be_missing_and_the_images_are_still_read(
     assert dataset.layout == "veri"
     assert found(dataset.problems) == {"missing file" if damage == "absent" else "damaged list": {name}}
     for split in ("train", "query", "gallery"):
-        assert file_names(getattr(dataset, split).images) == file_names(getattr(read(veri), split).images)
+        assert file_names(getattr(dataset, split).images) == file_names(getattr(read_dataset(veri, "veri"), split).images)
     assert dataset.gallery.tracklets
 
 
@@ -203,7 +203,7 @@ def test_without_a_track_list_a_tracklet_is_what_one_camera_saw_of_a_vehicle_in_
     for name in lines(veri_copy / "name_test.txt"):
         views[name[: len("0001_c001")]].append(name)
     expected = {tuple(sorted(names, key=lambda name: int(name.split("_")[2]))) for names in views.values()}
-    assert frames(read(veri_copy).gallery.tracklets) == expected
+    assert frames(read_dataset(veri_copy, "veri").gallery.tracklets) == expected
 
 
 @pytest.mark.parametrize("part", ["train", "query", "test"])
@@ -228,7 +228,7 @@ def test_a_track_of_two_vehicles_keeps_the_frames_of_its_first_and_is_reported(v
     tracks = [line.split() for line in lines(path)]
     stranger = next(names[0] for names in tracks if names[0][:4] != tracks[0][0][:4])
     path.write_text("\n".join(" ".join(names) for names in [[*tracks[0], stranger], *tracks[1:]]))
-    dataset = read(veri_copy)
+    dataset = read_dataset(veri_copy, "veri")
     assert frames(dataset.gallery.tracklets) == {tuple(names) for names in tracks}
     kinds = found(dataset.problems)
     assert kinds == {"mixed track": {"test_track.txt"}, "duplicate": {"test_track.txt"}}
@@ -239,7 +239,7 @@ def test_an_image_that_is_in_no_track_is_reported(veri_copy: Path) -> None:
     path = veri_copy / "test_track.txt"
     tracks = lines(path)
     path.write_text("\n".join(tracks[1:]))
-    assert found(read(veri_copy).problems) == {"not in a track": {f"image_test/{name}" for name in tracks[0].split()}}
+    assert found(read_dataset(veri_copy, "veri").problems) == {"not in a track": {f"image_test/{name}" for name in tracks[0].split()}}
 
 
 def test_a_folder_that_is_a_link_is_read_like_a_folder(veri: Path, tmp_path: Path) -> None:
@@ -256,9 +256,9 @@ def test_a_folder_that_is_a_link_is_read_like_a_folder(veri: Path, tmp_path: Pat
 def test_the_order_in_which_the_file_system_lists_files_does_not_matter(
     veri: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = read(veri)
+    forward = read_dataset(veri, "veri")
     reverse_listings(monkeypatch)
-    backward = read(veri)
+    backward = read_dataset(veri, "veri")
     for split in ("train", "query", "gallery"):
         assert [i.id for i in getattr(forward, split).images] == [i.id for i in getattr(backward, split).images]
         assert [t.id for t in getattr(forward, split).tracklets] == [t.id for t in getattr(backward, split).tracklets]
@@ -308,7 +308,7 @@ def test_own_tracklets_equal_a_naive_search(
 
 
 def test_every_own_tracklet_of_a_whole_set_holds_its_query(veri: Path) -> None:
-    dataset = read(veri)
+    dataset = read_dataset(veri, "veri")
     for query, own in zip(dataset.query.images, dataset.query.tracklets, strict=True):
         assert Path(str(query.frames[0])).name in {Path(str(frame)).name for frame in own.frames}
         assert own is naive_own_tracklet(query, dataset.gallery.tracklets)
