@@ -2,11 +2,12 @@
 # make test: linters, type checker, import contracts and the test suite.
 # make fuzz: a million damaged files for everything that reads files.
 # make test-lean: the commands of a device, in an environment without PyTorch.
+# make test-matrix: the tests of a device, with the oldest allowed and the newest versions of its libraries.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
-.PHONY: demo test test-lean fuzz clean
+.PHONY: demo test test-lean test-matrix fuzz clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -24,6 +25,9 @@ test-lean: $(VENV)/installed
 	$(PYTHON) -m venv $(VENV)/lean
 	$(VENV)/lean/bin/pip install --quiet '.[onnx,rtx]'
 	PATH="$(BIN):$$PATH" tests/without_torch.sh $(VENV)/lean
+
+test-matrix: $(VENV)/installed
+	PATH="$(BIN):$$PATH" tests/matrix.sh $(VENV)/matrix
 
 fuzz: $(VENV)/installed
 	PYTHONPATH=tests/faults $(BIN)/python -m fuzz --mutants 1000000 --json benchmarks/results/fuzz.json

@@ -57,12 +57,13 @@ class Bundle:
     card: ModelCard
 
     @classmethod
-    def open(cls, root: Path) -> Bundle:
+    def open(cls, folder: str | os.PathLike[str]) -> Bundle:
         """Open a bundle and check every file against its hash.
 
         Raises:
-            ModelError: `root` is not a bundle or is too new, or a file is missing or not the one that was exported.
+            ModelError: `folder` is not a bundle or is too new, or a file is missing or not the one that was exported.
         """
+        root = Path(folder)
         card_path = root / CARD_FILE
         if not card_path.is_file():
             raise ModelError(

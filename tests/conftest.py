@@ -18,12 +18,18 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
-from reid.data.synthesis.veri import synthesize
+import untrained
+
 from reid.runtime.gpu import find_device
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let an environment without PyTorch take the models that another one has made."""
+    parser.addoption("--untrained", type=Path, help="folder that tests/helpers/untrained.py has written")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -77,45 +83,43 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
 def veri(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic data set in VeRi's layout: 12 vehicles, 3 cameras."""
     root = tmp_path_factory.mktemp("data") / "veri"
-    synthesize(root, vehicles=12, cameras=3, seed=7)
+    untrained.write_data(root)
     return root
 
 
 @pytest.fixture(scope="session")
-def checkpoint(veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(request: pytest.FixtureRequest) -> Path | None:
+    """The folder of models that another environment has made; None to make them here."""
+    folder = request.config.getoption("--untrained")
+    assert folder is None or isinstance(folder, Path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(made: Path | None, veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with an untrained model of two levels, 16 dimensions each, at 64 x 64 pixels."""
-    import torch
-
-    from reid.data.layout import open_dataset
-    from reid.runtime.model_card import FORMAT_VERSION, ModelCard
-    from reid.train.model.backbone import create_backbone
-    from reid.train.model.checkpoint import describe, save_checkpoint
-    from reid.train.model.multi_level import MultiLevelReID
-    from reid.train.run.provenance import reference_crops
-
-    torch.manual_seed(0)
-    backbone = create_backbone("resnet10t", (3, 4), image_size=64, weights="none")
-    levels, preprocessing = describe(backbone, 16, 64)
-    model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).eval()
-    card = ModelCard(
-        format_version=FORMAT_VERSION,
-        fingerprint="",
-        backbone="resnet10t",
-        levels=levels,
-        preprocessing=preprocessing,
-    )
-    run = tmp_path_factory.mktemp("runs") / "untrained"
-    run.mkdir()
-    save_checkpoint(run, model, card, reference_crops(open_dataset(veri, needs="query").gallery.images))
+    if made:
+        return made / untrained.CHECKPOINT
+    run = tmp_path_factory.mktemp("runs") / untrained.CHECKPOINT
+    untrained.write_checkpoint(run, veri)
     return run
 
 
 @pytest.fixture(scope="session")
-def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(made: Path | None, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of `checkpoint`."""
-    from reid.export.bundle import write_bundle
-    from reid.train.model.checkpoint import load_checkpoint
+    if made:
+        return made / untrained.BUNDLE
+    output = tmp_path_factory.mktemp("bundles") / untrained.BUNDLE
+    untrained.write_bundle(output, checkpoint)
+    return output
 
-    output = tmp_path_factory.mktemp("bundles") / "bundle"
-    write_bundle(load_checkpoint(checkpoint), output)
+
+@pytest.fixture(scope="session")
+def whole_bundle(made: Path | None, checkpoint: Path, veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `checkpoint` with a graph in every precision."""
+    if made:
+        return made / untrained.WHOLE_BUNDLE
+    output = tmp_path_factory.mktemp("whole") / untrained.WHOLE_BUNDLE
+    untrained.write_whole_bundle(output, checkpoint, veri)
     return output

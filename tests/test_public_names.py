@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
+import os
+import pickle
 import resource
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 
 import reid
+from reid.runtime.bundle import Bundle
 
 PUBLIC = [
     "DataError",
@@ -102,9 +109,73 @@ def test_importing_the_package_takes_less_than_50_ms_of_cpu_time() -> None:
     assert cpu_seconds("import reid") - cpu_seconds("pass") < 0.05
 
 
-def test_paths_may_be_text(veri: Path, bundle: Path) -> None:
+def mentioned(hint: object) -> set[object]:
+    """All types that a type hint is made of."""
+    return {hint, get_origin(hint)}.union(*map(mentioned, get_args(hint)))
+
+
+def callables() -> Iterator[tuple[str, Callable[..., object]]]:
+    """The public functions, and the constructors and public methods of the public classes."""
+    for name in PUBLIC:
+        value = getattr(reid, name)
+        if inspect.isfunction(value):
+            yield name, value
+        elif inspect.isclass(value):
+            for member, function in inspect.getmembers(value, inspect.isroutine):
+                own = str(getattr(function, "__module__", None)).startswith("reid.")
+                if own and (member == "__init__" or not member.startswith("_")):
+                    yield f"{name}.{member}", function
+
+
+# What `read_dataset` returns: its root is a fact, and no program gives it.
+FACTS = {("Dataset.__init__", "root")}
+
+
+def test_every_parameter_that_takes_a_path_takes_text_and_whatever_is_a_path() -> None:
+    paths = {
+        (name, parameter): mentioned(hint)
+        for name, function in callables()
+        for parameter, hint in get_type_hints(function).items()
+        if parameter != "return" and {Path, PurePath, os.PathLike} & mentioned(hint)
+    }
+    found = {key for key in paths if key not in FACTS}
+    assert found >= {
+        ("open_session", "model"),
+        ("open_gallery", "source"),
+        ("read_dataset", "folder"),
+        ("read_folder", "folder"),
+        ("Gallery.save", "path"),
+        ("Tracklet.__init__", "frames"),
+    }
+    assert {key for key in found if not {str, os.PathLike[str]} <= paths[key]} == set()
+
+
+def test_paths_may_be_text(veri: Path, bundle: Path, tmp_path: Path) -> None:
+    """Of every parameter that the test above finds, and of what the documents show."""
     assert reid.read_dataset(str(veri)).root == veri
-    paths = [tracklet.frames for tracklet in reid.read_folder(veri / "image_query")]
-    assert [tracklet.frames for tracklet in reid.read_folder(str(veri / "image_query"))] == paths
+    tracklets = reid.read_folder(veri / "image_query")
+    frames = [tracklet.frames for tracklet in tracklets]
+    assert [tracklet.frames for tracklet in reid.read_folder(str(veri / "image_query"))] == frames
+    as_text = [reid.Tracklet(one.id, [str(frame) for frame in one.frames]) for one in tracklets]
+    assert [tracklet.frames for tracklet in as_text] == frames
+    assert Bundle.open(str(bundle)).card == Bundle.open(bundle).card
     with reid.open_session(str(bundle)) as session:
-        assert session.info.precision == "fp32"
+        embedded = list(reid.embed(session, as_text))
+        gallery = reid.Gallery.collect(embedded, session.info.space)
+    gallery.save(str(tmp_path / "gallery.npz"))
+    opened = reid.open_gallery(str(tmp_path / "gallery.npz"), gallery.space)
+    assert [ranking.matches[0].tracklet.id for ranking in opened.rank(embedded, 1)] == [one.id for one in tracklets]
+
+
+def test_a_tracklet_is_a_record_of_its_frames_as_paths_and_pixels() -> None:
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    tracklet = reid.Tracklet("t", ["a.jpg", Path("b.jpg"), pixels], camera="c")
+    assert tracklet.frames[:2] == (Path("a.jpg"), Path("b.jpg"))
+    assert tracklet.frames[2] is pixels
+    changed = dataclasses.replace(tracklet, vehicle="v")
+    assert (changed.id, changed.frames, changed.camera, changed.vehicle) == ("t", tracklet.frames, "c", "v")
+    assert pickle.loads(pickle.dumps(tracklet)).frames[:2] == tracklet.frames[:2]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        tracklet.id = "u"  # type: ignore[misc]
+    with pytest.raises(ValueError, match="'t' has no frames"):
+        reid.Tracklet("t", ())

@@ -83,7 +83,7 @@ class Gallery:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the gallery to one .npz file, whole or absent. Pictures stay where they are; their paths are stored."""
         middle = [tracklet.frames[len(tracklet.frames) // 2] for tracklet in self.tracklets]
-        fields: dict[str, NDArray[Any]] = {
+        fields: dict[str, Any] = {
             "format_version": np.array(_FORMAT_VERSION),
             "fingerprint": np.array(self.space.fingerprint),
             "precision": np.array(self.space.precision),
@@ -94,7 +94,7 @@ class Gallery:
             "pictures": np.array([str(f.absolute()) if isinstance(f, Path) else "" for f in middle]),
         }
         content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **fields, digest=np.array(_digest(fields)))
+        np.savez(content, **fields, digest=np.array(_digest(fields)))
         atomic_write(Path(path), content.getvalue())
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +21,7 @@ from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.graph import open_graph, parse_card, precision_of
 from reid.runtime.sessions.host import RUN_REMEDY, HostSession
+from reid.runtime.sessions.library import graph_refused, is_older
 from reid.runtime.sessions.onnx_file import check_onnx_file
 from reid.runtime.sessions.opened import Opened
 from reid.runtime.sessions.session import SessionInfo
@@ -26,6 +29,8 @@ from reid.runtime.sessions.signature import Array, check_signature
 from reid.runtime.sessions.threads import thread_limit
 
 __all__ = ["best_device", "import_onnxruntime", "load_onnxruntime", "open_onnxruntime"]
+
+logger = logging.getLogger(__name__)
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -37,6 +42,9 @@ _OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}, "te
 # It gives biases beside Q/DQ pairs a scale that is a product of two scales: in FP16 that underflows, and the bias is
 # lost.
 _DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
+_ROUNDS_FROM = "1.30"
+"""Before this version, QuantizeLinear on the CPU truncates FP16 values where it has to round."""
+_WARNING, _FATAL = 2, 4  # severities of what it logs
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _REMEDIES = {
     "cpu": "reinstall onnxruntime",
@@ -50,7 +58,8 @@ def open_onnxruntime(model: Path, device: str | None, precision: Precision) -> O
 
     Raises:
         ModelError: the graph is damaged, or was not written by `reid-export`.
-        SessionError: the device's provider is missing or did not start, or a precision is asked of an .onnx file.
+        SessionError: the device's provider is missing or did not start, ONNX Runtime is too old for the graph, or a
+            precision is asked of an .onnx file.
     """
     device = device or best_device()
     return open_graph(model, precision, lambda graph: load_onnxruntime(graph, device))
@@ -94,6 +103,8 @@ def load_onnxruntime(graph: Path, device: str) -> HostSession:
         card=parse_card(metadata, graph),
     )
     check_signature(inputs, outputs, info.card, graph)
+    if info.precision == "int8" and device == "cpu" and is_older(info.backend_version, _ROUNDS_FROM):
+        _warn_of_truncation(info.backend_version)
 
     def infer(
         frames: NDArray[np.uint8], pooling: NDArray[np.float32]
@@ -107,6 +118,15 @@ def load_onnxruntime(graph: Path, device: str) -> HostSession:
         return frame_embedding, pooled
 
     return HostSession(info, infer, source=str(graph))
+
+
+@functools.cache  # a search for the layers to leave in FP16 opens many graphs
+def _warn_of_truncation(version: str) -> None:
+    logger.warning(
+        "ONNX Runtime %s truncates on the CPU where INT8 graphs round, and embeds slightly unlike other sessions; use "
+        "OpenVINO, or ONNX Runtime %s or newer",
+        *(version, _ROUNDS_FROM),
+    )
 
 
 def _arrays(values: list[Any]) -> dict[str, Array]:
@@ -132,7 +152,7 @@ def _load(onnxruntime: ModuleType, graph: Path, device: str) -> Any:  # noqa: AN
     if provider not in onnxruntime.get_available_providers():
         raise SessionError(f"this ONNX Runtime has no {provider}: {_REMEDIES[device]}")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = _FATAL
     options.intra_op_num_threads = thread_limit()
     with _quiet(onnxruntime):
         if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
@@ -152,7 +172,8 @@ def _load(onnxruntime: ModuleType, graph: Path, device: str) -> Any:  # noqa: AN
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             if device != "cpu" and isinstance(error, (RuntimeError, ValueError)):
                 raise SessionError(f"{provider} did not start ({_first_line(error)}): {_REMEDIES[device]}") from None
-            raise ModelError(f"{graph}: ONNX Runtime cannot load it ({_first_line(error)}); export it again") from None
+            refusal = f"load it ({_first_line(error)})"
+            raise graph_refused(graph, "onnxruntime", onnxruntime.__version__, refusal=refusal) from None
     if session.get_providers()[0] != provider:
         raise SessionError(f"{provider} did not start: {_REMEDIES[device]}")
     return session
@@ -161,13 +182,12 @@ def _load(onnxruntime: ModuleType, graph: Path, device: str) -> Any:  # noqa: AN
 @contextlib.contextmanager
 def _quiet(onnxruntime: ModuleType) -> Iterator[None]:
     """Keep ONNX Runtime from printing, even on standard output, what our errors say."""
-    fatal, warning = 4, 2
-    onnxruntime.set_default_logger_severity(fatal)
+    onnxruntime.set_default_logger_severity(_FATAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        onnxruntime.set_default_logger_severity(warning)
+        onnxruntime.set_default_logger_severity(_WARNING)
 
 
 def _first_line(error: Exception) -> str:

@@ -18,6 +18,7 @@ from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.graph import CARD_KEY, PRECISION_KEY, open_graph, parse_card, precision_of
 from reid.runtime.sessions.host import RUN_REMEDY, HostSession
+from reid.runtime.sessions.library import graph_refused
 from reid.runtime.sessions.onnx_file import check_onnx_file
 from reid.runtime.sessions.opened import Opened
 from reid.runtime.sessions.session import SessionInfo
@@ -35,7 +36,8 @@ def open_openvino(model: Path, device: str | None, precision: Precision) -> Open
 
     Raises:
         ModelError: the graph is damaged, or was not written by `reid-export`.
-        SessionError: OpenVINO is not installed, the device is not "cpu", or a precision is asked of an .onnx file.
+        SessionError: OpenVINO is not installed, or too old for the graph; the device is not "cpu"; or a precision is
+            asked of an .onnx file.
     """
     if device not in (None, "cpu"):
         raise SessionError(f"OpenVINO has no device {device!r} here; use openvino:cpu, or onnxruntime:cuda on a GPU")
@@ -84,7 +86,7 @@ def load_openvino(graph: Path) -> HostSession:
         raise ModelError(f"{graph}: an input or output is of no known type; export it again") from None
     info = SessionInfo(
         backend="openvino",
-        backend_version=openvino.__version__.partition("-")[0],
+        backend_version=_version(openvino),
         device="CPU",
         precision=precision_of(metadata, graph),
         card=parse_card(metadata, graph),
@@ -104,13 +106,18 @@ def load_openvino(graph: Path) -> HostSession:
     return HostSession(info, infer, source=str(graph))
 
 
+def _version(openvino: ModuleType) -> str:
+    """Return the version without the build that follows it."""
+    return str(openvino.__version__).partition("-")[0]
+
+
 def _read(openvino: ModuleType, graph: Path) -> Any:  # noqa: ANN401 - OpenVINO's types are not checked
     # Not Core.read_model: it passes a file that is not ONNX to the readers of other formats, which print messages.
     reader = openvino.frontend.FrontEndManager().load_by_framework("onnx")
     try:
         return reader.convert(reader.load(graph))
     except Exception as error:  # a frontend's exceptions share no base class
-        raise ModelError(f"{graph}: OpenVINO cannot read it ({_last_line(error)}); export it again") from None
+        raise graph_refused(graph, "openvino", _version(openvino), refusal=f"read it ({_last_line(error)})") from None
 
 
 def _metadata(model: Any) -> dict[str, str]:  # noqa: ANN401
@@ -137,7 +144,9 @@ def _compile(openvino: ModuleType, model: Any, graph: Path) -> Any:  # noqa: ANN
     try:
         return openvino.Core().compile_model(model, "CPU", _settings()).create_infer_request()
     except RuntimeError as error:
-        raise ModelError(f"{graph}: OpenVINO cannot compile it ({_last_line(error)}); export it again") from None
+        raise graph_refused(
+            graph, "openvino", _version(openvino), refusal=f"compile it ({_last_line(error)})"
+        ) from None
 
 
 def _settings() -> dict[str, Any]:

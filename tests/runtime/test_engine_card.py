@@ -404,6 +404,7 @@ class Left:
         self.itself = self
 
 
+@pytest.mark.rtx
 def test_what_an_earlier_failure_left_is_deleted_before_tensorrt_calls_a_logger() -> None:
     gc.disable()
     try:

@@ -111,6 +111,7 @@ def test_a_bundle_is_calibrated_and_its_layers_are_measured_in_int8(veri: Path, 
     assert files == ["report.html", "scales.json", "sensitivity.json"]
 
 
+@pytest.mark.rtx
 def test_an_engine_is_added_to_a_bundle(bundle: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     options = ("--engine", "tensorrt-rtx", "--optimization-level", 0, "--compute-capability", "8.9")

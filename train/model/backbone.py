@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import nn
 
 from reid.runtime.errors import ModelError, ReidError
 from reid.train.model.architecture import Architecture
-from reid.train.model.foreign_weights import WeightsOrigin, load_weights
+from reid.train.model.foreign_weights import MisfitError, WeightsOrigin, load_weights
 from reid.train.model.resnet import keep_last_resolution, use_instance_batch_norm
 
 __all__ = ["Backbone", "create_backbone", "freeze"]
@@ -65,25 +65,17 @@ def create_backbone(
         ModelError: there is no such model or level, it cannot have the architecture, or the weights do not fit.
         ReidError: the pretrained weights cannot be downloaded.
     """
-    model = _create(name, image_size, pretrained=weights == "default")
-    info = model.feature_info
-    known = range(len(info))
-    unknown = [level for level in levels if level not in known]
-    if unknown or not levels:
-        raise ModelError(f"{name} has no level {unknown}; its levels are 0 to {known[-1]}")
-    if list(levels) != sorted(set(levels)):
-        raise ModelError(f"levels {list(levels)} of {name} must be different and ascending")
-    if architecture.last_stride == 1:
-        keep_last_resolution(model, name)
-    if architecture.ibn:
-        use_instance_batch_norm(model, name)
-    channels = tuple(int(info[level]["num_chs"]) for level in levels)
-    whole = model.state_dict().keys()
-    model.prune_intermediate_layers(list(levels), prune_norm=True, prune_head=True)
+    model, unused = _build(name, levels, image_size, architecture, pretrained=weights == "default")
     origin = None
     if weights not in ("default", "none"):
-        origin = load_weights(model, Path(weights), unused=whole - model.state_dict().keys())
-    config = model.pretrained_cfg
+        try:
+            origin = load_weights(model, Path(weights), unused=unused)
+        except MisfitError as misfit:
+            other = architecture.model_copy(update={"ibn": not architecture.ibn})
+            fits = _fits(Path(weights), name, levels, image_size, other)
+            raise (_ibn_differs(weights, in_file=other.ibn) if fits else misfit) from None
+    config, info = model.pretrained_cfg, model.feature_info
+    channels = tuple(int(info[level]["num_chs"]) for level in levels)
     return Backbone(model, tuple(levels), channels, tuple(config["mean"]), tuple(config["std"]), origin)
 
 
@@ -95,6 +87,43 @@ def freeze(backbone: nn.Module, frozen: bool) -> None:
     backbone.requires_grad_(not frozen)
     if frozen:
         backbone.eval()
+
+
+def _build(
+    name: str, levels: Sequence[int], image_size: int, architecture: Architecture, *, pretrained: bool
+) -> tuple[Any, Set[str]]:
+    """Return timm's model, cut to the levels, and the names of the tensors that were cut off."""
+    model = _create(name, image_size, pretrained=pretrained)
+    known = range(len(model.feature_info))
+    unknown = [level for level in levels if level not in known]
+    if unknown or not levels:
+        raise ModelError(f"{name} has no level {unknown}; its levels are 0 to {known[-1]}")
+    if list(levels) != sorted(set(levels)):
+        raise ModelError(f"levels {list(levels)} of {name} must be different and ascending")
+    if architecture.last_stride == 1:
+        keep_last_resolution(model, name)
+    if architecture.ibn:
+        use_instance_batch_norm(model, name)
+    whole = model.state_dict().keys()
+    model.prune_intermediate_layers(list(levels), prune_norm=True, prune_head=True)
+    return model, whole - model.state_dict().keys()
+
+
+def _fits(weights: Path, name: str, levels: Sequence[int], image_size: int, architecture: Architecture) -> bool:
+    """Return whether a file's weights are those of a backbone with this architecture, by loading them into it."""
+    try:
+        model, unused = _build(name, levels, image_size, architecture, pretrained=False)
+        load_weights(model, weights, unused=unused)
+    except ModelError:
+        return False
+    return True
+
+
+def _ibn_differs(weights: str, *, in_file: bool) -> ModelError:
+    has, remedy = ("with", "ibn=true") if in_file else ("without", "ibn=false in place of ibn=true")
+    return ModelError(
+        f"{weights} holds weights of this --backbone {has} instance-batch normalization (IBN-a); use --set {remedy}"
+    )
 
 
 def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: ANN401 - timm has no stubs

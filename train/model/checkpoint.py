@@ -168,7 +168,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _image(name: str, content: Tensor, file: Path) -> bytes:
     """Return the content of a reference crop, which export will write under its name."""
-    if not is_name(name) or not is_image(Path(name)):
+    if not is_name(name) or not is_image(name):
         wrong = "its name is not that of an image file"
     elif content.dtype != torch.uint8 or content.dim() != 1:
         wrong = "it does not hold bytes"

@@ -27,7 +27,7 @@ from reid.runtime.errors import ModelError
 from reid.runtime.files.reading import check_regular
 from reid.train.tensor_file import open_tensors
 
-__all__ = ["WeightsOrigin", "load_weights"]
+__all__ = ["MisfitError", "WeightsOrigin", "load_weights"]
 
 _AT_MOST = 64 << 30
 """The largest file that is read, in bytes: twice the largest backbone in timm."""
@@ -52,12 +52,16 @@ _TRAINERS = (
     ("", "", "timm or torchvision"),
 )
 
-# ResNets with parts that timm's lack, without which the other weights compute something else.
+# ResNets with parts that no setting gives, without which the other weights compute something else.
 _OTHER_NETWORKS = {
     r"(^|\.)NL_\d+\.": "non-local blocks",
-    r"\.(IN|BN)\.": "instance-batch normalization (IBN)",
+    r"\.\d+\.IN\.": "instance normalization after the addition (IBN-b)",
     r"\.se\.": "other squeeze-and-excitation layers",
 }
+
+
+class MisfitError(ModelError):
+    """Weights that can be read, and belong to another network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,8 @@ def load_weights(module: nn.Module, path: Path, *, unused: Set[str]) -> WeightsO
         unused: names of tensors that the whole network has and `module` does not, such as those of its classifier.
 
     Raises:
-        ModelError: there is no such file, it cannot be read as plain weights, or it belongs to another backbone.
+        ModelError: there is no such file, or it cannot be read as plain weights.
+        MisfitError: it belongs to another backbone.
     """
     state, beside = _state_dict(_read(path), path)
     expected = module.state_dict()
@@ -236,11 +241,11 @@ def _recognize(prefix: str, beside: Set[str]) -> str:
     return "an unknown trainer"
 
 
-def _refuse_another_network(unexpected: Iterable[str], path: Path) -> None:
-    for key in unexpected:
-        for pattern, what in _OTHER_NETWORKS.items():
+def _refuse_another_network(unexpected: Sequence[str], path: Path) -> None:
+    for pattern, what in _OTHER_NETWORKS.items():
+        for key in unexpected:
             if re.search(pattern, key):
-                raise ModelError(
+                raise MisfitError(
                     f"{path} belongs to another network than this --backbone: it has {what} ({key[:200]}); "
                     "give weights of a network without them, or --weights default"
                 )
@@ -253,7 +258,7 @@ def _refuse_misfits(
     missing = [name for name in expected if name not in found and not name.endswith(".num_batches_tracked")]
     misshapen = [name for name, value in found.items() if value.shape != expected[name].shape]
     if missing or unexpected or misshapen:
-        raise ModelError(
+        raise MisfitError(
             f"{path} does not fit the backbone: {_some('missing', missing)}, {_some('unexpected', unexpected)}, "
             f"{_some('of another shape', misshapen)}; does it belong to this --backbone, with the names of timm, "
             "torchvision, fast-reid or torchreid?"

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from reid.data.dataset import Dataset
 from reid.runtime.bundle import graph_file
 from reid.runtime.errors import ReidError
-from reid.runtime.files.ownership import is_ours
+from reid.runtime.files.ownership import belongs_to_us, is_ours
 from reid.runtime.files.reading import sha256_of
 from reid.runtime.files.storage import atomic_symlink, check_apart
 from reid.train.failures import NOT_FINITE_FILE
@@ -88,8 +88,17 @@ class RunFolder:
         return {entry.name for entry in self.path.iterdir() if not _is_partial(entry)} - _OWN_NAMES
 
     def create(self) -> None:
-        """Make the folder and the link `latest` beside it, and remove our own partial files of killed processes."""
+        """Make the folder and the link `latest` beside it, and remove what earlier tries left.
+
+        Of a run that begins, these are all results; of one that goes on from a state, the report on the step that
+        stopped it. Partial files of killed processes go, too. Only our own files are removed.
+        """
         (self.path / "last").mkdir(parents=True, exist_ok=True)
+        events = (self.path / "tensorboard").glob("events.out.tfevents.*")
+        results = [self.path / name for name in _OWN_NAMES]
+        for path in [self.path / NOT_FINITE_FILE] if self.has_state else [*results, *events]:
+            if path.is_file() and belongs_to_us(path):
+                path.unlink()
         for folder in (self.path, self.path / "last"):
             for entry in folder.iterdir():
                 if _is_partial(entry) and entry.is_file() and is_ours(entry):

@@ -44,7 +44,7 @@ def reference_crops(images: Sequence[Tracklet]) -> dict[str, bytes]:
     crops = {}
     for position in range(wanted):
         frame = images[position * len(images) // wanted].frames[0]
-        if not isinstance(frame, Path) or not is_image(frame):
+        if not isinstance(frame, Path) or not is_image(frame.name):
             continue
         try:
             content = read_image(frame)

@@ -13,10 +13,12 @@ from fuzz.mutators import (
     jpeg_segments,
     json_facts,
     json_lines,
+    long_header_integer,
     png_chunks,
     protobuf_fields,
     safetensors_header,
     sealed_facts,
+    tar_headers,
     zip_bomb,
     zip_members,
 )
@@ -28,6 +30,11 @@ __all__ = ["FORMATS"]
 def _mostly(*own: Mutator) -> tuple[Mutator, ...]:
     """Return mutators of which three in four know the format."""
     return (*BYTES, *own * (3 * len(BYTES) // len(own)))
+
+
+def _image(*files: str) -> str:
+    """Return the modules that read images of a format."""
+    return " ".join(("runtime.imaging", *(f"runtime.image_headers.{file}" for file in ("reading", *files))))
 
 
 _WORDS = insert_any(
@@ -44,18 +51,37 @@ _MARKUP = insert_any(
     *(b"imageName", b"vehicleID", b"cameraID", b"Item", b'encoding="UTF-16"', b' version="1.1"', b"\xff\xfe<\0a\0"),
 )
 
-_IMAGE = "runtime.imaging runtime.image_header"
+_ARCHIVES = "runtime.files.archives runtime.files.catalog runtime.files.reading"
 _LISTS = "data.readers.lists data.readers.veri data.readers.cityflow data.tracks"
 _CARD = "runtime.model_card runtime.training_facts runtime.validation runtime.names"
 _CHECKPOINT = "train.model.checkpoint train.model.architecture train.model.quantization train.tensor_file"
 _PAGE = "evaluation.verification.reading pages.verification.report"
 
 FORMATS = (
-    Format("JPEG", loaders.jpeg, _mostly(jpeg_segments), _IMAGE, 90),
-    Format("PNG", loaders.png, _mostly(png_chunks), _IMAGE, 90),
-    Format("BMP", loaders.bmp, _mostly(header_integer), _IMAGE, 40),
-    Format("WebP", loaders.webp, _mostly(header_integer), _IMAGE, 60),
-    Format("other images", loaders.other_images, _mostly(header_integer), _IMAGE, 20),
+    Format("JPEG", loaders.jpeg, _mostly(jpeg_segments), _image("jpeg"), 90),
+    Format("PNG", loaders.png, _mostly(png_chunks), _image("png"), 90),
+    Format("BMP", loaders.bmp, _mostly(header_integer), _image("pixel_rows"), 40),
+    Format("WebP", loaders.webp, _mostly(header_integer), _image("webp"), 60),
+    Format("TIFF", loaders.tiff, _mostly(long_header_integer), _image("tiff"), 40),
+    Format("GIF", loaders.gif, _mostly(long_header_integer), _image("gif"), 40),
+    Format("JPEG 2000", loaders.jpeg_2000, _mostly(long_header_integer), _image("jpeg2000", "boxes"), 40),
+    Format("AVIF", loaders.avif, _mostly(long_header_integer), _image("avif", "av1", "boxes"), 40),
+    Format("PNM and Sun raster", loaders.plain_rows, _mostly(header_integer), _image("pixel_rows"), 30),
+    Format(
+        "other images",
+        loaders.other_images,
+        _mostly(header_integer),
+        "runtime.imaging runtime.image_headers.reading",
+        20,
+    ),
+    Format(
+        "archive .zip",
+        loaders.zip_archive,
+        (*_mostly(zip_members), zip_bomb),
+        f"{_ARCHIVES} runtime.files.zip_format",
+        30,
+    ),
+    Format("archive .tar", loaders.tar_archive, _mostly(tar_headers), f"{_ARCHIVES} runtime.files.tar_format", 30),
     Format("label XML of CityFlow", loaders.label_xml, _mostly(_MARKUP, _WORDS), _LISTS, 40),
     Format("label XML of VeRi", loaders.veri_label_xml, _mostly(_MARKUP, _WORDS), _LISTS, 30),
     Format("name list", loaders.name_list, _mostly(_WORDS), _LISTS, 40),

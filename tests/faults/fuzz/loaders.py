@@ -6,9 +6,11 @@ and not just silent: whatever is wrong with it raises WrongResultError.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,14 +73,85 @@ def webp(folder: Path) -> Prepared:
     return _images([lossy, seeds.encoded(".webp", pixels), seeds.encoded(".webp", pixels[..., :3])])
 
 
+def tiff(folder: Path) -> Prepared:
+    return _images(seeds.tiffs())
+
+
+def gif(folder: Path) -> Prepared:
+    return _images(seeds.gifs())
+
+
+def jpeg_2000(folder: Path) -> Prepared:
+    return _images(seeds.jpegs_2000())
+
+
+def avif(folder: Path) -> Prepared:
+    return _images(seeds.avifs())
+
+
+def plain_rows(folder: Path) -> Prepared:
+    return _images(seeds.plain_rows())
+
+
 def other_images(folder: Path) -> Prepared:
     images = _images(seeds.other_images())
 
     def load(content: bytes) -> None:
         images.load(content)
-        _expect(content.startswith((b"\xff\xd8", b"\x89PNG", b"BM", b"RIFF")), f"decodes {content[:8]!r}")
+        _expect(not content.startswith((b"#?", b"PF", b"Pf", b"P7")), f"decodes {content[:8]!r}")
 
     return Prepared(images.seeds, load, images.names, sound=0)
+
+
+# Archives
+
+
+def zip_archive(folder: Path) -> Prepared:
+    def read(path: Path, name: str) -> bytes:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+
+    return _archive(folder / "archive.zip", seeds.zips(), read)
+
+
+def tar_archive(folder: Path) -> Prepared:
+    def read(path: Path, name: str) -> bytes:
+        with tarfile.open(path, "r:") as archive:
+            file = archive.extractfile(name)
+            assert file is not None
+            return file.read()
+
+    return _archive(folder / "archive.tar", seeds.tars(), read)
+
+
+def _archive(path: Path, contents: list[bytes], expected: Callable[[Path, str], bytes]) -> Prepared:
+    """Prepare to read all members. What Python's own module reads under the same name has to be the same."""
+    from reid.runtime.errors import DataError
+    from reid.runtime.files.archives import members
+    from reid.runtime.files.names import check_relative_name
+    from reid.runtime.files.reading import read_file
+
+    def load(path: Path) -> None:
+        refusal = None
+        try:
+            for name, size in members(path).files.items():
+                check_relative_name(name)
+                try:
+                    content = read_file(path / name, at_most=1 << 20)
+                except OSError as error:
+                    refusal = error
+                    continue
+                _expect(len(content) == size, f"{len(content)} bytes of {size}")
+                same = content
+                with contextlib.suppress(Exception):  # it refuses other things, and by a dozen types of errors
+                    same = expected(path, name)
+                _expect(content == same, f"another content of {name!r}")
+        except OSError as error:
+            refusal = error
+        if refusal:
+            raise DataError(f"{refusal.filename}: {refusal.strerror}")
+
+    return _in_file(path, contents, load)
 
 
 # Labels, lists and names

@@ -24,12 +24,14 @@ __all__ = [
     "jpeg_segments",
     "json_facts",
     "json_lines",
+    "long_header_integer",
     "mutate",
     "npy_header",
     "png_chunks",
     "protobuf_fields",
     "safetensors_header",
     "sealed_facts",
+    "tar_headers",
     "zip_bomb",
     "zip_members",
 ]
@@ -139,6 +141,9 @@ BYTES: tuple[Mutator, ...] = (_flip_bits, _overwrite, _truncate, _remove, _repea
 
 header_integer: Mutator = partial(_set_integer, within=64)
 """Overwrite a number in the first bytes, where image formats have their sizes."""
+
+long_header_integer: Mutator = partial(_set_integer, within=400)
+"""Overwrite a number further on, for formats with more to say."""
 
 
 def insert_any(*tokens: bytes) -> Mutator:
@@ -340,6 +345,31 @@ def zip_bomb(random: Random, content: bytes, seeds: Sequence[bytes]) -> bytes:
     packed = bytearray(file.getvalue())
     packed[info.header_offset + 8 : info.header_offset + 10] = (8).to_bytes(2, "little")  # deflated, here as well
     return bytes(packed)
+
+
+_TAR_FIELDS = ((0, 100), (100, 8), (124, 12), (156, 1), (157, 100), (257, 8), (345, 155), (386, 97), (482, 1))
+_TAR_KINDS = b"0\x001234567xgXLKSDVM\xff"
+
+
+def tar_headers(random: Random, content: bytes, seeds: Sequence[bytes]) -> bytes:
+    """Change a field in a header of a tar file, such as name, size or kind; its checksum is right."""
+    places = [at for at in range(0, len(content) - 511, 512) if content[at + 257 : at + 262] == b"ustar"]
+    if not places:
+        return _flip_bits(random, content, seeds)
+    place, (start, length) = random.choice(places), random.choice(_TAR_FIELDS)
+    header = bytearray(content[place : place + 512])
+    number = random.choice((*_INTEGERS, len(content), 1 << 62))
+    values = (
+        random.choice(NASTY_TEXTS).encode("utf-8", "surrogatepass"),
+        b"%o" % number,
+        b"\x80" + number.to_bytes(11, "big"),
+        bytes([random.choice(_TAR_KINDS)]) * length,
+        _flip_bits(random, bytes(header[start : start + length]), ()),
+    )
+    header[start : start + length] = random.choice(values)[:length].ljust(length, b"\0")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return content[:place] + bytes(header) + content[place + 512 :]
 
 
 _TYPES = ("|O", "<f8", ">f4", "<f2", "<i4", "<U1000000", "<U0", "|V8", "|S4", "<c8", "<M8[ns]", "|b1", "<q9", "")

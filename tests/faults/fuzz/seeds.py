@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import pickle
+import struct
+import tarfile
 import zipfile
 import zlib
 from argparse import Namespace
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,10 +76,134 @@ def pngs() -> list[bytes]:
     ]
 
 
+def tiffs() -> list[bytes]:
+    """Return TIFFs: in strips, in tiles, as BigTIFF, of 16 bits, and compressed in several ways."""
+    picture = Image.fromarray(noise(12, 16, 3))
+    kinds = [{"compression": kind} for kind in ("tiff_lzw", "jpeg", "packbits", "tiff_adobe_deflate")]
+    return [
+        _tiff("<", 1, {278: 12}, noise(12, 16).tobytes()),
+        _tiff(">", 8, {322: 16, 323: 16}, zlib.compress(noise(16, 16).tobytes())),
+        encoded(".tiff", noise(12, 16, 3)),
+        encoded(".tiff", noise(12, 16, 3).astype(np.uint16) * 257),
+        pillow(picture, "TIFF", big_tiff=True),
+        pillow(picture.convert("P"), "TIFF"),
+        pillow(picture.convert("1"), "TIFF", compression="group4"),
+        *(pillow(picture, "TIFF", **kind) for kind in kinds),
+    ]
+
+
+def _tiff(order: str, compression: int, layout: dict[int, int], data: bytes) -> bytes:
+    """Return a gray TIFF of 16 x 12 pixels, whose entries come first."""
+    tags = {256: 16, 257: 12, 258: 8, 259: compression, 262: 1, 277: 1, **layout}
+    offsets, sizes = (324, 325) if 322 in layout else (273, 279)
+    tags |= {offsets: 8 + 2 + 12 * (len(tags) + 2) + 4, sizes: len(data)}
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    start = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
+    return start + entries + bytes(4) + data
+
+
+def gifs() -> list[bytes]:
+    """Return GIFs: row by row, interlaced, with opacity, and of two frames."""
+    picture, another = (Image.fromarray(noise(12, 16, 3) // part) for part in (1, 2))
+    return [
+        pillow(picture, "GIF", interlace=0),
+        pillow(picture, "GIF", interlace=1),
+        pillow(picture.convert("RGBA"), "GIF"),
+        pillow(picture.convert("1"), "GIF", save_all=True, append_images=[another]),
+    ]
+
+
+def jpegs_2000() -> list[bytes]:
+    """Return JPEG 2000 files: in boxes and without, gray, in tiles, and with layers and precincts."""
+    picture = Image.fromarray(noise(24, 32, 3))
+    return [
+        pillow(picture, "JPEG2000"),
+        pillow(picture, "JPEG2000", no_jp2=True),
+        pillow(picture.convert("LA"), "JPEG2000"),
+        pillow(picture, "JPEG2000", tile_size=(16, 16), irreversible=True),
+        pillow(picture, "JPEG2000", quality_layers=[20, 10], precinct_size=(32, 32), progression="CPRL"),
+    ]
+
+
+def avifs() -> list[bytes]:
+    """Return AVIFs: color, gray, and with opacity."""
+    picture = Image.fromarray(noise(12, 16, 3))
+    return [pillow(picture.convert(mode), "AVIF", speed=10) for mode in ("RGB", "L", "RGBA")]
+
+
+def plain_rows() -> list[bytes]:
+    """Return PNM files, in text and binary, and Sun rasters."""
+    color, gray = noise(6, 8, 3), noise(6, 8)
+    text = (cv2.IMWRITE_PXM_BINARY, 0)
+    return [
+        encoded(".ppm", color),
+        encoded(".ppm", color.astype(np.uint16) * 257),
+        encoded(".ppm", color, *text),
+        encoded(".pgm", gray),
+        encoded(".pgm", gray, *text),
+        encoded(".pbm", gray),
+        encoded(".ras", color),
+        encoded(".ras", gray),
+        b"P1 # bits\n5 2\n0101011010",
+    ]
+
+
 def other_images() -> list[bytes]:
     """Return images of formats that OpenCV reads and reid does not."""
     color = noise(12, 16, 3)
-    return [encoded(suffix, color) for suffix in (".tiff", ".ppm", ".ras", ".hdr", ".pfm", ".gif")]
+    return [encoded(suffix, color) for suffix in (".hdr", ".pfm", ".pam")]
+
+
+def pillow(image: Image.Image, format_: str, **options: Any) -> bytes:  # noqa: ANN401 - those of Pillow's writers
+    """Return an image as a file of a format that OpenCV writes in one way only."""
+    file = io.BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+_MEMBERS = {"train/1_c1/a.jpg": b"a" * 700, "train/1_c2/b.jpg": bytes(range(256)), "train/empty": b"", "c.jpg": b"c"}
+_LONG = {"/".join(["long" * 20] * 3) + "/größe 漢字.jpg": b"a name of more than 100 characters"}
+
+
+class _Stream(io.BytesIO):
+    """What can only be written to its end."""
+
+    def seek(self, *position: int) -> int:
+        raise OSError("a stream")
+
+
+def zips() -> list[bytes]:
+    """Return zip files: stored, deflated, with zip64 fields, and with descriptors behind the members."""
+    archives = []
+    for method, wide, is_stream in ((0, False, False), (8, False, False), (8, True, False), (8, False, True)):
+        file = _Stream() if is_stream else io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("train/"), b"")
+            for name, content in (_MEMBERS | _LONG).items():
+                info = zipfile.ZipInfo(name)
+                info.compress_type = method
+                with archive.open(info, "w", force_zip64=wide) as member:
+                    member.write(content)
+        archives.append(file.getvalue())
+    return archives
+
+
+def tars() -> list[bytes]:
+    """Return tar files of each dialect, with a folder, a link and a long name."""
+    archives = []
+    for dialect in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=dialect, pax_headers={"comment": "for all"}) as archive:
+            for name, kind in (("train", tarfile.DIRTYPE), ("link.jpg", tarfile.SYMTYPE)):
+                info = tarfile.TarInfo(name)
+                info.type, info.linkname = kind, "c.jpg"
+                archive.addfile(info)
+            for name, content in (_MEMBERS if dialect == tarfile.USTAR_FORMAT else _MEMBERS | _LONG).items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        archives.append(file.getvalue())
+    return archives
 
 
 def card(**changes: object) -> ModelCard:

@@ -24,6 +24,7 @@ def test_the_entry_points_are_the_sessions_of_the_design() -> None:
     }
 
 
+@pytest.mark.torch
 def test_auto_takes_torch_for_a_checkpoint_and_onnxruntime_for_the_rest(checkpoint: Path, bundle: Path) -> None:
     for model, backend in (
         (checkpoint, "PyTorch"),
@@ -36,6 +37,7 @@ def test_auto_takes_torch_for_a_checkpoint_and_onnxruntime_for_the_rest(checkpoi
             assert str(session.info).startswith(backend), model
 
 
+@pytest.mark.torch
 def test_every_way_to_open_a_model_gives_the_same_embeddings(checkpoint: Path, bundle: Path) -> None:
     frames, pooling = frames_and_pooling()
     outputs, fingerprints = [], set()
@@ -53,6 +55,7 @@ def test_every_way_to_open_a_model_gives_the_same_embeddings(checkpoint: Path, b
         np.testing.assert_allclose(output[1], outputs[0][1], atol=1e-5)
 
 
+@pytest.mark.torch
 def test_outputs_are_what_the_protocol_promises_and_the_callers_own(checkpoint: Path, bundle: Path) -> None:
     frames, pooling = frames_and_pooling(count=4, tracklets=3)
     for model in (checkpoint, bundle):
@@ -86,12 +89,14 @@ def test_a_missing_model_is_refused_by_its_name(tmp_path: Path) -> None:
         open_session(tmp_path / "absent")
 
 
+@pytest.mark.torch
 def test_a_folder_that_is_no_model_is_refused_by_its_name(tmp_path: Path) -> None:
     for name in ("auto", "onnxruntime", "torch"):
         with pytest.raises(ModelError, match=tmp_path.name):
             open_session(tmp_path, name)
 
 
+@pytest.mark.torch
 def test_a_model_of_another_backend_is_refused_with_the_remedy(checkpoint: Path, bundle: Path) -> None:
     with pytest.raises(ModelError, match="reid-export"):
         open_session(checkpoint, "onnxruntime")
@@ -99,6 +104,7 @@ def test_a_model_of_another_backend_is_refused_with_the_remedy(checkpoint: Path,
         open_session(bundle, "torch")
 
 
+@pytest.mark.torch
 def test_a_precision_that_is_not_there_is_never_replaced_by_another(checkpoint: Path, bundle: Path) -> None:
     for model in (checkpoint, bundle, bundle / "model.fp32.onnx"):
         for precision in ("fp16", "int8", "fp64"):
@@ -106,6 +112,7 @@ def test_a_precision_that_is_not_there_is_never_replaced_by_another(checkpoint: 
                 open_session(model, precision=precision)
 
 
+@pytest.mark.torch
 def test_a_damaged_checkpoint_is_refused_by_its_name(checkpoint: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(checkpoint, tmp_path / "run"))
     file = run / "checkpoint.safetensors"

@@ -25,6 +25,8 @@ from reid.runtime.sessions.session import BatchLimits, run
 from reid.runtime.sessions.tensorrt import TensorRTSession, find_engine, open_tensorrt, open_tensorrt_rtx
 from reid.runtime.tracklet import Tracklet
 
+pytestmark = pytest.mark.rtx
+
 COMMAND = r"reid-export \S+ --precision fp32 --engine tensorrt-rtx --profile 1,4,8:1,2,8 --workspace 4096 \S+ 0"
 OPTIONS = EngineOptions("tensorrt-rtx", profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 import timm
 import torch
 import torchvision
+from command_line import Run, assert_one_line_of_error
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from reid.commands.train import main
 from reid.runtime.errors import ModelError
+from reid.train.model.architecture import Architecture
 from reid.train.model.backbone import Backbone, create_backbone
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.foreign_weights import load_weights
@@ -208,7 +211,8 @@ def test_old_files_without_batch_counters_are_complete(tmp_path: Path) -> None:
         (lambda state: state.update({"teacher.conv1.weight": torch.zeros(1)}), r"1 unexpected \(teacher\."),
         (lambda state: state.update({"backbone.bn1.bias": torch.zeros(3)}), r"1 of another shape \(bn1\.bias\)"),
         (lambda state: state.update({"backbone.NL_2.0.g.weight": torch.zeros(1)}), r"non-local blocks .*NL_2\.0\.g"),
-        (lambda state: state.update({"backbone.layer1.0.bn1.IN.weight": torch.zeros(1)}), r"\(IBN\) .*bn1\.IN"),
+        (lambda state: state.update({"backbone.layer1.1.IN.weight": torch.zeros(1)}), r"\(IBN-b\) .*1\.1\.IN"),
+        (lambda state: state.update({"backbone.layer1.0.bn1.IN.weight": torch.zeros(1)}), r"1 unexpected .*bn1\.IN"),
         (lambda state: state.update({"backbone.layer1.0.se.fc.0.weight": torch.zeros(1)}), r"squeeze.*se\.fc\.0"),
     ],
 )
@@ -230,6 +234,83 @@ def test_another_network_is_refused(source: str, name: str, tmp_path: Path) -> N
     torch.save(timm.create_model(source).state_dict(), tmp_path / "weights.pth")
     with pytest.raises(ModelError, match="does not fit the backbone"):
         load(tmp_path / "weights.pth", name)
+
+
+class IBNa(nn.Module):
+    """IBN-Net's layer, by its authors' description: the two halves of the channels, normalized apart."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.half = norm.num_features // 2
+        self.IN = nn.InstanceNorm2d(self.half, affine=True)
+        self.BN = nn.BatchNorm2d(norm.num_features - self.half)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        first, second = torch.split(feature, [self.half, feature.shape[1] - self.half], 1)
+        return torch.cat([self.IN(first.contiguous()), self.BN(second.contiguous())], 1)
+
+
+def ibn_network() -> nn.Module:
+    """torchvision's network as IBN-a, with normalization that is not the identity."""
+    net = network()
+    for stage in STAGES[:3]:
+        for block in net.get_submodule(stage).children():
+            block.bn1 = IBNa(block.bn1)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, 0.05, 0.05)
+    return net.eval()
+
+
+@pytest.mark.parametrize("form", ["bare", "fast-reid", "torchreid"])
+def test_weights_with_ibn_a_fit_exactly_with_the_setting(form: str, tmp_path: Path) -> None:
+    net = ibn_network()
+    torch.save(FORMS[form][0](net), tmp_path / "weights.pth")
+    architecture = Architecture(ibn=True)
+    assert_same_maps(
+        create_backbone(
+            "resnet18", (1, 2, 3, 4), image_size=64, weights=str(tmp_path / "weights.pth"), architecture=architecture
+        ),
+        net,
+    )
+
+
+@pytest.mark.parametrize(
+    ("net", "given"), [(ibn_network, []), (network, ["--set", "ibn=true"])], ids=["IBN-a", "plain"]
+)
+def test_the_setting_in_the_error_is_the_one_with_which_the_command_ends_well(
+    net: Callable[[], nn.Module],
+    given: list[str],
+    veri: Path,
+    tmp_path: Path,
+    run_main: Run,
+) -> None:
+    torch.save(fast_reid(net()), tmp_path / "weights.pth")
+    options = ["--backbone", "resnet18", "--image-size", 32, "--epochs", 1, "--batch", "4x2"]
+    options += ["--weights", tmp_path / "weights.pth", "--output", tmp_path / "run"]
+    error = assert_one_line_of_error(*run_main(main, "reid-train", veri, *options, *given))
+    setting = re.search(r"; use (--set) (ibn=\w+)", error)
+    assert setting is not None, error
+    code, _, err = run_main(main, "reid-train", veri, *options, *setting.groups())
+    assert code == 0
+    assert "weights from fast-reid: 1" in err
+
+
+def test_ibn_a_of_another_network_is_not_said_to_fit_with_the_setting(tmp_path: Path) -> None:
+    torch.save(ibn_network().state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(ModelError, match=r"does not fit the backbone.*belong to this --backbone"):
+        load(tmp_path / "weights.pth", "resnet34")
+    with pytest.raises(ModelError, match=r"does not fit the backbone.*belong to this --backbone"):
+        load(tmp_path / "weights.pth", "tf_efficientnet_lite0")
+
+
+def test_the_setting_that_an_error_names_is_the_only_one_that_changes_the_weights() -> None:
+    def names(**parts: Any) -> set[str]:  # noqa: ANN401
+        made = create_backbone("resnet18", (4,), image_size=64, weights="none", architecture=Architecture(**parts))
+        return set(made.module.state_dict())
+
+    others: dict[str, Any] = {"pooling": "gem", "bnneck": True, "last_stride": 1, "ibn": True}
+    assert others.keys() == Architecture.model_fields.keys()
+    assert [name for name, value in others.items() if names(**{name: value}) != names()] == ["ibn"]
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, {"model": {}}, {"model": {"conv1.weight": 3}}])

@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from command_line import Run, assert_one_line_of_error
 
+from reid.commands.train import main
 from reid.data.layout import open_dataset
 from reid.runtime.errors import ReidError
 from reid.train.recipe import Recipe
@@ -52,6 +54,62 @@ def test_only_our_own_partial_files_are_removed(tmp_path: Path) -> None:
     RunFolder(run).create()
     assert not any(path.exists() for path in ours)
     assert all(os.path.lexists(path) for path in (*kept, writable, folder, link))
+
+
+RESULTS = ["run.json", "not-finite.json", "checkpoint.safetensors", "checkpoint.json", "metrics.jsonl", "report.html"]
+EVENTS = "events.out.tfevents.1.host.2.0"
+
+
+def left_by_an_earlier_try(run: Path) -> Path:
+    (run / "tensorboard").mkdir(parents=True)
+    for name in (*RESULTS, f"tensorboard/{EVENTS}", "tensorboard/notes.txt"):
+        (run / name).write_text("of an earlier try")
+    return run
+
+
+def files(run: Path) -> list[str]:
+    return sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if not path.is_dir())
+
+
+def test_a_run_that_begins_finds_nothing_of_an_earlier_try(tmp_path: Path) -> None:
+    run = left_by_an_earlier_try(tmp_path / "runs" / "run")
+    RunFolder(run).check(resume=False)
+    RunFolder(run).create()
+    assert files(run) == ["tensorboard/notes.txt"]
+
+
+def test_a_run_that_goes_on_keeps_everything_but_the_report_on_the_step_that_stopped_it(tmp_path: Path) -> None:
+    run = left_by_an_earlier_try(tmp_path / "runs" / "run")
+    (run / "last").mkdir()
+    (run / "last" / "state.safetensors").touch()
+    before = files(run)
+    RunFolder(run).create()
+    assert [name for name in before if name not in files(run)] == ["not-finite.json"]
+
+
+def test_results_that_are_not_ours_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = left_by_an_earlier_try(tmp_path / "runs" / "run")
+    (run / "report.html").unlink()
+    (run / "report.html").symlink_to(run / "tensorboard" / "notes.txt")
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(run).st_uid + 1)
+    before = files(run)
+    RunFolder(run).create()
+    assert files(run) == before
+
+
+def test_after_a_try_that_ended_in_nan_the_folder_is_that_of_a_run_that_never_failed(
+    veri: Path, tmp_path: Path, run_main: Run
+) -> None:
+    options = ["--backbone", "resnet10t", "--weights", "none", "--image-size", 32, "--epochs", 1, "--batch", "4x2"]
+    options += ["--output", tmp_path / "run"]
+    diverging = ["--set", "learning_rate=1e6", "--set", "warmup_epochs=0"]
+    error = assert_one_line_of_error(*run_main(main, "reid-train", veri, *options, *diverging))
+    assert "not finite" in error
+    assert "not-finite.json" in files(tmp_path / "run")
+    assert run_main(main, "reid-train", veri, *options)[0] == 0
+    found = [name for name in files(tmp_path / "run") if not name.startswith("tensorboard/")]
+    assert found == sorted({*RESULTS, "last/state.safetensors"} - {"not-finite.json"})
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
 
 
 def test_a_folder_with_a_partial_file_of_something_else_is_no_run(tmp_path: Path) -> None:
