@@ -24,7 +24,6 @@ from reid.runtime.errors import ReidError
 _FOUND = {"old", "new"}
 
 _OPEN = {
-    "engine": "an engine that was being replaced is absent until it is built again",
     "repository": "a version of a Triton repository can be there in one form only, and its staging folder stays",
 }
 """Faults that these tests found and that are not mended yet."""

@@ -369,6 +369,7 @@ _RESULTS = Writer(_write_results, _read_results)
 _BUNDLE = Writer(_write_bundle, _read_bundle)
 _DATA = Writer(_write_data, _read_data, once=True, vanishes=True)
 _SCALES = Writer(_write_scales, _read_scales)
+_ENGINE = Writer(_write_engine, _read_engine)
 
 WRITERS = {
     "file": Writer(_write_file, lambda folder: (folder / "file").read_text()),
@@ -385,8 +386,10 @@ WRITERS = {
     "bundle": _BUNDLE,
     "bundle, two renames": replace(_BUNDLE, around=_in_two_renames, vanishes=True),
     "bundle, in place": replace(_BUNDLE, around=_in_place, vanishes=True),
-    "engine": Writer(_write_engine, _read_engine),
-    "engine, first": Writer(_write_engine, _read_engine, prepare=_bundle_alone, vanishes=True),
+    "engine": _ENGINE,
+    "engine, first": replace(_ENGINE, prepare=_bundle_alone, vanishes=True),
+    "engine, two renames": replace(_ENGINE, around=_in_two_renames, vanishes=True),
+    "engine, in place": replace(_ENGINE, around=_in_place, vanishes=True),
     "repository": Writer(_write_repository, _read_repository),
     "state": Writer(_write_state, _read_state),
 }
