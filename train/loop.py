@@ -17,7 +17,7 @@ from reid.data.dataset import Dataset
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
-from reid.train.data.images import OwnSamples, TrainingBatch, loader_workers, training_batches
+from reid.train.data.images import OwnSamples, TrainingBatch, check_temporary_folder, loader_workers, training_batches
 from reid.train.epoch import Epoch, NotFiniteError
 from reid.train.epoch_metrics import EpochMetrics
 from reid.train.failures import full_disk_explained, not_finite, out_of_memory_explained
@@ -74,8 +74,10 @@ def train(
 
     Raises:
         DataError: there are too few vehicles for the held-out part or for a batch.
-        ReidError: the loss is not finite, memory or disk do not suffice, or the run to resume is another one.
+        ReidError: the loss is not finite, memory or disk do not suffice, the path of the temporary folder is too long,
+            or the run to resume is another one.
     """
+    check_temporary_folder()
     processes = processes or Processes()
     processes.check_batch(recipe.vehicles_per_batch * recipe.images_per_vehicle)
     resume = resume and run.has_state
