@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from reid.data.dataset import Dataset
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import ModelCard
@@ -28,6 +26,7 @@ from reid.train.recipe import Recipe, learning_rate
 from reid.train.report.board import show_histograms
 from reid.train.report.observation import observe
 from reid.train.report.write import try_to_write_report
+from reid.train.run.board import Board
 from reid.train.run.folder import RunFolder, recipe_facts
 from reid.train.run.origin import keep_origin, this_run
 from reid.train.run.provenance import reference_crops
@@ -145,10 +144,10 @@ class _Loop:
                 _log(row)
         return position
 
-    def _board(self, epoch: int) -> contextlib.AbstractContextManager[SummaryWriter | None]:
+    def _board(self, epoch: int) -> contextlib.AbstractContextManager[Board | None]:
         if not self._processes.leads:
             return contextlib.nullcontext()
-        return SummaryWriter(str(self.run.path / "tensorboard"), purge_step=epoch)
+        return Board(self.run.path / "tensorboard", epoch)
 
     def _learn(self, number: int, batches: Iterable[TrainingBatch], position: Position) -> EpochMetrics:
         """Take the remaining steps of an epoch, and now and then store a state between two of them."""
@@ -185,16 +184,14 @@ class _Loop:
             "unreadable": sorted(unreadable),
         }
 
-    def _evaluate(self, epoch: int, board: SummaryWriter | None) -> dict[str, Any]:
+    def _evaluate(self, epoch: int, board: Board | None) -> dict[str, Any]:
         model, data = self.learner.evaluated_model, self.data
         seen = observe(model, self.card, data.query, data.gallery, self._processes.device)
         if board:
             show_histograms(board, seen, epoch)
         return seen.summary()
 
-    def _store(
-        self, row: dict[str, Any], position: Position, reference: Mapping[str, bytes], board: SummaryWriter
-    ) -> None:
+    def _store(self, row: dict[str, Any], position: Position, reference: Mapping[str, bytes], board: Board) -> None:
         """Write an epoch's results; the state comes last, so that a stop before it repeats them."""
         if position.best_epoch == row["epoch"]:
             best = {"best_epoch": row["epoch"], "held_out": row["held_out"]}

@@ -170,7 +170,8 @@ def check_temporary_folder() -> None:
     """
     folder = tempfile.gettempdir()
     length = len(os.fsencode(folder))
-    if torch.multiprocessing.get_sharing_strategy() == "file_descriptor" and length > _LONGEST_TEMPORARY:
+    strategy = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
+    if strategy == "file_descriptor" and length > _LONGEST_TEMPORARY:
         raise ReidError(
             f"TMPDIR is {folder}, whose {length} bytes are too many for the sockets of the decoding processes; set one "
             f"of at most {_LONGEST_TEMPORARY}, such as TMPDIR=/tmp"
