@@ -155,8 +155,8 @@ def _shown(value: object) -> str:
 
 def inputs_of(dataset: Dataset, recipe: Recipe) -> list[Path]:
     """Return the files and folders that a run reads."""
-    named = [Path(name) for name in (recipe.weights, recipe.qat) if name]
-    return [dataset.root, *(path for path in named if path.exists())]
+    named = [recipe.weights_file, Path(recipe.qat) if recipe.qat else None]
+    return [dataset.root, *(path for path in named if path and path.exists())]
 
 
 def recipe_facts(recipe: Recipe, data_fingerprint: str) -> dict[str, Any]:
