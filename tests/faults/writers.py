@@ -280,9 +280,13 @@ def _read_data(folder: Path) -> str:
     if not data.exists():
         return ABSENT
     names = {path.name for path in data.iterdir() if path.suffix != ".partial"}
-    if not names or any(data.glob(".*.partial/data/*")):
-        return ABSENT  # half of it may be there, beside the workspace that holds the rest
-    assert names >= {"train_label.xml", "test_label.xml", "name_query.txt", "image_query"}, names
+    lists = {name for name in names if "." in name}
+    if not lists:
+        return ABSENT
+    assert names - lists == {"image_train", "image_query", "image_test"}, "there are lists before the images"
+    if any(data.glob(".*.partial/data/*")):
+        return ABSENT  # some lists are still in the workspace
+    assert lists >= {"train_label.xml", "test_label.xml", "name_query.txt"}, names
     return "new"
 
 
