@@ -133,7 +133,8 @@ def _taking_the_place_of(target: Path, check: Callable[[Path], None], last: str)
     clear_abandoned(target)
     check(target)
     with _workspace(target) as workspace:
-        partial = workspace / target.name
+        partial = _new_folder(workspace, target)
+        partial.parent.mkdir()
         yield partial
         for path in (*partial.rglob("*"), partial):
             _flush_to_disk(path)
@@ -171,6 +172,11 @@ def _workspace(target: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # one that is not empty now stays, as those around it
             for folder in missing:
                 folder.rmdir()
+
+
+def _new_folder(workspace: Path, target: Path) -> Path:
+    """Return where the new folder is until it is whole: one level down, since the target may have any name."""
+    return workspace / "new" / target.name
 
 
 def _copy_by_links(source: Path, target: Path) -> None:
@@ -214,7 +220,7 @@ def clear_abandoned(target: Path) -> None:
         restore_beside(workspace, target)
         shutil.rmtree(workspace, ignore_errors=True)
     for workspace in filter(is_ours, _abandoned(target, target)):
-        restore_in_place(workspace / target.name, target, workspace)
+        restore_in_place(_new_folder(workspace, target), target, workspace)
         shutil.rmtree(workspace, ignore_errors=True)
 
 

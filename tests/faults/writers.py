@@ -284,7 +284,7 @@ def _read_data(folder: Path) -> str:
     if not lists:
         return ABSENT
     assert names - lists == {"image_train", "image_query", "image_test"}, "there are lists before the images"
-    if any(data.glob(".*.partial/data/*")):
+    if any(data.glob(".*.partial/new/data/*")):
         return ABSENT  # some lists are still in the workspace
     assert lists >= {"train_label.xml", "test_label.xml", "name_query.txt"}, names
     return "new"

@@ -55,7 +55,7 @@ def test_a_folder_appears_whole_and_only_at_the_end(tmp_path: Path) -> None:
     with replaceable_directory(target) as folder:
         (folder / MARKER).write_text("x")
         assert not target.exists()
-        assert folder.parent.parent == target.parent  # on the same file system, so that a rename will do
+        assert target.parent in folder.parents  # on the same file system, so that a rename will do
     assert contents(target) == {MARKER: b"x"}
     assert os.listdir(target.parent) == ["bundle"]
 
@@ -663,6 +663,28 @@ def test_a_folder_that_a_killed_process_had_moved_aside_comes_back(tmp_path: Pat
     with pytest.raises(RuntimeError), replaceable_directory(target):
         raise RuntimeError
     assert contents(target) == bundle("old")
+
+
+@pytest.mark.parametrize("name", ["replaced", "taking", "names", "new"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_output_may_have_any_name(
+    tmp_path: Path, name: str, in_place: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that the workspace uses for itself, when a kill left half of it there."""
+    target = tmp_path / name
+    if in_place:
+        target.mkdir()
+        monkeypatch.setattr(publishing, "_is_mount_point", lambda folder: folder == target)
+    child = os.fork()
+    if not child:
+        with replaceable_directory(target) as folder:
+            (folder / "half").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    with replaceable_directory(target) as folder:
+        (folder / "whole").touch()
+    assert {path.name for path in target.iterdir()} == {"whole", MANIFEST_FILE}
+    assert os.listdir(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("whose", ["another user's", "open to others", "a link"])
