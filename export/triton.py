@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +21,8 @@ from reid.calibration.graph_file import load_graph
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, Bundle
 from reid.runtime.engine_card import EngineCard, check_origin
 from reid.runtime.errors import ModelError, ReidError
-from reid.runtime.files.reading import MEBIBYTE, read_file
-from reid.runtime.files.storage import check_apart
+from reid.runtime.files.reading import MEBIBYTE, read_file, sha256_of
+from reid.runtime.files.storage import check_apart, workspace_for
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
@@ -33,6 +32,9 @@ __all__ = ["engines_for_triton", "write_frames_graph", "write_triton_repository"
 
 CONFIG_FILE = "config.pbtxt"
 ENGINE_CARD_FILE = "engine.json"
+
+_FILES = "files"
+"""The name of a staged version, whose number is not known yet."""
 
 _LAST_VERSION = 999_999_999
 _VERSION = re.compile("[1-9][0-9]{0,8}")
@@ -64,6 +66,9 @@ def write_triton_repository(
 ) -> list[Path]:
     """Add a version of the model to a Triton model repository, in all its forms or in none.
 
+    Each form is put in its place in one step. A version that a kill between two of them left in some forms only is
+    completed by the next call, if it holds what would be written.
+
     A precision gives `reid_frames_<precision>` and `reid_tracklets_<precision>`, an engine
     `reid_tracklets_tensorrt_<precision>`. A config.pbtxt that is already there is left as it is.
 
@@ -72,7 +77,7 @@ def write_triton_repository(
         repository: the repository's folder, made if it is absent.
         precisions: the precisions of the graphs to write.
         engines: TensorRT engines with their sidecars, one for a precision.
-        version: the version to write; None takes the next that no form has yet.
+        version: the version to write; None takes the next that no form has yet, or completes the newest.
 
     Returns:
         The folders of the written versions.
@@ -86,20 +91,18 @@ def write_triton_repository(
     if repository.exists() and not repository.is_dir():
         raise ReidError(f"{repository} exists and is not a folder; choose another repository")
     models = _models(bundle, precisions, engines)
-    folders = [repository / model.name for model in models]
-    if version is None:
-        version = 1 + max((number for folder in folders for number in _versions(folder)), default=0)
-    for model, folder in zip(models, folders, strict=True):
-        _check_addable(model, folder, version)
-    repository.mkdir(parents=True, exist_ok=True)
-    # Beside the repository and not in it: Triton takes every folder there for a model.
-    with tempfile.TemporaryDirectory(
-        prefix=f".{repository.name}.", suffix=".partial", dir=repository.resolve().parent, ignore_cleanup_errors=True
-    ) as staging:
+    forms = [repository / model.name for model in models]
+    for model, form in zip(models, forms, strict=True):
+        _check_config(model, form)
+    # Not in the repository, unless it is a volume: Triton takes every folder there for a model.
+    with workspace_for(repository) as staging:
         for model in models:
-            _stage(model, bundle, Path(staging) / model.name, version)
-        _publish(Path(staging), folders, version)
-    return [folder / str(version) for folder in folders]
+            _stage(model, bundle, staging / model.name)
+        version = _version_to_write(staging, forms, version)
+        lacking = [form for form in forms if not os.path.lexists(form / str(version))]
+        repository.mkdir(parents=True, exist_ok=True)
+        _publish(staging, lacking, version)
+    return [form / str(version) for form in forms]
 
 
 def engines_for_triton(bundle: Bundle) -> list[Path]:
@@ -237,15 +240,37 @@ def _signature(card: ModelCard) -> str:
     return f"# reid-export: frames 3 x {size.height} x {size.width}, embedding {card.dimensions}"
 
 
+def _version_to_write(staging: Path, forms: Sequence[Path], version: int | None) -> int:
+    newest = max((number for form in forms for number in _versions(form)), default=0)
+    wanted = newest if version is None else version
+    there = [form / str(wanted) for form in forms if os.path.lexists(form / str(wanted))]
+    if 0 < len(there) < len(forms) and all(_is_same(staging / path.parent.name / _FILES, path) for path in there):
+        return wanted
+    if version is None:
+        wanted = newest + 1
+    elif there:
+        raise ReidError(f"{there[0]} exists, and versions are never replaced; choose another version")
+    if not 1 <= wanted <= _LAST_VERSION:
+        raise ReidError(f"version {wanted} of {forms[0]}: versions count from 1 to {_LAST_VERSION}; choose another")
+    return wanted
+
+
 def _versions(folder: Path) -> list[int]:
     return [int(path.name) for path in folder.glob("*") if _VERSION.fullmatch(path.name)]
 
 
-def _check_addable(model: _Model, folder: Path, version: int) -> None:
-    if not 1 <= version <= _LAST_VERSION:
-        raise ReidError(f"version {version} of {folder}: versions count from 1 to {_LAST_VERSION}; choose another")
-    if os.path.lexists(folder / str(version)):
-        raise ReidError(f"{folder / str(version)} exists, and versions are never replaced; choose another version")
+def _is_same(staged: Path, version: Path) -> bool:
+    """Return whether a version holds the staged files and nothing else."""
+    try:
+        names = set(os.listdir(staged))
+        return names == set(os.listdir(version)) and all(
+            sha256_of(staged / name) == sha256_of(version / name) for name in names
+        )
+    except OSError:
+        return False
+
+
+def _check_config(model: _Model, folder: Path) -> None:
     if not os.path.lexists(folder):
         return
     config = folder / CONFIG_FILE
@@ -260,8 +285,8 @@ def _check_addable(model: _Model, folder: Path, version: int) -> None:
         )
 
 
-def _stage(model: _Model, bundle: Bundle, folder: Path, version: int) -> None:
-    files = folder / str(version)
+def _stage(model: _Model, bundle: Bundle, folder: Path) -> None:
+    files = folder / _FILES
     files.mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(model.config)
     shutil.copyfile(bundle.root / CARD_FILE, files / CARD_FILE)
@@ -272,18 +297,21 @@ def _stage(model: _Model, bundle: Bundle, folder: Path, version: int) -> None:
                 os.fsync(file.fileno())
 
 
-def _publish(staging: Path, folders: Sequence[Path], version: int) -> None:
+def _publish(staging: Path, forms: Sequence[Path], version: int) -> None:
     """Rename what is staged into place: a new model with its config, or the version of a known one."""
     published: list[Path] = []
     try:
-        for folder in folders:
-            parts = (str(version),) if folder.exists() else ()
-            target = folder.joinpath(*parts)
-            staging.joinpath(folder.name, *parts).rename(target)
+        for form in forms:
+            staged, target = staging / form.name, form
+            if form.exists():
+                staged, target = staged / _FILES, form / str(version)
+            else:
+                (staged / _FILES).rename(staged / str(version))
+            staged.rename(target)
             published.append(target)
     except BaseException as error:
         for path in published:
             shutil.rmtree(path)
         if isinstance(error, OSError):
-            raise ReidError(f"{folder}: {error.strerror}; nothing was written") from None
+            raise ReidError(f"{form}: {error.strerror}; nothing was written") from None
         raise

@@ -12,7 +12,7 @@ from reid.runtime.files.validation import parse_stored, read_stored
 from reid.runtime.precision import Precision
 from reid.runtime.training_facts import TrainingFacts
 
-__all__ = ["FORMAT_VERSION", "MOST_PIXELS", "Level", "ModelCard", "Preprocessing"]
+__all__ = ["FORMAT_VERSION", "LARGEST_LEVEL", "MOST_LEVELS", "MOST_PIXELS", "Level", "ModelCard", "Preprocessing"]
 
 _WHAT, _REMEDY = "model card", "export or train it again"
 
@@ -21,7 +21,9 @@ FORMAT_VERSION = 1
 # Bounds far above any model in use: what a stranger's card says is allocated before the graph is asked.
 MOST_PIXELS = 4096
 """The largest side of a resized crop, in pixels."""
-_MOST_LEVELS = 64
+MOST_LEVELS = 64
+LARGEST_LEVEL = 65_536
+"""The largest size of a level's embedding."""
 
 _Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 _Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -55,7 +57,7 @@ class Level(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^level[0-9]{1,3}$")
-    size: int = Field(gt=0, le=65_536)
+    size: int = Field(gt=0, le=LARGEST_LEVEL)
 
 
 class ModelCard(BaseModel):
@@ -80,7 +82,7 @@ class ModelCard(BaseModel):
     format_version: int
     fingerprint: str = Field(max_length=256)
     backbone: str = Field(max_length=256)
-    levels: tuple[Level, ...] = Field(min_length=1, max_length=_MOST_LEVELS)
+    levels: tuple[Level, ...] = Field(min_length=1, max_length=MOST_LEVELS)
     preprocessing: Preprocessing
     training: TrainingFacts = TrainingFacts()
     files: FileHashes = {}

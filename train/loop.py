@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from reid.data.dataset import Dataset
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
-from reid.train.data.images import OwnSamples, TrainingBatch, loader_workers, training_batches
+from reid.train.data.images import OwnSamples, TrainingBatch, check_temporary_folder, loader_workers, training_batches
 from reid.train.epoch import Epoch, NotFiniteError
 from reid.train.epoch_metrics import EpochMetrics
 from reid.train.failures import full_disk_explained, not_finite, out_of_memory_explained
@@ -28,6 +26,7 @@ from reid.train.recipe import Recipe, learning_rate
 from reid.train.report.board import show_histograms
 from reid.train.report.observation import observe
 from reid.train.report.write import try_to_write_report
+from reid.train.run.board import Board
 from reid.train.run.folder import RunFolder, recipe_facts
 from reid.train.run.origin import keep_origin, this_run
 from reid.train.run.provenance import reference_crops
@@ -74,8 +73,10 @@ def train(
 
     Raises:
         DataError: there are too few vehicles for the held-out part or for a batch.
-        ReidError: the loss is not finite, memory or disk do not suffice, or the run to resume is another one.
+        ReidError: the loss is not finite, memory or disk do not suffice, the path of the temporary folder is too long,
+            or the run to resume is another one.
     """
+    check_temporary_folder()
     processes = processes or Processes()
     processes.check_batch(recipe.vehicles_per_batch * recipe.images_per_vehicle)
     resume = resume and run.has_state
@@ -143,10 +144,10 @@ class _Loop:
                 _log(row)
         return position
 
-    def _board(self, epoch: int) -> contextlib.AbstractContextManager[SummaryWriter | None]:
+    def _board(self, epoch: int) -> contextlib.AbstractContextManager[Board | None]:
         if not self._processes.leads:
             return contextlib.nullcontext()
-        return SummaryWriter(str(self.run.path / "tensorboard"), purge_step=epoch)
+        return Board(self.run.path / "tensorboard", epoch)
 
     def _learn(self, number: int, batches: Iterable[TrainingBatch], position: Position) -> EpochMetrics:
         """Take the remaining steps of an epoch, and now and then store a state between two of them."""
@@ -183,7 +184,7 @@ class _Loop:
             "unreadable": sorted(unreadable),
         }
 
-    def _evaluate(self, epoch: int, board: SummaryWriter | None) -> dict[str, Any]:
+    def _evaluate(self, epoch: int, board: Board | None) -> dict[str, Any]:
         model, data = self.learner.evaluated_model, self.data
         if not data.query.images:
             return {"held_out": {}}
@@ -192,9 +193,7 @@ class _Loop:
             show_histograms(board, seen, epoch)
         return seen.summary()
 
-    def _store(
-        self, row: dict[str, Any], position: Position, reference: Mapping[str, bytes], board: SummaryWriter
-    ) -> None:
+    def _store(self, row: dict[str, Any], position: Position, reference: Mapping[str, bytes], board: Board) -> None:
         """Write an epoch's results; the state comes last, so that a stop before it repeats them."""
         if position.best_epoch == row["epoch"]:
             best = {"best_epoch": row["epoch"], "held_out": row["held_out"]}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from reid.runtime.errors import ReidError
-from reid.runtime.model_card import MOST_PIXELS
+from reid.runtime.model_card import LARGEST_LEVEL, MOST_LEVELS, MOST_PIXELS
 from reid.train.choices import IdentityLossName, LossName, PoolingName, RecipeName
 
 __all__ = ["MOST_EPOCHS", "RECIPES", "Recipe", "SettingError", "current_names", "learning_rate", "read_assignments"]
@@ -47,7 +48,6 @@ def _whole(least: int, most: int) -> Any:  # noqa: ANN401 - what Field returns
 
 MOST_EPOCHS = 100_000
 _MOST_IN_BATCH = 4096  # vehicles, or images of each
-_MOST_LEVELS = 64
 _LARGEST = 1_000_000  # of the numbers that scale something
 _LONGEST = 80  # characters of a value in a message
 _LONGEST_TEXT = 4096
@@ -60,14 +60,14 @@ _Words = Annotated[str, AfterValidator(_bearable), Field(description="text")]
 _Levels = Annotated[
     tuple[Annotated[int, Field(ge=0, le=999)], ...],
     BeforeValidator(_split),
-    Field(min_length=1, max_length=_MOST_LEVELS, description="whole numbers from 0 to 999, separated by commas"),
+    Field(min_length=1, max_length=MOST_LEVELS, description="whole numbers from 0 to 999, separated by commas"),
     AfterValidator(_ascending),
 ]
 _Weights = Annotated[
     tuple[Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)], ...],
     BeforeValidator(_split),
     Field(
-        max_length=_MOST_LEVELS,
+        max_length=MOST_LEVELS,
         description=f"numbers from 0 to {_LARGEST}, separated by commas, one for each level",
     ),
 ]
@@ -127,7 +127,7 @@ class Recipe(BaseModel):
     backbone: _Words = "resnet50"
     weights: _Words = "default"
     levels: _Levels = (2, 3, 4)
-    embedding_size: Annotated[int, _whole(1, 65_536)] = 512
+    embedding_size: Annotated[int, _whole(1, LARGEST_LEVEL)] = 512
     image_size: Annotated[int, _whole(1, MOST_PIXELS)] = 256
     loss: LossName = "rll"
     metric_weight: _Amount = 1.0
@@ -188,12 +188,17 @@ class Recipe(BaseModel):
                 f"level_weights has {len(self.level_weights)} numbers, and there are {len(self.levels)} levels: "
                 "give one for each"
             )
-        if self.qat and self.weights in ("default", "none"):
+        if self.qat and self.weights_file is None:
             raise ValueError(
                 f"qat is {self.qat}, and weights is {self.weights}: give the run that the bundle was exported from, "
                 "--weights RUN"
             )
         return self
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file, or the run, that the weights are read from; None where they are timm's or random."""
+        return None if self.weights in ("", "default", "none") else Path(self.weights)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Recipe:

@@ -73,7 +73,7 @@ def synthesize(
     train = [track for track in tracks if not _is_test(track.vehicle)]
     test = [track for track in tracks if _is_test(track.vehicle)]
     queries = _draw_queries(test, seed)
-    with atomic_directory(output, records=None) as folder:
+    with atomic_directory(output, records=None, last="*.*") as folder:  # the lists
         _write_images(folder, tracks, seed, progress)
         for name in queries:
             shutil.copyfile(folder / "image_test" / name, folder / "image_query" / name)

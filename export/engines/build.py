@@ -20,7 +20,7 @@ from reid.export.engines.watch import BuildWatch
 from reid.export.graphs import ExportedGraph
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard
 from reid.runtime.errors import ModelError
-from reid.runtime.files.storage import atomic_write
+from reid.runtime.files.storage import amended_directory, clear_abandoned
 from reid.runtime.gpu import find_device
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
@@ -49,11 +49,12 @@ def build_engine(
     """
     if folder.is_symlink():
         raise ModelError(f"{folder} is a link, and engines stay in their bundle; remove it")
+    clear_abandoned(folder)  # so that former engines are back even if there will be no new one
     graph = exported.graph
     watch = BuildWatch(progress, f"building {graph.precision} engine")
     build = Build(import_tensorrt(options.flavor), options, find_device(), watch)
     plan, layers = build.run(exported, card)
-    engine = folder / f"{_slug(build.target)}-{build.api.__version__}-{graph.precision}.engine"
+    name = f"{_slug(build.target)}-{build.api.__version__}-{graph.precision}"
     sidecar = EngineCard(
         format_version=ENGINE_FORMAT_VERSION,
         flavor=options.flavor,
@@ -73,11 +74,10 @@ def build_engine(
         layers=layers,
         build_command=options.command(graph.precision),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    # An engine counts by its sidecar, which comes last; without one, it is as good as absent.
-    engine.with_suffix(".json").unlink(missing_ok=True)
-    atomic_write(engine, plan)
-    atomic_write(engine.with_suffix(".json"), sidecar.to_json().encode())
+    with amended_directory(folder, last="*.json") as amended:  # an engine counts by its sidecar
+        for file, content in ((f"{name}.engine", plan), (f"{name}.json", sidecar.to_json().encode())):
+            (amended / file).unlink(missing_ok=True)
+            (amended / file).write_bytes(content)
     watch.complete()
     return sidecar
 

@@ -14,9 +14,14 @@ from reid.export.int8.record import TrainedInt8Record, predicted_speedup
 from reid.runtime.errors import ModelError
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from reid.train.model.quantization import Quantization
 
 __all__ = ["TrainedInt8", "write_trained_int8_graph"]
+
+
+_REMEDY = "export it with the versions that it was trained with, or train it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,10 @@ def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantization:
     Raises:
         ModelError: the model was trained with another graph.
     """
-    layers = find_layers(load_graph(fp32))
-    _check(layers, quantization)
+    model = load_graph(fp32)
+    layers = find_layers(model)
+    _check_names(layers, quantization)
+    _check_channels(model, layers, quantization)
     weight_scales = {
         layer.name: quantization.weight_scales[layer.node].numpy()
         for layer in layers
@@ -59,12 +66,24 @@ def write_trained_int8_graph(fp32: Path, fp16: Path, output: Path, quantization:
     )
 
 
-def _check(layers: QuantizableLayers, quantization: Quantization) -> None:
+def _check_names(layers: QuantizableLayers, quantization: Quantization) -> None:
     """Compare the names, which PyTorch's exporter gives: another version of it may give others."""
     inputs = {layer.node: layer.input for layer in layers}
     for node, tensor in quantization.inputs.items():
         if inputs.get(node) != tensor:
             raise ModelError(
-                f"the model was trained with {tensor} in INT8 for {node}, which its graph does not have; "
-                "export it with the versions that it was trained with, or train it again"
+                f"the model was trained with {tensor} in INT8 for {node}, which its graph does not have; {_REMEDY}"
+            )
+
+
+def _check_channels(model: ModelProto, layers: QuantizableLayers, quantization: Quantization) -> None:
+    """Compare the numbers of scales, one for each output channel; what has no weights has none."""
+    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    for layer in layers:
+        scales = quantization.weight_scales.get(layer.node)
+        channels = shapes[layer.weight][layer.axis] if layer.weight else 0
+        if scales is not None and len(scales) != channels:
+            raise ModelError(
+                f"the model was trained with {len(scales)} scales for the output channels of {layer.node}, of which "
+                f"its graph has {channels}; {_REMEDY}"
             )

@@ -16,6 +16,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 __all__ = [
@@ -92,23 +93,23 @@ def _exchange(one: Path, other: Path) -> bool:
     return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
-def publish_in_place(partial: Path, target: Path, workspace: Path, records: str | None) -> None:
+def publish_in_place(partial: Path, target: Path, workspace: Path, last: str) -> None:
     """Move the entries of `partial` into `target`; those that are there go into the workspace.
 
     Args:
         partial: the new folder, within the workspace.
         target: the folder to fill.
         workspace: a folder within the target.
-        records: the entry without which the folder counts as absent: it goes first and comes last.
+        last: a pattern for the entries without which the folder counts as absent: they go first and come last.
     """
     names = [path.name for path in partial.iterdir()]
     (workspace / _NAMES).write_text(json.dumps(names))
     old = [path.name for path in target.iterdir() if path != workspace and path.name not in _LEFT_ALONE]
     try:
         (workspace / _TAKING).mkdir()
-        _move(sorted(old, key=lambda name: name != records), target, workspace / _TAKING)
+        _move(sorted(old, key=lambda name: not fnmatchcase(name, last)), target, workspace / _TAKING)
         (workspace / _TAKING).rename(workspace / _REPLACED)
-        _move(sorted(names, key=lambda name: name == records), partial, target)
+        _move(sorted(names, key=lambda name: fnmatchcase(name, last)), partial, target)
     except BaseException:
         restore_in_place(partial, target, workspace)
         raise

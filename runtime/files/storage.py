@@ -12,6 +12,7 @@ import os
 import platform
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,18 @@ from reid.runtime.files.publishing import (
 )
 from reid.runtime.files.reading import sha256_of
 
-__all__ = ["Records", "atomic_directory", "atomic_symlink", "atomic_write", "check_apart", "companion", "first_foreign"]
+__all__ = [
+    "Records",
+    "amended_directory",
+    "atomic_directory",
+    "atomic_symlink",
+    "atomic_write",
+    "check_apart",
+    "clear_abandoned",
+    "companion",
+    "first_foreign",
+    "workspace_for",
+]
 
 _SUFFIX = ".partial"
 
@@ -49,48 +61,148 @@ class Records:
 
 
 @contextlib.contextmanager
-def atomic_directory(target: Path, *, records: Records | None, inputs: Iterable[Path] = ()) -> Iterator[Path]:
+def atomic_directory(
+    target: Path, *, records: Records | None, inputs: Iterable[Path] = (), last: str = ""
+) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of `target` when the block ends without an error.
 
     Args:
         target: the folder to write. It may exist if it is empty, or if everything in it is as reid wrote it.
         records: what tells that; with None, only an empty folder is replaced.
         inputs: what the block reads. The target must be none of these, hold none, and lie in none.
+        last: a pattern for the entries without which the folder counts as absent. A volume, which is filled entry by
+            entry, has these last; with "", the records.
 
     Raises:
         ReidError: `target` exists and is something else, or is not apart from the inputs.
     """
-    shown, target = target, Path(os.path.realpath(target))  # which bears a link to itself
-    check_apart(shown, inputs)
-    _clear_abandoned(target)
-    _check_replaceable(target, shown, records)
-    missing = [folder for folder in target.parents if not folder.exists()]
-    in_place = has_to_be_in_place(target)
-    around = target if in_place else target.parent
-    workspace = around / f"{_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}"
-    partial = workspace / target.name
-    published = False
-    try:
-        around.mkdir(parents=True, exist_ok=True)
-        workspace.mkdir(mode=0o700)
+    check_apart(target, inputs)
+
+    def check(real: Path) -> None:
+        _check_replaceable(real, target, records)
+
+    with _taking_the_place_of(target, check, last or (records.file if records else "")) as partial:
         partial.mkdir()
+        yield partial
+
+
+@contextlib.contextmanager
+def amended_directory(target: Path, *, last: str) -> Iterator[Path]:
+    """Yield a copy of a folder, which takes its place in one step when the block ends without an error.
+
+    Everything stays that the block does not change, whoever put it there. The copy's files are links to the same
+    content: to change one, remove it and write another.
+
+    Args:
+        target: the folder; where there is none, the copy is empty.
+        last: as in `atomic_directory`.
+
+    Raises:
+        ReidError: `target` is no folder, may not be changed, or was changed by others during the block.
+    """
+    before: dict[Path, tuple[int, ...]] | None = None
+
+    def check(real: Path) -> None:
+        nonlocal before
+        exists = _check_folder(real, target, "move it elsewhere")
+        now = {path: _version_of(path) for path in _files(real)} if exists else {}
+        if before is not None and now != before:
+            raise ReidError(f"{target} was changed by another process meanwhile; try again")
+        before = now
+
+    with _taking_the_place_of(target, check, last) as partial:
+        _copy_by_links(Path(os.path.realpath(target)), partial)
+        yield partial
+
+
+def _version_of(path: Path) -> tuple[int, ...]:
+    state = path.lstat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _taking_the_place_of(target: Path, check: Callable[[Path], None], last: str) -> Iterator[Path]:
+    """Yield the path of a folder that the block makes, and put that in the place of `target`.
+
+    Args:
+        target: the folder to replace.
+        check: raises if its argument, the target with no link in its path, must not be replaced; called twice.
+        last: as in `atomic_directory`.
+    """
+    target = Path(os.path.realpath(target))  # which bears a link to itself
+    clear_abandoned(target)
+    check(target)
+    with _workspace(target) as workspace:
+        partial = _new_folder(workspace, target)
+        partial.parent.mkdir()
         yield partial
         for path in (*partial.rglob("*"), partial):
             _flush_to_disk(path)
-        _check_replaceable(target, shown, records)  # again: much may have changed since
-        if in_place:
-            publish_in_place(partial, target, workspace, records.file if records else None)
+        check(target)  # again: much may have changed since
+        if workspace.parent == target:
+            publish_in_place(partial, target, workspace, last)
         else:
             publish_beside(partial, target, workspace)
-        published = True
-        _flush_to_disk(around)
+        _flush_to_disk(workspace.parent)
+        shutil.rmtree(workspace, ignore_errors=True)  # with what was there before
+
+
+@contextlib.contextmanager
+def workspace_for(target: Path) -> Iterator[Path]:
+    """Yield an empty folder for what a folder will get, beside it or, on a volume, in it; it goes when the block ends.
+
+    What killed processes of ours left there is cleared before.
+    """
+    clear_abandoned(target)
+    with _workspace(Path(os.path.realpath(target))) as workspace:
+        yield workspace
+
+
+@contextlib.contextmanager
+def _workspace(target: Path) -> Iterator[Path]:
+    missing = [folder for folder in target.parents if not folder.exists()]
+    workspace = _temporary(target, target if has_to_be_in_place(target) else target.parent)
+    try:
+        workspace.parent.mkdir(parents=True, exist_ok=True)
+        workspace.mkdir(mode=0o700)
+        yield workspace
     finally:
-        if published or not holds_old_entries(workspace):  # else the next try restores them
+        if not holds_old_entries(workspace):  # else the next try restores them
             shutil.rmtree(workspace, ignore_errors=True)
-        if not published:
-            with contextlib.suppress(OSError):
-                for folder in missing:
-                    folder.rmdir()
+        with contextlib.suppress(OSError):  # one that is not empty now stays, as those around it
+            for folder in missing:
+                folder.rmdir()
+
+
+def _new_folder(workspace: Path, target: Path) -> Path:
+    """Return where the new folder is until it is whole: one level down, since the target may have any name."""
+    return workspace / "new" / target.name
+
+
+def _copy_by_links(source: Path, target: Path) -> None:
+    """Copy a folder, with links to its files, but without what is passed over; an absent one counts as empty."""
+    target.mkdir()
+    if not source.exists():
+        return
+    for path in source.iterdir():
+        if _is_passed_over(path):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            _copy_by_links(path, target / path.name)
+            continue
+        try:
+            os.link(path, target / path.name, follow_symlinks=False)
+        except OSError:  # not on every file system, nor with everybody's files
+            shutil.copy2(path, target / path.name, follow_symlinks=False)
+    state = source.stat()
+    with contextlib.suppress(OSError):  # only root may give folders away
+        os.chown(target, state.st_uid, state.st_gid)
+    shutil.copystat(source, target)
+
+
+def _temporary(target: Path, around: Path) -> Path:
+    """Return the path, in a folder, of what is written until it is whole."""
+    return around / f"{_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}"
 
 
 def _prefix(target: Path) -> str:
@@ -98,13 +210,17 @@ def _prefix(target: Path) -> str:
     return f".{target.name}.{platform.node()}."
 
 
-def _clear_abandoned(target: Path) -> None:
-    """Remove what killed processes of ours left, and restore the folder that one was about to replace."""
+def clear_abandoned(target: Path) -> None:
+    """Remove what killed processes of ours left, and restore the folder that one was about to replace.
+
+    Whatever writes the folder does so by itself, but after work that may fail.
+    """
+    target = Path(os.path.realpath(target))
     for workspace in filter(is_ours, _abandoned(target, target.parent)):
         restore_beside(workspace, target)
         shutil.rmtree(workspace, ignore_errors=True)
     for workspace in filter(is_ours, _abandoned(target, target)):
-        restore_in_place(workspace / target.name, target, workspace)
+        restore_in_place(_new_folder(workspace, target), target, workspace)
         shutil.rmtree(workspace, ignore_errors=True)
 
 
@@ -127,17 +243,23 @@ def _is_alive(process: str) -> bool:
     return True
 
 
-def _check_replaceable(target: Path, shown: Path, records: Records | None) -> None:
+def _check_folder(target: Path, shown: Path, otherwise: str) -> bool:
+    """Return whether there is a folder; refuse anything else, one that may not be changed, and one that cannot be."""
     if not os.path.lexists(shown):
         around = next(folder for folder in target.parents if os.path.lexists(folder))
         if not around.is_dir():
-            raise ReidError(f"{shown} cannot be made: {around} is not a folder; choose another --output")
-        return
+            raise ReidError(f"{shown} cannot be made: {around} is not a folder; {otherwise}")
+        return False
     if not target.is_dir():
-        raise ReidError(f"{shown} exists and is not a folder; choose another --output")
+        raise ReidError(f"{shown} exists and is not a folder; {otherwise}")
     if not may_write(target):  # to rename a folder takes the right to change it
-        raise ReidError(f"{shown}: permission denied; ask its owner for access, or choose another --output")
-    foreign = first_foreign(target, records)
+        raise ReidError(f"{shown}: permission denied; ask its owner for access, or {otherwise}")
+    return True
+
+
+def _check_replaceable(target: Path, shown: Path, records: Records | None) -> None:
+    exists = _check_folder(target, shown, "choose another --output")
+    foreign = first_foreign(target, records) if exists else None
     if foreign is not None and records is None:
         raise ReidError(f"{shown} exists and is not an empty folder; remove it or choose another output")
     if foreign is not None:
@@ -164,7 +286,7 @@ def _files(target: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(target, onerror=_raise):
         inner = Path(folder)
         links = {name for name in folders if (inner / name).is_symlink()}
-        passed_over = {name for name in (*folders, *files) if _is_temporary(inner / name) or _is_system(inner / name)}
+        passed_over = {name for name in (*folders, *files) if _is_passed_over(inner / name)}
         folders[:] = sorted(set(folders) - passed_over)
         yield from (inner / name for name in sorted({*files, *links} - passed_over))
 
@@ -173,12 +295,11 @@ def _raise(error: OSError) -> NoReturn:
     raise error  # a folder that cannot be listed is not empty
 
 
-def _is_temporary(path: Path) -> bool:
+def _is_passed_over(path: Path) -> bool:
+    """Return whether something was left by a writer that goes on, or is the file system's own."""
+    if path.name == "lost+found":
+        return os.path.ismount(path.parent)
     return path.name.startswith(".") and path.name.endswith(_SUFFIX) and belongs_to_us(path)
-
-
-def _is_system(folder: Path) -> bool:
-    return folder.name == "lost+found" and os.path.ismount(folder.parent)
 
 
 def check_apart(output: Path, inputs: Iterable[Path]) -> None:
@@ -229,7 +350,7 @@ def atomic_write(target: Path, content: bytes) -> None:
     """Write a file under a temporary name, flush it to disk, and rename it to `target`."""
     for abandoned in filter(belongs_to_us, _abandoned(target, target.parent)):
         abandoned.unlink(missing_ok=True)
-    partial = target.with_name(f"{_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}")
+    partial = _temporary(target, target.parent)
     try:
         with partial.open("xb") as file:
             file.write(content)
@@ -246,7 +367,7 @@ def atomic_symlink(link: Path, destination: str) -> None:
     for abandoned in _abandoned(link, link.parent):
         if abandoned.is_symlink():
             abandoned.unlink(missing_ok=True)
-    partial = link.with_name(f"{_prefix(link)}{os.getpid()}.{secrets.token_hex(4)}{_SUFFIX}")
+    partial = _temporary(link, link.parent)
     try:
         partial.symlink_to(destination)
         partial.rename(link)
@@ -256,6 +377,9 @@ def atomic_symlink(link: Path, destination: str) -> None:
 
 
 def _flush_to_disk(path: Path) -> None:
+    state = path.lstat()
+    if not stat.S_ISDIR(state.st_mode) and (not stat.S_ISREG(state.st_mode) or state.st_nlink > 1):
+        return  # links lead to what has been there before, and to open a named pipe would wait
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

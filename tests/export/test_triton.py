@@ -401,3 +401,42 @@ def test_an_interruption_between_two_renames_takes_the_first_back(
     with pytest.raises(KeyboardInterrupt):
         write_triton_repository(opened, repository, precisions=["fp32"])
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("version", [None, 2])
+def test_a_version_that_is_there_in_some_forms_only_is_completed(
+    opened: Bundle, repository: Path, tmp_path: Path, version: int | None
+) -> None:
+    path = engine(opened, tmp_path / "engines")
+    write_triton_repository(opened, repository, precisions=["fp32"], engines=[path])
+    written = write_triton_repository(opened, repository, precisions=["fp32"], engines=[path])
+    before = {file: file.read_bytes() for file in repository.rglob("*") if file.is_file()}
+    shutil.rmtree(repository / "reid_tracklets_fp32" / "2")
+    shutil.rmtree(repository / "reid_tracklets_tensorrt_fp32")
+    again = write_triton_repository(opened, repository, precisions=["fp32"], engines=[path], version=version)
+    assert again == written
+    after = {file: file.read_bytes() for file in repository.rglob("*") if file.is_file()}
+    assert after == {
+        file: content for file, content in before.items() if file.parts[-3:-1] != ("reid_tracklets_tensorrt_fp32", "1")
+    }
+
+
+@pytest.mark.parametrize("change", ["model.onnx", "model.json", "another file", "a file less"])
+def test_a_version_that_holds_something_else_is_not_completed(
+    opened: Bundle, repository: Path, tmp_path: Path, change: str
+) -> None:
+    write_triton_repository(opened, repository, precisions=["fp32"])
+    shutil.rmtree(repository / "reid_tracklets_fp32" / "1")
+    there = repository / "reid_frames_fp32" / "1"
+    if change == "a file less":
+        (there / "model.json").unlink()
+    else:
+        with (there / change).open("ab") as file:
+            file.write(b" ")
+    before = {path.name: sha256_of(path) for path in there.iterdir()}
+    with pytest.raises(ReidError, match="reid_frames_fp32/1 exists, and versions are never replaced"):
+        write_triton_repository(opened, repository, precisions=["fp32"], version=1)
+    assert {path.name for path in write_triton_repository(opened, repository, precisions=["fp32"])} == {"2"}
+    assert {path.name: sha256_of(path) for path in there.iterdir()} == before
+    assert not (repository / "reid_tracklets_fp32" / "1").exists()
+    assert sorted(os.listdir(tmp_path)) == ["repository"]

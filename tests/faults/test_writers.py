@@ -31,7 +31,7 @@ WRITERS = {
     ),
     *("copyfile", "copytree", "save", "savez", "savez_compressed", "tofile", "imwrite"),
     *("mkdtemp", "mkstemp", "NamedTemporaryFile", "TemporaryDirectory", "SummaryWriter"),
-    *("atomic_write", "atomic_directory", "replaceable_directory"),
+    *("atomic_write", "atomic_directory", "amended_directory", "replaceable_directory", "workspace_for"),
 }
 NOT_FILES = {"commands.calibrate._measure: save", "train.tensor_file.tensors_to_bytes: save"}
 
@@ -49,11 +49,11 @@ OWN_NAMES = (
     "export.int8",
     "export.triton",
     "pages",
+    "runtime.files.manifest.replaceable_directory",
+    "runtime.files.publishing",
+    "runtime.files.storage",
     "runtime.galleries",
-    "runtime.manifest.replaceable_directory",
-    "runtime.publishing",
     "runtime.self_check._remember",
-    "runtime.storage",
     "train.failures.not_finite",
     "train.loop._Loop",
     "train.model.checkpoint.save_checkpoint",

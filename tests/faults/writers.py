@@ -57,6 +57,7 @@ class Writer:
         prepare: makes what the writer needs to find, with a text that is there already; None for one that is written.
         once: whether it is never replaced.
         vanishes: whether it may be absent between two steps, until the next try brings it back.
+        complete: returns whether nothing is left that was begun; looked at when the last try is done.
         around: the conditions under which it writes.
     """
 
@@ -65,6 +66,7 @@ class Writer:
     prepare: Callable[[Path], None] | None = None
     once: bool = False
     vanishes: bool = False
+    complete: Callable[[Path], bool] = lambda folder: True
     around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
     def try_to(self, folder: Path, text: str | None) -> None:
@@ -278,9 +280,13 @@ def _read_data(folder: Path) -> str:
     if not data.exists():
         return ABSENT
     names = {path.name for path in data.iterdir() if path.suffix != ".partial"}
-    if not names or any(data.glob(".*.partial/data/*")):
-        return ABSENT  # half of it may be there, beside the workspace that holds the rest
-    assert names >= {"train_label.xml", "test_label.xml", "name_query.txt", "image_query"}, names
+    lists = {name for name in names if "." in name}
+    if not lists:
+        return ABSENT
+    assert names - lists == {"image_train", "image_query", "image_test"}, "there are lists before the images"
+    if any(data.glob(".*.partial/new/data/*")):
+        return ABSENT  # some lists are still in the workspace
+    assert lists >= {"train_label.xml", "test_label.xml", "name_query.txt"}, names
     return "new"
 
 
@@ -301,15 +307,28 @@ def _write_repository(folder: Path, text: str | None) -> None:
 
 
 def _read_repository(folder: Path) -> str:
-    """Return the newest version that is there in all forms; no version may be there in part."""
-    forms = sorted((folder / "repository").iterdir())
-    assert len(forms) == 2
-    versions = [{path.name for path in form.iterdir() if path.name.isdecimal()} for form in forms]
-    assert versions[0] == versions[1], "a version is there in one form only"
-    newest = max(versions[0], key=int)
-    texts = {path.read_text() for form in forms for path in (form / newest).iterdir()}
+    """Return the newest version that is there in all forms; Triton serves the others form by form."""
+    versions = _versions_by_form(folder)
+    everywhere = set.intersection(*versions.values()) if len(versions) == 2 else set()
+    if not everywhere:
+        return ABSENT
+    newest = max(everywhere, key=int)
+    for form, found in versions.items():
+        assert (form / "config.pbtxt").is_file()
+        assert {len(list((form / version).iterdir())) for version in found} == {2}
+    texts = {path.read_text() for form in versions for path in (form / newest).iterdir()}
     assert len(texts) == 1
     return texts.pop()
+
+
+def _versions_by_form(folder: Path) -> dict[Path, set[str]]:
+    forms = [path for path in (folder / "repository").glob("*") if path.suffix != ".partial"]
+    return {form: {path.name for path in form.iterdir() if path.name.isdecimal()} for form in forms}
+
+
+def _all_forms_have_the_same_versions(folder: Path) -> bool:
+    one, other = _versions_by_form(folder).values()
+    return one == other
 
 
 # ---- runs ----
@@ -369,6 +388,8 @@ _RESULTS = Writer(_write_results, _read_results)
 _BUNDLE = Writer(_write_bundle, _read_bundle)
 _DATA = Writer(_write_data, _read_data, once=True, vanishes=True)
 _SCALES = Writer(_write_scales, _read_scales)
+_ENGINE = Writer(_write_engine, _read_engine)
+_REPOSITORY = Writer(_write_repository, _read_repository, complete=_all_forms_have_the_same_versions)
 
 WRITERS = {
     "file": Writer(_write_file, lambda folder: (folder / "file").read_text()),
@@ -385,9 +406,13 @@ WRITERS = {
     "bundle": _BUNDLE,
     "bundle, two renames": replace(_BUNDLE, around=_in_two_renames, vanishes=True),
     "bundle, in place": replace(_BUNDLE, around=_in_place, vanishes=True),
-    "engine": Writer(_write_engine, _read_engine),
-    "engine, first": Writer(_write_engine, _read_engine, prepare=_bundle_alone, vanishes=True),
-    "repository": Writer(_write_repository, _read_repository),
+    "engine": _ENGINE,
+    "engine, first": replace(_ENGINE, prepare=_bundle_alone, vanishes=True),
+    "engine, two renames": replace(_ENGINE, around=_in_two_renames, vanishes=True),
+    "engine, in place": replace(_ENGINE, around=_in_place, vanishes=True),
+    "repository": _REPOSITORY,
+    "repository, first": replace(_REPOSITORY, prepare=_bundle_alone, vanishes=True),
+    "repository, in place": replace(_REPOSITORY, around=_in_place),
     "state": Writer(_write_state, _read_state),
 }
 """By name; only what is not there yet, or is replaced in two renames or in place, may be absent for a while."""

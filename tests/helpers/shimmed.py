@@ -27,6 +27,11 @@ _FOLDERS = {
     "TMPDIR": "tmp",
 }
 _OPT_OUTS = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "ORT_DISABLE_TELEMETRY")
+_BUILD_SERVERS = (
+    *("APPVEYOR", "BUILDKITE", "CI", "CIRCLECI", "CODEBUILD_BUILD_ID", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL"),
+    *("TEAMCITY_VERSION", "TF_BUILD", "TRAVIS"),
+)
+"""By these ONNX Runtime and OpenVINO know a build server, from which they do not report."""
 _NETWORK = {"lookup", "connect", "send"}
 _WRITING = {"open", "mkdir", "rename-to", "link"}
 
@@ -74,7 +79,7 @@ def shimmed_environment(
         kill_at: k kills at the k-th rename, link, symlink, unlink, rmdir or fsync.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SHIM_", "XDG_"))}
-    environment = {name: value for name, value in kept.items() if name not in _OPT_OUTS}
+    environment = {name: value for name, value in kept.items() if name not in (*_OPT_OUTS, *_BUILD_SERVERS)}
     for variable, name in _FOLDERS.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         environment[variable] = str(folder / name)

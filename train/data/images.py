@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,17 +16,29 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from reid.runtime.errors import DataError
+from reid.runtime.errors import DataError, ReidError
 from reid.runtime.imaging import read_frame, resize
 from reid.runtime.tracklet import Tracklet
 from reid.train.data.augmentation import Augmentation
 from reid.train.data.sampler import PKSampler, Sample
 from reid.train.parallel.processes import Processes, processes_on_this_machine
 
-__all__ = ["Images", "OwnSamples", "TrainingBatch", "loader_workers", "training_batches", "without_dead_vehicles"]
+__all__ = [
+    "Images",
+    "OwnSamples",
+    "TrainingBatch",
+    "check_temporary_folder",
+    "loader_workers",
+    "training_batches",
+    "without_dead_vehicles",
+]
 
 # More workers than this decode faster than a GPU learns, and each holds two batches.
 _MOST_WORKERS = 16
+
+# Workers hand batches over through sockets, which multiprocessing names TMPDIR/pymp-XXXXXXXX/listener-XXXXXXXX. The
+# path of a socket has at most 107 bytes (unix(7)).
+_LONGEST_TEMPORARY = 107 - len("/pymp-XXXXXXXX/listener-XXXXXXXX")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +160,22 @@ def loader_workers() -> int:
     """Return the number of decoding processes: this machine's cores, shared by its training processes."""
     cores = (os.cpu_count() or 1) // processes_on_this_machine()
     return max(1, min(_MOST_WORKERS, cores))
+
+
+def check_temporary_folder() -> None:
+    """Refuse a temporary folder in which no worker can hand over a batch: it would fail, and its reader wait for ever.
+
+    Raises:
+        ReidError: the folder's path is too long.
+    """
+    folder = tempfile.gettempdir()
+    length = len(os.fsencode(folder))
+    strategy = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
+    if strategy == "file_descriptor" and length > _LONGEST_TEMPORARY:
+        raise ReidError(
+            f"TMPDIR is {folder}, whose {length} bytes are too many for the sockets of the decoding processes; set one "
+            f"of at most {_LONGEST_TEMPORARY}, such as TMPDIR=/tmp"
+        )
 
 
 def training_batches(images: Images, samples: Iterable[list[Sample]], *, pin_memory: bool) -> DataLoader[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import scalar
 
 from reid.data.dataset import Dataset
 from reid.runtime.bundle import graph_file
@@ -18,6 +18,7 @@ from reid.runtime.files.storage import atomic_symlink, check_apart
 from reid.train.failures import NOT_FINITE_FILE
 from reid.train.learner import Learner
 from reid.train.recipe import Recipe, current_names
+from reid.train.run.board import Board
 from reid.train.run.metrics import METRICS_FILE, read_rows, write_rows
 from reid.train.run.origin import ORIGIN_FILE
 from reid.train.run.state import Position, RunState
@@ -135,11 +136,11 @@ class RunFolder:
                     f"{_shown(given.get(key))}; resume it with the options it was started with"
                 )
 
-    def log(self, row: Mapping[str, Any], board: SummaryWriter) -> None:
+    def log(self, row: Mapping[str, Any], board: Board) -> None:
         """Add an epoch's row to metrics.jsonl and its numbers to TensorBoard."""
         write_rows(self.path, [*read_rows(self.path), row])
         for name, value in _flatten(row):
-            board.add_scalar(name, value, int(row["epoch"]))
+            board.add(scalar(name, value), int(row["epoch"]))  # type: ignore[no-untyped-call]
         board.flush()
 
     def forget_after(self, epochs_done: int) -> None:
@@ -163,8 +164,8 @@ def _shown(value: object) -> str:
 
 def inputs_of(dataset: Dataset, recipe: Recipe) -> list[Path]:
     """Return the files and folders that a run reads."""
-    named = [Path(name) for name in (recipe.weights, recipe.qat) if name]
-    return [dataset.root, *(path for path in named if path.exists())]
+    named = [recipe.weights_file, Path(recipe.qat) if recipe.qat else None]
+    return [dataset.root, *(path for path in named if path and path.exists())]
 
 
 def recipe_facts(recipe: Recipe, data_fingerprint: str) -> dict[str, Any]:

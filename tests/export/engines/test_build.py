@@ -269,23 +269,31 @@ def test_an_interruption_stops_the_build_and_leaves_what_was_there(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_failure_between_engine_and_sidecar_leaves_no_pair_that_passes(
+def test_a_failure_between_engine_and_sidecar_leaves_what_was_there(
     card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[str] = []
-    write = builder.atomic_write
+    graph, engines = fp16_graph(tmp_path / "g.onnx"), tmp_path / "engines"
+    write = Path.write_bytes
 
-    def full_disk(path: Path, content: bytes) -> None:
+    def full_disk(path: Path, content: bytes) -> int:
         if path.suffix == ".json":
             raise OSError(28, "No space left on device")
-        write(path, content)
-        written.append(path.suffix)
+        return write(path, content)
 
-    monkeypatch.setattr(builder, "atomic_write", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        build(fp16_graph(tmp_path / "g.onnx"), tmp_path / "engines", card)
-    assert written == [".engine"]
-    assert [Path(name).suffix for name in os.listdir(tmp_path / "engines")] == [".engine"]
+    def build_on_a_full_disk() -> None:
+        smaller = replace(SMALL, profiles=(Profile((1, 4, 7), (1, 2, 7)),))
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", full_disk)
+            with pytest.raises(OSError, match="No space"):
+                build(graph, engines, card, options=smaller)
+
+    build_on_a_full_disk()
+    assert os.listdir(tmp_path) == ["g.onnx"]
+    build(graph, engines, card)
+    before = {path.name: sha256_of(path) for path in engines.iterdir()}
+    build_on_a_full_disk()
+    assert {path.name: sha256_of(path) for path in engines.iterdir()} == before
+    assert sorted(os.listdir(tmp_path)) == ["engines", "g.onnx"]
 
 
 def test_options_of_the_other_flavor_are_refused(card: ModelCard, tmp_path: Path) -> None:
@@ -463,16 +471,15 @@ def test_a_graph_with_weights_in_other_files_is_not_parsed(card: ModelCard, tmp_
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import reid.export.engines.build as builder
 
-write = builder.atomic_write
+write = Path.write_bytes
 
 def killed(path, content):
     if path.suffix == ".json":
         os.kill(os.getpid(), signal.SIGKILL)
-    write(path, content)
+    return write(path, content)
 
-builder.atomic_write = killed
+Path.write_bytes = killed
 from reid.export.engines.add import add_engines
 from reid.export.engines.options import EngineOptions
 from reid.runtime.bundle import Bundle
@@ -484,25 +491,24 @@ add_engines(Bundle.open(Path(sys.argv[1])), ["fp32"], options)
 """
 
 
-def test_what_a_kill_between_engine_and_sidecar_leaves_is_never_taken_for_whole(bundle: Path, tmp_path: Path) -> None:
+def test_a_kill_between_engine_and_sidecar_leaves_what_was_there(bundle: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
 
-    def killed(most: int) -> list[str]:
+    def kill(most: int) -> None:
         done = subprocess.run([sys.executable, "-c", KILLED, str(copy), str(most)], capture_output=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
-        return sorted(path.suffix for path in (copy / "engines").iterdir())
 
-    def found(version: str) -> Path:
-        return find_engine(Bundle.open(copy), "fp32", Target("tensorrt-rtx", version, "8.9"))[0]
-
-    assert killed(8) == [".engine"]
-    with pytest.raises(SessionError, match="has no fp32 engine"):
-        found("1.7")
+    kill(8)
+    assert not (copy / "engines").exists()
     options = replace(SMALL, compute_capabilities=("8.9",))
     version = add_engines(Bundle.open(copy), ["fp32"], options)[0].version
-    assert found(version).is_file()
-    assert killed(7) == [".engine"]  # the sidecar of the former one went first
-    with pytest.raises(SessionError, match="has no fp32 engine"):
-        found(version)
+    target = Target("tensorrt-rtx", version, "8.9")
+    before = {path.name: sha256_of(path) for path in (copy / "engines").iterdir()}
+    (copy / "engines" / "notes").write_text("mine")
+    kill(7)
+    assert find_engine(Bundle.open(copy), "fp32", target)[1].profiles == options.profiles
+    assert {path.name: sha256_of(path) for path in (copy / "engines").iterdir() if path.name != "notes"} == before
     add_engines(Bundle.open(copy), ["fp32"], options)
-    assert found(version).is_file()
+    assert find_engine(Bundle.open(copy), "fp32", target)[0].is_file()
+    assert (copy / "engines" / "notes").read_text() == "mine"
+    assert not list(copy.glob(".*"))

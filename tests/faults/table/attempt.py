@@ -83,10 +83,11 @@ def _run(row: Row, line: str, run: Run, place: Place) -> tuple[int, str, str]:
     variables, command, arguments = parsed(line)
     main = importlib.import_module(f"reid.commands.{_MODULES[command]}").main
     before = dict(os.environ)
-    # Not within the row's folder: processes of PyTorch meet at sockets there, whose paths may not be long.
+    # Not within the row's folder: processes of PyTorch meet at sockets there, whose paths may not be long. What a row
+    # itself names lies within it, and is checked with everything else there.
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", temporary)
-        os.environ.update(variables, TMPDIR=temporary)
+        patch.setattr(tempfile, "tempdir", None if "TMPDIR" in variables else temporary)
+        os.environ.update({"TMPDIR": temporary, **variables})
         try:
             with _permissions_apply() if row.unprivileged else contextlib.nullcontext(), _limited(_SECONDS):
                 return run(main, command, *arguments)

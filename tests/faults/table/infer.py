@@ -43,6 +43,7 @@ from table.row import Row
 
 __all__ = ["CROPS", "GALLERIES", "MODELS", "NUMBERS", "OUTPUTS"]
 
+_GIF = b"GIF89a" + b"\xff" * 4 + bytes(3) + b"," + bytes(4) + b"\xff" * 4 + b"\0\2\1\4\0;"
 _TEXTS = tuple((b"zTXt", b"a\0\0" + bytes(100)) for _ in range(40))
 
 
@@ -68,7 +69,7 @@ CROPS = (
     # folders without images
     Row("reid-infer gallery it", folder("it"), "it holds no images", then="reid-infer gallery query"),
     Row("reid-infer gallery it", crop("it/.hidden.jpg"), "it holds no images"),
-    Row("reid-infer gallery it", crop("it/photo.tiff"), "it holds no images"),
+    Row("reid-infer gallery it", crop("it/photo.hdr"), "it holds no images"),
     Row("reid-infer it query", folder("it"), "it holds no images"),
     Row("reid-infer gallery it", link("it/again", "."), "it holds no images"),
     # images that are none
@@ -79,6 +80,10 @@ CROPS = (
     Row("reid-infer gallery it", text("it/a.jpg"), "it/a.jpg: not a readable image"),
     Row("reid-infer gallery it", text("it/a.jpg", b"GIF89a" + bytes(99)), "it/a.jpg: not a readable image"),
     Row("reid-infer gallery it", text("it/a.png", b"II*\0" + bytes(99)), "it/a.png: not a readable image"),
+    Row("reid-infer gallery it", text("it/a.GIF", _GIF), r"it/a.GIF: 65,535 x 65,535 pixels.*--max-pixels", at_most=300),
+    Row("reid-infer gallery it", text("it/a.tiff", b"P7\nWIDTH 8\n"), "it/a.tiff: a PAM file.*convert it"),
+    Row("reid-infer gallery it", text("it/a.ppm", b"P6 20000 20000 255 "), "it/a.ppm: the image is cut short", at_most=300),
+    Row("reid-infer gallery it", text("it/a.jp2", b"\xff\x4f\xff\x51"), "it/a.jp2: not a readable image"),
     Row("reid-infer gallery it", (crop("it/a.jpg"), cut("it/a.jpg")), "it/a.jpg: the image is cut short"),
     Row("reid-infer gallery it", sparse("it/a.jpg"), r"it/a.jpg: 274,877,906,944 bytes, more than"),
     Row("reid-infer it query", fifo("it/a.jpg"), "no image of the gallery.*it/a.jpg: a named pipe"),

@@ -41,6 +41,7 @@ _RESUME = f"reid-train data {_SMALL} --weights none --output trained --resume"
 _WITH = f"reid-train data {_SMALL} --output new --weights"
 _STATE = "trained/last/state.safetensors"
 _RUN = "trained/run.json"
+_LONG = 80 * "n"
 
 DATA = (
     Row("reid-train nowhere", says="nowhere: no such folder"),
@@ -255,6 +256,13 @@ PROCESSES = (
         for value in ("abc", "0", "65536", FAR)
     ),
     *(Row(f"OMP_NUM_THREADS={value} {_NEW}", says="OMP_NUM_THREADS is") for value in ("abc", "0", FAR)),
+    Row(
+        f"TMPDIR={_LONG} {_NEW}",
+        folder(_LONG),
+        f"TMPDIR is .*{_LONG}, whose .* bytes are too many .*; set one of at most 75, such as TMPDIR=/tmp",
+        leaves=(f"{_LONG}/torchinductor_*",),
+        then=f"TMPDIR=/tmp {_NEW}",
+    ),
     *(
         Row(f"REID_MAX_PIXELS={value} {_NEW}", says="REID_MAX_PIXELS|--max-pixels", code=2)
         for value in ("abc", "0", FAR)

@@ -18,7 +18,14 @@ from reid.runtime.errors import ReidError
 from reid.runtime.files import publishing
 from reid.runtime.files.manifest import MANIFEST_FILE, remove_replaceable, replaceable_directory
 from reid.runtime.files.reading import sha256_of
-from reid.runtime.files.storage import atomic_directory, atomic_write, check_apart, companion
+from reid.runtime.files.storage import (
+    amended_directory,
+    atomic_directory,
+    atomic_write,
+    check_apart,
+    companion,
+    workspace_for,
+)
 
 MARKER = "model.json"
 FAILURES = [ValueError("no"), KeyboardInterrupt(), SystemExit(1), OSError(28, "no space left")]
@@ -48,7 +55,7 @@ def test_a_folder_appears_whole_and_only_at_the_end(tmp_path: Path) -> None:
     with replaceable_directory(target) as folder:
         (folder / MARKER).write_text("x")
         assert not target.exists()
-        assert folder.parent.parent == target.parent  # on the same file system, so that a rename will do
+        assert target.parent in folder.parents  # on the same file system, so that a rename will do
     assert contents(target) == {MARKER: b"x"}
     assert os.listdir(target.parent) == ["bundle"]
 
@@ -409,6 +416,138 @@ def test_what_is_kept_on_a_volume_does_not_count_as_foreign(volume: Path) -> Non
     assert contents(volume) == bundle("new")
 
 
+# ---- folders that are amended ----
+
+
+def amend(target: Path, text: str | None) -> None:
+    with amended_directory(target, last="*.json") as folder:
+        for name in ("engine", "engine.json"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).write_text("half" if text is None else text)
+            if text is None:
+                raise RuntimeError
+
+
+def own_things(target: Path) -> dict[str, tuple[int, ...]]:
+    """Put what a user may have into a folder: an empty folder, links, a named pipe, a file without permissions."""
+    (target / "deep" / "empty").mkdir(parents=True)
+    (target / "deep").chmod(0o711)
+    (target / "deep" / "thesis").write_text("years of work")
+    (target / "secret").write_text("x")
+    (target / "secret").chmod(0)
+    (target / "dangling").symlink_to("nowhere")
+    (target / "link").symlink_to(target / "deep")
+    os.mkfifo(target / "pipe")
+    return facts_of(target)
+
+
+def facts_of(target: Path) -> dict[str, tuple[int, ...]]:
+    found = {path.relative_to(target).as_posix(): path.lstat() for path in target.rglob("*")}
+    return {name: (state.st_mode, 0 if stat.S_ISDIR(state.st_mode) else state.st_ino) for name, state in found.items()}
+
+
+@pytest.mark.parametrize("place", ["folder", "volume"])
+def test_a_folder_is_amended_and_what_else_is_in_it_stays(request: pytest.FixtureRequest, place: str) -> None:
+    target: Path = request.getfixturevalue("tmp_path") / "engines"
+    if place == "volume":
+        target = request.getfixturevalue("volume")
+    amend(target, "old")
+    before = own_things(target)
+    kept = target.parent / "kept"
+    os.link(target / "engine", kept)
+    amend(target, "new")
+    after = facts_of(target)
+    assert {name: after[name] for name in after if "engine" not in name} == {
+        name: before[name] for name in before if "engine" not in name
+    }
+    assert (target / "engine").read_text() == (target / "engine.json").read_text() == "new"
+    assert kept.read_text() == "old"
+    with pytest.raises(RuntimeError):
+        amend(target, None)
+    assert facts_of(target) == after
+    assert (target / "engine").read_text() == "new"
+    assert sorted(os.listdir(target.parent)) == sorted(["kept", target.name])
+
+
+def test_a_folder_that_was_absent_stays_so_if_it_cannot_be_amended(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        amend(tmp_path / "bundle" / "engines", None)
+    assert os.listdir(tmp_path) == []
+
+
+def test_where_no_links_can_be_made_what_is_in_an_amended_folder_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "not permitted")
+
+    target = tmp_path / "engines"
+    amend(target, "old")
+    (target / "thesis").write_text("years of work")
+    (target / "thesis").chmod(0o640)
+    (target / "dangling").symlink_to("nowhere")
+    monkeypatch.setattr(os, "link", fail)
+    amend(target, "new")
+    assert contents(target) == {"engine": b"new", "engine.json": b"new", "thesis": b"years of work"}
+    assert stat.S_IMODE((target / "thesis").stat().st_mode) == 0o640
+    assert os.readlink(target / "dangling") == "nowhere"
+
+
+@pytest.mark.parametrize("change", ["added", "changed", "removed"])
+def test_what_another_process_did_to_an_amended_folder_meanwhile_is_not_undone(tmp_path: Path, change: str) -> None:
+    target = tmp_path / "engines"
+    amend(target, "old")
+    (target / "thesis").write_text("years of work")
+
+    def write() -> None:
+        with amended_directory(target, last="") as folder:
+            (folder / "engine").unlink()
+            if change == "removed":
+                (target / "thesis").unlink()
+            else:
+                (target / ("thesis" if change == "changed" else "other")).write_text("more of it")
+
+    with pytest.raises(ReidError, match="engines was changed by another process meanwhile; try again"):
+        write()
+    expected = {"engine": b"old", "engine.json": b"old", "thesis": b"years of work"}
+    if change == "removed":
+        del expected["thesis"]
+    else:
+        expected["thesis" if change == "changed" else "other"] = b"more of it"
+    assert contents(target) == expected
+    assert os.listdir(tmp_path) == ["engines"]
+
+
+def test_only_a_folder_is_amended(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("years of work")
+    for place, says in (("file", "exists and is not a folder"), ("file/engines", "cannot be made")):
+        with pytest.raises(ReidError, match=f"{place} {says}.*; move it elsewhere"):
+            amend(tmp_path / place, "new")
+    assert contents(tmp_path) == {"file": b"years of work"}
+
+
+# ---- workspaces ----
+
+
+@pytest.mark.parametrize("place", ["folder", "volume"])
+def test_a_workspace_is_on_the_file_system_of_its_target_and_goes(request: pytest.FixtureRequest, place: str) -> None:
+    around: Path = request.getfixturevalue("tmp_path")
+    target = request.getfixturevalue("volume") if place == "volume" else around / "target"
+    dead, living = workspace_of(target, dead_process()), workspace_of(target, os.getppid())
+    if place == "volume":
+        dead, living = target / dead.name, target / living.name
+    for left in (dead, living):
+        left.mkdir()
+        (left / "half").touch()
+    with workspace_for(target) as workspace:
+        assert workspace.parent == (target if place == "volume" else target.parent)
+        assert os.listdir(workspace) == []
+        (workspace / "half").touch()
+    assert not workspace.exists()
+    assert not dead.exists()
+    assert living.exists()
+
+
 # ---- files ----
 
 
@@ -524,6 +663,28 @@ def test_a_folder_that_a_killed_process_had_moved_aside_comes_back(tmp_path: Pat
     with pytest.raises(RuntimeError), replaceable_directory(target):
         raise RuntimeError
     assert contents(target) == bundle("old")
+
+
+@pytest.mark.parametrize("name", ["replaced", "taking", "names", "new"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_output_may_have_any_name(
+    tmp_path: Path, name: str, in_place: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that the workspace uses for itself, when a kill left half of it there."""
+    target = tmp_path / name
+    if in_place:
+        target.mkdir()
+        monkeypatch.setattr(publishing, "_is_mount_point", lambda folder: folder == target)
+    child = os.fork()
+    if not child:
+        with replaceable_directory(target) as folder:
+            (folder / "half").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    with replaceable_directory(target) as folder:
+        (folder / "whole").touch()
+    assert {path.name for path in target.iterdir()} == {"whole", MANIFEST_FILE}
+    assert os.listdir(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("whose", ["another user's", "open to others", "a link"])

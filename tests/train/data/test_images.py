@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -7,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from reid.runtime.errors import DataError
+from reid.runtime.errors import DataError, ReidError
 from reid.runtime.tracklet import Tracklet
 from reid.train.data.augmentation import Augmentation
-from reid.train.data.images import Images, training_batches
+from reid.train.data.images import Images, check_temporary_folder, training_batches
 from reid.train.data.sampler import PKSampler, Sample
 
 
@@ -87,3 +90,21 @@ def test_batches_do_not_depend_on_the_number_of_workers(crops: list[Tracklet], m
         assert torch.equal(one.frames, other.frames)
         assert torch.equal(one.vehicles, other.vehicles)
         assert one.frames.shape == (4, 3, 16, 16)
+
+
+def test_the_longest_temporary_folder_is_the_longest_in_which_processes_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    meet = [sys.executable, "-c", "from multiprocessing.connection import Listener; Listener().close()"]
+    with tempfile.TemporaryDirectory(dir="/tmp") as around:
+        long, longer = (f"{around}/".ljust(length, "n") for length in (75, 76))
+        for folder in (long, longer):
+            Path(folder).mkdir()
+        codes = [
+            subprocess.run(meet, env={"TMPDIR": folder}, stderr=subprocess.DEVNULL).returncode
+            for folder in (long, longer)
+        ]
+        assert codes == [0, 1]
+        monkeypatch.setattr(tempfile, "tempdir", long)
+        check_temporary_folder()
+        monkeypatch.setattr(tempfile, "tempdir", longer)
+        with pytest.raises(ReidError, match=f"^TMPDIR is {longer}, whose 76 bytes are .* at most 75, such as TMPDIR="):
+            check_temporary_folder()

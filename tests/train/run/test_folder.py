@@ -18,8 +18,12 @@ def test_the_inputs_of_a_run_are_what_it_reads(veri: Path, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     dataset = open_dataset(veri, needs="train")
     assert inputs_of(dataset, Recipe()) == [veri]
-    (tmp_path / "w.pth").touch()
+    for name in ("w.pth", "default", "none"):
+        (tmp_path / name).touch()
     (tmp_path / "bundle").mkdir()
+    for weights in ("default", "none"):
+        assert inputs_of(dataset, Recipe(weights=weights)) == [veri]
+    assert inputs_of(dataset, Recipe(weights="./none")) == [veri, Path("none")]
     assert inputs_of(dataset, Recipe(weights="w.pth")) == [veri, Path("w.pth")]
     assert inputs_of(dataset, Recipe(weights="w.pth", qat="bundle")) == [veri, Path("w.pth"), Path("bundle")]
 
