@@ -79,7 +79,9 @@ RangeMethod: TypeAlias = Literal["auto", "max", "percentile", "entropy", "mse"]
 EngineName: TypeAlias = Literal["none", "tensorrt", "tensorrt-rtx"]
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=OUTPUT)]
-DataArgument: TypeAlias = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")]
+DataArgument: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Folder or archive of a data set, or its table.")
+]
 LayoutOption: TypeAlias = Annotated[
     LayoutName | None, typer.Option(help="Layout of DATA; recognized if left out.", rich_help_panel=DATA)
 ]

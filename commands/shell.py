@@ -207,12 +207,13 @@ def _about_files(error: OSError) -> str:
 
 def note_problems(dataset: Dataset) -> None:
     """Log how a data set was read, what of it is not used, that it has problems, and how to list everything."""
-    from reid.runtime.left_out import count_sentence
+    from reid.runtime.left_out import NOT_NEEDED, count_sentence
 
     for note in dataset.notes:
         logger.warning("%s", note)
-    if any(one.files for one in dataset.left_out):
-        logger.warning("%s; `%s` lists them", count_sentence(dataset.left_out, dataset.files), dataset.inspect_command)
+    left_out = [one for one in dataset.left_out if one.files and one.reason != NOT_NEEDED]
+    if left_out:
+        logger.warning("%s; `%s` lists them", count_sentence(left_out, dataset.files), dataset.inspect_command)
     if dataset.problems:
         first = dataset.problems[0]
         more = f" and {len(dataset.problems) - 1} more" if len(dataset.problems) > 1 else ""

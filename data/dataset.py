@@ -132,4 +132,5 @@ class Dataset:
     def inspect_command(self) -> str:
         """The command that lists every problem of this data set."""
         layout = f" --layout {self.layout}" if self.layout_was_given else ""
-        return f"reid-data inspect {shlex.quote(str(self.root))}{layout}"
+        place = self.root / self.lists[0] if self.layout == "table" and self.lists else self.root
+        return f"reid-data inspect {shlex.quote(str(place))}{layout}"

@@ -20,7 +20,8 @@ from reid.data.readers.trees import find_tree_layout, read_tree
 from reid.runtime.errors import DataError
 from reid.runtime.file_names import JUNK
 from reid.runtime.files.reading import read_file
-from reid.runtime.left_out import left_out
+from reid.runtime.imaging import IMAGE_SUFFIXES
+from reid.runtime.left_out import NOT_NEEDED, left_out
 from reid.runtime.listing import Listing, list_tree
 
 __all__ = ["READERS", "open_dataset", "read_dataset", "recognize"]
@@ -40,9 +41,10 @@ READERS: dict[str, Reader] = {
 }
 
 _LISTS = tuple(dict.fromkeys((*veri.LISTS, *cityflow.LISTS)))
+_COMPANIONS = {"veri": veri.COMPANIONS, "vehicleid": vehicleid.COMPANIONS}
 _IMAGE_FOLDERS = ("image_train", "image_query", "image_test")
 
-_SUFFIX = rb"\.(?:jpe?g|png|bmp|webp|tiff?)\b"
+_SUFFIX = rb"(?:%s)\b" % b"|".join(re.escape(suffix.encode()) for suffix in sorted(IMAGE_SUFFIXES, reverse=True))
 _NAME = re.compile(rb"[\w-]" + _SUFFIX, re.IGNORECASE)
 _NUMBER = re.compile(rb"(?<![\w.-])\d+" + _SUFFIX, re.IGNORECASE)
 
@@ -159,6 +161,7 @@ def _accounted_for(dataset: Dataset, listing: Listing) -> Dataset:
     used |= {frame for image in entries for frame in image.frames if isinstance(frame, Path)}
     names = list(listing.files())
     reasons = {name: "junk" for name in names if name.rpartition("/")[2].startswith(f"{JUNK}_")}
+    reasons |= dict.fromkeys(_COMPANIONS.get(dataset.layout, ()), NOT_NEEDED)
     rest = left_out(listing, used, reasons | _reasons(dataset.problems), otherwise="in no split")
     return replace(dataset, left_out=rest, files=len(names))
 

@@ -48,7 +48,9 @@ def _is_root(listing: Listing, folder: str) -> bool:
     if not _LISTS.isdisjoint(inside.files) or vehicleid.LISTS_FOLDER in folders or has_table(listing, folder):
         return True
     splits = [part for part, names in SPLIT_FOLDERS.items() if not folders.isdisjoint(names)]
-    return len(splits) > 1 or (len(splits) == 1 and folders <= {*itertools.chain(*SPLIT_FOLDERS.values())})
+    is_split = len(splits) > 1 or (len(splits) == 1 and folders <= {*itertools.chain(*SPLIT_FOLDERS.values())})
+    start = f"{folder}/" if folder else ""
+    return is_split and any(name.startswith(start) and listing.images(name) for name in listing.contents)
 
 
 def note_of_surroundings(root: Path) -> list[str]:
@@ -64,6 +66,9 @@ def note_of_surroundings(root: Path) -> list[str]:
             raise DataError(f"{root} is the part of a data set that its lists label: give {root.parent}")
         if lists and root.name in veri_folders():
             return [f"{root} is a part of the data set {root.parent}, read on its own: without {lists[0]}"]
+    splits = set(itertools.chain(*SPLIT_FOLDERS.values()))
+    if root.name in splits and any(os.path.isdir(parent / other) for other in splits - {root.name}):
+        return [f"{root} is one of the splits of the data set {root.parent}, read on its own"]
     return []
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from reid.data.dataset import Dataset, Problem
-from reid.data.shape import MOST, has_digit
+from reid.data.shape import MOST
 from reid.runtime.errors import DataError
 from reid.runtime.file_names import parse_name
 from reid.runtime.image_headers.reading import read_header
 from reid.runtime.imaging import read_image
-from reid.runtime.labels import is_camera_name, plain_label
+from reid.runtime.labels import has_digit, is_camera_name, plain_label
 
 __all__ = ["implausible"]
 
@@ -54,25 +54,28 @@ class _Read:
     Attributes:
         vehicles: vehicle -> the cameras that see it.
         cameras: camera -> the vehicles that it sees.
-        files: the image files.
+        files: the image files, each once.
     """
 
     vehicles: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     cameras: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    files: dict[Path, None] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
 
 
 def implausible(dataset: Dataset) -> Iterator[Problem]:
     """Find what cannot be: each problem's detail says in a line what was understood, and what may be meant."""
     read = _Read()
-    for split in (dataset.train, dataset.query, dataset.gallery):
-        for image in split.images:
-            read.files.update((frame, None) for frame in image.frames if isinstance(frame, Path))
-            if image.vehicle is not None:
-                seen = read.vehicles[image.vehicle]
-                if image.camera is not None:
-                    seen.add(image.camera)
-                    read.cameras[image.camera].add(image.vehicle)
+    splits = (dataset.train, dataset.query, dataset.gallery)
+    images = {
+        id(image): image for split in splits for image in split.images
+    }  # held-out queries are in the gallery, too
+    for image in images.values():
+        read.files += [frame for frame in image.frames if isinstance(frame, Path)]
+        if image.vehicle is not None:
+            seen = read.vehicles[image.vehicle]
+            if image.camera is not None:
+                seen.add(image.camera)
+                read.cameras[image.camera].add(image.vehicle)
     for detail in _doubts(dataset, read):
         yield Problem("implausible", ".", detail)
 
@@ -116,24 +119,23 @@ def _swapped(vehicles: Mapping[str, set[str]], cameras: Mapping[str, set[str]]) 
     return f"{alone:,} of the cameras see one vehicle only" if 2 * alone > len(cameras) > 1 else None
 
 
-def _doubtful_vehicles(vehicles: Iterable[str], files: Iterable[Path]) -> str | None:
+def _doubtful_vehicles(vehicles: Iterable[str], files: Sequence[Path]) -> str | None:
     names = list(vehicles)
     if not any(map(has_digit, names)):
         return f"they are named like places or types ({min(names)}), not like single vehicles"
     found = [match for path in files if (match := _CAMERA_IN_NAME.search(path.name))]
     seen = {match[1] for match in found}
-    if 2 * len(found) > len(list(files)) and 1 < len(seen) <= len(names):
+    if 2 * len(found) > len(files) and 1 < len(seen) <= len(names):
         return f"the file names seem to tell {len(seen)} cameras ({found[0].string})"
     return None
 
 
-def _no_crops(files: Iterable[Path]) -> str | None:
+def _no_crops(files: Sequence[Path]) -> str | None:
     """Look at a few images: whole frames and photos are no crops. File names that tell labels are those of crops."""
-    paths = list(files)
-    if parse_name(paths[0].name):
+    if parse_name(files[0].name):
         return None
     sizes = []
-    for path in paths[:: max(1, len(paths) // _SAMPLE)][:_SAMPLE]:
+    for path in files[:: max(1, len(files) // _SAMPLE)][:_SAMPLE]:
         try:
             header = read_header(read_image(path))
         except (DataError, ValueError):  # it will be named when it is needed

@@ -11,6 +11,7 @@ from reid.runtime.errors import DataError
 from reid.runtime.file_names import JUNK, ImageName, parse_name, parse_name_without_camera
 from reid.runtime.labels import (
     camera_of_track,
+    has_digit,
     is_camera_name,
     is_part_name,
     is_track_name,
@@ -18,7 +19,7 @@ from reid.runtime.labels import (
     tells_no_vehicle,
 )
 
-__all__ = ["MOST", "ImagePlace", "Level", "Names", "Shape", "TreeLayout", "find_shape", "has_digit", "shape_of"]
+__all__ = ["MOST", "ImagePlace", "Level", "Names", "Shape", "TreeLayout", "find_shape", "shape_of"]
 
 Level: TypeAlias = Literal["vehicle", "camera", "camera_track", "track", "other"]
 """What a folder stands for; "other" is a folder that tells nothing, such as a part of an archive."""
@@ -38,6 +39,12 @@ _NEEDED: Mapping[TreeLayout, tuple[Level, ...]] = {
     "camera-vehicle": ("camera", "vehicle"),
 }
 """The levels that a layout has at least."""
+
+_SAMPLE = 20_000
+"""How many images are looked at, evenly spread; the folders are all looked at."""
+
+_MOST_TRACKS = 100
+"""How many tracks a vehicle has at most."""
 
 _SOME = 0.5
 _FEW = 0.1
@@ -89,9 +96,8 @@ def find_shape(images: Sequence[ImagePlace]) -> Shape:
     Raises:
         DataError: it cannot be told; the message says what there is and which layouts are possible.
     """
-    names, usual = _what_names_tell(images), _usual(images)
-    shape = _shape_beside_names(usual) if names == "labels" else _shape_of_folders(usual, names)
-    _refuse_several_data_sets(usual, shape)
+    shape = _found(images)
+    _refuse_several_data_sets(_usual(images), shape)
     return shape
 
 
@@ -100,7 +106,7 @@ def shape_of(layout: TreeLayout, images: Sequence[ImagePlace]) -> Shape:
     if not images:
         return Shape(layout, (), "nothing")
     try:
-        found = find_shape(images)
+        found = _found(images)
     except DataError:
         found = None
     if found and found.layout == layout:
@@ -121,14 +127,21 @@ def shape_of(layout: TreeLayout, images: Sequence[ImagePlace]) -> Shape:
         return tree.shape(layout, {first: "camera", second: "vehicle"}, names)
     if tree.cameras and tree.cameras[0] > 0:
         first, second = tree.cameras[0] - 1, tree.cameras[0]
-    crosses = _crosses(tree.pairs(first, second, camera_of=camera_of_track))
-    is_camera = second in tree.cameras or (crosses and names == "nothing")
-    return tree.shape(layout, {first: "vehicle", second: "camera_track" if is_camera else "track"}, names)
+    return tree.shape(layout, {first: "vehicle", second: _level_within_vehicle(tree, first, second, names)}, names)
 
 
-def has_digit(name: str) -> bool:
-    """Return whether a name holds a digit, as those of vehicles do and those of places and types do not."""
-    return any(map(str.isdigit, name))
+def _found(images: Sequence[ImagePlace]) -> Shape:
+    names, usual = _what_names_tell(images), _usual(images)
+    return _shape_beside_names(usual) if names == "labels" else _shape_of_folders(usual, names)
+
+
+def _level_within_vehicle(tree: _Tree, vehicle: int, level: int, names: Names) -> Level:
+    """Return what the folders within vehicles stand for, where these are known to be vehicles."""
+    by_prefix = tree.pairs(vehicle, level, camera_of=camera_of_track)
+    if level in tree.cameras or (names == "nothing" and _recur(by_prefix)):
+        return "camera_track"
+    is_place = names == "nothing" and _are_words(tree.names(level)) and _recur(tree.pairs(vehicle, level))
+    return "camera" if is_place else "track"
 
 
 def _usual(images: Sequence[ImagePlace]) -> list[ImagePlace]:
@@ -140,11 +153,16 @@ def _usual(images: Sequence[ImagePlace]) -> list[ImagePlace]:
 
 def _what_names_tell(images: Sequence[ImagePlace]) -> Names:
     """Return what most file names tell."""
+    images = _sample(images)
     labeled = sum(parse_name(image.name) is not None for image in images)
     if labeled > _SOME * len(images):
         return "labels"
     with_vehicle = sum(parse_name_without_camera(image.name) is not None for image in images)
     return "vehicle" if with_vehicle >= MOST * len(images) else "nothing"
+
+
+def _sample(images: Sequence[ImagePlace]) -> Sequence[ImagePlace]:
+    return images[:: 1 + len(images) // _SAMPLE]
 
 
 class _Tree:
@@ -184,7 +202,7 @@ class _Tree:
         numbers: Mapping[str, set[str]] = defaultdict(set)
         for folder in self.folders:
             numbers[folder[outer]].add(folder[inner])
-        if not all(name.isdecimal() for name in self.names(inner)):
+        if len(self.folders) > _MOST_TRACKS * len(numbers) or not all(map(str.isdecimal, self.names(inner))):
             return False
         counted = [sorted(map(int, names)) for names in numbers.values()]
         start = min(names[0] for names in counted)
@@ -214,7 +232,7 @@ def _is_of_track(name: str) -> bool:
 
 def _shape_beside_names(images: Sequence[ImagePlace]) -> Shape:
     """Return the shape of images whose names tell vehicle and camera: which levels, if any, repeat these."""
-    told = [(image.folders, name) for image in images if (name := parse_name(image.name))]
+    told = [(image.folders, name) for image in _sample(images) if (name := parse_name(image.name))]
     tree = _Tree({image.folders for image in images})
     levels: dict[int, Level] = {}
     for level in range(tree.depth):
@@ -269,11 +287,15 @@ def _shape_beside_vehicles(tree: _Tree, images: Sequence[ImagePlace]) -> Shape:
     (level,) = tree.told
     if level in tree.cameras:
         return tree.shape("flat", {level: "camera_track"}, "vehicle")
-    pairs = {(parse_name_without_camera(image.name) or "", image.folders[level]) for image in images}
+    named = ((parse_name_without_camera(image.name), image.folders[level]) for image in images)
+    pairs = {(vehicle, folder) for vehicle, folder in named if vehicle}
     if sum(same_label(*pair) for pair in pairs) > _SOME * len(pairs):
         return tree.shape("vehicle-folders", {level: "vehicle"}, "nothing")
-    if _are_words(tree.names(level)) and _crosses(pairs):
-        return tree.shape("flat", {level: "camera"}, "vehicle")
+    if _are_words(tree.names(level)):  # places, or types and colors, in which vehicles do not recur
+        is_camera = len(pairs) > (1 + _FEW) * len({vehicle for vehicle, _ in pairs})
+        return tree.shape("flat", {level: "camera"} if is_camera else {}, "vehicle")
+    if len(tree.names(level)) == 1:
+        return tree.shape("flat", {}, "vehicle")
     folder = min(tree.names(level))
     raise DataError(
         f"folders and file names may both tell vehicles ({folder}/{images[0].name}): choose --layout vehicle-folders "
@@ -329,8 +351,14 @@ def _are_words(names: Iterable[str]) -> bool:
     return not any(map(has_digit, names))
 
 
-def _crosses(vehicles_and_cameras: Iterable[tuple[str, str]]) -> bool:
-    """Return whether most cameras see several vehicles, vehicles are no fewer, and some are seen by several cameras."""
+def _crosses(vehicles_and_cameras: Collection[tuple[str, str]]) -> bool:
+    """Return whether this can be vehicles and cameras: vehicles are no fewer, and each recurs with the other."""
+    vehicles, cameras = ({pair[side] for pair in vehicles_and_cameras} for side in (0, 1))
+    return len(cameras) <= len(vehicles) and _recur(vehicles_and_cameras)
+
+
+def _recur(vehicles_and_cameras: Iterable[tuple[str, str]]) -> bool:
+    """Return whether several cameras are there, most of which see several vehicles, some of which several see."""
     seen_by: Mapping[str, set[str]] = defaultdict(set)
     sees: Mapping[str, set[str]] = defaultdict(set)
     for vehicle, camera in vehicles_and_cameras:
@@ -338,7 +366,7 @@ def _crosses(vehicles_and_cameras: Iterable[tuple[str, str]]) -> bool:
         sees[camera].add(vehicle)
     several = sum(len(vehicles) > 1 for vehicles in sees.values())
     recurring = sum(len(cameras) > 1 for cameras in seen_by.values())
-    return 1 < len(sees) <= len(seen_by) and 2 * several > len(sees) and recurring >= _FEW * len(seen_by)
+    return len(sees) > 1 and 2 * several > len(sees) and recurring >= _FEW * len(seen_by)
 
 
 def _nothing_tells_vehicles(tree: _Tree) -> DataError:
@@ -374,6 +402,8 @@ def _refuse_several_data_sets(images: Sequence[ImagePlace], shape: Shape) -> Non
     """
     vehicle = shape.levels.index("vehicle") if "vehicle" in shape.levels else len(shape.levels)
     outer = [level for level in range(vehicle) if shape.levels[level] == "other"]
+    if all(is_part_name(part) for folders in {image.folders for image in images} for part in folders[:vehicle]):
+        return
     parts_of: Mapping[object, set[tuple[str, ...]]] = defaultdict(set)
     for image in images:
         name = parse_name(image.name) if shape.names == "labels" else None

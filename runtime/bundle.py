@@ -21,6 +21,8 @@ CARD_FILE = "model.json"
 REFERENCE_EMBEDDINGS = "reference/embeddings.npy"
 ENGINES_FOLDER = "engines"
 
+_LENGTH_TOLERANCE = 0.01
+
 _EMBEDDINGS_AT_MOST = 64 * MEBIBYTE
 
 
@@ -105,6 +107,10 @@ class Bundle:
             ) from None
         if not crops or embeddings.dtype != np.float32 or embeddings.shape != (len(crops), self.card.dimensions):
             raise ModelError(f"{self.root}: its reference crops and their embeddings do not match; export it again")
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+        if not (np.abs(lengths - 1) < _LENGTH_TOLERANCE).all():  # with NaN, whatever a session says would pass
+            raise ModelError(f"{self.root}: its reference embeddings are not of length 1; export it again")
         return [self.root / name for name in sorted(crops)], embeddings
 
 

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from reid.runtime.file_names import JUNK, parse_name
 
@@ -16,6 +17,7 @@ __all__ = [
     "UNKNOWN",
     "Labels",
     "camera_of_track",
+    "has_digit",
     "is_camera_name",
     "is_part_name",
     "is_track_name",
@@ -33,7 +35,8 @@ _PART = re.compile(r".*?(?:part|disk|disc|vol|volume|batch|archive)s?[-_. ]?\d+"
 _DATE = re.compile(r"(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?:[-_ T]?[\d.:_-]*)", re.ASCII)
 _OCCASION = re.compile(
     r"(?:day|night|week|month|hour|time|video|clip|scene|session|shot|recording|seq|sequence|run|(?:data)?set)s?"
-    r"[-_ ]?(?:\d+|[a-z])|images?|imgs?|pictures|photos|pics|crops?|frames?|masks?|labels?|annotations?|data(?:set)?",
+    r"[-_ ]?(?:\d+|[a-z])|images?|imgs?|pictures|photos|pics|crops?|frames?|masks?|labels?|annotations?|data(?:set)?"
+    r"|train(?:ing|_all)?|val(?:id|idation)?|test(?:ing)?|quer(?:y|ies)|gallery",
     re.ASCII | re.IGNORECASE,
 )
 _COPY = re.compile(r"^copy of | - copy(?: \(\d+\))?$| \(\d+\)$")
@@ -51,9 +54,15 @@ class Labels:
 UNKNOWN = Labels(None, None)
 
 
+@lru_cache(maxsize=1 << 16)
 def is_camera_name(name: str) -> bool:
     """Return whether a folder's name says that it is a camera's: c001, cam3, camera_12."""
     return _CAMERA.fullmatch(name) is not None
+
+
+def has_digit(name: str) -> bool:
+    """Return whether a name holds a digit, as those of vehicles do and those of places and types do not."""
+    return any(map(str.isdigit, name))
 
 
 def is_track_name(name: str) -> bool:
@@ -71,6 +80,7 @@ def tells_no_vehicle(name: str) -> bool:
     return any(pattern.fullmatch(name) for pattern in (_DATE, _OCCASION, _PART))
 
 
+@lru_cache(maxsize=1 << 16)
 def camera_of_track(folder: str) -> str | None:
     """Return the camera that a tracklet's folder is named after.
 
@@ -89,6 +99,7 @@ def same_label(one: str, other: str) -> bool:
     return one == other or plain_label(one) == plain_label(other)
 
 
+@lru_cache(maxsize=1 << 16)
 def plain_label(name: str) -> str:
     """Return what a name has in common with all that mean the same."""
     name = _COPY.sub("", unicodedata.normalize("NFC", name).lower())
@@ -122,7 +133,7 @@ def labels_of_tracklet(folders: Sequence[str], files: Iterable[str]) -> Labels:
         is_vehicle = not (camera and is_camera_name(camera)) and not is_track_name(second)
         return Labels(second, first) if is_vehicle and not tells_no_vehicle(second) else UNKNOWN
     if len(folders) == 3:
-        return Labels(first, second) if is_camera_name(second) else UNKNOWN
+        return Labels(first, second) if is_camera_name(second) and has_digit(first) else UNKNOWN
     camera = camera_of_track(second)
-    is_vehicle = camera is not None and (is_camera_name(camera) or any(map(str.isdigit, first)))
+    is_vehicle = camera is not None and (is_camera_name(camera) or has_digit(first))
     return Labels(first, camera) if is_vehicle else UNKNOWN  # else north/car_7 would be a vehicle's

@@ -10,11 +10,12 @@ from pathlib import Path
 from reid.runtime.imaging import is_image
 from reid.runtime.listing import Listing, joined
 
-__all__ = ["LeftOut", "count_sentence", "left_out", "names_sentence"]
+__all__ = ["NOT_NEEDED", "LeftOut", "count_sentence", "left_out", "names_sentence"]
 
 NO_IMAGE = "not an image by its name"
 HIDDEN = "hidden"
 EMPTY = "empty"
+NOT_NEEDED = "a list that is not needed"
 
 
 @dataclass(frozen=True, slots=True)

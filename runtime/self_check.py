@@ -68,9 +68,9 @@ def check_session(session: Session, reference: Reference, *, memory: Path | None
         return
     bundle, info = reference.bundle, session.info
     similarities = _similarities(session, bundle)
-    worst = min(similarities, key=lambda name: similarities[name])
+    worst = min(similarities, key=lambda name: np.nan_to_num(similarities[name], nan=-1))
     least = _least(reference, info.precision)
-    if similarities[worst] < least:
+    if not similarities[worst] >= least:  # also if it is NaN
         raise ModelError(
             f"{bundle.root}: {info} embeds {worst} unlike PyTorch (cosine similarity {similarities[worst]:.5f}, at "
             f"least {least} is expected of {info.precision}); {reference.remedy}"

@@ -23,6 +23,9 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _AT_MOST = 256 * MEBIBYTE
 """The largest file that is read; it labels some three million images."""
 
+_MOST_BYTES = 4 * _AT_MOST
+"""The most that all columns of a Parquet file may have uncompressed, by what the file says."""
+
 _MOST_ROWS = 4_000_000
 _LONGEST_LINE = MEBIBYTE
 _BATCH = 1 << 16
@@ -124,10 +127,14 @@ def _open_parquet(path: Path, content: bytes) -> TableFile:
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(content))
         facts, schema = file.metadata, file.schema_arrow
+        # pyarrow ends the process where the facts of a column are damaged and one asks for these.
+        size = sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
     except errors as error:
         raise _damaged(path, error) from None
     if facts.num_rows > _MOST_ROWS:
         raise DataError(f"{path} has {facts.num_rows:,} rows, more than {_MOST_ROWS:,}; divide the data set")
+    if size > _MOST_BYTES:
+        raise DataError(f"{path}: its columns are {size:,} bytes, more than the {_MOST_BYTES:,} they may have")
 
     def rows(places: Sequence[int], problems: list[Problem]) -> Rows:
         names = [schema.names[place] for place in places]
@@ -137,9 +144,9 @@ def _open_parquet(path: Path, content: bytes) -> TableFile:
         repeated = [name for name in names if _is_text(schema.field(name).type, pyarrow.types)]
         try:
             reader = parquet.ParquetFile(pyarrow.BufferReader(content), metadata=facts, read_dictionary=repeated)
-            _check_size(path, facts, set(names))
             number = 0
             for batch in reader.iter_batches(batch_size=_BATCH, columns=names):
+                batch.validate(full=True)
                 columns = [_texts(batch.column(name), pyarrow) for name in names]
                 for cells in zip(*columns, strict=True):
                     number += 1
@@ -164,15 +171,6 @@ def _check_type(path: Path, name: str, kind: Any, types: Any) -> None:  # noqa: 
     known = (types.is_integer, types.is_floating, types.is_date, types.is_time, types.is_timestamp, types.is_null)
     if not _is_text(inner, types) and not any(is_kind(inner) for is_kind in known):
         raise DataError(f"{path}: column {name} holds {str(kind)[:80]!a}; write it as text or as a number")
-
-
-def _check_size(path: Path, facts: Any, names: set[str]) -> None:  # noqa: ANN401
-    """Refuse columns that are much larger than their file."""
-    groups = (facts.row_group(number) for number in range(facts.num_row_groups))
-    columns = (group.column(number) for group in groups for number in range(group.num_columns))
-    size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema in names)
-    if size > _AT_MOST:
-        raise DataError(f"{path}: its columns are {size:,} bytes, more than the {_AT_MOST:,} they may have")
 
 
 def _texts(column: Any, pyarrow: Any) -> list[str]:  # noqa: ANN401

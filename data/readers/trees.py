@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from reid.data.dataset import Dataset, Problem, Split
 from reid.data.shape import ImagePlace, Shape, TreeLayout, find_shape, shape_of
@@ -16,9 +14,10 @@ from reid.data.splitting import hold_out_for_evaluation
 from reid.data.tracks import group_into_tracklets, own_tracklets
 from reid.runtime.errors import DataError
 from reid.runtime.file_names import JUNK, parse_name, parse_name_without_camera
+from reid.runtime.imaging import is_image
 from reid.runtime.labels import UNKNOWN, Labels, camera_of_track, same_label
 from reid.runtime.listing import Listing, joined
-from reid.runtime.tracklet import Tracklet
+from reid.runtime.tracklet import Frame, Tracklet
 
 __all__ = ["SPLIT_FOLDERS", "find_tree_layout", "read_tree"]
 
@@ -31,23 +30,6 @@ SPLIT_FOLDERS = {
 
 _OF_MACOS = "__MACOSX"
 """Beside what is in an archive, macOS stores hidden files in folders of the same names."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """An image in a tree.
-
-    Attributes:
-        where: its name relative to the data set's root.
-        inner: its name relative to the folder of its split.
-        place: the folders around it within its split, and its file name.
-        path: the file.
-    """
-
-    where: str
-    inner: str
-    place: ImagePlace
-    path: Path
 
 
 def find_tree_layout(listing: Listing) -> TreeLayout:
@@ -105,7 +87,7 @@ def _split_folders(listing: Listing) -> dict[str, str]:
 
 def _shape(listing: Listing, layout: TreeLayout | None) -> Shape:
     folders = _split_folders(listing).values() or [""]
-    images = [image.place for folder in folders for image in _images_in(listing, folder)]
+    images = [place for folder in folders for place in _places_in(listing, folder)]
     if layout is not None:
         return shape_of(layout, images)
     if not images:
@@ -116,30 +98,32 @@ def _shape(listing: Listing, layout: TreeLayout | None) -> Shape:
         raise DataError(f"{listing.root}: {error}") from None
 
 
-def _images_in(listing: Listing, base: str) -> Iterator[_Image]:
-    """Yield the images of a split, folder by folder."""
+def _places_in(listing: Listing, base: str) -> Iterator[ImagePlace]:
+    """Yield where the images of a split lie within it, folder by folder."""
     start = f"{base}/" if base else ""
-    for folder in listing.contents:
+    for folder, inside in listing.contents.items():
         if folder != base and not folder.startswith(start):
             continue
         inner = folder.removeprefix(base).removeprefix("/")
-        parts = tuple(inner.split("/")) if inner else ()
-        for name, path in listing.images(folder, or_folders=True).items():
-            if not listing.images(joined(folder, name)):  # a folder that is named like an image, and holds some
-                yield _Image(joined(folder, name), joined(inner, name), ImagePlace(parts, name), path)
+        folders = tuple(inner.split("/")) if inner else ()
+        names = [name for name in inside.files if is_image(name)]
+        for name in filter(is_image, inside.folders):  # named like an image: a damaged one, unless it holds some
+            if not any(map(is_image, listing.folder(joined(folder, name)).files)):
+                names = sorted((*names, name))
+        yield from (ImagePlace(folders, name) for name in names)
 
 
 def _read_split(listing: Listing, base: str, shape: Shape, problems: list[Problem]) -> Split:
-    by_folder: dict[tuple[str, ...], list[tuple[_Image, Labels]]] = defaultdict(list)
-    for image in _images_in(listing, base):
-        labels = _labels(image, shape, problems)
-        if labels.vehicle is not None and labels.vehicle != JUNK:  # junk boxes count as neither right nor wrong
-            by_folder[image.place.folders].append((image, labels))
-    images = [
-        Tracklet(image.inner.rpartition(".")[0], (image.path,), labels.camera, labels.vehicle)
-        for members in by_folder.values()
-        for image, labels in members
-    ]
+    by_folder: dict[tuple[str, ...], list[Tracklet]] = defaultdict(list)
+    for place in _places_in(listing, base):
+        labels = _labels(place, base, shape, problems)
+        if labels.vehicle is None or labels.vehicle == JUNK:  # junk boxes count as neither right nor wrong
+            continue
+        inner = "/".join((*place.folders, place.name))
+        path = listing.path(joined(base, inner))
+        image = Tracklet(inner.rpartition(".")[0], (path,), labels.camera, labels.vehicle)
+        by_folder[place.folders].append(image)
+    images = [image for members in by_folder.values() for image in members]
     if shape.has_tracks:
         problems += _empty_folders(listing, base, shape)
         tracklets = tuple(one for folders, members in by_folder.items() for one in _tracklets(folders, members))
@@ -150,28 +134,32 @@ def _read_split(listing: Listing, base: str, shape: Shape, problems: list[Proble
     return Split(tuple(images), tracklets)
 
 
-def _labels(image: _Image, shape: Shape, problems: list[Problem]) -> Labels:
+def _labels(place: ImagePlace, base: str, shape: Shape, problems: list[Problem]) -> Labels:
     """Return what an image's name tells, or else its folders do; without a vehicle, it becomes a problem."""
-    place = image.place
     named = _labels_by_name(place.name, shape)
     if len(place.folders) != len(shape.levels):
         if shape.names == "labels" and not shape.has_tracks and named.vehicle is not None:
             return named  # the folders say nothing that is needed
         if shape.has_tracks and len(place.folders) < len(shape.levels):
-            problems.append(Problem("not in a track", image.where, "not used"))
+            problems.append(Problem("not in a track", _where(place, base), "not used"))
         else:
-            problems.append(Problem("unexpected depth", image.where, f"not at the depth of {shape}; not used"))
+            problems.append(Problem("unexpected depth", _where(place, base), f"not at the depth of {shape}; not used"))
         return UNKNOWN
     placed = _labels_by_folders(place.folders, shape)
-    for what in ("vehicle", "camera"):
-        by_name, by_folder = getattr(named, what), getattr(placed, what)
+    pairs = ("vehicle", named.vehicle, placed.vehicle), ("camera", named.camera, placed.camera)
+    for what, by_name, by_folder in pairs:
         if by_name and by_folder and by_name != JUNK and not same_label(by_name, by_folder):
             detail = f"{what} {by_name} by its name, {by_folder} by its folder; the name is used"
-            problems.append(Problem("name and folder disagree", image.where, detail))
+            problems.append(Problem("name and folder disagree", _where(place, base), detail))
     labels = Labels(named.vehicle or placed.vehicle, named.camera or placed.camera)
     if labels.vehicle is None:
-        problems.append(Problem("unknown identity", image.where, "neither its name nor its folder tells the vehicle"))
+        detail = "neither its name nor its folder tells the vehicle"
+        problems.append(Problem("unknown identity", _where(place, base), detail))
     return labels
+
+
+def _where(place: ImagePlace, base: str) -> str:
+    return joined(base, "/".join((*place.folders, place.name)))
 
 
 def _labels_by_name(name: str, shape: Shape) -> Labels:
@@ -193,14 +181,14 @@ def _labels_by_folders(folders: Sequence[str], shape: Shape) -> Labels:
     return Labels(vehicle, camera)
 
 
-def _tracklets(folders: tuple[str, ...], members: Sequence[tuple[_Image, Labels]]) -> Iterator[Tracklet]:
+def _tracklets(folders: tuple[str, ...], images: Sequence[Tracklet]) -> Iterator[Tracklet]:
     """Yield the tracklets of a folder: one, unless the names in it tell several vehicles or cameras."""
-    frames: dict[Labels, list[Path]] = defaultdict(list)
-    for image, labels in members:
-        frames[labels].append(image.path)
-    for labels, paths in frames.items():
+    frames: dict[Labels, list[Frame]] = defaultdict(list)
+    for image in images:
+        frames[Labels(image.vehicle, image.camera)] += image.frames
+    for labels, members in frames.items():
         words = folders if len(frames) == 1 else (*folders, labels.vehicle or "", labels.camera or "")
-        yield Tracklet("/".join(words), tuple(paths), labels.camera, labels.vehicle)
+        yield Tracklet("/".join(words), members, labels.camera, labels.vehicle)
 
 
 def _empty_folders(listing: Listing, base: str, shape: Shape) -> Iterator[Problem]:
@@ -208,7 +196,7 @@ def _empty_folders(listing: Listing, base: str, shape: Shape) -> Iterator[Proble
     start = f"{base}/" if base else ""
     vehicle_depth = len(shape.levels) - 1
     for folder, inside in listing.contents.items():
-        if not folder.startswith(start) or folder == base or folder.startswith(_OF_MACOS):
+        if not folder.startswith(start) or folder == base or _OF_MACOS in folder.split("/"):
             continue
         depth = folder.removeprefix(start).count("/") + 1
         if depth == len(shape.levels) and not listing.images(folder):

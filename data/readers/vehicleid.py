@@ -15,11 +15,14 @@ from reid.runtime.files.names import is_name
 from reid.runtime.listing import Listing, joined
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["LISTS_FOLDER", "TEST_LIST", "TRAIN_LIST", "read"]
+__all__ = ["COMPANIONS", "LISTS_FOLDER", "TEST_LIST", "TRAIN_LIST", "read"]
 
 LISTS_FOLDER = "train_test_split"
 TRAIN_LIST = "train_list.txt"
 TEST_LIST = re.compile(r"test_list_(\d{1,9})\.txt", re.ASCII)
+
+COMPANIONS = ("attribute", "attribute/color_attr.txt", "attribute/img2vid.txt", "attribute/model_attr.txt")
+"""Other files of the data set, which nothing here needs."""
 
 _IMAGES = "image"
 _DRAWS = 10

@@ -13,7 +13,7 @@ from reid.runtime.labels import same_label
 from reid.runtime.listing import Listing, joined
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["LISTS", "read"]
+__all__ = ["COMPANIONS", "LISTS", "read"]
 
 LISTS = (
     "train_label.xml",
@@ -23,6 +23,18 @@ LISTS = (
     "name_test.txt",
     "test_track.txt",
 )
+
+COMPANIONS = (
+    "camera_Dist.txt",
+    "camera_ID.txt",
+    "gt_image.txt",
+    "gt_index.txt",
+    "jk_image.txt",
+    "jk_index.txt",
+    "list_color.txt",
+    "list_type.txt",
+)
+"""Other files of the data set, which nothing here needs."""
 
 
 def read(listing: Listing) -> Dataset:

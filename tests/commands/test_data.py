@@ -133,7 +133,7 @@ def test_synthesize_writes_what_inspect_finds_whole_and_refuses_to_write_over_it
 
 
 def test_help_shows_an_example_of_each_command() -> None:
-    for command in ("inspect", "synthesize"):
+    for command in ("inspect", "synthesize", "convert"):
         result = reid_data(command, "--help")
         assert result.returncode == 0
         assert f"reid-data {command}" in result.stdout.partition("Example")[2]
@@ -143,3 +143,28 @@ def test_an_unknown_layout_is_wrong_usage(tmp_path: Path) -> None:
     result = reid_data("inspect", tmp_path, "--layout", "imagenet")
     assert result.returncode == 2
     assert "cityflow" in result.stderr
+
+
+def test_convert_says_what_is_lost_and_writes_what_inspect_finds_whole(veri: Path, tmp_path: Path) -> None:
+    output = tmp_path / "VehicleID"
+    converted = reid_data("convert", veri, output, "--to", "vehicleid")
+    assert converted.returncode == 0, converted.stderr
+    assert converted.stdout == f"{output}\n"
+    notes = [line for line in converted.stderr.splitlines() if line.startswith("note: ")]
+    assert any("cameras of" in note and "not kept" in note for note in notes)
+    inspection = inspect(read_dataset(output))
+    assert (inspection.layout, inspection.problems) == ("vehicleid", ())
+    printed = json.loads(reid_data("convert", output, tmp_path / "table", "--to", "table", "--json").stdout)
+    assert printed["output"] == str(tmp_path / "table")
+    assert printed["images"] == len(list((output / "image").iterdir()))
+    assert printed["layout"] == "table"
+    assert (printed["cameras"], printed["renamed"], printed["unreadable"]) == (0, 0, [])
+    assert read_dataset(tmp_path / "table" / "table.csv").layout == "table"
+
+
+def test_a_layout_that_cannot_be_written_is_wrong_usage(veri: Path, tmp_path: Path) -> None:
+    for layout, says in (("cityflow", "no identities"), ("imagenet", "choose one of: veri, ")):
+        result = reid_data("convert", veri, tmp_path / "out", "--to", layout)
+        assert result.returncode == 2
+        assert says in result.stderr
+    assert not (tmp_path / "out").exists()

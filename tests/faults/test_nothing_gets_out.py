@@ -20,6 +20,12 @@ PACKAGE = sorted(path for path in (ROOT / "src" / "reid").iterdir() if path.is_d
 SMALL = ("--backbone", "resnet10t", "--image-size", 64, "--levels", "3,4", "--epochs", 1, "--batch", "4x2")
 
 
+@pytest.fixture
+def short_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose temporary folder has a path short enough for the sockets of training."""
+    return tmp_path_factory.mktemp("w")
+
+
 def watch(folder: Path, *command: object, succeeds: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a Python program in `folder/here`, without any opt-out of telemetry in its environment."""
     (folder / "here").mkdir(parents=True)
@@ -97,18 +103,18 @@ def test_evaluation(veri: Path, model: str, request: pytest.FixtureRequest, tmp_
     assert json.loads(done.stdout)["protocols"]
 
 
-def test_training_on_weights_of_this_machine(veri: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_training_on_weights_of_this_machine(veri: Path, checkpoint: Path, short_path: Path) -> None:
     options = ("--weights", checkpoint / "checkpoint.safetensors", "--output", "runs/new")
-    watch_command(tmp_path, "train", veri, *SMALL, *options)
-    assert_nothing_got_out(tmp_path, "runs")
-    assert any((tmp_path / "here" / "runs" / "new" / "tensorboard").iterdir())
+    watch_command(short_path, "train", veri, *SMALL, *options)
+    assert_nothing_got_out(short_path, "runs")
+    assert any((short_path / "here" / "runs" / "new" / "tensorboard").iterdir())
 
 
-def test_training_on_default_weights_asks_hugging_face_and_nobody_else(veri: Path, tmp_path: Path) -> None:
+def test_training_on_default_weights_asks_hugging_face_and_nobody_else(veri: Path, short_path: Path) -> None:
     options = (*SMALL, "--weights", "default", "--output", "runs/new")
-    done = watch_command(tmp_path, "train", veri, *options, succeeds=False)
+    done = watch_command(short_path, "train", veri, *options, succeeds=False)
     assert "cannot be downloaded" in done.stderr
-    assert {target.partition(":")[0] for target in looked_up(tmp_path)} == {"huggingface.co"}
+    assert {target.partition(":")[0] for target in looked_up(short_path)} == {"huggingface.co"}
 
 
 def test_export_of_graphs_and_an_engine(checkpoint: Path, tmp_path: Path) -> None:

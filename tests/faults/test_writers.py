@@ -41,6 +41,8 @@ OWN_NAMES = (
     "calibration.scales.ScaleFile.save",
     "commands.calibrate._measure",
     "commands.infer.infer",
+    "data.conversion.convert._write_lists",
+    "data.conversion.convert.convert",
     "data.synthesis.veri",
     "evaluation.challenge.write_submission",
     "export.bundle",
@@ -64,6 +66,7 @@ OWN_NAMES = (
 """Their names are constants, the user's own options, or made of the names of the output itself."""
 
 NAMES_FROM_FILES = {
+    "data.conversion.convert._copy": "check_relative_name",  # the names of images in a table
     "export.bundle._write_reference": "check_name",  # the names of a checkpoint's reference crops
     "export.engines.build.build_engine": "_slug",  # the GPU's name, as its driver says it
 }

@@ -290,6 +290,39 @@ def _read_data(folder: Path) -> str:
     return "new"
 
 
+def _source(folder: Path) -> None:
+    (folder / "source").mkdir()
+    for number in range(4):
+        (folder / "source" / f"{number}.jpg").write_text(str(number))
+    rows = "".join(f"{number}.jpg,v{number // 2}\n" for number in range(4))
+    (folder / "source" / "table.csv").write_text(f"path,vehicle\n{rows}")
+
+
+def _write_conversion(folder: Path, text: str | None) -> None:
+    """Do what `reid-data convert` does."""
+    from reid.data.conversion import convert
+    from reid.data.layout import read_dataset
+
+    read_again = convert._read_again
+
+    def stop(*arguments: Any) -> Any:  # noqa: ANN401 - those of the function
+        _stop_without(text)
+        return read_again(*arguments)
+
+    with patch.object(convert, "_read_again", stop):
+        convert.convert(read_dataset(folder / "source"), folder / "converted", "table")
+
+
+def _read_conversion(folder: Path) -> str:
+    converted = folder / "converted"
+    if not converted.exists():
+        return ABSENT
+    assert {path.name for path in converted.iterdir()} == {"images", "table.csv"}
+    assert len((converted / "table.csv").read_text().splitlines()) == 5
+    assert {path.read_text() for path in (converted / "images").iterdir()} == {"0", "1", "2", "3"}
+    return "new"
+
+
 def _write_repository(folder: Path, text: str | None) -> None:
     """Add a version to a repository for Triton, with graphs that are a word long."""
     from reid.export import triton
@@ -403,6 +436,7 @@ WRITERS = {
     "scales, two renames": replace(_SCALES, around=_in_two_renames, vanishes=True),
     "data": replace(_DATA, prepare=lambda folder: None),
     "data, in place": replace(_DATA, prepare=_empty("data"), around=_in_place),
+    "conversion": Writer(_write_conversion, _read_conversion, prepare=_source, once=True, vanishes=True),
     "bundle": _BUNDLE,
     "bundle, two renames": replace(_BUNDLE, around=_in_two_renames, vanishes=True),
     "bundle, in place": replace(_BUNDLE, around=_in_place, vanishes=True),

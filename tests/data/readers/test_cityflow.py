@@ -11,7 +11,6 @@ from special_files import reverse_listings
 from reid.data.dataset import Problem
 from reid.data.inspection import inspect
 from reid.data.layout import read_dataset
-from reid.data.layout import read_dataset
 from reid.runtime.tracklet import Tracklet
 
 ITEM = re.compile(r'imageName="(\S+)" vehicleID="(\S+)" cameraID="(\S+)"')
@@ -123,7 +122,9 @@ def test_every_deleted_image_is_named_once(cityflow_copy: Path, part: str, with_
     deleted = sorted((cityflow_copy / f"image_{part}").iterdir())[::5]
     for path in deleted:
         path.unlink()
-    missing = Counter(problem.where for problem in read_dataset(cityflow_copy, "cityflow").problems if problem.kind == "missing file")
+    missing = Counter(
+        problem.where for problem in read_dataset(cityflow_copy, "cityflow").problems if problem.kind == "missing file"
+    )
     assert missing == Counter(f"image_{part}/{path.name}" for path in deleted)
 
 

@@ -15,7 +15,6 @@ from special_files import reverse_listings
 from reid.data.dataset import Problem
 from reid.data.inspection import inspect
 from reid.data.layout import read_dataset
-from reid.data.layout import read_dataset
 from reid.data.tracks import own_tracklets
 from reid.runtime.tracklet import Tracklet
 
@@ -193,7 +192,9 @@ def test_any_list_may_be_missing_and_the_images_are_still_read(
     assert dataset.layout == "veri"
     assert found(dataset.problems) == {"missing file" if damage == "absent" else "damaged list": {name}}
     for split in ("train", "query", "gallery"):
-        assert file_names(getattr(dataset, split).images) == file_names(getattr(read_dataset(veri, "veri"), split).images)
+        assert file_names(getattr(dataset, split).images) == file_names(
+            getattr(read_dataset(veri, "veri"), split).images
+        )
     assert dataset.gallery.tracklets
 
 
@@ -239,7 +240,9 @@ def test_an_image_that_is_in_no_track_is_reported(veri_copy: Path) -> None:
     path = veri_copy / "test_track.txt"
     tracks = lines(path)
     path.write_text("\n".join(tracks[1:]))
-    assert found(read_dataset(veri_copy, "veri").problems) == {"not in a track": {f"image_test/{name}" for name in tracks[0].split()}}
+    assert found(read_dataset(veri_copy, "veri").problems) == {
+        "not in a track": {f"image_test/{name}" for name in tracks[0].split()}
+    }
 
 
 def test_a_folder_that_is_a_link_is_read_like_a_folder(veri: Path, tmp_path: Path) -> None:

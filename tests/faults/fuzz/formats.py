@@ -53,6 +53,33 @@ _MARKUP = insert_any(
 
 _ARCHIVES = "runtime.files.archives runtime.files.catalog runtime.files.reading"
 _LISTS = "data.readers.lists data.readers.veri data.readers.cityflow data.tracks"
+_CELLS = insert_any(
+    *(b'"', b'""', b'",', b'"\r\n', b"'", b",", b";", b"\t", b",,,,,,,,", b"\r", b"\0", b"sep=,\n", b"sep=\0\n", b"|"),
+    *(
+        b"path",
+        b"vehicle",
+        b"split",
+        b"track",
+        b"-1",
+        b"1e999",
+        b"nan",
+        b"9" * 5000,
+        b"0001-01-01",
+        b"9999-12-31T23:59",
+    ),
+    *(
+        b"=1+1",
+        b'"' + b"x" * 200_000,
+        b"\\..\\",
+        b"C:\\a.jpg",
+        b"./",
+        b"/",
+        b"image/0000001.jpg",
+        b"query",
+        b"2024-13-01",
+    ),
+)
+_TABLE = "data.readers.table data.readers.table_file"
 _CARD = "runtime.model_card runtime.training_facts runtime.validation runtime.names"
 _CHECKPOINT = "train.model.checkpoint train.model.architecture train.model.quantization train.tensor_file"
 _PAGE = "evaluation.verification.reading pages.verification.report"
@@ -86,6 +113,13 @@ FORMATS = (
     Format("label XML of VeRi", loaders.veri_label_xml, _mostly(_MARKUP, _WORDS), _LISTS, 30),
     Format("name list", loaders.name_list, _mostly(_WORDS), _LISTS, 40),
     Format("track list", loaders.track_list, _mostly(_WORDS), _LISTS, 40),
+    Format(
+        "list of VehicleID", loaders.vehicleid_list, _mostly(_WORDS), "data.readers.vehicleid data.readers.lists", 20
+    ),
+    Format("list of VERI-Wild", loaders.veriwild_list, _mostly(_WORDS), "data.readers.veriwild data.readers.lists", 20),
+    Format("cameras of VERI-Wild", loaders.veriwild_cameras, _mostly(_WORDS, _CELLS), "data.readers.veriwild", 20),
+    Format("table", loaders.table, _mostly(_WORDS, _CELLS), _TABLE, 40),
+    Format("table in Parquet", loaders.parquet_table, _mostly(header_integer), _TABLE, 15),
     Format("file name", loaders.file_name, _mostly(_WORDS), "runtime.file_names", 50),
     Format("environment", loaders.environment, _mostly(_WORDS), "runtime.environment runtime.sessions.threads", 40),
     Format("model card", loaders.model_card, _mostly(json_facts), _CARD, 60),

@@ -12,7 +12,7 @@ import os
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,81 @@ def name_list(folder: Path) -> Prepared:
 
 def track_list(folder: Path) -> Prepared:
     return _data_set(folder, "veri", "test_track.txt", f"{' '.join(LISTED[:2])}\n0002 {LISTED[2]}\n".encode())
+
+
+def _labeled_set(root: Path, layout: str, name: str, contents: list[bytes], files: Mapping[str, bytes]) -> Prepared:
+    """Prepare the reader of a data set with a list that labels its images.
+
+    Args:
+        root: the data set's folder.
+        layout: its layout.
+        name: the list's path below the root.
+        contents: what sound lists say.
+        files: the images and the other lists.
+    """
+    from reid.data.layout import read_dataset
+
+    for file, content in files.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(content)
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+
+    def load(path: Path) -> None:
+        dataset = read_dataset(root, layout)
+        sets = [side for one in dataset.test_sets for side in (one.query, one.gallery)]
+        for split in (dataset.train, dataset.query, dataset.gallery, *sets):
+            for image in (*split.images, *split.tracklets):
+                for frame in image.frames:
+                    inside = isinstance(frame, Path) and str(frame.relative_to(root)) in files
+                    _expect(inside, f"frame {frame}")
+                _expect(image.vehicle != "" and image.camera != "", "an empty label")
+                _expect(len(str(image.vehicle) + str(image.camera)) < 520, "a label that is no name")
+        _expect(all(len(one.where) + len(one.detail) < 5000 for one in dataset.problems), "a long problem")
+
+    return _in_file(root / name, contents, load, names=str(root))
+
+
+_PICTURES = {f"image/{number:07d}.jpg": b"" for number in range(1, 5)}
+_NUMBERS = b"0000001 7\n0000002 7\n0000003 12\n0000004 12\n"
+_WILD = {f"images/{vehicle:05d}/{number:06d}.jpg": b"" for vehicle, number in ((1, 1), (1, 2), (2, 3), (2, 4))}
+_WILD_NAMES = b"00001/000001\n00001/000002\n00002/000003\n00002/000004\n"
+_WILD_LISTS = {f"train_test_split/{name}.txt": _WILD_NAMES for name in ("train_list", "test_3000", "test_3000_query")}
+_WILD_INFO = b"id/image;Camera ID;Time;Model;Type;Color\n00001/000001;12;2018-03-11 07:00:05;unknown;SUV;white\n"
+_CELLS = (
+    b"path,vehicle,camera,track,time,split\r\n"
+    b"image/0000001.jpg,7,c1,1,2,train\r\nimage/0000002.jpg,7,c2,,2024-05-01T10:00:00Z,train\r\n"
+    b'"image/0000003.jpg",12,c1,1,3.5,query\r\n.\\image\\0000004.jpg,,c1,2,,test\r\n'
+)
+
+
+def vehicleid_list(folder: Path) -> Prepared:
+    lists = {"train_test_split/train_list.txt": _NUMBERS}
+    name = "train_test_split/test_list_800.txt"
+    return _labeled_set(folder / "data", "vehicleid", name, [_NUMBERS], {**_PICTURES, **lists})
+
+
+def veriwild_list(folder: Path) -> Prepared:
+    files = {**_WILD, **_WILD_LISTS, "train_test_split/vehicle_info.txt": _WILD_INFO}
+    name = "train_test_split/test_3000_query.txt"
+    return _labeled_set(
+        folder / "data", "veriwild", name, [_WILD_NAMES, _WILD_NAMES.replace(b"\n", b".jpg\r\n")], files
+    )
+
+
+def veriwild_cameras(folder: Path) -> Prepared:
+    name = "train_test_split/vehicle_info.txt"
+    return _labeled_set(folder / "data", "veriwild", name, [_WILD_INFO], {**_WILD, **_WILD_LISTS})
+
+
+def table(folder: Path) -> Prepared:
+    excel = b"sep=;\n" + _CELLS.replace(b",", b";")
+    contents = [_CELLS, excel, _CELLS.decode().replace(",", "\t").encode("utf-16")]
+    return _labeled_set(folder / "data", "table", "t.csv", contents, _PICTURES)
+
+
+def parquet_table(folder: Path) -> Prepared:
+    contents = [seeds.parquet(_CELLS.decode(), compression) for compression in ("none", "snappy", "zstd")]
+    return _labeled_set(folder / "data", "table", "t.parquet", contents, _PICTURES)
 
 
 def file_name(folder: Path) -> Prepared:
@@ -408,7 +483,8 @@ def _unpacked(content: bytes, root: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for member in archive.infolist():
             path = Path(os.path.normpath(root / member.filename))
-            if root in path.parents and "\0" not in member.filename and len(path.name.encode()) < 256:
+            longest = max(len(part.encode()) for part in path.parts)
+            if root in path.parents and "\0" not in member.filename and longest < 256:
                 if path.exists() or any(parent.is_file() for parent in path.parents):
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -225,7 +225,7 @@ def _another_value(random: Random, node: object) -> object:
     if isinstance(node, str) and choice < 0.7:
         return random.choice(("", node, node[: len(node) // 2])) + random.choice(NASTY_TEXTS)
     if isinstance(node, int | float) and choice < 0.4:
-        return random.choice((-node, node + 1, node - 1, node * 1_000_000, float(node), str(node), [node]))
+        return random.choice((-node, node + 1, node - 1, node * 1_000_000, f"{node}", [node], node // 2))
     return random.choice((*_NASTY_VALUES, *NASTY_TEXTS))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -383,3 +384,21 @@ def pickled() -> bytes:
 class _Command:
     def __reduce__(self) -> tuple[Any, ...]:
         return open, ("executed", "w")
+
+
+# ---- tables ----
+
+
+def parquet(text: str, compression: str) -> bytes:
+    """Return a CSV as Parquet: its vehicles as numbers, its cameras as a dictionary."""
+    import pyarrow
+    from pyarrow import parquet
+
+    header, *rows = csv.reader(io.StringIO(text))
+    columns = {name: [row[place] or None for row in rows] for place, name in enumerate(header)}
+    vehicles = pyarrow.array([int(vehicle) if vehicle else None for vehicle in columns["vehicle"]], pyarrow.int32())
+    cameras = pyarrow.array(columns["camera"]).dictionary_encode()
+    buffer = io.BytesIO()
+    table = pyarrow.table({**columns, "vehicle": vehicles, "camera": cameras})
+    parquet.write_table(table, buffer, compression=compression)
+    return buffer.getvalue()

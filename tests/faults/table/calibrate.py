@@ -111,7 +111,7 @@ MEASUREMENTS = (
     # data
     Row("reid-calibrate bundle nowhere", says="nowhere: no such folder"),
     *(Row("reid-calibrate bundle it", make("it"), f"it.*({says})") for make, says in KINDS_OF_FOLDERS),
-    Row("reid-calibrate bundle it", folder("it"), "it: not a VeRi-776.* choose a layout with --layout"),
+    Row("reid-calibrate bundle it", folder("it"), "it holds no images"),
     Row("reid-calibrate bundle query", says="query is a folder of evaluation images"),
     Row("reid-calibrate bundle query --layout veri", says="query is a folder of evaluation images"),
     Row("reid-calibrate bundle data --layout nonsense", says="--layout", code=2),

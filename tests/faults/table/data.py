@@ -31,7 +31,7 @@ from table.makers import (
 from table.numbers import FAR, NO_INTEGERS
 from table.row import QUOTED, Row
 
-__all__ = ["EVALUATION", "INSPECTION", "SYNTHESIS"]
+__all__ = ["CONVERSION", "EVALUATION", "INSPECTION", "SYNTHESIS", "TABLES"]
 
 _LAUGHS = '<!ENTITY a "ha">' + "".join(
     f'<!ENTITY {one} "{f"&{before};" * 20}">' for before, one in zip("abcdefgh", "bcdefghi", strict=True)
@@ -83,8 +83,8 @@ SYNTHESIS = (
 INSPECTION = (
     Row("reid-data inspect nowhere", says="nowhere: no such folder"),
     *(Row("reid-data inspect it", make("it"), f"it.*({says})") for make, says in KINDS_OF_FOLDERS),
-    Row("reid-data inspect it", folder("it"), "it: not a VeRi-776.* choose a layout with --layout"),
-    Row("reid-data inspect it", text("it/a.txt"), "it: not a VeRi-776.* choose a layout with --layout"),
+    Row("reid-data inspect it", folder("it"), "it holds no images; docs.data-sets.md"),
+    Row("reid-data inspect it", text("it/a.txt"), "it holds no images; docs.data-sets.md"),
     Row("reid-data inspect data --layout market", says="--layout", code=2),
     Row("reid-data inspect it", (folder("it"), forbidden("it")), "it: permission denied", unprivileged=True),
     Row("reid-data inspect data --max-pixels 100", says="pixels, more than the 100 of --max-pixels", code=0),
@@ -134,7 +134,7 @@ INSPECTION = (
     Row("reid-data inspect it", text("it/0001_c001_1.jpg"), "not a readable image", code=0),
     Row("reid-data inspect it", text("it/0001_c001_" + "9" * 200 + ".jpg"), "flat", code=0),
     Row("reid-data inspect it", text("it/" + "9" * 200 + "_c001_1.jpg"), "flat", code=0),
-    Row("reid-data inspect it", link("it/a/b", "."), "it: not a VeRi-776"),
+    Row("reid-data inspect it", link("it/a/b", "."), "it holds no images"),
     Row("reid-data inspect cityflow", text("cityflow/image_test/" + "9" * 250 + ".jpg"), "cityflow", code=0),
     Row("reid-data inspect cityflow", text("cityflow/image_test/\u0661\u00b2.jpg"), "cityflow", code=0),
     Row("reid-data inspect cityflow", fifo("cityflow/query_label.xml"), "query_label.xml.*a named pipe", code=0),
@@ -143,6 +143,100 @@ INSPECTION = (
     Row("reid-data inspect data --layout tracklets", says="tracklets", code=0),
     Row("reid-data inspect", says="DATA", code=2),
     Row("reid-data explain data", says="explain", code=2),
+)
+
+_PICTURES = crop("it/{}.jpg", 4)
+_SOUND = text("it/t.csv", "path,vehicle\n0.jpg,a1\n1.jpg,a1\n2.jpg,b2\n3.jpg,b2\n")
+
+TABLES = (
+    *(
+        Row("reid-data inspect it --layout table", (_PICTURES, make("it/t.csv")), f"it/t.csv: .*{says}")
+        for make, says in KINDS[:3]
+    ),
+    Row("reid-data inspect it --layout table", _PICTURES, "missing file.*table.csv.*no table: none of", code=0),
+    Row("reid-data inspect it/t.csv", _PICTURES, "it/t.csv: no such file"),
+    Row("reid-data inspect it/t.csv", (_PICTURES, sparse("it/t.csv")), "it/t.csv: 274,877,906,944 bytes", at_most=300),
+    Row("reid-data inspect it/t.csv --layout flat", (_PICTURES, _SOUND), "is a table, .* leave --layout out"),
+    Row(
+        "reid-data inspect it --layout table",
+        (_PICTURES, text("it/t.csv", "image,id\n0.jpg,1\n")),
+        "it/t.csv has no column path and none vehicle, but 'image', 'id'; name its columns path, vehicle, camera",
+    ),
+    Row(
+        "reid-data inspect it --layout table",
+        (_PICTURES, _SOUND, text("it/u.csv", "path,vehicle\n")),
+        r"it holds 2 tables \(t.csv, u.csv\); give the path of one of them",
+        then="reid-data inspect it/t.csv",
+    ),
+    Row(
+        "reid-data inspect it/t.csv",
+        (_PICTURES, text("it/t.csv", b"\xff\xfe" + b"\xd8" * 99)),
+        "it/t.csv has no column",
+    ),
+    Row("reid-data inspect it/t.csv", (_PICTURES, text("it/t.csv", b"\0" * 99)), "it/t.csv has no column"),
+    Row(
+        "reid-data inspect it/t.csv",
+        (_PICTURES, text("it/t.csv", "path,vehicle\n" + "x" * (1 << 26))),
+        "it/t.csv: line 2 has more than 1,048,576 characters",
+        at_most=500,
+    ),
+    Row(
+        "reid-data inspect it/t.csv",
+        (crop("secret.jpg"), _PICTURES, text("it/t.csv", "path,vehicle\n../secret.jpg,1\n0.jpg,../1\n")),
+        r"'\.\./secret.jpg' is not the path of a file within",
+        code=0,
+    ),
+    Row(
+        "reid-data inspect it/t.csv",
+        (_PICTURES, text("it/t.csv", "path,vehicle\n0.jpg,\x1b[2J\n\x1b[2J.jpg,1\n")),
+        r"'\\x1b\[2J' is not a name",
+        code=0,
+    ),
+    Row(
+        "reid-data inspect it/t.csv",
+        (_PICTURES, text("it/t.csv", 'path,vehicle\n"0.jpg,a1\n1.jpg,a1\n')),
+        "line 3: ",
+        0,
+    ),
+    Row("reid-data inspect it/t.parquet", (_PICTURES, text("it/t.parquet", "PAR1" * 20)), "t.parquet is not a Parquet"),
+    Row("reid-data inspect it/t.parquet", (_PICTURES, fifo("it/t.parquet")), "it/t.parquet: a named pipe"),
+)
+
+CONVERSION = (
+    Row("reid-data convert nowhere new --to flat", says="nowhere: no such folder"),
+    Row(
+        "reid-data convert data new --to cityflow", says="--to: CityFlow-ReID's test images have no identities", code=2
+    ),
+    Row("reid-data convert data new --to coco", says="--to: unknown layout 'coco'; choose one of", code=2),
+    Row("reid-data convert data new", says="--to", code=2),
+    Row("reid-data convert data it --to flat", foreign("it/thesis"), "it.*(not an empty folder|holds thesis)"),
+    *(
+        Row("reid-data convert data it --to flat", make("it"), "it.*not (a|an empty) folder")
+        for make in (fifo, zero, text)
+    ),
+    Row("reid-data convert data data/new --to flat", own("data"), "data/new lies in data, which is an input"),
+    Row("reid-data convert it/t.csv it/new --to flat", (_PICTURES, _SOUND), "it/new lies in it, which is an input"),
+    Row("reid-data convert it new --to flat", folder("it"), "it"),
+    Row(
+        "reid-data convert it new --to camera-vehicle",
+        (_PICTURES, _SOUND),
+        "tells none; choose --to vehicle-folders or table",
+        then="reid-data convert it other --to vehicle-folders",
+    ),
+    Row("reid-data convert data /proc/new --to flat", says="/proc"),
+    Row(
+        "reid-data convert data new --to flat",
+        fifo("data/image_train/0001_c001_00000001_0.jpg"),
+        "1 images could not be read.*a named pipe",
+        code=0,
+        leaves=("new",),
+    ),
+    Row(
+        "reid-data convert data new --to vehicleid",
+        says="the cameras of .* images are not kept",
+        code=0,
+        leaves=("new",),
+    ),
 )
 
 EVALUATION = (
@@ -169,7 +263,7 @@ EVALUATION = (
     # data
     Row("reid-eval bundle nowhere", says="nowhere: no such folder"),
     *(Row("reid-eval bundle it", make("it"), f"it.*({says})") for make, says in KINDS_OF_FOLDERS),
-    Row("reid-eval bundle it", folder("it"), "it: not a VeRi-776.* choose a layout with --layout"),
+    Row("reid-eval bundle it", folder("it"), "it holds no images; docs.data-sets.md"),
     Row("reid-eval bundle data --layout tracklets", says="no usable query images in layout tracklets", then=QUOTED),
     Row("reid-eval bundle data --layout nonsense", says="--layout", code=2),
     Row("reid-eval bundle data", (fifo("data/test_label.xml"), removed("data/name_query.txt")), "mAP", code=0),

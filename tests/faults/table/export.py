@@ -211,10 +211,10 @@ OPTIONS = (
     # data
     Row("reid-export run --verify nowhere", says="nowhere: no such folder"),
     *(Row("reid-export run --verify it", make("it"), f"it.*({says})") for make, says in KINDS_OF_FOLDERS),
-    Row("reid-export run --verify it", folder("it"), "it: not a VeRi-776"),
+    Row("reid-export run --verify it", folder("it"), "it holds no images"),
     Row("reid-export run --int8 --calibration nowhere", says="nowhere: no such folder"),
     *(Row("reid-export run --int8 --calibration it", make("it"), f"it.*({says})") for make, says in KINDS_OF_FOLDERS),
-    Row("reid-export run --int8 --calibration it", folder("it"), "it: not a VeRi-776"),
+    Row("reid-export run --int8 --calibration it", folder("it"), "it holds no images"),
     Row("reid-export run --int8 --calibration query", says="query is a folder of evaluation images"),
     Row("reid-export run --int8", says="--int8 needs --calibration DATA", code=2),
     Row("reid-export run --calibration data", says="add --int8", code=2),

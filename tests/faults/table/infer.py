@@ -80,9 +80,16 @@ CROPS = (
     Row("reid-infer gallery it", text("it/a.jpg"), "it/a.jpg: not a readable image"),
     Row("reid-infer gallery it", text("it/a.jpg", b"GIF89a" + bytes(99)), "it/a.jpg: not a readable image"),
     Row("reid-infer gallery it", text("it/a.png", b"II*\0" + bytes(99)), "it/a.png: not a readable image"),
-    Row("reid-infer gallery it", text("it/a.GIF", _GIF), r"it/a.GIF: 65,535 x 65,535 pixels.*--max-pixels", at_most=300),
+    Row(
+        "reid-infer gallery it", text("it/a.GIF", _GIF), r"it/a.GIF: 65,535 x 65,535 pixels.*--max-pixels", at_most=300
+    ),
     Row("reid-infer gallery it", text("it/a.tiff", b"P7\nWIDTH 8\n"), "it/a.tiff: a PAM file.*convert it"),
-    Row("reid-infer gallery it", text("it/a.ppm", b"P6 20000 20000 255 "), "it/a.ppm: the image is cut short", at_most=300),
+    Row(
+        "reid-infer gallery it",
+        text("it/a.ppm", b"P6 20000 20000 255 "),
+        "it/a.ppm: the image is cut short",
+        at_most=300,
+    ),
     Row("reid-infer gallery it", text("it/a.jp2", b"\xff\x4f\xff\x51"), "it/a.jp2: not a readable image"),
     Row("reid-infer gallery it", (crop("it/a.jpg"), cut("it/a.jpg")), "it/a.jpg: the image is cut short"),
     Row("reid-infer gallery it", sparse("it/a.jpg"), r"it/a.jpg: 274,877,906,944 bytes, more than"),

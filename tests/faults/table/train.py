@@ -46,7 +46,7 @@ _LONG = 80 * "n"
 DATA = (
     Row("reid-train nowhere", says="nowhere: no such folder"),
     *(Row("reid-train it", make("it"), f"it.*({says})") for make, says in KINDS_OF_FOLDERS),
-    Row("reid-train it", folder("it"), "it: not a VeRi-776.* choose a layout with --layout"),
+    Row("reid-train it", folder("it"), "it holds no images"),
     Row("reid-train it", text("it/0001_c001_1.jpg"), "it"),
     Row("reid-train data --layout tracklets", says="no usable train images in layout tracklets|data"),
     Row("reid-train data --layout nonsense", says="--layout", code=2),

@@ -100,12 +100,3 @@ def test_a_file_cut_anywhere_is_refused() -> None:
     for length in range(0, len(content), 7):
         with pytest.raises(DataError):
             decode(content[:length], "x")
-
-
-@pytest.mark.usefixtures("no_decoder")
-def test_its_pixels_count_eight_times() -> None:
-    """OpenJPEG takes up to 0.6 µs for a pixel: 13 s for 300 KB within the limit of the others."""
-    with pytest.raises(DataError) as raised:
-        decode(codestream(2049, 2048), "x")
-    counted = "2,049 x 2,048 pixels, which count 8 times in JPEG 2000, more than the 33,554,432 of --max-pixels"
-    assert str(raised.value) == f"x: {counted}; raise it or shrink the image"

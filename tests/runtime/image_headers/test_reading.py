@@ -296,13 +296,27 @@ def test_a_jpeg_that_lies_about_its_size_is_refused_or_decoded_at_that_size(size
 # ---- the limit ----
 
 
-@pytest.mark.parametrize("encoder", ["JPEG", "PNG", "BMP", "WebP, lossless", "JPEG with EXIF"])
+@pytest.mark.parametrize("encoder", ["JPEG", "PNG", "BMP", "WebP, lossless", "JPEG with EXIF", "TIFF", "PNM, P6"])
 def test_the_limit_is_the_largest_number_of_pixels(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = ENCODERS[encoder](noise(40, 30))
+    content = (ENCODERS | NEW)[encoder](noise(40, 30))
     monkeypatch.setenv("REID_MAX_PIXELS", "1200")
     assert decode(content, "x").size == 3 * 1200
     monkeypatch.setenv("REID_MAX_PIXELS", "1199")
     with pytest.raises(DataError, match=r"^x: 40 x 30 pixels, more than the 1,199 of --max-pixels"):
+        decode(content, "x")
+
+
+WEIGHTS = {"JPEG 2000, RGB": ("JPEG 2000", 8)} | ({"AVIF": ("AVIF", 4)} if "AVIF" in NEW else {})
+
+
+@pytest.mark.parametrize("encoder", WEIGHTS)
+def test_pixels_that_cost_more_count_several_times(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, (name, weight) = NEW[encoder](noise(40, 30)), WEIGHTS[encoder]
+    monkeypatch.setenv("REID_MAX_PIXELS", str(1200 * weight))
+    assert decode(content, "x").size == 3 * 1200
+    monkeypatch.setenv("REID_MAX_PIXELS", str(1200 * weight - 1))
+    counted = f"40 x 30 pixels, which count {weight} times in {name}, more than the {1200 * weight - 1:,} of --max-pix"
+    with pytest.raises(DataError, match=f"^x: {counted}els; raise it or shrink the image$"):
         decode(content, "x")
 
 
