@@ -33,6 +33,9 @@ _PHOTO = 2_000_000
 
 _CAMERA_IN_NAME = re.compile(r"(?<![a-z])(?:c|cam|camera)[-_ ]?(\d+)", re.ASCII | re.IGNORECASE)
 
+_LISTED = frozenset({"veri", "cityflow", "vehicleid", "veriwild", "table"})
+"""Layouts in which lists tell the vehicles, whatever these are named."""
+
 _KNOWN = {
     "veri": 776,
     "veri776": 776,
@@ -66,9 +69,8 @@ def implausible(dataset: Dataset) -> Iterator[Problem]:
     """Find what cannot be: each problem's detail says in a line what was understood, and what may be meant."""
     read = _Read()
     splits = (dataset.train, dataset.query, dataset.gallery)
-    images = {
-        id(image): image for split in splits for image in split.images
-    }  # held-out queries are in the gallery, too
+    # Held-out queries are in the gallery, too.
+    images = {id(image): image for split in splits for image in split.images}
     for image in images.values():
         read.files += [frame for frame in image.frames if isinstance(frame, Path)]
         if image.vehicle is not None:
@@ -102,11 +104,15 @@ def _doubts(dataset: Dataset, read: _Read) -> Iterator[str]:
         yield f"{understood} {doubt}; {_other_reading(dataset.layout)}{confirm}"
     elif len(cameras) > 1 and sum(len(seen) < 2 for seen in vehicles.values()) >= MOST * len(vehicles):
         doubt = "hardly a vehicle is seen by two cameras, as if each track were numbered like a vehicle"
-        yield f"{understood} {doubt}; --layout table labels them; {confirm}"
-    elif not cameras and (doubt := _doubtful_vehicles(vehicles, read.files)):
-        yield f"{understood} {doubt}; --layout table labels them; {confirm}"
+        yield f"{understood} {doubt}; {_label_them(dataset.layout)}{confirm}"
+    elif not cameras and dataset.layout not in _LISTED and (doubt := _doubtful_vehicles(vehicles, read.files)):
+        yield f"{understood} {doubt}; {_label_them(dataset.layout)}{confirm}"
     elif dataset.layout in ("vehicle-folders", "camera-vehicle", "tracklets") and (doubt := _no_crops(read.files)):
         yield f"{understood} {doubt}; cut the vehicles out, or, {confirm}"
+
+
+def _label_them(layout: str) -> str:
+    return "" if layout in _LISTED else "--layout table labels them; "
 
 
 def _swapped(vehicles: Mapping[str, set[str]], cameras: Mapping[str, set[str]]) -> str | None:
