@@ -152,13 +152,13 @@ def _cityflow_or_veri(listing: Listing) -> str:
 
 def _accounted_for(dataset: Dataset, listing: Listing) -> Dataset:
     """Add to a data set what is in its folder and not used."""
-    used = {listing.path(name) for name in dataset.lists}
+    used = {str(listing.path(name)) for name in dataset.lists}
     splits = [dataset.train, dataset.query, dataset.gallery]
     splits += [split for one in dataset.test_sets for split in (one.query, one.gallery)]
-    entries = [image for split in splits for image in split.images]
+    entries = [entry for split in splits for entry in (*split.images, *split.tracklets)]
     if dataset.challenge:
         entries += [*dataset.challenge.query, *dataset.challenge.gallery]
-    used |= {frame for image in entries for frame in image.frames if isinstance(frame, Path)}
+    used |= {str(frame) for entry in entries for frame in entry.frames if isinstance(frame, Path)}
     names = list(listing.files())
     reasons = {name: "junk" for name in names if name.rpartition("/")[2].startswith(f"{JUNK}_")}
     reasons |= dict.fromkeys(_COMPANIONS.get(dataset.layout, ()), NOT_NEEDED)

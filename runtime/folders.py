@@ -21,7 +21,8 @@ def read_folder(folder: str | os.PathLike[str]) -> list[Tracklet]:
     Links to folders are followed, except where one leads back to a folder that contains it.
 
     Vehicle and camera are known if all file names of a tracklet agree on them (in the styles of VeRi, Market-1501 and
-    DukeMTMC), or else if the tracklet's folder is `vehicle/camera_track`.
+    DukeMTMC), or else if the tracklet's folder is `vehicle/camera_track`, or if one among two or three folders is named
+    like a camera, such as `c003`: `vehicle/camera/track`, `camera/vehicle`, `camera/vehicle/track`.
 
     Raises:
         DataError: the folder does not exist or holds no image, or a folder in it cannot be read.
@@ -48,7 +49,7 @@ def tracklets_in(listing: Listing) -> list[Tracklet]:
 
 def what_is_left_out(listing: Listing) -> tuple[LeftOut, ...]:
     """List the files of which `tracklets_in` makes no tracklets, with reasons."""
-    used = {path for folder in listing.contents for path in listing.images(folder).values()}
+    used = {str(path) for folder in listing.contents for path in listing.images(folder).values()}
     return left_out(listing, used, {})
 
 

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from reid.runtime.image_headers.avif import avif_size
-from reid.runtime.image_headers.jpeg2000 import jpeg2000_size
-from reid.runtime.image_headers.tiff import tiff_size
-
 from reid.runtime.image_headers.fields import NOT_READABLE
 from reid.runtime.image_headers.gif import gif_size
 from reid.runtime.image_headers.jpeg import jpeg_size
+from reid.runtime.image_headers.jpeg2000 import jpeg2000_size
 from reid.runtime.image_headers.pixel_rows import bmp_size, pnm_size, sun_raster_size
 from reid.runtime.image_headers.png import png_size
+from reid.runtime.image_headers.tiff import tiff_size
 from reid.runtime.image_headers.webp import webp_size
 
 __all__ = ["ImageHeader", "read_header"]
