@@ -19,7 +19,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	PATH="$(BIN):$$PATH" $(BIN)/pytest -n auto --dist loadfile
+	PATH="$(BIN):$$PATH" $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-lean: $(VENV)/installed
 	$(PYTHON) -m venv $(VENV)/lean

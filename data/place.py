@@ -15,6 +15,10 @@ from reid.runtime.listing import Listing
 __all__ = ["find_root", "note_of_surroundings"]
 
 _LISTS = frozenset((*veri.LISTS, *cityflow.LISTS))
+_VERI_FOLDERS = ("image_train", "image_query", "image_test")
+_VEHICLEID_FOLDERS = ("image", "images")
+"""The image folders of VeRi-776 and CityFlow-ReID, and those of VehicleID and VERI-Wild."""
+
 _DEEPEST = 3
 """How many folders above the data set's may be given."""
 
@@ -60,23 +64,11 @@ def note_of_surroundings(root: Path) -> list[str]:
         DataError: without the lists the folder cannot be read rightly.
     """
     parent = root.absolute().parent
-    if root.name in (*veri_folders(), *vehicleid_folders()):
-        lists = sorted(name for name in _LISTS if os.path.lexists(parent / name))
-        if os.path.isdir(parent / vehicleid.LISTS_FOLDER) and root.name in vehicleid_folders():
-            raise DataError(f"{root} is the part of a data set that its lists label: give {root.parent}")
-        if lists and root.name in veri_folders():
-            return [f"{root} is a part of the data set {root.parent}, read on its own: without {lists[0]}"]
+    if root.name in _VEHICLEID_FOLDERS and os.path.isdir(parent / vehicleid.LISTS_FOLDER):
+        raise DataError(f"{root} is the part of a data set that its lists label: give {root.parent}")
+    if root.name in _VERI_FOLDERS and any(os.path.lexists(parent / name) for name in _LISTS):
+        return [f"{root} is a part of the data set {root.parent}, read on its own: without its lists"]
     splits = set(itertools.chain(*SPLIT_FOLDERS.values()))
     if root.name in splits and any(os.path.isdir(parent / other) for other in splits - {root.name}):
         return [f"{root} is one of the splits of the data set {root.parent}, read on its own"]
     return []
-
-
-def veri_folders() -> tuple[str, ...]:
-    """Return the names of the image folders of VeRi-776 and CityFlow-ReID."""
-    return ("image_train", "image_query", "image_test")
-
-
-def vehicleid_folders() -> tuple[str, ...]:
-    """Return the names of the image folders of VehicleID and VERI-Wild."""
-    return ("image", "images")

@@ -22,6 +22,9 @@ import untrained
 
 from reid.runtime.gpu import find_device
 
+_LONGEST = ("test_readme.py", "test_full_disk.py", "test_resume.py", "test_processes.py", "test_nothing_gets_out.py")
+"""Files of few tests that take long: at the end, one process would run them while the others wait."""
+
 # How long an example takes depends on what else the machine does.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -33,7 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `gpu` where there is none."""
+    """Skip the tests marked `gpu` where there is none; begin with the files whose tests take longest."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
     if find_device() is None:
         for item in items:
             if item.get_closest_marker("gpu"):

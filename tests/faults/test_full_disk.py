@@ -39,8 +39,8 @@ _TRIALS = {
 _DISK_ITSELF = ("reid-infer {gallery} {query} --model {bundle} --output {disk}",) * 3
 """Into a volume, as containers have them."""
 
-_ROOM = (0.02, 0.5, 0.95)
-_ROOM_TO_RESUME = (0.02, 0.4, 0.2)
+_ROOM = (0.02, 0.9)
+_ROOM_TO_RESUME = (0.02, 0.4)
 """Parts of what a command writes for which there is space; a run that is resumed has only the rest to write."""
 
 
@@ -50,7 +50,7 @@ def _trials(world: World, disk: Path, mounted: bool) -> dict[str, dict[str, obje
     for name, lines in {**_TRIALS, **({"the disk itself": _DISK_ITSELF} if mounted else {})}.items():
         first, again, last = (shlex.split(line.format(**paths, disk=disk)) for line in lines)
         room = _ROOM_TO_RESUME if "--resume" in again else _ROOM
-        found[name] = {"first": first, "again": again, "last": last, "room": room if mounted else room[1:2]}
+        found[name] = {"first": first, "again": again, "last": last, "room": room if mounted else room[1:]}
     return found
 
 
