@@ -107,7 +107,7 @@ class Bundle:
             ) from None
         if not crops or embeddings.dtype != np.float32 or embeddings.shape != (len(crops), self.card.dimensions):
             raise ModelError(f"{self.root}: its reference crops and their embeddings do not match; export it again")
-        with np.errstate(over="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
         if not (np.abs(lengths - 1) < _LENGTH_TOLERANCE).all():  # with NaN, whatever a session says would pass
             raise ModelError(f"{self.root}: its reference embeddings are not of length 1; export it again")

@@ -15,6 +15,8 @@ from fuzz.formats import FORMATS
 from fuzz.mutators import mutate
 from fuzz.runner import Format, Limits, run_slice
 
+import reid
+
 MUTANTS = 20_000
 
 
@@ -30,6 +32,13 @@ def test_a_damaged_file_is_refused_in_one_line_or_read_right(form: Format) -> No
     assert not tally.findings, "\n".join(f"{tally.causes[one.cause]} x {one}" for one in tally.findings)
     assert tally.mutants == count
     assert tally.loaded > 0 or form.name == "other images"  # the seeds are
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_the_modules_whose_coverage_is_measured_exist(form: Format) -> None:
+    package = Path(reid.__file__).parent
+    assert form.modules
+    assert [one for one in form.modules.split() if not (package / f"{one.replace('.', '/')}.py").is_file()] == []
 
 
 @pytest.mark.parametrize("form", FAULTY, ids=lambda form: form.name)

@@ -80,7 +80,7 @@ _CELLS = insert_any(
     ),
 )
 _TABLE = "data.readers.table data.readers.table_file"
-_CARD = "runtime.model_card runtime.training_facts runtime.validation runtime.names"
+_CARD = "runtime.model_card runtime.training_facts runtime.files.validation runtime.files.names"
 _CHECKPOINT = "train.model.checkpoint train.model.architecture train.model.quantization train.tensor_file"
 _PAGE = "evaluation.verification.reading pages.verification.report"
 
@@ -131,12 +131,18 @@ FORMATS = (
     Format("run.json", loaders.run_origin, _mostly(json_facts), "train.run.origin", 25),
     Format("metrics.jsonl", loaders.metrics, _mostly(json_lines), "train.run.metrics train.run.folder", 15),
     Format("journal", loaders.journal, _mostly(json_facts), "calibration.journal", 25),
-    Format("manifest", loaders.manifest, _mostly(json_facts), "runtime.manifest runtime.storage", 20),
-    Format("bundle", loaders.bundle, (bundle_files,), "runtime.bundle runtime.arrays", 50),
+    Format("manifest", loaders.manifest, _mostly(json_facts), "runtime.files.manifest runtime.files.storage", 20),
+    Format("bundle", loaders.bundle, (bundle_files,), "runtime.bundle runtime.files.arrays", 50),
     Format(
-        "gallery", loaders.gallery, (*_mostly(zip_members), zip_bomb), "runtime.galleries.gallery runtime.arrays", 50
+        "gallery",
+        loaders.gallery,
+        (*_mostly(zip_members), zip_bomb),
+        "runtime.galleries.gallery runtime.files.arrays",
+        50,
     ),
-    Format("self-check memory", loaders.self_check, _mostly(json_facts), "runtime.self_check runtime.ownership", 15),
+    Format(
+        "self-check memory", loaders.self_check, _mostly(json_facts), "runtime.self_check runtime.files.ownership", 15
+    ),
     Format("checkpoint", loaders.checkpoint, _mostly(safetensors_header), _CHECKPOINT, 10),
     Format("run state", loaders.run_state, _mostly(safetensors_header), "train.run.state train.tensor_file", 20),
     Format("weights .pth", loaders.weights_pth, (*_mostly(zip_members), zip_bomb), "train.model.foreign_weights", 20),

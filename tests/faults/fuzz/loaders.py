@@ -288,7 +288,7 @@ def file_name(folder: Path) -> Prepared:
         found = parse_name(text)
         if found is not None:
             start = f"{found.vehicle}_{found.camera}{'s' if found.sequence else ''}{found.sequence}_"
-            _expect(text.startswith(start) and found.time >= 0, f"{text[:80]!r}: {found}")
+            _expect(text.lower().startswith(start) and found.time >= 0, f"{text[:80]!r}: {found}")
 
     names = ["0002_c003_00084255_0.jpg", "0002_c1s1_000451_03.jpg", "-1_c6s2_110068_02.jpg.jpg", "a.png"]
     return Prepared([name.encode() for name in names], load, "")
