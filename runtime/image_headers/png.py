@@ -26,7 +26,7 @@ def png_size(content: bytes) -> tuple[int, int]:
         position += 12 + size
         if position > len(content):
             raise ValueError(CUT_SHORT)
-        if kind == b"IEND" and not data:  # OpenCV would look for data behind the end
+        if kind == b"IEND" and not data and position < len(content):  # OpenCV would look for data behind the end
             raise ValueError(NOT_READABLE)
         if kind == b"IEND":
             return width, height
