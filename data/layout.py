@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from reid.data.dataset import Dataset, Problem
-from reid.data.place import find_root, note_of_surroundings
+from reid.data.place import VERI_FOLDERS, VERI_LISTS, find_root, note_of_surroundings
 from reid.data.plausibility import implausible
 from reid.data.readers import cityflow, table, vehicleid, veri, veriwild
 from reid.data.readers.lists import LIST_AT_MOST
@@ -40,9 +40,7 @@ READERS: dict[str, Reader] = {
     "table": table.read,
 }
 
-_LISTS = tuple(dict.fromkeys((*veri.LISTS, *cityflow.LISTS)))
 _COMPANIONS = {"veri": veri.COMPANIONS, "vehicleid": vehicleid.COMPANIONS}
-_IMAGE_FOLDERS = ("image_train", "image_query", "image_test")
 
 _SUFFIX = rb"(?:%s)\b" % b"|".join(re.escape(suffix.encode()) for suffix in sorted(IMAGE_SUFFIXES, reverse=True))
 _NAME = re.compile(rb"[\w-]" + _SUFFIX, re.IGNORECASE)
@@ -122,9 +120,9 @@ def _layout_of(listing: Listing) -> str:
         return "veriwild"
     if vehicleid.TRAIN_LIST in lists or any(vehicleid.TEST_LIST.fullmatch(name) for name in lists):
         return "vehicleid"
-    if not _any_of(listing, _LISTS) and table.find_table(listing):
+    if not _any_of(listing, VERI_LISTS) and table.find_table(listing):
         return "table"
-    if _any_of(listing, _LISTS) or any(listing.images(name) for name in _IMAGE_FOLDERS):
+    if _any_of(listing, VERI_LISTS) or any(listing.images(name) for name in VERI_FOLDERS):
         return _cityflow_or_veri(listing)
     try:
         return find_tree_layout(listing)
@@ -138,9 +136,9 @@ def _any_of(listing: Listing, names: Iterable[str]) -> bool:
 
 def _cityflow_or_veri(listing: Listing) -> str:
     """Tell CityFlow-ReID, whose images are numbered, from VeRi-776 by the majority of names in folders and lists."""
-    images = [path for name in _IMAGE_FOLDERS for path in listing.images(name).values()]
+    images = [path for name in VERI_FOLDERS for path in listing.images(name).values()]
     named, numbered = len(images), sum(path.stem.isdecimal() for path in images)
-    for name in _LISTS:
+    for name in VERI_LISTS:
         with contextlib.suppress(OSError):
             content = read_file(listing.path(name), at_most=LIST_AT_MOST)
             named += sum(1 for _ in _NAME.finditer(content))

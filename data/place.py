@@ -12,10 +12,12 @@ from reid.data.readers.trees import SPLIT_FOLDERS
 from reid.runtime.errors import DataError
 from reid.runtime.listing import Listing
 
-__all__ = ["find_root", "note_of_surroundings"]
+__all__ = ["VERI_FOLDERS", "VERI_LISTS", "find_root", "note_of_surroundings"]
 
-_LISTS = frozenset((*veri.LISTS, *cityflow.LISTS))
-_VERI_FOLDERS = ("image_train", "image_query", "image_test")
+VERI_LISTS = frozenset((*veri.LISTS, *cityflow.LISTS))
+"""The lists of VeRi-776 and CityFlow-ReID."""
+
+VERI_FOLDERS = ("image_train", "image_query", "image_test")
 _VEHICLEID_FOLDERS = ("image", "images")
 """The image folders of VeRi-776 and CityFlow-ReID, and those of VehicleID and VERI-Wild."""
 
@@ -49,7 +51,7 @@ def _is_root(listing: Listing, folder: str) -> bool:
     """Return whether a folder has what only a data set's own has: its lists, or the folders of its splits."""
     inside = listing.folder(folder)
     folders = set(inside.folders)
-    if not _LISTS.isdisjoint(inside.files) or vehicleid.LISTS_FOLDER in folders or has_table(listing, folder):
+    if not VERI_LISTS.isdisjoint(inside.files) or vehicleid.LISTS_FOLDER in folders or has_table(listing, folder):
         return True
     splits = [part for part, names in SPLIT_FOLDERS.items() if not folders.isdisjoint(names)]
     is_split = len(splits) > 1 or (len(splits) == 1 and folders <= {*itertools.chain(*SPLIT_FOLDERS.values())})
@@ -66,7 +68,7 @@ def note_of_surroundings(root: Path) -> list[str]:
     parent = root.absolute().parent
     if root.name in _VEHICLEID_FOLDERS and os.path.isdir(parent / vehicleid.LISTS_FOLDER):
         raise DataError(f"{root} is the part of a data set that its lists label: give {root.parent}")
-    if root.name in _VERI_FOLDERS and any(os.path.lexists(parent / name) for name in _LISTS):
+    if root.name in VERI_FOLDERS and any(os.path.lexists(parent / name) for name in VERI_LISTS):
         return [f"{root} is a part of the data set {root.parent}, read on its own: without its lists"]
     splits = set(itertools.chain(*SPLIT_FOLDERS.values()))
     if root.name in splits and any(os.path.isdir(parent / other) for other in splits - {root.name}):
