@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import platform
 import time
@@ -14,8 +13,6 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 __all__ = ["Board"]
-
-_numbers = itertools.count()
 
 
 class Board:
@@ -30,7 +27,9 @@ class Board:
 
     def __init__(self, folder: Path, epoch: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time():010.0f}.{platform.node()}.{os.getpid()}.{next(_numbers)}"
+        # TensorBoard reads the files in the order of their names: the later one counts.
+        seconds, rest = divmod(time.time_ns(), 10**9)
+        name = f"events.out.tfevents.{seconds:010}.{rest:09}.{platform.node()}.{os.getpid()}"
         self._file = (folder / name).open("xb")
         self._records = RecordWriter(self._file)
         self._add(file_version="brain.Event:2")
