@@ -16,7 +16,8 @@ from reid.data.place import VERI_FOLDERS, VERI_LISTS, find_root, note_of_surroun
 from reid.data.plausibility import implausible
 from reid.data.readers import cityflow, table, vehicleid, veri, veriwild
 from reid.data.readers.lists import LIST_AT_MOST
-from reid.data.readers.trees import find_tree_layout, read_tree
+from reid.data.readers.trees import find_tree_shape, read_tree
+from reid.data.shape import Shape
 from reid.runtime.errors import DataError
 from reid.runtime.file_names import JUNK
 from reid.runtime.files.reading import read_file
@@ -33,10 +34,10 @@ READERS: dict[str, Reader] = {
     "cityflow": cityflow.read,
     "vehicleid": vehicleid.read,
     "veriwild": veriwild.read,
-    "tracklets": partial(read_tree, layout="tracklets"),
-    "vehicle-folders": partial(read_tree, layout="vehicle-folders"),
-    "camera-vehicle": partial(read_tree, layout="camera-vehicle"),
-    "flat": partial(read_tree, layout="flat"),
+    "tracklets": partial(read_tree, how="tracklets"),
+    "vehicle-folders": partial(read_tree, how="vehicle-folders"),
+    "camera-vehicle": partial(read_tree, how="camera-vehicle"),
+    "flat": partial(read_tree, how="flat"),
     "table": table.read,
 }
 
@@ -68,7 +69,8 @@ def read_dataset(folder: str | os.PathLike[str], layout: str | None = None) -> D
         listing, notes = find_root(list_tree(Path(folder)))
         if layout is None:
             notes += note_of_surroundings(listing.root)
-        dataset = READERS[layout or _layout_of(listing)](listing)
+        found = layout or _recognized(listing)
+        dataset = read_tree(listing, found) if isinstance(found, Shape) else READERS[found](listing)
     unreadable = (Problem("unreadable folder", name, reason) for name, reason in listing.unreadable.items())
     problems = (*unreadable, *dataset.problems, *implausible(dataset))
     dataset = replace(dataset, problems=problems, notes=(*notes, *dataset.notes), layout_was_given=layout is not None)
@@ -111,10 +113,12 @@ def recognize(folder: str | os.PathLike[str]) -> str:
     """
     if _own_table(Path(folder), None):
         return "table"
-    return _layout_of(find_root(list_tree(Path(folder)))[0])
+    found = _recognized(find_root(list_tree(Path(folder)))[0])
+    return found.layout if isinstance(found, Shape) else found
 
 
-def _layout_of(listing: Listing) -> str:
+def _recognized(listing: Listing) -> str | Shape:
+    """Return the layout of a data set with lists, or the shape of a tree without any."""
     lists = listing.folder(vehicleid.LISTS_FOLDER).files
     if veriwild.INFO in lists or any(veriwild.TEST_LIST.fullmatch(name) for name in lists):
         return "veriwild"
@@ -125,7 +129,7 @@ def _layout_of(listing: Listing) -> str:
     if _any_of(listing, VERI_LISTS) or any(listing.images(name) for name in VERI_FOLDERS):
         return _cityflow_or_veri(listing)
     try:
-        return find_tree_layout(listing)
+        return find_tree_shape(listing)
     except DataError as error:
         raise DataError(f"{error}; docs/data-sets.md shows the layouts that --layout names") from None
 

@@ -18,8 +18,10 @@ VERI_LISTS = frozenset((*veri.LISTS, *cityflow.LISTS))
 """The lists of VeRi-776 and CityFlow-ReID."""
 
 VERI_FOLDERS = ("image_train", "image_query", "image_test")
+"""The image folders of VeRi-776 and CityFlow-ReID."""
+
 _VEHICLEID_FOLDERS = ("image", "images")
-"""The image folders of VeRi-776 and CityFlow-ReID, and those of VehicleID and VERI-Wild."""
+"""Those of VehicleID and VERI-Wild."""
 
 _DEEPEST = 3
 """How many folders above the data set's may be given."""

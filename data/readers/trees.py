@@ -19,7 +19,7 @@ from reid.runtime.labels import UNKNOWN, Labels, camera_of_track, same_label
 from reid.runtime.listing import Listing, joined
 from reid.runtime.tracklet import Frame, Tracklet
 
-__all__ = ["SPLIT_FOLDERS", "find_tree_layout", "read_tree"]
+__all__ = ["SPLIT_FOLDERS", "find_tree_shape", "read_tree"]
 
 SPLIT_FOLDERS = {
     "train": ("train_all", "train", "bounding_box_train", "image_train", "training"),
@@ -32,12 +32,18 @@ _OF_MACOS = "__MACOSX"
 """Beside what is in an archive, macOS stores hidden files in folders of the same names."""
 
 
-def find_tree_layout(listing: Listing) -> TreeLayout:
-    """Return the layout of a tree of images. Raises DataError where it cannot be told."""
-    return _shape(listing, None).layout
+def find_tree_shape(listing: Listing) -> Shape:
+    """Return how a tree of images is to be read. Raises DataError where it cannot be told."""
+    images = _places(listing)
+    if not images:
+        raise DataError(f"{listing.root} holds no images")
+    try:
+        return find_shape(images)
+    except DataError as error:
+        raise DataError(f"{listing.root}: {error}") from None
 
 
-def read_tree(listing: Listing, layout: TreeLayout | None) -> Dataset:
+def read_tree(listing: Listing, how: TreeLayout | Shape) -> Dataset:
     """Read a tree of images.
 
     Vehicle and camera are those of the file's name, or else of its folders; where both tell them and disagree, it is a
@@ -45,12 +51,12 @@ def read_tree(listing: Listing, layout: TreeLayout | None) -> Dataset:
 
     Args:
         listing: what there is.
-        layout: how to read it; None to find out.
+        how: its layout, or what find_tree_shape returned.
 
     Raises:
-        DataError: it cannot be told how the tree is to be read.
+        DataError: the tree cannot be read in this layout.
     """
-    shape = _shape(listing, layout)
+    shape = how if isinstance(how, Shape) else shape_of(how, _places(listing))
     problems: list[Problem] = []
     folders = _split_folders(listing)
     splits = {part: _read_split(listing, folder, shape, problems) for part, folder in folders.items()}
@@ -85,17 +91,9 @@ def _split_folders(listing: Listing) -> dict[str, str]:
     return {part: name for part, name in found.items() if name is not None}
 
 
-def _shape(listing: Listing, layout: TreeLayout | None) -> Shape:
+def _places(listing: Listing) -> list[ImagePlace]:
     folders = _split_folders(listing).values() or [""]
-    images = [place for folder in folders for place in _places_in(listing, folder)]
-    if layout is not None:
-        return shape_of(layout, images)
-    if not images:
-        raise DataError(f"{listing.root} holds no images")
-    try:
-        return find_shape(images)
-    except DataError as error:
-        raise DataError(f"{listing.root}: {error}") from None
+    return [place for folder in folders for place in _places_in(listing, folder)]
 
 
 def _places_in(listing: Listing, base: str) -> Iterator[ImagePlace]:
