@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,16 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from reid.commands.operating_point_table import operating_point_tables
 from reid.commands.options import (
     DATA,
     DEFAULT_PIXELS,
     OUTPUT,
     AsJson,
     DataArgument,
+    ExpandQueries,
     LayoutName,
     LayoutOption,
     MaxPixels,
     PrecisionOption,
+    Rerank,
     SessionOption,
 )
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from reid.data.dataset import Dataset
     from reid.evaluation.protocols import EmbeddedData, Protocol
     from reid.evaluation.scored_test_sets import ScoredTestSet
+    from reid.runtime.galleries.post_processing import PostProcessing
     from reid.runtime.sessions.session import Session
 
 app = application()
@@ -45,7 +50,8 @@ def evaluate(
             help="One or more of i2i, i2t and t2t, comma-separated. [default: those that DATA has entries for]"
         ),
     ] = None,
-    rerank: Annotated[bool, typer.Option("--rerank", help="Use k-reciprocal re-ranking.")] = False,
+    expand_queries: ExpandQueries = 0,
+    rerank: Rerank = False,
     same_camera: Annotated[
         Literal["keep", "drop"] | None,
         typer.Option(
@@ -73,16 +79,18 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Report mAP and Rank-k of a model on a data set, in percent.
+    """Report mAP and Rank-k of a model on a data set, in percent, and thresholds at stated false-match rates.
 
     Gallery entries of the query's vehicle and camera are left out unless --same-camera keeps them; queries without a
     right answer are not counted.
     """
     from reid.evaluation.challenge import challenge_of, check_submission_file
     from reid.evaluation.scored_test_sets import Scoring, choose_test_sets, embed_test_sets, score_test_sets
+    from reid.runtime.galleries.post_processing import PostProcessing
     from reid.runtime.opening import open_session
 
-    scoring = Scoring(_parse_protocols(protocols), rerank, same_camera)
+    post_processing = PostProcessing(expand_queries, rerank)
+    scoring = Scoring(_parse_protocols(protocols), post_processing, same_camera)
     if submission is not None:
         check_submission_file(submission, [model, data])
     dataset = _open_dataset(data, layout, challenge=submission is not None)
@@ -99,10 +107,11 @@ def evaluate(
             "test_sets": {one.name: one.facts() for one in scores if one.name},
             "model": _model_facts(model, opened),
             "data": _data_facts(dataset, embedded),
+            "expand_queries": expand_queries,
             "rerank": rerank,
         }
         if submission is not None:
-            result["submission"] = _write_submission(opened, dataset, submission)
+            result["submission"] = _write_submission(opened, dataset, submission, post_processing)
     _note_held_out(dataset)
     if as_json:
         print_json(result)
@@ -174,15 +183,17 @@ def _data_facts(dataset: Dataset, embedded: EmbeddedData) -> dict[str, Any]:
     }
 
 
-def _write_submission(session: Session, dataset: Dataset, path: Path) -> dict[str, Any]:
+def _write_submission(
+    session: Session, dataset: Dataset, path: Path, post_processing: PostProcessing
+) -> dict[str, Any]:
     from reid.evaluation.challenge import write_submission
 
     with ProgressBar() as progress:
-        unreadable = write_submission(session, dataset, path, progress=progress)
+        unreadable = write_submission(session, dataset, path, post_processing, progress=progress)
     if unreadable:
         names = ", ".join(unreadable[:5])
         logger.warning("%d challenge images could not be read and were left out: %s", len(unreadable), names)
-    return {"path": str(path), "unreadable": list(unreadable)}
+    return {"path": str(path), "post_processing": post_processing.name, "unreadable": list(unreadable)}
 
 
 def _print_table(scores: Sequence[ScoredTestSet]) -> None:
@@ -196,13 +207,14 @@ def _print_table(scores: Sequence[ScoredTestSet]) -> None:
     for one in scores:
         drawn = f"; means over {one.draws} draws" if one.draws else ""
         title = f"{same_camera_title(one.own_view)}{drawn}"
-        columns = [*(["test set"] if one.name else []), "protocol", *METRICS, "queries", "gallery"]
+        columns = [*(["test set"] if one.name else []), "protocol", "ranking", *METRICS, "queries", "gallery"]
         table = tables.setdefault(title, Table(*columns, title=title, title_justify="left"))
-        for name, found in one.protocols.items():
+        for name, step in itertools.product(one.protocols, one.scores):
+            found = one.scores[step][name]
             percentages = (f"{found[metric]:.2f}" for metric in METRICS)
-            row = (name.upper(), *percentages, f"{found['queries']:,}", f"{found['gallery']:,}")
+            row = (name.upper(), step, *percentages, f"{found['queries']:,}", f"{found['gallery']:,}")
             table.add_row(*([one.name] if one.name else []), *row)
-    print_tables(*tables.values())
+    print_tables(*tables.values(), *operating_point_tables(scores))
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +20,20 @@ from reid.commands.export_options import (
     HardwareCompatible,
     Int8,
     Model,
+    ObjectiveOption,
     OptimizationLevel,
     Output,
     Profiles,
     Scales,
+    Strict,
     TimingCache,
     ToleranceMap,
     ToleranceRank,
     Tolerances,
     TritonRepository,
     Verify,
+    VerifyExpandQueries,
+    VerifyRerank,
     VersionCompatible,
     Workspace,
     check_rules,
@@ -46,15 +50,16 @@ from reid.commands.options import (
     RangesOption,
     whole_number,
 )
-from reid.commands.shell import ProgressBar, application, note_problems, print_json, run, signed
+from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
 from reid.commands.terminal import print_result
+from reid.commands.verification import log_verification, summary_of, tolerance_of
 from reid.runtime.precision import PRECISIONS, Precision
 from reid.runtime.text import printable
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
-    from reid.evaluation.verification.records import PrecisionVerification, Tolerance, Verification
     from reid.export.bundle import ExportRequest
+    from reid.export.engines.add import EngineTrial
     from reid.export.engines.options import EngineOptions
     from reid.export.int8.plan import CalibrationRequest
     from reid.export.int8.record import Int8Record, TrainedInt8Record
@@ -80,12 +85,16 @@ def export(
     ranges: RangesOption = "auto",
     scales: Scales = None,
     calibrate_on_evaluation_data: AllowEvaluationData = False,
+    objective: ObjectiveOption = "macs",
     verify: Verify = None,
+    expand_queries: VerifyExpandQueries = 0,
+    rerank: VerifyRerank = False,
     layout: LayoutOption = None,
     max_pixels: MaxPixels = DEFAULT_PIXELS,
     tolerance_map: ToleranceMap = 0.5,
     tolerance_rank: ToleranceRank = 0.5,
     tolerances: Tolerances = None,
+    strict: Strict = False,
     engine: Engine = "none",
     precision: EnginePrecisions = None,
     profile: Profiles = None,
@@ -104,6 +113,7 @@ def export(
     """
     from reid.export.engines.options import EngineOptions
     from reid.runtime.bundle import CARD_FILE
+    from reid.runtime.galleries.post_processing import PostProcessing
 
     is_bundle = (model / CARD_FILE).is_file()
     check_rules(context.params, is_bundle)
@@ -118,7 +128,7 @@ def export(
             compute_capabilities=tuple(dict.fromkeys(compute_capability or ())),
             **({"profiles": tuple(map(_parse_profile, profile))} if profile else {}),
         )
-        tolerance = _tolerance(tolerances, tolerance_map, tolerance_rank)
+        tolerance = tolerance_of(tolerances, tolerance_map, tolerance_rank, strict=strict)
     except ValueError as error:  # pydantic's have several lines
         raise typer.BadParameter(" ".join(str(error).split())) from None
     engines = None if engine == "none" else options
@@ -128,11 +138,15 @@ def export(
     _check_outputs([] if is_bundle else [output], inputs)
     _check_outputs([path for path in (triton, timing_cache) if path is not None], [*inputs, output])
     if is_bundle:
-        result = _add_engines(model, chosen, engines)
+        from reid.export.engines.add import EngineTrial
+
+        trial = EngineTrial(_data_to_verify_on(verify, layout), tolerance, PostProcessing(expand_queries, rerank))
+        result = _add_engines(model, chosen, engines, trial)
     else:
         from reid.export.bundle import ExportRequest
         from reid.runtime.files.storage import companion
 
+        timed = _timed_engines(options) if objective == "latency" else None
         asked: CalibrationRequest | TrainedInt8 | None = None
         if int8:
             asked = _trained_int8(model, given=bool(calibration or scales)) or _int8_request(
@@ -142,9 +156,11 @@ def export(
                 scales,
                 calibrate_on_evaluation_data,
                 companion(output, "search.json"),
+                timed,
             )
-        data = None if verify is None else _data_to_verify_on(verify, layout)
-        result = _write(model, output, ExportRequest(bool(fp16), asked, data, tolerance, engines, chosen))
+        data, post_processing = _data_to_verify_on(verify, layout), PostProcessing(expand_queries, rerank)
+        request = ExportRequest(bool(fp16), asked, data, tolerance, post_processing, engines, chosen)
+        result = _write(model, output, request)
     if triton is not None:
         result["triton"] = _write_triton(output, triton)
     if as_json:
@@ -173,13 +189,6 @@ def _parse_profile(text: str) -> Profile:
     return Profile(*map(tuple, sizes))  # type: ignore[arg-type]  # three numbers each, as just checked
 
 
-def _tolerance(file: Path | None, tolerance_map: float, tolerance_rank: float) -> Tolerance:
-    from reid.evaluation.verification.records import Tolerance
-    from reid.evaluation.verification.tolerances import read_tolerance
-
-    return Tolerance(map=tolerance_map, rank=tolerance_rank) if file is None else read_tolerance(file)
-
-
 def _trained_int8(model: Path, *, given: bool) -> TrainedInt8 | None:
     """Return the INT8 request of a checkpoint of `reid-train --qat`, beside whose scales no others may be given."""
     from reid.export.int8.trained import TrainedInt8
@@ -203,12 +212,22 @@ def _calibration_data(data: Path | None, layout: LayoutName | None, allow_evalua
     return dataset
 
 
-def _data_to_verify_on(data: Path, layout: LayoutName | None) -> Dataset:
+def _data_to_verify_on(data: Path | None, layout: LayoutName | None) -> Dataset | None:
     from reid.data.layout import open_dataset
 
+    if data is None:
+        return None
     dataset = open_dataset(data, layout, needs="query")
     note_problems(dataset)
     return dataset
+
+
+def _timed_engines(options: EngineOptions) -> EngineOptions:
+    """Return the options to build engines with that are timed, where that is possible here."""
+    from reid.export.int8.engine_time import check_timing
+
+    check_timing(options)
+    return options
 
 
 def _int8_request(
@@ -218,6 +237,7 @@ def _int8_request(
     scales: Path | None,
     allow_evaluation_data: bool,
     journal: Path,
+    engines: EngineOptions | None,
 ) -> CalibrationRequest:
     from reid.calibration.amax import METHODS
     from reid.calibration.scales import ScaleFile
@@ -230,6 +250,7 @@ def _int8_request(
         scales=ScaleFile.load(scales) if scales else None,
         journal=journal,
         allow_evaluation_data=allow_evaluation_data,
+        engines=engines,
     )
 
 
@@ -248,27 +269,16 @@ def _write(model: Path, output: Path, request: ExportRequest) -> dict[str, Any]:
     elif request.data is None:
         judged_on = data_sentence(verification.judged_on)
         logger.warning("judged on %s; to judge on a data set's queries and gallery, use --verify DATA", judged_on)
-    _log_verification(verification)
+    log_verification(verification)
     return {
         "fingerprint": export.card.fingerprint,
         "opset": export.card.opset,
         "fp32": {"largest_difference": export.largest_difference},
-        "verification": _summary(verification),
+        "verification": summary_of(verification),
         **({"int8": _int8_summary(export.int8)} if export.int8 else {}),
         "engines": [engine_sentence(one) for one in verification.engines],
         **({"data": request.data.facts()} if request.data else {}),
     }
-
-
-def _summary(verification: Verification) -> dict[str, Any]:
-    """Leave out what only the stored file and the report have room for."""
-    result = verification.model_dump(mode="json") | {"retrieval": verification.retrieval}
-    for precision in result["precisions"]:
-        for long in ("worst_queries", "drift"):
-            del precision[long]
-        for long in ("counts", "edges"):
-            del precision["similarity"][long]
-    return result
 
 
 def _int8_summary(record: Int8Record | TrainedInt8Record) -> dict[str, Any]:
@@ -281,6 +291,10 @@ def _int8_summary(record: Int8Record | TrainedInt8Record) -> dict[str, Any]:
         "in_fp16": list(record.in_fp16),
         "int8_percent": record.int8_percent,
         "predicted_speedup": record.predicted_speedup,
+        "judged_by": record.judged_by,
+        "budget": record.budget,
+        "objective": record.objective,
+        "times": record.times.model_dump() if record.times else None,
         "evaluations": [
             {**evaluation.model_dump(mode="json"), "passed": evaluation.passed} for evaluation in record.evaluations
         ],
@@ -288,7 +302,9 @@ def _int8_summary(record: Int8Record | TrainedInt8Record) -> dict[str, Any]:
     }
 
 
-def _add_engines(folder: Path, precisions: Sequence[Precision] | None, options: EngineOptions | None) -> dict[str, Any]:
+def _add_engines(
+    folder: Path, precisions: Sequence[Precision] | None, options: EngineOptions | None, trial: EngineTrial
+) -> dict[str, Any]:
     """Add engines to a bundle, on the device that they are for; needs no PyTorch."""
     from reid.evaluation.verification.sentences import engine_sentence
     from reid.export.engines.add import add_engines
@@ -298,7 +314,7 @@ def _add_engines(folder: Path, precisions: Sequence[Precision] | None, options: 
     engines = []
     if options is not None:
         with ProgressBar() as progress:
-            engines = [*add_engines(bundle, precisions or bundle.precisions, options, progress)]
+            engines = [*add_engines(bundle, precisions or bundle.precisions, options, progress, trial)]
     return {"fingerprint": bundle.card.fingerprint, "engines": [engine_sentence(one) for one in engines]}
 
 
@@ -312,32 +328,6 @@ def _write_triton(folder: Path, repository: Path) -> list[str]:
     engines = engines_for_triton(bundle)
     written = write_triton_repository(bundle, repository, precisions=bundle.precisions, engines=engines)
     return [str(path) for path in written]
-
-
-def _log_verification(verification: Verification) -> None:
-    from reid.evaluation.evaluate import warn_of_unreadable
-
-    first = verification.precisions[0]
-    warn_of_unreadable(first.unreadable, first.queries_left_out)
-    for one in verification.precisions:
-        for line in _lines(one):
-            logger.info("%s", line)
-
-
-def _lines(found: PrecisionVerification) -> Iterator[str]:
-    """Yield the findings about a precision, in lines."""
-    name = found.precision
-    for comparison in found.protocols:
-        metrics = ", ".join(
-            f"{metric} {comparison.candidate[metric]:.2f} ({signed(points, 2)})"
-            for metric, points in comparison.difference.items()
-        )
-        changed = f"first match changed for {comparison.first_match_changed:.1f} % of {comparison.queries} queries"
-        yield f"{name} {comparison.protocol}: {metrics}; {changed}"
-    yield f"{name}: smallest cosine similarity to PyTorch {found.similarity.levels[0].minimum:.6f}"
-    if found.in_fp32:
-        layers = ", ".join(one.layer for one in found.in_fp32)
-        yield f"{name}: {len(found.in_fp32)} layers stay in FP32: {layers}"
 
 
 def main() -> None:

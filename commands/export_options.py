@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -23,16 +23,20 @@ __all__ = [
     "HardwareCompatible",
     "Int8",
     "Model",
+    "ObjectiveOption",
     "OptimizationLevel",
     "Output",
     "Profiles",
     "Scales",
+    "Strict",
     "TimingCache",
     "ToleranceMap",
     "ToleranceRank",
     "Tolerances",
     "TritonRepository",
     "Verify",
+    "VerifyExpandQueries",
+    "VerifyRerank",
     "VersionCompatible",
     "Workspace",
     "check_rules",
@@ -42,6 +46,8 @@ DEFAULT_OUTPUT = Path("bundle")
 
 _GRAPHS, _INT8, _VERIFICATION, _ENGINES = "Graphs", "INT8", "Verification", "Engines"
 """Panels of --help."""
+
+_POST_PROCESSING = "--expand-queries and --rerank"
 
 Model: TypeAlias = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A run or a checkpoint; or a bundle, to add engines to.")
@@ -59,6 +65,14 @@ Scales: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Scale file of reid-calibrate, to reuse its ranges.", rich_help_panel=_INT8),
 ]
+ObjectiveOption: TypeAlias = Annotated[
+    Literal["macs", "latency"],
+    typer.Option(
+        "--objective",
+        help="What the search for INT8 minimizes: work in FP16, or the time of the engine on this GPU.",
+        rich_help_panel=_INT8,
+    ),
+]
 Verify: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -66,6 +80,21 @@ Verify: TypeAlias = Annotated[
         help="Data set on which mAP and Rank-k are compared with PyTorch.",
         rich_help_panel=_VERIFICATION,
     ),
+]
+VerifyExpandQueries: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--expand-queries",
+        metavar="K",
+        min=0,
+        max=1000,
+        help="Also compare rankings of queries averaged with their K nearest gallery entries.",
+        rich_help_panel=_VERIFICATION,
+    ),
+]
+VerifyRerank: TypeAlias = Annotated[
+    bool,
+    typer.Option("--rerank", help="Also compare re-ranked rankings.", rich_help_panel=_VERIFICATION),
 ]
 ToleranceMap: TypeAlias = Annotated[
     float,
@@ -94,6 +123,10 @@ Tolerances: TypeAlias = Annotated[
         help="JSON file with map, rank, similarity and int8_similarity, instead of these options.",
         rich_help_panel=_VERIFICATION,
     ),
+]
+Strict: TypeAlias = Annotated[
+    bool,
+    typer.Option("--strict", help="Also refuse what so few queries cannot decide.", rich_help_panel=_VERIFICATION),
 ]
 Engine: TypeAlias = Annotated[EngineName, typer.Option(help="Package to build engines with.", rich_help_panel=_ENGINES)]
 EnginePrecisions: TypeAlias = Annotated[
@@ -175,8 +208,12 @@ def _rules_of_bundles(given: Mapping[str, Any]) -> Iterator[tuple[object, str]]:
         yield True, f"{model} is a bundle, whose graphs already exist; {_instead_of(flags, Path(model), engine)}"
     calibrates = given["calibration"] or given["scales"]
     yield calibrates, f"{model} is a bundle, whose graphs never change: calibrate its checkpoint"
-    verified = f"{model} is a bundle, whose graphs were verified when it was made: leave out --verify, or use reid-eval"
-    yield given["verify"], verified
+    searches = f"{model} is a bundle, whose INT8 graph was found when it was made: leave out --objective"
+    yield given["objective"] != "macs", searches
+    verified = f"{model} is a bundle, whose graphs were verified when it was made: to verify them here, use reid-verify"
+    yield given["verify"] and engine == "none", verified
+    post_processed = given["rerank"] or given["expand_queries"]
+    yield post_processed and not given["verify"], f"{_POST_PROCESSING} compare rankings: add --verify DATA"
     uses = f"{model} is a bundle: --engine adds engines to it, --triton writes a repository"
     yield engine == "none" and not given["triton"], uses
     moves = Path(given["output"]) != DEFAULT_OUTPUT
@@ -200,6 +237,10 @@ def _instead_of(flags: list[str], model: Path, engine: EngineName) -> str:
 def _rules_of_checkpoints(given: Mapping[str, Any]) -> Iterator[tuple[object, str]]:
     calibrates = given["calibration"] or given["scales"]
     yield calibrates and not given["int8"], "--calibration and --scales are for INT8: add --int8"
+    yield given["objective"] != "macs" and not given["int8"], "--objective is for the search for INT8: add --int8"
+    post_processed = given["rerank"] or given["expand_queries"]
+    ranks = given["verify"] or given["int8"]
+    yield post_processed and not ranks, f"{_POST_PROCESSING} compare rankings: add --verify DATA"
     made = {"fp32": True, "fp16": given["fp16"] or given["int8"], "int8": given["int8"]}
     missing = next((one for one in given["precision"] or () if not made.get(one)), None)
     yield missing, f"there is no {missing} graph to build an engine from: add --{missing}"

@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from reid.commands.options import DEFAULT_PIXELS, MODEL, OUTPUT, AsJson, MaxPixels, PrecisionOption, SessionOption
+from reid.commands.options import (
+    DEFAULT_PIXELS,
+    MODEL,
+    OUTPUT,
+    AsJson,
+    ExpandQueries,
+    FalseMatchRate,
+    MaxPixels,
+    PrecisionOption,
+    Rerank,
+    SessionOption,
+)
 from reid.commands.shell import ProgressBar, application, print_json, run
 from reid.commands.terminal import print_result
 from reid.runtime.text import printable
@@ -25,6 +36,9 @@ def infer(
     ],
     query: Annotated[Path, typer.Argument(metavar="QUERY", help="Folder or archive of crops.")],
     top_k: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of matches per query.")] = 10,
+    expand_queries: ExpandQueries = 0,
+    rerank: Rerank = False,
+    false_match_rate: FalseMatchRate = None,
     max_pixels: MaxPixels = DEFAULT_PIXELS,
     model: Annotated[
         Path, typer.Option(help="A bundle, an .onnx file, a checkpoint or a run.", rich_help_panel=MODEL)
@@ -52,10 +66,19 @@ def infer(
         open_session(model, session, precision) as opened,
     ):
         with ProgressBar() as progress:
-            inference = rank(opened, gallery, query, k=top_k, progress=progress)
+            inference = rank(
+                opened,
+                gallery,
+                query,
+                k=top_k,
+                expand_queries=expand_queries,
+                rerank=rerank,
+                false_match_rate=false_match_rate,
+                progress=progress,
+            )
         write_results(results, inference, opened)
         info = opened.info
-    unreadable = list(inference.unreadable)
+    unreadable, point = list(inference.unreadable), inference.operating_point
     if unreadable:
         reasons = "; ".join(unreadable[:3])
         logger.warning("%d of %d frames could not be read: %s", len(unreadable), inference.frames, reasons)
@@ -69,6 +92,8 @@ def infer(
                 "model": info.card.fingerprint,
                 "session": str(info),
                 "precision": info.precision,
+                "post_processing": inference.post_processing.name,
+                "operating_point": None if point is None else point.model_dump(mode="json"),
                 "queries": len(inference.rankings),
                 "gallery": len(inference.gallery.tracklets),
                 "frames": inference.frames,

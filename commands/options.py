@@ -26,12 +26,15 @@ __all__ = [
     "CalibrationFrames",
     "DataArgument",
     "EngineName",
+    "ExpandQueries",
+    "FalseMatchRate",
     "LayoutName",
     "LayoutOption",
     "MaxPixels",
     "PrecisionOption",
     "RangeMethod",
     "RangesOption",
+    "Rerank",
     "SessionOption",
     "finite",
     "whole_number",
@@ -94,6 +97,23 @@ MaxPixels: TypeAlias = Annotated[
         callback=_set_pixel_limit,
         help="Largest image that is decoded, in pixels.",
         rich_help_panel=DATA,
+    ),
+]
+ExpandQueries: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        metavar="K", min=0, max=1000, help="Average each query with its K nearest gallery entries; 0 for none."
+    ),
+]
+Rerank: TypeAlias = Annotated[bool, typer.Option("--rerank", help="Re-rank by k-reciprocal neighbors.")]
+FalseMatchRate: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE",
+        min=0,
+        max=1,
+        callback=finite,
+        help="Decide which matches are the same vehicle by the model's threshold at this rate: 1e-2, 1e-3 or 1e-4.",
     ),
 ]
 SessionOption: TypeAlias = Annotated[

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from reid.data.dataset import Dataset
+    from reid.runtime.progress import Progress
 
 __all__ = ["ProgressBar", "application", "note_problems", "print_json", "run", "signed"]
 
@@ -41,6 +43,9 @@ _EXTRAS = {
     "onnx": "onnx",
     "onnxscript": "export",
 }
+
+_REMEMBERED_SECONDS = 3600.0
+"""How far back a bar looks to estimate the time left."""
 
 _UsageError: Any = typer.BadParameter.__base__  # click's, or that of typer's copy of click
 
@@ -236,7 +241,8 @@ def signed(value: float, digits: int) -> str:
 class ProgressBar:
     """A `Progress` on standard error: a bar for the current stage, with its rate and the time left.
 
-    Use it as a context manager. Nothing is shown before the first step: a failure before that is one line.
+    Below it is a bar for the stage within a step, where the work has such stages. Use it as a context manager. Nothing
+    is shown before the first step of either: a failure before that is one line.
     """
 
     def __init__(self) -> None:
@@ -245,14 +251,27 @@ class ProgressBar:
     def begin(self, stage: str, total: int, unit: str = "frames") -> None:
         """See Progress.begin."""
         self._close()
-        self._bar = _rich_bar(unit)
-        self._bar.add_task(stage, total=total)  # time is counted from here
+        self._bar = _rich_bar()
+        self._bar.add_task(stage, total=total, unit=unit)  # time is counted from here
 
     def advance(self, steps: int = 1) -> None:
         """See Progress.advance."""
+        self._advance(0, steps)
+
+    def within(self) -> Progress:
+        """See Nesting.within."""
+        return _Within(self)
+
+    def _begin_within(self, stage: str, total: int, unit: str) -> None:
         if self._bar is not None:
+            for former in self._bar.task_ids[1:]:
+                self._bar.remove_task(former)
+            self._bar.add_task(f"  {stage}", total=total, unit=unit)
+
+    def _advance(self, row: int, steps: int) -> None:
+        if self._bar is not None and row < len(self._bar.task_ids):
             self._bar.start()
-            self._bar.advance(self._bar.task_ids[0], steps)
+            self._bar.advance(self._bar.task_ids[row], steps)
 
     def _close(self) -> None:
         if self._bar is not None and self._bar.live.is_started:
@@ -266,7 +285,22 @@ class ProgressBar:
         self._close()
 
 
-def _rich_bar(unit: str) -> RichProgress:
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """The stages within a step of a bar's stage."""
+
+    bar: ProgressBar
+
+    def begin(self, stage: str, total: int, unit: str = "frames") -> None:
+        """See Progress.begin."""
+        self.bar._begin_within(stage, total, unit)
+
+    def advance(self, steps: int = 1) -> None:
+        """See Progress.advance."""
+        self.bar._advance(1, steps)
+
+
+def _rich_bar() -> RichProgress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -274,8 +308,9 @@ def _rich_bar(unit: str) -> RichProgress:
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
             seconds = task.finished_time or task.elapsed  # the first steps may have come all at once
-            rate = f"{task.completed / seconds:,.1f} {unit}/s" if seconds else ""
+            rate = f"{task.completed / seconds:,.1f} {task.fields['unit']}/s" if seconds else ""
             return Text(rate, style="progress.data.speed")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
+    # The default of 30 s forgets a step that takes longer, and then knows no time left.
+    return Progress(*columns, console=Console(stderr=True), speed_estimate_period=_REMEMBERED_SECONDS)

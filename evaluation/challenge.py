@@ -12,6 +12,7 @@ from reid.runtime.errors import DataError, ReidError
 from reid.runtime.files.reading import MEBIBYTE, read_file
 from reid.runtime.files.storage import atomic_write, check_apart
 from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Tracklet
@@ -75,13 +76,21 @@ def check_submission_file(path: Path, inputs: Iterable[Path]) -> None:
         raise ReidError(f"{path} exists and is not a submission; {remedy}")
 
 
-def write_submission(session: Session, dataset: Dataset, path: Path, *, progress: Progress = SILENT) -> tuple[str, ...]:
+def write_submission(
+    session: Session,
+    dataset: Dataset,
+    path: Path,
+    post_processing: PostProcessing = PLAIN,
+    *,
+    progress: Progress = SILENT,
+) -> tuple[str, ...]:
     """Write one line per query, in the order of the queries' numbers: the numbers of its best 100 test images.
 
     Args:
         session: the model.
         dataset: a data set in the CityFlow layout.
         path: the file to write; see check_submission_file.
+        post_processing: what is done before the ranking.
         progress: follows one stage, the images of gallery and query together.
 
     Returns:
@@ -102,9 +111,8 @@ def write_submission(session: Session, dataset: Dataset, path: Path, *, progress
             raise DataError(
                 f"query {entry.tracklet.id} cannot be read, and the submission needs a line for it; restore the image"
             )
-    lines = (
-        " ".join(str(int(match.tracklet.id)) for match in ranking.matches) for ranking in gallery.rank(queries, RANKS)
-    )
+    rankings = gallery.rank(queries, RANKS, post_processing)
+    lines = (" ".join(str(int(match.tracklet.id)) for match in ranking.matches) for ranking in rankings)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, "".join(f"{line}\n" for line in lines).encode())
     return tuple(failure.reason for entry in members for failure in entry.unreadable)

@@ -18,6 +18,7 @@ from reid.evaluation.protocols import (
 )
 from reid.evaluation.same_camera import SameCamera, own_view, own_view_of
 from reid.runtime.errors import DataError
+from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 
@@ -31,6 +32,7 @@ def evaluate(
     dataset: Dataset,
     protocols: Sequence[str] | None = None,
     *,
+    expand_queries: int = 0,
     rerank: bool = False,
     same_camera: SameCamera | None = None,
     progress: Progress = SILENT,
@@ -44,6 +46,7 @@ def evaluate(
         session: the model; it stays open.
         dataset: the data set; only its query and gallery splits are used.
         protocols: names from PROTOCOLS; None for those that the data has entries for.
+        expand_queries: the number of gallery entries that each query is averaged with first; 0 for none.
         rerank: whether to use k-reciprocal re-ranking.
         same_camera: whether gallery entries of the query's vehicle and camera are kept or dropped; None to drop them
             where cameras can tell a right answer.
@@ -62,14 +65,14 @@ def evaluate(
         note_protocols(chosen)
     view = own_view_of(dataset, same_camera)
     data = embed_data(session, dataset.query, dataset.gallery, view=view, progress=progress)
-    return score(data, chosen, rerank=rerank)
+    return score(data, chosen, post_processing=PostProcessing(expand_queries, rerank))
 
 
 def score(
     data: EmbeddedData,
     protocols: Sequence[Protocol],
     *,
-    rerank: bool = False,
+    post_processing: PostProcessing = PLAIN,
     same_camera: SameCamera | None = None,
 ) -> dict[str, Metrics]:
     """Score embedded data; whatever is left out of the metrics is logged as a warning.
@@ -77,7 +80,7 @@ def score(
     Args:
         data: the embedded queries and gallery.
         protocols: the protocols to score by, at least one.
-        rerank: whether to use k-reciprocal re-ranking.
+        post_processing: what is done before the ranking.
         same_camera: another rule than that of the data; see evaluate.
 
     Returns:
@@ -88,26 +91,26 @@ def score(
     """
     if same_camera not in (None, data.same_camera):
         data = data.leaving_out(own_view(data.query, data.gallery, same_camera))
-    metrics = score_protocols(data, protocols, rerank=rerank)
+    metrics = score_protocols(data, protocols, post_processing)
     warn_of_unreadable(data.unreadable, data.queries_left_out)
     return metrics
 
 
 def score_protocols(
-    data: EmbeddedData, protocols: Sequence[Protocol], *, rerank: bool, where: str = ""
+    data: EmbeddedData, protocols: Sequence[Protocol], post_processing: PostProcessing = PLAIN, *, where: str = ""
 ) -> dict[str, Metrics]:
     """Score by each protocol; log a warning of those that cannot be scored, and of queries without a right answer.
 
     Args:
         data: see score.
         protocols: see score.
-        rerank: see score.
+        post_processing: see score.
         where: what the warnings begin with.
 
     Raises:
         DataError: none of the protocols can be evaluated on this data.
     """
-    outcomes = {protocol.name: _metrics_or_failure(data, protocol, rerank) for protocol in protocols}
+    outcomes = {protocol.name: _metrics_or_failure(data, protocol, post_processing) for protocol in protocols}
     metrics = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Metrics)}
     failures = [outcome for outcome in outcomes.values() if isinstance(outcome, DataError)]
     if not metrics:
@@ -119,9 +122,9 @@ def score_protocols(
     return metrics
 
 
-def _metrics_or_failure(data: EmbeddedData, protocol: Protocol, rerank: bool) -> Metrics | DataError:
+def _metrics_or_failure(data: EmbeddedData, protocol: Protocol, post_processing: PostProcessing) -> Metrics | DataError:
     try:
-        return evaluate_protocol(data, protocol, rerank=rerank)
+        return evaluate_protocol(data, protocol, post_processing)
     except DataError as failure:
         return failure
 

@@ -6,7 +6,7 @@ query's own tracklet. An image is a tracklet of one frame, so they differ only i
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from reid.data.dataset import Split
 from reid.evaluation.metrics import Labels, Metrics, evaluate
-from reid.evaluation.reranking import reranked_rows
 from reid.evaluation.same_camera import (
     OwnView,
     SameCamera,
@@ -27,7 +26,8 @@ from reid.evaluation.same_camera import (
 )
 from reid.runtime.embedding import embed, watched
 from reid.runtime.errors import DataError
-from reid.runtime.galleries.ranking import distance_rows
+from reid.runtime.galleries.post_processing import PLAIN, PostProcessing, distance_blocks
+from reid.runtime.galleries.ranking import DistanceBlock
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Frame, Tracklet
@@ -41,6 +41,7 @@ __all__ = [
     "evaluate_protocol",
     "find_protocols",
     "parse_protocols",
+    "protocol_blocks",
     "protocols_of",
 ]
 
@@ -210,13 +211,13 @@ def _distinct(tracklets: Iterable[Tracklet], images: Iterable[Tracklet]) -> list
     return list(plan.values())
 
 
-def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = False) -> Metrics:
+def evaluate_protocol(data: EmbeddedData, protocol: Protocol, post_processing: PostProcessing = PLAIN) -> Metrics:
     """Rank and score by one protocol.
 
     Args:
         data: the result of embed_data.
         protocol: the protocol, which says what is ranked for what.
-        rerank: whether to use k-reciprocal re-ranking; the poster's figures are without it.
+        post_processing: what is done before the ranking; the poster's figures are plain.
 
     Raises:
         DataError: no query or no gallery entry is left, or none of the queries has a right answer.
@@ -228,8 +229,19 @@ def evaluate_protocol(data: EmbeddedData, protocol: Protocol, *, rerank: bool = 
     asked, found = data.labels(protocol)
     if not _any_right_answer(asked, found):
         raise _no_right_answer(data, protocol)
-    blocks = (reranked_rows if rerank else distance_rows)(data.matrix(query), data.matrix(gallery))
-    return evaluate(blocks, asked, found)
+    return evaluate(protocol_blocks(data, protocol, post_processing), asked, found)
+
+
+def protocol_blocks(
+    data: EmbeddedData, protocol: Protocol, post_processing: PostProcessing = PLAIN
+) -> Iterator[DistanceBlock]:
+    """Yield the distances of a protocol's queries to its gallery, in blocks of consecutive queries.
+
+    Post-processing sees no label: neighbors come from the whole gallery, as they do when deployed. What the rule of
+    the same camera leaves out is still in the blocks.
+    """
+    query, gallery = getattr(data.query, protocol.query), getattr(data.gallery, protocol.gallery)
+    return distance_blocks(data.matrix(query), data.matrix(gallery), post_processing)
 
 
 def _nothing_to_rank(query: Split, gallery: Split, protocol: Protocol, unreadable: Sequence[str] = ()) -> DataError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +13,20 @@ from numpy.typing import NDArray
 
 from reid.calibration.journal import check_journal, remove_journal
 from reid.data.dataset import Dataset
-from reid.data.held_out import is_held_out, warn_if_trained_on
+from reid.data.held_out import warn_if_trained_on
 from reid.evaluation.same_camera import own_view_of
 from reid.evaluation.verification.records import (
-    VERIFICATION_FILE,
     EngineFacts,
     JudgedOn,
     ReferenceCrops,
-    ReferenceData,
     Tolerance,
     Verification,
 )
-from reid.evaluation.verification.reference import Crops, Reference, Retrieval, embed_retrieval
+from reid.evaluation.verification.reference import Crops, Reference, Retrieval, embed_retrieval, facts_of
 from reid.evaluation.verification.sentences import failure_sentence
+from reid.evaluation.verification.stored_retrieval import write_retrieval
 from reid.export.engines.add import build_engines
+from reid.export.engines.judge import EngineGate
 from reid.export.engines.options import EngineOptions
 from reid.export.fp16 import write_fp16_graph
 from reid.export.graph import OPSET, export_graph
@@ -37,17 +36,18 @@ from reid.export.int8.page import section_of
 from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.export.int8.record import INT8_FILE, SCALES_FILE, Int8Record, TrainedInt8Record
 from reid.export.int8.trained import TrainedInt8, write_trained_int8_graph
+from reid.export.rejection import leave_report, rejected_folder
 from reid.export.similarity_limits import similarity_limits
 from reid.export.verification.graphs import ComparedGraph, compare_graphs, describe
-from reid.pages.int8 import INT8_STYLE
-from reid.pages.verification.report import write_verification_report
-from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, Graph, graph_file
+from reid.pages.verification.files import write_verification
+from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, REFERENCE_RETRIEVAL, Graph, graph_file
 from reid.runtime.engine_card import EngineCard
 from reid.runtime.errors import GateError, ModelError
-from reid.runtime.files.manifest import remove_replaceable, replaceable_directory
+from reid.runtime.files.manifest import remove_replaceable
 from reid.runtime.files.names import check_name
 from reid.runtime.files.reading import sha256_of
 from reid.runtime.files.storage import Records, atomic_directory
+from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
 from reid.runtime.imaging import decode, resize
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
@@ -58,12 +58,10 @@ from reid.train.device import best_device as best_torch_device
 from reid.train.model.checkpoint import Checkpoint
 from reid.train.session import torch_session
 
-__all__ = ["FP32_TOLERANCE", "REPORT_FILE", "Export", "ExportRequest", "rejected_folder", "write_bundle"]
+__all__ = ["FP32_TOLERANCE", "Export", "ExportRequest", "write_bundle"]
 
 FP32_TOLERANCE = 1e-4
 """Largest absolute difference between an FP32 graph's outputs and PyTorch's."""
-
-REPORT_FILE = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +75,7 @@ class ExportRequest:
             calibrates compares on training vehicles that were held out if there are enough; any other compares the
             embeddings of the reference crops alone.
         tolerance: the largest permitted fall of a graph below PyTorch.
+        post_processing: what rankings are compared with as well, besides plain.
         engines: the options to build engines with; None for no engines.
         engine_precisions: the precisions to build engines of; None for all that are made.
     """
@@ -85,6 +84,7 @@ class ExportRequest:
     int8: CalibrationRequest | TrainedInt8 | None = None
     data: Dataset | None = None
     tolerance: Tolerance = field(default_factory=Tolerance)
+    post_processing: PostProcessing = PLAIN
     engines: EngineOptions | None = None
     engine_precisions: tuple[Precision, ...] | None = None
 
@@ -136,20 +136,15 @@ def write_bundle(
         if any(one.comparison.failures for one in made.compared):
             raise _rejection(made, checkpoint.card, output)
         card = checkpoint.card.model_copy(update={"opset": OPSET})
-        engines = _build_engines(folder, card, made, request, progress)
+        gate = EngineGate(output, card, lambda: made.reference, progress)
+        engines = _build_engines(folder, made, request, gate)
         verification = _verification(made, card, engines)
-        _write_reference(folder, checkpoint, made.reference.crops)
-        _write_verification(folder, verification, made.int8_section)
-        card = _finished_card(card, folder, made)
+        _write_reference(folder, checkpoint, made, progress)
+        write_verification(folder, verification, made.int8_section)
+        card = _finished_card(card, folder, made, verification)
         (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
     _clean_up(output, request)
     return Export(card, made.largest_difference, verification, made.int8)
-
-
-def rejected_folder(output: Path) -> Path:
-    """Return the folder of the report on a bundle that was not written because a graph is outside tolerance."""
-    named = output if output.name not in ("", "..") else Path(os.path.realpath(output))
-    return named.with_name(f"{named.name}.rejected")
 
 
 def _written_files(bundle: Path) -> dict[str, str]:
@@ -172,6 +167,7 @@ class _Made:
 
     Attributes:
         reference: the reference that they were compared with.
+        data: the data set that the reference is of; None for the reference crops alone.
         compared: the comparisons, in the order in which the graphs were made.
         largest_difference: see Export.
         int8: see Export.
@@ -179,6 +175,7 @@ class _Made:
     """
 
     reference: Reference
+    data: Dataset | None
     compared: tuple[ComparedGraph, ...]
     largest_difference: float
     int8: Int8Record | TrainedInt8Record | None = None
@@ -196,7 +193,7 @@ def _make_graphs(checkpoint: Checkpoint, folder: Path, request: ExportRequest, p
     if data is None and isinstance(plan, CalibrationPlan) and plan.held_out is not None:
         data = plan.held_out
         warn_if_trained_on(data, plan.request.data, checkpoint.card)
-    reference = _reference(checkpoint, Crops(frames, embeddings), data, request.tolerance, progress)
+    reference = _reference(checkpoint, Crops(frames, embeddings), data, request, progress)
     graphs = [ExportedGraph(Graph.of("fp32", fp32))]
     if request.fp16 or request.int8:
         fp16 = folder / graph_file("fp16")
@@ -204,11 +201,11 @@ def _make_graphs(checkpoint: Checkpoint, folder: Path, request: ExportRequest, p
         graphs.append(ExportedGraph(Graph.of("fp16", fp16), in_fp32))
     compared = compare_graphs(reference, graphs, progress)
     if plan is None or any(one.comparison.failures for one in compared):
-        return _Made(reference, compared, difference)
+        return _Made(reference, data, compared, difference)
     record, section = _write_int8(folder, plan, reference, progress)
     graph = ExportedGraph(Graph.of("int8", folder / graph_file("int8")), in_fp32)
     compared += compare_graphs(reference, [graph], progress)
-    return _Made(reference, compared, difference, record, section)
+    return _Made(reference, data, compared, difference, record, section)
 
 
 def _reference_frames(checkpoint: Checkpoint) -> NDArray[np.uint8]:
@@ -247,24 +244,23 @@ def _compare_outputs(
 
 
 def _reference(
-    checkpoint: Checkpoint, crops: Crops, data: Dataset | None, tolerance: Tolerance, progress: Progress
+    checkpoint: Checkpoint, crops: Crops, data: Dataset | None, request: ExportRequest, progress: Progress
 ) -> Reference:
     """Embed with PyTorch what graphs are compared on: queries and gallery where there is data, and the crops."""
     judged_on: JudgedOn = ReferenceCrops(crops=len(crops.frames))
     retrieval: Retrieval | None = None
     if data is not None:
         session = torch_session(checkpoint.model, checkpoint.card, best_torch_device())
-        retrieval = embed_retrieval(session, data.query, data.gallery, view=own_view_of(data), progress=progress)
-        judged_on = ReferenceData(
-            name=data.root.resolve().name,
-            layout=data.layout,
-            held_out=is_held_out(data),
-            query_images=len(data.query.images),
-            gallery_images=len(data.gallery.images),
-            unreadable=len(retrieval.data.unreadable),
-            same_camera=retrieval.data.same_camera,
+        retrieval = embed_retrieval(
+            session,
+            data.query,
+            data.gallery,
+            view=own_view_of(data),
+            post_processing=request.post_processing,
+            progress=progress,
         )
-    return Reference(checkpoint.card.levels, crops, retrieval, judged_on, tolerance)
+        judged_on = facts_of(data, retrieval)
+    return Reference(checkpoint.card.levels, crops, retrieval, judged_on, request.tolerance)
 
 
 def _write_int8(
@@ -283,15 +279,13 @@ def _write_int8(
     return record, section
 
 
-def _build_engines(
-    folder: Path, card: ModelCard, made: _Made, request: ExportRequest, progress: Progress
-) -> tuple[EngineFacts, ...]:
+def _build_engines(folder: Path, made: _Made, request: ExportRequest, gate: EngineGate) -> tuple[EngineFacts, ...]:
     if request.engines is None:
         return ()
     graphs = [one.exported for one in made.compared]
     if request.engine_precisions is not None:
         graphs = [one for one in graphs if one.graph.precision in request.engine_precisions]
-    return build_engines(folder, card, graphs, request.engines, progress)
+    return build_engines(folder, graphs, request.engines, gate)
 
 
 def _verification(made: _Made, card: ModelCard, engines: Sequence[EngineFacts] = ()) -> Verification:
@@ -299,45 +293,42 @@ def _verification(made: _Made, card: ModelCard, engines: Sequence[EngineFacts] =
     fp32 = made.compared[0].exported.graph.path
     return Verification(
         fingerprint=card.fingerprint,
-        reference=reference.retrieval.session if reference.retrieval else "PyTorch on CPU",
+        reference=reference.session,
         judged_on=reference.judged_on,
         tolerance=reference.tolerance,
         precisions=tuple(describe(one, fp32, reference.crops) for one in made.compared),
         engines=tuple(engines),
+        scores=reference.scores(),
     )
 
 
 def _rejection(made: _Made, card: ModelCard, output: Path) -> GateError:
     """Leave the report beside the bundle that is not written, and return the error that says so."""
-    verification, folder = _verification(made, card), rejected_folder(output)
-    with replaceable_directory(folder) as partial:
-        _write_verification(partial, verification, made.int8_section)
+    verification = _verification(made, card)
+    page = leave_report(output, verification, made.int8_section)
     first, *others = verification.failures
     more = f" (and {len(others)} more)" if others else ""
     former = f" ({output} is from an earlier export)" if output.exists() else ""
-    return GateError(f"{failure_sentence(first)}{more}; no bundle was written{former}, see {folder / REPORT_FILE}")
+    return GateError(f"{failure_sentence(first)}{more}; no bundle was written{former}, see {page}")
 
 
-def _write_verification(folder: Path, verification: Verification, int8_section: str) -> None:
-    (folder / VERIFICATION_FILE).write_text(verification.model_dump_json(indent=2) + "\n")
-    write_verification_report(
-        folder / REPORT_FILE, verification, title="Verification", int8=int8_section, styles=[INT8_STYLE]
-    )
-
-
-def _write_reference(folder: Path, checkpoint: Checkpoint, crops: Crops) -> None:
+def _write_reference(folder: Path, checkpoint: Checkpoint, made: _Made, progress: Progress) -> None:
     (folder / REFERENCE_EMBEDDINGS).parent.mkdir()
     for name, content in checkpoint.reference.items():
         (folder / "reference" / check_name(name)).write_bytes(content)
-    np.save(folder / REFERENCE_EMBEDDINGS, crops.embeddings)
+    np.save(folder / REFERENCE_EMBEDDINGS, made.reference.crops.embeddings)
+    if made.data is not None and made.reference.retrieval is not None:
+        write_retrieval(folder / REFERENCE_RETRIEVAL, made.reference.retrieval, made.data, progress)
 
 
-def _finished_card(card: ModelCard, folder: Path, made: _Made) -> ModelCard:
+def _finished_card(card: ModelCard, folder: Path, made: _Made, verification: Verification) -> ModelCard:
     """Add what is known of a finished bundle; engines have cards of their own, and come and go."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != ENGINES_FOLDER)
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     limits = similarity_limits((one.comparison for one in made.compared), made.reference.tolerance)
-    return card.model_copy(update={"files": hashes, "similarity": limits})
+    judged = [one for one in verification.precisions if one.scores]
+    points = {one.precision: {found.protocol: found.points for found in one.scores} for one in judged}
+    return card.model_copy(update={"files": hashes, "similarity": limits, "operating_points": points})
 
 
 def _clean_up(output: Path, request: ExportRequest) -> None:

@@ -10,10 +10,13 @@ from reid.pages.thumbnail import thumbnail
 from reid.runtime.errors import DataError
 from reid.runtime.tracklet import Frame
 
-__all__ = ["SECTIONS", "Pictures", "head", "mark", "terms"]
+__all__ = ["CHARTS", "SECTIONS", "Pictures", "head", "mark", "terms"]
 
 SECTIONS = Path(__file__).with_name("sections.css")
-"""The style sheet for pages with sections, tables and charts."""
+"""The style sheet for pages with sections and tables."""
+
+CHARTS = Path(__file__).with_name("charts.css")
+"""The style sheet for what charts.chart draws."""
 
 _STYLE = Path(__file__).with_name("page.css")
 
@@ -22,6 +25,7 @@ _SYMBOLS = """
 <svg class="symbols" aria-hidden="true">
 <symbol id="right" viewBox="0 0 16 16"><path d="M3.5 8.5l3 3 6-7"/></symbol>
 <symbol id="wrong" viewBox="0 0 16 16"><path d="M4.5 4.5l7 7m0-7l-7 7"/></symbol>
+<symbol id="open" viewBox="0 0 16 16"><path d="M5.5 6a2.5 2.5 0 1 1 3.4 2.3q-.9.4-.9 1.4m0 2.2v.4"/></symbol>
 <symbol id="no-picture" viewBox="0 0 96 96"><rect x="31" y="26" width="34" height="26" rx="3"/>
 <path d="M26 58l44-38"/><text x="48" y="73">no picture</text></symbol>
 </svg>
@@ -83,5 +87,5 @@ def terms(facts: Mapping[str, str]) -> str:
 
 
 def mark(name: str, label: str | None = None) -> str:
-    """Return the mark "right" or "wrong", in the color of the surrounding element with the same class."""
+    """Return the mark "right", "wrong" or "open", in the color of the surrounding element with the same class."""
     return f'<svg class="mark" role="img" aria-label="{escape(label or name)}"><use href="#{name}"/></svg>'

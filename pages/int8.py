@@ -32,6 +32,7 @@ class MixRow:
         largest_fall: the metric that fell the most, and its change in points; None if none was compared.
         similarity: the smallest cosine similarity of an embedding to PyTorch's.
         passed: whether everything is within tolerance.
+        session: the session that ran it, where that is not the one that judged the search.
     """
 
     in_fp16: tuple[str, ...]
@@ -39,6 +40,7 @@ class MixRow:
     largest_fall: tuple[str, float] | None
     similarity: float
     passed: bool
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def _in_fp16(search: SearchView, sensitivity: SensitivityView) -> str:
     if not search.in_fp16:
         return "<p>None: with every layer in INT8, everything is within tolerance.</p>\n"
     layers = [layer for layer in sensitivity.layers if layer.name in search.in_fp16]
-    guide = '<p class="guide">Of all layers, these remove the most error for the work that they slow down.</p>\n'
+    guide = '<p class="guide">Of all mixes that were tried, the cheapest within tolerance has these in FP16.</p>\n'
     return guide + _layers(sorted(layers, key=lambda layer: -layer.error))
 
 
@@ -162,7 +164,8 @@ def _search(mixes: Sequence[MixRow]) -> str:
         before = mix.in_fp16
     return scrolling(f"""<table class="search">
 <thead><tr><th scope="col">step</th><th scope="col">layers in FP16</th><th scope="col">in INT8</th>
-<th scope="col">largest fall</th><th scope="col">smallest similarity</th><th scope="col">verdict</th></tr></thead>
+<th scope="col">largest fall of mAP</th><th scope="col">smallest similarity</th>
+<th scope="col">verdict</th></tr></thead>
 <tbody>
 {rows}</tbody>
 </table>""")
@@ -170,10 +173,11 @@ def _search(mixes: Sequence[MixRow]) -> str:
 
 def _mix(step: int, mix: MixRow, before: Collection[str]) -> str:
     name, verdict = ("right", "within tolerance") if mix.passed else ("wrong", "OUTSIDE tolerance")
+    by = f" <i>by {escape(mix.session)}</i>" if mix.session else ""
     fall = f"{escape(mix.largest_fall[0])} {signed(mix.largest_fall[1])}" if mix.largest_fall else number(None)
     return f"""<tr><td>{step}</td><th scope="row">{_difference(mix.in_fp16, before)}</th>
 <td>{100 * mix.int8_fraction:.1f} %</td><td>{fall}</td><td>{mix.similarity:.4f}</td>
-<td class="{name}">{mark(name, verdict)} <span>{verdict}</span></td></tr>
+<td class="{name}">{mark(name, verdict)} <span>{verdict}</span>{by}</td></tr>
 """
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 
 from reid.pages.base import Pictures, head, terms
 from reid.pages.tracklet_cards import match_card, query_card, verdict_mark
+from reid.runtime.galleries.post_processing import PLAIN
 from reid.runtime.galleries.ranked_lists import Ranking, Verdict, verdict
 
 __all__ = ["write_report"]
 
 _STYLE = Path(__file__).with_name("ranked_lists.css")
+
+_THRESHOLD = """ Matches behind the line do not reach the threshold of the operating point; of the pairs of different
+vehicles that the model was verified on, the stated share did."""
 
 
 def write_report(
@@ -22,6 +26,7 @@ def write_report(
     title: str,
     facts: Mapping[str, str],
     unreadable: Sequence[str],
+    score: str = PLAIN.score_meaning,
     limit: int = 200,
 ) -> None:
     """Write a page with the first `limit` rankings; right and wrong matches are marked if identities are known.
@@ -32,6 +37,7 @@ def write_report(
         title: the page's heading.
         facts: names and values to show under the heading, such as model, session and number of queries.
         unreadable: the names of the images that could not be read.
+        score: what the number next to a match's rank is.
         limit: the largest number of queries to show.
     """
     shown = rankings[:limit]
@@ -40,7 +46,8 @@ def write_report(
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(head(title, _STYLE))
         file.write(_bar(title, rankings, shown))
-        file.write(_introduction(facts, unreadable, len(shown), len(rankings), _is_judged(rankings)))
+        guide = _guide(score, _is_judged(rankings), any(one.is_new_vehicle is not None for one in rankings))
+        file.write(_introduction(facts, unreadable, guide, len(shown), len(rankings)))
         file.write("<main>\n")
         for number, ranking in enumerate(shown, start=1):
             file.write(_row(number, ranking, pictures))
@@ -79,14 +86,18 @@ def _filter(queries: int, missed: int) -> str:
 </fieldset>"""
 
 
-def _introduction(facts: Mapping[str, str], unreadable: Sequence[str], shown: int, total: int, judged: bool) -> str:
+def _introduction(facts: Mapping[str, str], unreadable: Sequence[str], guide: str, shown: int, total: int) -> str:
     limit = f'<p class="note">Showing the first {shown} of {total} queries.</p>\n' if shown < total else ""
     return f"""<section class="introduction">
 {terms(facts)}
-<p class="guide">Each row shows a query and, from left to right, its matches, the most similar first.
-The number next to the rank is the cosine similarity.{_legend() if judged else ""}</p>
+<p class="guide">{guide}</p>
 {limit}{_unreadable(unreadable)}</section>
 """
+
+
+def _guide(score: str, judged: bool, decided: bool) -> str:
+    return f"""Each row shows a query and, from left to right, its matches, the most similar first.
+The number next to the rank is the {score}.{_THRESHOLD if decided else ""}{_legend() if judged else ""}"""
 
 
 def _legend() -> str:
@@ -110,9 +121,17 @@ def _unreadable(names: Sequence[str]) -> str:
 def _row(number: int, ranking: Ranking, pictures: Pictures) -> str:
     missed = " missed" if ranking.first_verdict is Verdict.WRONG else ""
     subject = query_card(f"query {number}", ranking.query, pictures)
-    cards = "".join(
+    cards = [
         match_card(rank, match, verdict(ranking.query, match.tracklet), pictures)
         for rank, match in enumerate(ranking.matches, start=1)
-    )
-    matches = f"<ol>\n{cards}</ol>" if cards else '<p class="none">no matches</p>'
+    ]
+    if (decided := [match.same for match in ranking.matches]) and False in decided:
+        cards.insert(decided.index(False), _line(ranking))
+    matches = f"<ol>\n{''.join(cards)}</ol>" if cards else '<p class="none">no matches</p>'
     return f'<article class="query{missed}" aria-label="query {number}">\n{subject}{matches}\n</article>\n'
+
+
+def _line(ranking: Ranking) -> str:
+    """Return the line before the first match that does not reach the threshold."""
+    words = "no match: a new vehicle" if ranking.is_new_vehicle else "below the threshold"
+    return f'<li class="threshold"><span>{words}</span></li>\n'

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from reid.pages.ranked_lists import write_report
-from reid.runtime.galleries.ranked_lists import write_csv, write_json
+from reid.runtime.galleries.ranked_lists import Ranking, write_csv, write_json
 from reid.runtime.inference import Inference
+from reid.runtime.operating_point import OperatingPoint, rate_name
 from reid.runtime.sessions.session import Session
 
 __all__ = ["write_results"]
@@ -18,17 +20,23 @@ def write_results(folder: Path, inference: Inference, session: Session) -> None:
         "model": inference.gallery.space.fingerprint[:12],
         "session": str(session.info),
         "precision": inference.gallery.space.precision,
+        "ranking": inference.post_processing.name,
         "queries": f"{len(inference.rankings):,}",
         "gallery": f"{len(inference.gallery.tracklets):,} tracklets",
         "frames": f"{inference.frames:,}",
     }
+    point = inference.operating_point
+    if point is not None:
+        facts |= _decision(point, inference.rankings)
     write_json(
         folder / "rankings.json",
         inference.rankings,
         space=inference.gallery.space,
         unreadable=inference.unreadable,
+        post_processing=inference.post_processing,
+        operating_point=point,
     )
-    write_csv(folder / "rankings.csv", inference.rankings)
+    write_csv(folder / "rankings.csv", inference.rankings, decided=point is not None)
     inference.gallery.save(folder / "gallery.npz")
     write_report(
         folder / "report.html",
@@ -36,4 +44,18 @@ def write_results(folder: Path, inference: Inference, session: Session) -> None:
         title="Ranked gallery",
         facts=facts,
         unreadable=inference.unreadable,
+        score=inference.post_processing.score_meaning,
     )
+
+
+def _decision(point: OperatingPoint, rankings: Sequence[Ranking]) -> dict[str, str]:
+    """Return what decided the matches, and what came of it, as facts for people."""
+    new = sum(ranking.is_new_vehicle is True for ranking in rankings)
+    facts = {"false-match rate": rate_name(point.false_match_rate)}
+    if point.threshold is not None:
+        low, high = point.threshold.interval
+        facts["threshold"] = f"{point.threshold.value:.6f} [{low:.4f}, {high:.4f}]"
+    if point.true_match_rate is not None:
+        low, high = point.true_match_rate.interval
+        facts["true-match rate"] = f"{point.true_match_rate.value:.1f} % [{low:.1f}, {high:.1f}]"
+    return facts | {"new vehicles": f"{new:,} of {len(rankings):,} queries"}

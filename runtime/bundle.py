@@ -15,10 +15,21 @@ from reid.runtime.files.reading import MEBIBYTE, read_file, sha256_of
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import PRECISIONS, Precision
 
-__all__ = ["CARD_FILE", "ENGINES_FOLDER", "REFERENCE_EMBEDDINGS", "Bundle", "Graph", "graph_file"]
+__all__ = [
+    "CARD_FILE",
+    "ENGINES_FOLDER",
+    "REFERENCE_EMBEDDINGS",
+    "REFERENCE_RETRIEVAL",
+    "Bundle",
+    "Graph",
+    "graph_file",
+]
 
 CARD_FILE = "model.json"
 REFERENCE_EMBEDDINGS = "reference/embeddings.npy"
+"""PyTorch's embeddings of the reference crops, which are the other files of that folder."""
+REFERENCE_RETRIEVAL = "reference/retrieval.npz"
+"""What PyTorch found on the data that the bundle was verified on; absent where it was verified on crops alone."""
 ENGINES_FOLDER = "engines"
 
 _LENGTH_TOLERANCE = 0.01
@@ -96,7 +107,8 @@ class Bundle:
         Raises:
             ModelError: the bundle lists no such files, or they do not match.
         """
-        crops = [name for name in self.card.files if name.startswith("reference/") and name != REFERENCE_EMBEDDINGS]
+        others = (REFERENCE_EMBEDDINGS, REFERENCE_RETRIEVAL)
+        crops = [name for name in self.card.files if name.startswith("reference/") and name not in others]
         if REFERENCE_EMBEDDINGS not in self.card.files:
             raise ModelError(f"{self.root} lists no reference embeddings; export it again")
         try:

@@ -10,6 +10,7 @@ What runs where, as NVIDIA documents it:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -20,11 +21,12 @@ from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from reid.runtime.bundle import Graph
+from reid.runtime.bundle import ENGINES_FOLDER, Bundle, Graph
+from reid.runtime.engine_judgment import EngineJudgment, Line, check_printable
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.files.reading import check_regular, read_file, sha256_of
 from reid.runtime.files.validation import JSON_AT_MOST, first_problem, parse_object
-from reid.runtime.precision import Precision
+from reid.runtime.precision import PRECISIONS, Precision
 from reid.runtime.sessions.session import BACKEND_TITLES
 from reid.runtime.tensorrt_api import Flavor, release
 
@@ -37,7 +39,9 @@ __all__ = [
     "Target",
     "check_engine",
     "check_origin",
+    "engine_precisions",
     "largest_batch",
+    "runs_on",
     "uncovered",
 ]
 
@@ -56,20 +60,13 @@ _BUNDLE = "BUNDLE"
 """The word in a stored command that stands for the bundle's path."""
 
 
-def _check_printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("it has characters that cannot be printed")
-    return text
-
-
 def _check_command(text: str) -> str:
     # It is shown as a remedy, to be copied: a stranger's card must not suggest another program.
-    if shlex.split(_check_printable(text))[:1] != [_COMMAND]:
+    if shlex.split(check_printable(text))[:1] != [_COMMAND]:
         raise ValueError(f"it is not a command line of {_COMMAND}")
     return text
 
 
-_Line: TypeAlias = Annotated[str, Field(max_length=1024), AfterValidator(_check_printable)]
 _Command: TypeAlias = Annotated[str, Field(max_length=16_384), AfterValidator(_check_command)]
 
 
@@ -184,27 +181,29 @@ class EngineCard(BaseModel):
         opset: the ONNX opset of the graph.
         layers: the precisions of the layers.
         build_command: the command line that builds it again, with BUNDLE where the bundle's path goes.
+        judged: what is known of its answers on data; of engines built before this was stored, nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1]
     flavor: Flavor = Field(validation_alias=AliasChoices("flavor", "flavour"))  # the latter in 0.1
-    version: _Line
-    cuda: _Line | None
-    device: _Line
-    compute_capabilities: tuple[_Line, ...] = Field(min_length=1, max_length=64)
+    version: Line
+    cuda: Line | None
+    device: Line
+    compute_capabilities: tuple[Line, ...] = Field(min_length=1, max_length=64)
     hardware_compatible: bool
     version_compatible: bool
     precision: Precision
     profiles: tuple[Profile, ...] = Field(min_length=1, max_length=MOST_PROFILES)
-    graph_sha256: _Line
-    engine_sha256: _Line
+    graph_sha256: Line
+    engine_sha256: Line
     engine_bytes: int = Field(gt=0, lt=1 << 53)
-    fingerprint: _Line
+    fingerprint: Line
     opset: int | None
     layers: LayerSummary
     build_command: _Command
+    judged: EngineJudgment = EngineJudgment()
 
     def to_json(self) -> str:
         """Return the sidecar's text."""
@@ -219,6 +218,14 @@ class EngineCard(BaseModel):
         words = [word for word in shlex.split(self.build_command) if word not in ("--fp16", "--int8")]
         words = [str(engine.parent.parent) if word == _BUNDLE else word for word in words]
         return shlex.join(words if "--precision" in words else [*words, "--precision", self.precision])
+
+    def note(self, bundle: Path) -> str:
+        """Return what whoever opens the engine should know of its answers on data; empty where they were right."""
+        if self.judged.verdict in ("within", "undecided"):
+            return ""
+        words = ["reid-verify", str(bundle), "DATA", "--session", self.flavor, "--precision", self.precision]
+        remedy = f"`{shlex.join(words)}` runs it on data" if self.judged.verdict == "not run" else "build it again"
+        return f"this {self.precision} engine was {self.judged.sentence}; {remedy}"
 
     @classmethod
     def parse(cls, text: str | bytes, source: Path) -> EngineCard:
@@ -256,6 +263,16 @@ def _refuse(source: Path, reason: str) -> NoReturn:
     raise ModelError(f"{source}: the {_WHAT} is not valid ({reason}); {_REMEDY}")
 
 
+def engine_precisions(bundle: Bundle, flavor: str) -> tuple[Precision, ...]:
+    """Return the precisions in which a bundle has engines of a flavor, wherever these run, but for damaged ones."""
+    found: set[Precision] = set()
+    for sidecar in (bundle.root / ENGINES_FOLDER).glob("*.json"):
+        with contextlib.suppress(ModelError):
+            card = EngineCard.read(sidecar)
+            found |= {card.precision} if card.flavor == flavor else set()
+    return tuple(precision for precision in PRECISIONS if precision in found)
+
+
 def check_engine(path: Path, card: EngineCard, target: Target, graph: Graph, fingerprint: str) -> None:
     """Check that an engine runs on a target and is the bundle's own, before anything of it is deserialized.
 
@@ -274,7 +291,7 @@ def check_engine(path: Path, card: EngineCard, target: Target, graph: Graph, fin
     built = f"{path} was built by {BACKEND_TITLES[card.flavor]} {card.version}"
     if card.flavor != target.flavor or not _runs_version(card, target.version):
         raise SessionError(f"{built}, and {here}; rebuild it: {card.rebuild(path)}")
-    if not _runs_on(card, target.compute_capability):
+    if not runs_on(card, target.compute_capability):
         targets = ", ".join(card.compute_capabilities) + (" and later" if card.hardware_compatible else "")
         raise SessionError(
             f"{path} was built for compute capability {targets} ({card.device}), and this GPU has "
@@ -331,7 +348,8 @@ def _runs_version(card: EngineCard, version: str) -> bool:
     return built == here
 
 
-def _runs_on(card: EngineCard, compute_capability: str) -> bool:
+def runs_on(card: EngineCard, compute_capability: str) -> bool:
+    """Return whether an engine runs on GPUs of a compute capability."""
     ampere = (8, 0)
     later = card.flavor == "tensorrt" and card.hardware_compatible and release(compute_capability) >= ampere
     return later or compute_capability in card.compute_capabilities

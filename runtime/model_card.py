@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reid.runtime.files.names import FileHashes
 from reid.runtime.files.validation import parse_stored, read_stored
+from reid.runtime.operating_point import OperatingPoints
 from reid.runtime.precision import Precision
 from reid.runtime.training_facts import TrainingFacts
 
@@ -75,6 +76,8 @@ class ModelCard(BaseModel):
         opset: the ONNX opset of the graphs; None for a checkpoint.
         similarity: the smallest cosine similarity to PyTorch's embeddings with which a session of a precision opens. A
             precision that is not listed has the self-check's own limit. Empty outside a bundle.
+        operating_points: the thresholds at stated false-match rates, by precision and protocol. Empty outside a bundle,
+            and in one that was verified on no data.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -88,6 +91,7 @@ class ModelCard(BaseModel):
     files: FileHashes = {}
     opset: int | None = None
     similarity: dict[Precision, Annotated[float, Field(ge=-1, le=1)]] = {}
+    operating_points: OperatingPoints = {}
 
     @model_validator(mode="before")
     @classmethod

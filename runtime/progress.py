@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["SILENT", "Progress"]
+__all__ = ["SILENT", "Nesting", "Progress", "nested"]
 
 
 class Progress(Protocol):
@@ -35,3 +35,17 @@ class _Silent:
 
 SILENT: Progress = _Silent()
 """Shows nothing."""
+
+
+@runtime_checkable
+class Nesting(Protocol):
+    """A progress that can also follow the stages within a step."""
+
+    def within(self) -> Progress:
+        """Return what follows the stages within the current step; the current stage goes on."""
+        ...
+
+
+def nested(progress: Progress) -> Progress:
+    """Return what follows the stages within a step of the current stage: nothing, where `progress` cannot show them."""
+    return progress.within() if isinstance(progress, Nesting) else SILENT

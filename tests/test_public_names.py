@@ -42,6 +42,7 @@ PUBLIC = [
     "open_session",
     "read_dataset",
     "read_folder",
+    "verify",
 ]
 """Changing this list changes what programs may rely on."""
 
@@ -144,6 +145,7 @@ def test_every_parameter_that_takes_a_path_takes_text_and_whatever_is_a_path() -
         ("open_gallery", "source"),
         ("read_dataset", "folder"),
         ("read_folder", "folder"),
+        ("verify", "bundle"),
         ("Gallery.save", "path"),
         ("Tracklet.__init__", "frames"),
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a device does with a bundle, in an environment without PyTorch: evaluate, rank, calibrate, add an engine.
+# What a device does with a bundle, in an environment without PyTorch: evaluate, verify, rank, calibrate, add an engine.
 # Usage: tests/without_torch.sh ENVIRONMENT
 #   ENVIRONMENT is a virtual environment with `reid[onnx,rtx]`; the commands on the PATH are of one with everything.
 set -euo pipefail
@@ -27,7 +27,7 @@ PYTHON
 # With PyTorch: a bundle to try.
 step reid-data synthesize data --vehicles 12 --cameras 3
 step reid-train data --backbone resnet10t --weights none --image-size 64 --epochs 1 --batch 4x2
-step reid-export --fp16
+step reid-export --fp16 --verify data --tolerance-map 100 --tolerance-rank 100
 reid-eval bundle data --json >with.json
 
 # Without it.
@@ -42,6 +42,10 @@ import json
 first, second = (json.load(open(name))["protocols"] for name in ("with.json", "without.json"))
 assert first == second, (first, second)
 PYTHON
+
+step reid-verify bundle data --tolerance-map 100 --tolerance-rank 100
+grep -q "compared with PyTorch" stderr || { cat stderr >&2; fail "reid-verify did not use what the bundle keeps"; }
+test -s verification/report.html || fail "reid-verify left no report"
 
 step reid-infer data/image_test data/image_query
 test -s results/report.html || fail "reid-infer left no report"

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reid.evaluation.operating_points.changes import measure_operating_points
+from reid.evaluation.operating_points.pair_scores import PairScores
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
 from reid.evaluation.verification.failures import Failure, Unusable
-from reid.evaluation.verification.records import ProtocolComparison, Similarity, WorstQuery
+from reid.evaluation.verification.judgment import judge_protocols
+from reid.evaluation.verification.measurements import MeasuredProtocol, compare_rankings
+from reid.evaluation.verification.records import ProtocolComparison, Similarity, Tolerance, WorstQuery
 from reid.evaluation.verification.reference import Reference, Retrieval, embed_splits
-from reid.evaluation.verification.retrieval import Ranked, compare_rankings, rank, worst_queries
+from reid.evaluation.verification.retrieval import Ranked, pairs_of, rank, worst_queries
 from reid.evaluation.verification.sentences import defect_sentence
 from reid.evaluation.verification.similarity import compare_embeddings, defect_of, required_similarity
-from reid.evaluation.verification.tolerance_checks import check_metrics, check_similarity, check_sums
+from reid.evaluation.verification.tolerance_checks import check_changes, check_similarity, check_sums
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.model_card import Level
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session, run
 
-__all__ = ["MOST_WORST_QUERIES", "Comparison", "compare", "compare_on_crops", "compare_on_data"]
+__all__ = ["MOST_WORST_QUERIES", "Comparison", "compare", "compare_on_crops", "compare_on_data", "measure"]
 
 MOST_WORST_QUERIES = 12
 
@@ -41,6 +45,7 @@ class Comparison:
         failures: the measurements outside tolerance.
         unreadable: the names of the frames that were left out.
         queries_left_out: the names of the queries that could not be read.
+        pairs: the scores of all pairs of each protocol, without post-processing.
     """
 
     precision: Precision
@@ -52,6 +57,7 @@ class Comparison:
     failures: tuple[Failure, ...] = ()
     unreadable: tuple[str, ...] = ()
     queries_left_out: tuple[str, ...] = ()
+    pairs: Mapping[str, PairScores] = field(default_factory=dict, compare=False)
 
 
 def compare(reference: Reference, precision: Precision, session: Session, progress: Progress = SILENT) -> Comparison:
@@ -109,16 +115,20 @@ def compare_on_data(
     similarity = _frame_similarity(expected.data, actual, reference.levels)
     protocols: tuple[ProtocolComparison, ...] = ()
     lost: list[WorstQuery] = []
+    scores: dict[str, PairScores] = {}
     failures: list[Failure]
     if defect := defect_of(actual.rows(actual.embeddings)):
         failures = [Unusable(precision=precision, defect=defect)]
     else:
-        pairs = [(before, rank(actual, PROTOCOLS[before.protocol])) for before in expected.ranked]
-        protocols = tuple(compare_rankings(before, after, reference.tolerance) for before, after in pairs)
+        pairs = [
+            (before, rank(actual, PROTOCOLS[before.protocol], before.post_processing)) for before in expected.ranked
+        ]
+        protocols = judge_protocols([measure(*pair, reference.tolerance) for pair in pairs])
         lost = _most_lost(pairs)
+        scores = pairs_of(after for _, after in pairs)
         failures = [*check_similarity(precision, similarity, reference.tolerance)]
         for comparison in protocols:
-            failures += check_metrics(precision, comparison, reference.tolerance)
+            failures += check_changes(precision, comparison, reference.tolerance)
     return Comparison(
         precision,
         str(session.info),
@@ -129,7 +139,21 @@ def compare_on_data(
         failures=tuple(failures),
         unreadable=expected.data.unreadable,
         queries_left_out=expected.data.queries_left_out,
+        pairs=scores,
     )
+
+
+def measure(before: Ranked, after: Ranked, tolerance: Tolerance) -> MeasuredProtocol:
+    """Measure how two models' rankings differ, and their operating points where the scores are known.
+
+    Raises:
+        DataError: the queries or the galleries differ.
+    """
+    found = compare_rankings(before, after, tolerance)
+    if before.pairs is None or after.pairs is None:
+        return found
+    rates = measure_operating_points(before.pairs, after.pairs, tolerance)
+    return replace(found, measurements=(*found.measurements, *rates))
 
 
 def _run(

@@ -11,7 +11,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reid.runtime.precision import Precision
 
-__all__ = ["Count", "Defect", "Dissimilar", "Failure", "Fallen", "LevelMinimum", "Told", "Unusable", "WrongSums"]
+__all__ = [
+    "Count",
+    "Defect",
+    "Dissimilar",
+    "Failure",
+    "Fallen",
+    "LevelMinimum",
+    "Told",
+    "Unsettled",
+    "Unusable",
+    "Verdict",
+    "WrongSums",
+]
+
+Verdict: TypeAlias = Literal["within", "outside", "undecided"]
+"""Whether a model is within tolerance: shown to be, shown not to be, or neither with so few queries."""
 
 Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 53)]
 """A number of things, exact in float64 as well."""
@@ -85,28 +100,59 @@ class WrongSums(_Record):
 
 
 class Fallen(_Record):
-    """A metric that fell by more than the tolerance.
+    """A measure that changed for the worse by more than the tolerance, and not by chance.
 
     Attributes:
-        precision: the precision with which it fell.
+        precision: the precision with which it changed.
         protocol: i2i, i2t or t2t.
-        metric: mAP, R-1, R-5 or R-10.
+        post_processing: what was done to the rankings.
+        metric: the measure, such as mAP, R-1 or TMR@1e-3.
         reference: PyTorch's value, in percent.
         candidate: the precision's value, in percent.
-        allowed: the largest fall that was allowed, in points.
+        allowed: the largest change for the worse that was allowed, in points.
         interval: the 95 % interval of candidate - reference, in points.
         queries: the number of queries that count.
+        p_value: how often chance alone makes so large a change; None in files of format 2, where it was not asked.
     """
 
     kind: Literal["fallen"] = "fallen"
     precision: Precision
     protocol: str
+    post_processing: str = "plain"
     metric: str
     reference: float
     candidate: float
     allowed: float
     interval: tuple[float, float]
     queries: Count
+    p_value: float | None = None
+
+
+class Unsettled(_Record):
+    """A measure that so few queries cannot decide on, where only what is shown to be within tolerance may pass.
+
+    Attributes:
+        precision: the precision that was measured.
+        protocol: i2i, i2t or t2t.
+        post_processing: what was done to the rankings.
+        metric: the measure, such as mAP, R-1 or TMR@1e-3.
+        difference: candidate - reference, in points.
+        allowed: the largest change for the worse that is allowed, in points.
+        interval: the 95 % interval of the difference, in points.
+        queries: the number of queries that count.
+        settled_by: how many queries would settle it; None for too many to say.
+    """
+
+    kind: Literal["unsettled"] = "unsettled"
+    precision: Precision
+    protocol: str
+    post_processing: str = "plain"
+    metric: str
+    difference: float
+    allowed: float
+    interval: tuple[float, float]
+    queries: Count
+    settled_by: Count | None = None
 
 
 class Told(_Record):
@@ -117,4 +163,6 @@ class Told(_Record):
     text: str
 
 
-Failure: TypeAlias = Annotated[Unusable | Dissimilar | WrongSums | Fallen | Told, Field(discriminator="kind")]
+Failure: TypeAlias = Annotated[
+    Unusable | Dissimilar | WrongSums | Fallen | Unsettled | Told, Field(discriminator="kind")
+]

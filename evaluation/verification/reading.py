@@ -1,4 +1,4 @@
-"""Reading a stored verification, of this format or of version 1."""
+"""Reading a stored verification, of this format or of versions 1 and 2."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
-from reid.evaluation.verification.records import FORMAT_VERSION, Verification
+from reid.evaluation.verification.records import FORMAT_VERSION, Tolerance, Verification
 from reid.runtime.files.validation import read_stored
 
 __all__ = ["read_verification"]
@@ -34,7 +34,69 @@ class _Stored(RootModel[Verification]):
         version = stored.get("format_version") if isinstance(stored, dict) else None
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise ValueError(f"format version {version} is newer than {FORMAT_VERSION}: update reid")
-        return _Version1.model_validate(stored).upgraded() if version == 1 else stored
+        if version == 1:
+            stored, version = _Version1.model_validate(stored).upgraded(), 2
+        return _Version2.model_validate(stored).upgraded() if version == 2 else stored
+
+
+class _Protocol2(BaseModel):
+    """A protocol's metrics in version 2, where a fall by more than the tolerance was a failure, chance or not."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    protocol: str
+    reference: dict[str, float]
+    candidate: dict[str, float]
+    difference: dict[str, float]
+    interval: dict[str, tuple[float, float]]
+    exceeded: tuple[str, ...]
+    first_match_changed: float
+    queries: int
+
+    def upgraded(self, tolerance: Tolerance) -> dict[str, Any]:
+        changes = (
+            {
+                "measure": name,
+                "reference": value,
+                "candidate": self.candidate.get(name),
+                "interval": self.interval.get(name),
+                "p_value": None,
+                "allowed": tolerance.room(name),
+                "verdict": "outside" if name in self.exceeded else "within",
+            }
+            for name, value in self.reference.items()
+        )
+        kept = self.model_dump(include={"protocol", "first_match_changed", "queries"})
+        return {**kept, "changes": tuple(changes)}
+
+
+class _Precision2(BaseModel):
+    """A precision; what is not named here is as today."""
+
+    model_config = ConfigDict(extra="allow")
+
+    protocols: tuple[_Protocol2, ...] = ()
+
+    def upgraded(self, tolerance: Tolerance) -> dict[str, Any]:
+        return {**(self.model_extra or {}), "protocols": tuple(one.upgraded(tolerance) for one in self.protocols)}
+
+
+class _Version2(BaseModel):
+    """What was stored before verdicts knew their noise; what is not named here is as today."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format_version: int
+    tolerance: Tolerance
+    precisions: tuple[_Precision2, ...]
+
+    def upgraded(self) -> dict[str, Any]:
+        return {
+            **(self.model_extra or {}),
+            "format_version": FORMAT_VERSION,
+            "tolerance": self.tolerance,
+            "precisions": tuple(one.upgraded(self.tolerance) for one in self.precisions),
+        }
 
 
 class _Crops1(BaseModel):
@@ -102,7 +164,7 @@ class _Version1(BaseModel):
     def upgraded(self) -> dict[str, Any]:
         return {
             **(self.model_extra or {}),
-            "format_version": FORMAT_VERSION,
+            "format_version": 2,
             "judged_on": self.data.upgraded(),
             "precisions": [one.upgraded() for one in self.precisions],
         }

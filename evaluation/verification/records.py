@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from reid.evaluation.verification.failures import Count, Failure
+from reid.evaluation.operating_points.distributions import ScoreDistributions
+from reid.evaluation.verification.failures import Count, Failure, Unsettled, Verdict
 from reid.runtime.engine_card import EngineCard
+from reid.runtime.engine_judgment import EngineJudgment
 from reid.runtime.precision import Precision
 from reid.runtime.tensorrt_api import Flavor
 
 __all__ = [
     "FORMAT_VERSION",
     "VERIFICATION_FILE",
+    "Change",
     "EngineFacts",
     "JudgedOn",
     "LayerDrift",
@@ -26,15 +30,17 @@ __all__ = [
     "ReferenceData",
     "Similarity",
     "Tolerance",
+    "Undecided",
     "Verification",
     "WorstQuery",
+    "undecided_of",
 ]
 
 VERIFICATION_FILE = "verification.json"
 """Name of the stored Verification within a bundle."""
 
-FORMAT_VERSION: Literal[2] = 2
-"""Version of `Verification`; `read_verification` also reads 1."""
+FORMAT_VERSION: Literal[3] = 3
+"""Version of `Verification`; `read_verification` also reads 1 and 2."""
 
 
 _NEXT_EDGE = 1.01
@@ -64,12 +70,18 @@ class Tolerance(_Record):
         similarity: the smallest cosine similarity of an embedding to PyTorch's, where the model gives different frames
             0 on average; where it gives them more, the room left is less in proportion (`required_similarity`).
         int8_similarity: the same for INT8, whose embeddings differ visibly while they find the same.
+        match: the largest permitted fall of the true-match rate at a false-match rate, in points.
+        false_match: the largest permitted ratio of the false-match rate at PyTorch's threshold to PyTorch's own.
+        strict: whether only what is shown to be within tolerance passes, and not what few queries leave undecided.
     """
 
     map: float = Field(default=0.5, ge=0)
     rank: float = Field(default=0.5, ge=0)
     similarity: float = Field(default=0.99, ge=-1, le=1)
     int8_similarity: float = Field(default=0.9, ge=-1, le=1)
+    match: float = Field(default=1.0, ge=0)
+    false_match: float = Field(default=2.0, ge=1)
+    strict: bool = False
 
     def room(self, metric: str) -> float:
         """Return how far a metric may fall, in points: "mAP", or any of "R-1", "R-5", "R-10"."""
@@ -116,34 +128,74 @@ class Similarity(_Record):
         return self
 
 
+class Change(_Record):
+    """One measure of one protocol beside PyTorch's, judged.
+
+    Attributes:
+        measure: "mAP", "R-1", "R-5", "R-10"; at a false-match rate "TMR@1e-3", the true-match rate at the model's own
+            threshold, and "FMR@1e-3", the false-match rate at PyTorch's.
+        reference: PyTorch's value, in percent.
+        candidate: the precision's value, in percent.
+        interval: the 95 % paired interval of candidate - reference, in points.
+        p_value: how often chance alone makes so large a change for the worse; None in files of format 2.
+        allowed: the largest permitted change for the worse, in points.
+        verdict: whether the change is within what is allowed.
+        settled_by: how many queries would settle an undecided one if nothing else changes; None for too many to say.
+    """
+
+    measure: str
+    reference: float
+    candidate: float
+    interval: tuple[float, float]
+    p_value: float | None
+    allowed: float
+    verdict: Verdict
+    settled_by: Count | None = None
+
+    @property
+    def difference(self) -> float:
+        """Candidate - reference, in points."""
+        return self.candidate - self.reference
+
+
 class ProtocolComparison(_Record):
-    """One protocol's metrics, in percent and points.
+    """One protocol's measures beside PyTorch's.
 
     Attributes:
         protocol: i2i, i2t or t2t.
-        reference: PyTorch's "mAP", "R-1", "R-5", "R-10".
-        candidate: the precision's values of the same metrics.
-        difference: candidate - reference, in points.
-        interval: the 95 % interval of the difference, by bootstrap over queries, in points.
-        exceeded: the metrics that fell by more than the tolerance.
+        post_processing: what was done to the rankings of both.
+        changes: the measures, mAP first.
         first_match_changed: the share of queries whose first match differs, in percent.
         queries: the number of queries that count.
     """
 
     protocol: str
-    reference: dict[str, float]
-    candidate: dict[str, float]
-    difference: dict[str, float]
-    interval: dict[str, tuple[float, float]]
-    exceeded: tuple[str, ...]
+    post_processing: str = "plain"
+    changes: tuple[Change, ...]
     first_match_changed: float
     queries: Count
 
-    @model_validator(mode="after")
-    def _check_exceeded(self) -> ProtocolComparison:
-        if unknown := [name for name in self.exceeded if name not in self.difference]:
-            raise ValueError(f"{unknown[0]!r} exceeds the tolerance, and has no difference")
-        return self
+    @property
+    def difference(self) -> dict[str, float]:
+        """Measure -> candidate - reference, in points."""
+        return {change.measure: change.difference for change in self.changes}
+
+    def change(self, measure: str) -> Change:
+        """Return the change of a measure. Raises KeyError where it was not measured."""
+        return {change.measure: change for change in self.changes}[measure]
+
+
+class Undecided(NamedTuple):
+    """A change that is neither shown to be within tolerance nor outside it, and the protocol that it is of."""
+
+    comparison: ProtocolComparison
+    change: Change
+
+
+def undecided_of(protocols: Iterable[ProtocolComparison]) -> tuple[Undecided, ...]:
+    """Return the changes that are undecided."""
+    changes = (Undecided(one, change) for one in protocols for change in one.changes)
+    return tuple(one for one in changes if one.change.verdict == "undecided")
 
 
 class WorstQuery(_Record):
@@ -209,6 +261,7 @@ class PrecisionVerification(_Record):
         failures: the measurements outside tolerance; empty where there are none.
         unreadable: the names of the frames that were left out; the same for all precisions.
         queries_left_out: the names of the queries that could not be read, and count in no protocol.
+        scores: the distributions of the scores of each protocol, and its operating points.
     """
 
     precision: Precision
@@ -221,6 +274,19 @@ class PrecisionVerification(_Record):
     failures: tuple[Failure, ...] = ()
     unreadable: tuple[_FileName, ...] = ()
     queries_left_out: tuple[_FileName, ...] = ()
+    scores: tuple[ScoreDistributions, ...] = ()
+
+    @property
+    def undecided(self) -> tuple[Undecided, ...]:
+        """What few queries leave open."""
+        return undecided_of(self.protocols)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on everything that was measured."""
+        if any(not isinstance(one, Unsettled) for one in self.failures):
+            return "outside"
+        return "undecided" if self.undecided else "within"
 
 
 class ReferenceCrops(_Record):
@@ -267,6 +333,7 @@ class EngineFacts(_Record):
         layers: precision -> number of layers.
         source: the place that the layers were read from; see LayerSummary.
         reason: why the engine did not run where it was built; empty where it was loaded there.
+        judged: what is known of its answers on data.
     """
 
     precision: Precision
@@ -276,6 +343,7 @@ class EngineFacts(_Record):
     layers: dict[str, Count]
     source: Literal["engine", "build log", "network"]
     reason: str = ""
+    judged: EngineJudgment = EngineJudgment()
 
     @classmethod
     def of(cls, card: EngineCard) -> EngineFacts:
@@ -288,6 +356,7 @@ class EngineFacts(_Record):
             layers=card.layers.layers,
             source=card.layers.source,
             reason=card.layers.reason,
+            judged=card.judged,
         )
 
 
@@ -302,15 +371,19 @@ class Verification(_Record):
         tolerance: the tolerance that was asked for.
         precisions: the comparison of each precision, in the order in which the graphs were made.
         engines: the engines that were built from the graphs; text where version 1 stored nothing else.
+        scores: the same as those of a precision, of the reference.
+        stand_in: whether the bundle's FP32 graph stood in for PyTorch, whose results on the data were not known.
     """
 
-    format_version: Literal[2] = FORMAT_VERSION
+    format_version: Literal[3] = FORMAT_VERSION
     fingerprint: str
     reference: str
     judged_on: JudgedOn
     tolerance: Tolerance
     precisions: tuple[PrecisionVerification, ...]
     engines: tuple[EngineFacts | str, ...] = ()
+    scores: tuple[ScoreDistributions, ...] = ()
+    stand_in: bool = False
 
     @property
     def retrieval(self) -> bool:
@@ -323,6 +396,12 @@ class Verification(_Record):
         return tuple(failure for precision in self.precisions for failure in precision.failures)
 
     @property
+    def verdict(self) -> Verdict:
+        """The verdict on all precisions together."""
+        found = {precision.verdict for precision in self.precisions}
+        return "outside" if "outside" in found else "undecided" if "undecided" in found else "within"
+
+    @property
     def passed(self) -> bool:
-        """Whether everything is within tolerance."""
+        """Whether nothing is outside tolerance; where that is strict, whether everything is shown to be within it."""
         return not self.failures

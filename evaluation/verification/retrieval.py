@@ -1,4 +1,4 @@
-"""The same queries ranked by two models: metrics with their noise, and the queries that lost the most."""
+"""The same queries ranked by two models, and those that lost the most."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.evaluation.metrics import METRICS, RANKS, Metrics, numbered
-from reid.evaluation.protocols import EmbeddedData, Protocol, evaluate_protocol
-from reid.evaluation.verification.bootstrap import paired_interval
-from reid.evaluation.verification.records import ProtocolComparison, Tolerance, WorstQuery
-from reid.runtime.errors import DataError
-from reid.runtime.galleries.ranking import DistanceBlock, distance_rows, nearest
+from reid.evaluation.operating_points.pair_scores import PairScores, pair_scores
+from reid.evaluation.protocols import EmbeddedData, Protocol, evaluate_protocol, protocol_blocks
+from reid.evaluation.verification.records import WorstQuery
+from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
+from reid.runtime.galleries.ranking import DistanceBlock, nearest
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["Ranked", "compare_rankings", "rank", "worst_queries"]
+__all__ = ["Ranked", "pairs_of", "rank", "worst_queries"]
 
 SHOWN_MATCHES = 5
 
 _WORTH_SHOWING = 0.05
 """Percentage points of average precision: a query that lost less is not shown."""
-_ROUNDING = 1e-9
-"""Percentage points: a fall of exactly the tolerance is within it, whatever float64 makes of the difference."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,18 +30,23 @@ class Ranked:
 
     Attributes:
         protocol: the protocol's name.
+        post_processing: what was done before the ranking.
         queries: the Q counted queries, those that have a right answer.
         gallery: the G gallery entries.
         metrics: the metrics of these queries.
         matches: int64 [Q, SHOWN_MATCHES], the nearest gallery entries, best first, junk left out; -1 where there are
             no more.
+        pairs: the scores of all pairs, for operating points; None where the ranking is post-processed, whose scores
+            are no similarities.
     """
 
     protocol: str
+    post_processing: PostProcessing
     queries: tuple[Tracklet, ...]
     gallery: tuple[Tracklet, ...]
     metrics: Metrics
     matches: NDArray[np.int64]
+    pairs: PairScores | None = None
 
     def points(self) -> NDArray[np.float64]:
         """Return each query's share of each of METRICS, in percent, float64 [Q, 4]: the means are the metrics."""
@@ -56,17 +59,18 @@ class Ranked:
         return {name: float(summary[name]) for name in METRICS}
 
 
-def rank(data: EmbeddedData, protocol: Protocol) -> Ranked:
+def rank(data: EmbeddedData, protocol: Protocol, post_processing: PostProcessing = PLAIN) -> Ranked:
     """Rank and score by one protocol. Raises DataError where `evaluate_protocol` does."""
-    metrics = evaluate_protocol(data, protocol)
+    metrics = evaluate_protocol(data, protocol, post_processing)
     asked: tuple[Tracklet, ...] = getattr(data.query, protocol.query)
     queries = tuple(asked[position] for position in metrics.counted)
     gallery: tuple[Tracklet, ...] = getattr(data.gallery, protocol.gallery)
     # Junk has the query's vehicle and view: with both in one number, one comparison does for a block.
     views = numbered(*(zip(side.vehicles, side.cameras, strict=True) for side in data.labels(protocol)))
-    distances = distance_rows(data.matrix(queries), data.matrix(gallery))
-    matches = _first_matches(distances, views[0][metrics.counted], views[1])
-    return Ranked(protocol.name, queries, gallery, metrics, matches)
+    # All queries, also those that are not counted: re-ranking depends on them.
+    matches = _first_matches(protocol_blocks(data, protocol, post_processing), *views)[metrics.counted]
+    pairs = pair_scores(data, protocol) if post_processing == PLAIN else None
+    return Ranked(protocol.name, post_processing, queries, gallery, metrics, matches, pairs)
 
 
 def _first_matches(
@@ -83,31 +87,9 @@ def _first_matches(
     return matches
 
 
-def compare_rankings(reference: Ranked, candidate: Ranked, tolerance: Tolerance) -> ProtocolComparison:
-    """Compare two models' rankings of the same queries in the same gallery; an improvement is not a failure.
-
-    Raises:
-        DataError: the queries or the galleries differ, so they cannot be paired.
-    """
-    if (reference.queries, reference.gallery) != (candidate.queries, candidate.gallery):
-        raise DataError(
-            f"{reference.protocol}: the models were given different queries or galleries "
-            f"({len(reference.queries)} and {len(candidate.queries)} queries are counted, of {len(reference.gallery)} "
-            f"and {len(candidate.gallery)} gallery entries); give both the same data"
-        )
-    differences = candidate.points() - reference.points()
-    mean = dict(zip(METRICS, differences.mean(axis=0).tolist(), strict=True))
-    bounds = paired_interval(differences).tolist()
-    return ProtocolComparison(
-        protocol=reference.protocol,
-        reference=reference.summary(),
-        candidate=candidate.summary(),
-        difference=mean,
-        interval={name: (low, high) for name, (low, high) in zip(METRICS, bounds, strict=True)},
-        exceeded=tuple(name for name in METRICS if -mean[name] > tolerance.room(name) + _ROUNDING),
-        first_match_changed=100 * float(np.mean(reference.matches[:, 0] != candidate.matches[:, 0])),
-        queries=len(reference.queries),
-    )
+def pairs_of(rankings: Iterable[Ranked]) -> dict[str, PairScores]:
+    """Return, by protocol, the scores of all pairs that are known."""
+    return {one.protocol: one.pairs for one in rankings if one.pairs is not None}
 
 
 def worst_queries(reference: Ranked, candidate: Ranked, most: int) -> list[WorstQuery]:

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from reid.evaluation.verification.failures import Defect, Dissimilar, Failure, Fallen, Told, Unusable, WrongSums
-from reid.evaluation.verification.records import EngineFacts, JudgedOn, ReferenceCrops
+from collections.abc import Sequence
 
-__all__ = ["data_sentence", "defect_sentence", "engine_sentence", "failure_sentence", "reason"]
+from reid.evaluation.verification.failures import (
+    Defect,
+    Dissimilar,
+    Failure,
+    Fallen,
+    Told,
+    Unsettled,
+    Unusable,
+    WrongSums,
+)
+from reid.evaluation.verification.records import EngineFacts, JudgedOn, ProtocolComparison, ReferenceCrops, Undecided
+
+__all__ = [
+    "data_sentence",
+    "defect_sentence",
+    "engine_sentence",
+    "failure_sentence",
+    "ranking_name",
+    "reason",
+    "undecided_sentence",
+]
+
+_TOO_MANY = 10_000_001
 
 
 def failure_sentence(failure: Failure) -> str:
@@ -27,6 +48,12 @@ def reason(failure: Failure) -> str:
             )
         case Fallen():
             return _fallen(failure)
+        case Unsettled():
+            where = f"{_named(failure.protocol.upper(), failure.post_processing)} {failure.metric}"
+            said = _unsettled(
+                where, failure.queries, failure.difference, failure.interval, failure.allowed, failure.settled_by
+            )
+            return f"{said}, and --strict lets nothing pass that is undecided"
         case Told():
             return failure.text
 
@@ -52,22 +79,64 @@ def _dissimilar(failure: Dissimilar) -> str:
 
 def _fallen(failure: Fallen) -> str:
     low, high = failure.interval
-    noise = "within" if low <= 0 <= high else "beyond"
+    change = failure.candidate - failure.reference
+    moved = f"{'rose' if change > 0 else 'fell'} by {abs(change):.2f} points"
     return (
-        f"{failure.protocol} {failure.metric} fell by {failure.reference - failure.candidate:.2f} points, from "
-        f"{failure.reference:.2f} to {failure.candidate:.2f}, tolerance {failure.allowed:g}; {noise} the noise of "
-        f"{failure.queries} queries (95 % interval {low:.2f} to {high:.2f})"
+        f"{_named(failure.protocol, failure.post_processing)} {failure.metric} {moved}, from "
+        f"{failure.reference:.2f} to {failure.candidate:.2f}, tolerance {failure.allowed:g}; "
+        f"{_chance(failure.p_value)} (95 % interval {low:.2f} to {high:.2f}, {failure.queries:,} queries)"
+    )
+
+
+def _chance(p_value: float | None) -> str:
+    if p_value is None:  # from format 2
+        return "not tested for chance"
+    return f"no chance, p {'< 0.0001' if p_value < 1e-4 else f'= {p_value:.2g}'}"
+
+
+def ranking_name(comparison: ProtocolComparison) -> str:
+    """Return the name of a protocol, and of what was done to its rankings."""
+    return _named(comparison.protocol.upper(), comparison.post_processing)
+
+
+def _named(protocol: str, post_processing: str) -> str:
+    return protocol if post_processing == "plain" else f"{protocol} with {post_processing}"
+
+
+def undecided_sentence(undecided: Sequence[Undecided]) -> str:
+    """Return what could not be decided, at least one change, and how many queries would decide it, in a sentence."""
+    first, change = max(undecided, key=lambda one: one.change.settled_by or _TOO_MANY)
+    others = len(undecided) - 1
+    more = f" nor on {others} more" if others else ""
+    where = f"{ranking_name(first)} {change.measure}"
+    return _unsettled(where, first.queries, change.difference, change.interval, change.allowed, change.settled_by, more)
+
+
+def _unsettled(
+    where: str,
+    queries: int,
+    difference: float,
+    interval: tuple[float, float],
+    allowed: float,
+    settled_by: int | None,
+    more: str = "",
+) -> str:
+    low, high = interval
+    enough = f"about {settled_by:,}" if settled_by else "more than 10 million"
+    return (
+        f"{queries:,} queries cannot decide on {where} ({difference:+.2f}, 95 % interval {low:.2f} to {high:.2f}, "
+        f"tolerance {allowed:g}){more}; {enough} would"
     )
 
 
 def engine_sentence(engine: EngineFacts | str) -> str:
-    """Return a sentence about an engine: what it is, its layers, and whether it ran where it was built."""
+    """Return a sentence about an engine: what it is, its layers, and what is known of its answers on data."""
     if isinstance(engine, str):  # from version 1 of verification.json
         return engine
     layers = ", ".join(f"{count} in {precision}" for precision, count in engine.layers.items())
-    runs = f"not run: {engine.reason}" if engine.reason else "the session checks it when it opens"
     what = f"{engine.precision} for {engine.device} by {engine.flavor} {engine.version}"
-    return f"{what}; layers {layers}, by the {engine.source}; {runs}"
+    runs = f"; not run: {engine.reason}" if engine.reason and not engine.judged.reason else ""
+    return f"{what}; layers {layers}, by the {engine.source}{runs}; {engine.judged.sentence}"
 
 
 def data_sentence(data: JudgedOn) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.evaluation.verification.failures import Dissimilar, Fallen, LevelMinimum, WrongSums
-from reid.evaluation.verification.records import LevelSimilarity, ProtocolComparison, Similarity, Tolerance
+from reid.evaluation.verification.failures import Dissimilar, Fallen, LevelMinimum, Unsettled, WrongSums
+from reid.evaluation.verification.records import Change, LevelSimilarity, ProtocolComparison, Similarity, Tolerance
 from reid.evaluation.verification.similarity import (
     first_level,
     furthest_level,
@@ -15,7 +15,7 @@ from reid.evaluation.verification.similarity import (
 from reid.runtime.galleries.ranking import cosine_distance
 from reid.runtime.precision import Precision
 
-__all__ = ["check_metrics", "check_similarity", "check_sums"]
+__all__ = ["check_changes", "check_similarity", "check_sums"]
 
 
 def check_similarity(precision: Precision, similarity: Similarity, tolerance: Tolerance) -> list[Dissimilar]:
@@ -52,18 +52,36 @@ def check_sums(
     return [] if smallest >= required else [WrongSums(precision=precision, similarity=smallest, required=required)]
 
 
-def check_metrics(precision: Precision, comparison: ProtocolComparison, tolerance: Tolerance) -> list[Fallen]:
-    """Judge one protocol: a failure for every metric that fell by more than the tolerance."""
-    return [
-        Fallen(
+def check_changes(
+    precision: Precision, comparison: ProtocolComparison, tolerance: Tolerance
+) -> list[Fallen | Unsettled]:
+    """Return a failure for every measure outside tolerance; where that is strict, also for those undecided."""
+    refused = ("outside", "undecided") if tolerance.strict else ("outside",)
+    return [_failure(precision, comparison, change) for change in comparison.changes if change.verdict in refused]
+
+
+def _failure(precision: Precision, comparison: ProtocolComparison, change: Change) -> Fallen | Unsettled:
+    if change.verdict == "undecided":
+        return Unsettled(
             precision=precision,
             protocol=comparison.protocol,
-            metric=metric,
-            reference=comparison.reference[metric],
-            candidate=comparison.candidate[metric],
-            allowed=tolerance.room(metric),
-            interval=comparison.interval[metric],
+            post_processing=comparison.post_processing,
+            metric=change.measure,
+            difference=change.difference,
+            allowed=change.allowed,
+            interval=change.interval,
             queries=comparison.queries,
+            settled_by=change.settled_by,
         )
-        for metric in comparison.exceeded
-    ]
+    return Fallen(
+        precision=precision,
+        protocol=comparison.protocol,
+        post_processing=comparison.post_processing,
+        metric=change.measure,
+        reference=change.reference,
+        candidate=change.candidate,
+        allowed=change.allowed,
+        interval=change.interval,
+        queries=comparison.queries,
+        p_value=change.p_value,
+    )

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from reid.export.engines.options import EngineOptions
 from reid.export.engines.steps import Build
 from reid.export.engines.watch import BuildWatch
 from reid.export.graphs import ExportedGraph
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard
+from reid.runtime.engine_judgment import EngineJudgment
 from reid.runtime.errors import ModelError
 from reid.runtime.files.storage import amended_directory, clear_abandoned
 from reid.runtime.gpu import find_device
@@ -26,13 +29,26 @@ from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.tensorrt_api import import_tensorrt
 
-__all__ = ["build_engine"]
+__all__ = ["Judge", "build_engine", "not_judged"]
+
+Judge: TypeAlias = Callable[[Path, EngineCard], EngineJudgment]
+"""(an engine's file, its sidecar) -> what is known of its answers on data."""
+
+
+def not_judged(engine: Path, sidecar: EngineCard) -> EngineJudgment:
+    """Judge nothing."""
+    return EngineJudgment()
 
 
 def build_engine(
-    exported: ExportedGraph, folder: Path, card: ModelCard, options: EngineOptions, progress: Progress = SILENT
+    exported: ExportedGraph,
+    folder: Path,
+    card: ModelCard,
+    options: EngineOptions,
+    progress: Progress = SILENT,
+    judge: Judge = not_judged,
 ) -> EngineCard:
-    """Build an engine and write it and its sidecar; a failed build writes neither.
+    """Build an engine and write it and its sidecar; a build that fails, or is refused, writes neither.
 
     Args:
         exported: the graph, written by `reid-export`.
@@ -40,12 +56,14 @@ def build_engine(
         card: the card of the model.
         options: the options to build with.
         progress: the progress to advance; what it raises stops the build.
+        judge: judges the engine before it is in the folder; what it raises keeps it out.
 
     Raises:
         SessionError: the package is missing, there is no GPU where one is needed, or an option is not this flavor's.
         ModelError: the graph cannot be parsed or built; the message names the node or the builder's last error. Or the
             folder is a link to elsewhere.
-        GateError: convolutions of an FP16 or INT8 engine run in FP32, or in FP16 where the graph has them in INT8.
+        GateError: convolutions of an FP16 or INT8 engine run in FP32, or in FP16 where the graph has them in INT8; or
+            the judge refuses it.
     """
     if folder.is_symlink():
         raise ModelError(f"{folder} is a link, and engines stay in their bundle; remove it")
@@ -75,10 +93,13 @@ def build_engine(
         build_command=options.command(graph.precision),
     )
     with amended_directory(folder, last="*.json") as amended:  # an engine counts by its sidecar
-        for file, content in ((f"{name}.engine", plan), (f"{name}.json", sidecar.to_json().encode())):
-            (amended / file).unlink(missing_ok=True)
-            (amended / file).write_bytes(content)
-    watch.complete()
+        engine = amended / f"{name}.engine"
+        for file in (engine, engine.with_suffix(".json")):
+            file.unlink(missing_ok=True)
+        engine.write_bytes(plan)
+        watch.complete()
+        sidecar = sidecar.model_copy(update={"judged": judge(engine, sidecar)})
+        engine.with_suffix(".json").write_bytes(sidecar.to_json().encode())
     return sidecar
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from reid.calibration.graph_file import load_graph
 from reid.calibration.journal import Journal, check_journal
 from reid.calibration.layers import find_layers
 from reid.calibration.scales import ScaleFile
+from reid.evaluation.verification.records import LayerInFp32
 from reid.evaluation.verification.reference import Reference
+from reid.export.int8.engine_time import EngineTimer
 from reid.export.int8.graph import Int8Graph
 from reid.export.int8.measurement import calibrate, measure_layers
 from reid.export.int8.plan import CalibrationPlan
@@ -26,7 +29,14 @@ logger = logging.getLogger(__name__)
 
 
 def write_int8_graph(
-    fp32: Path, fp16: Path, output: Path, plan: CalibrationPlan, reference: Reference, progress: Progress = SILENT
+    fp32: Path,
+    fp16: Path,
+    output: Path,
+    plan: CalibrationPlan,
+    reference: Reference,
+    progress: Progress = SILENT,
+    *,
+    in_fp32: Sequence[LayerInFp32] = (),
 ) -> tuple[Int8Record, ScaleFile]:
     """Find the mix of INT8 and FP16 that is fastest within tolerance, and write its graph.
 
@@ -37,6 +47,7 @@ def write_int8_graph(
         plan: the vehicles and frames to calibrate and to measure on.
         reference: the reference that the graph is compared with, with the tolerance.
         progress: follows the measurements.
+        in_fp32: the layers that the FP16 graph keeps in FP32.
 
     Returns:
         How the graph was found, and the measurement that it was made with.
@@ -59,7 +70,9 @@ def write_int8_graph(
         logger.info(f"resuming an interrupted search after {len(journal)} measurements")
     sensitivity = measure_layers(model, layers, scales, plan, journal, progress)
     graph = Int8Graph(load_graph(fp16), layers, sensitivity.amax)
-    record = Int8Search(graph, sensitivity, reference, journal, progress).run()
+    engines = plan.request.engines
+    timer = EngineTimer(graph, plan.card, engines, in_fp32) if engines else None
+    record = Int8Search(graph, sensitivity, reference, journal, progress, timer).run()
     graph.write(output, record.in_fp16)
     return record, scales
 
@@ -75,4 +88,5 @@ def _facts(scales: ScaleFile, plan: CalibrationPlan, reference: Reference) -> di
         "reference": reference.title,
         "tolerance": reference.tolerance.model_dump(),
         "embeddings": reference.digest(),
+        **({"engines": plan.request.engines.command("int8")} if plan.request.engines else {}),
     }

@@ -11,7 +11,7 @@ from reid.calibration.search import Evaluation
 from reid.calibration.selection import CalibrationFacts
 from reid.calibration.sensitivity import LayerEffect, Sensitivity
 from reid.evaluation.verification.sentences import data_sentence
-from reid.export.int8.record import Int8Record
+from reid.export.int8.record import EngineTimes, Int8Record
 from reid.pages.int8 import MethodRow, MixRow, SearchView, SensitivityView, int8_section, sensitivity_page
 from reid.pages.sensitivity import LayerRow
 
@@ -30,10 +30,14 @@ def section_of(record: Int8Record, scales: ScaleFile) -> str:
         "multiply-accumulates in INT8": f"{record.int8_percent:.1f} %",
         "layers in INT8": f"{layers - len(record.in_fp16)} of {layers}",
         "predicted speed-up over FP16": f"at most {record.predicted_speedup:.2f}",
-        "evaluations": f"{len(record.evaluations)}",
+        "evaluations": f"{len(record.evaluations)}" + (f" of at most {record.budget}" if record.budget else ""),
         "judged on": record.judged_on if isinstance(record.judged_on, str) else data_sentence(record.judged_on),
     }
-    mixes = tuple(_mix(evaluation, record.sensitivity) for evaluation in record.evaluations)
+    if record.judged_by:
+        facts["judged by"] = record.judged_by
+    if record.times:
+        facts["a batch"] = f"{record.times.int8:.2f} ms, FP16 {record.times.fp16:.2f} ms{_not_faster(record.times)}"
+    mixes = tuple(_mix(evaluation, record) for evaluation in record.evaluations)
     return int8_section(SearchView(facts, record.in_fp16, mixes), _view(record.sensitivity, scales))
 
 
@@ -50,14 +54,19 @@ def write_sensitivity_page(path: Path, scales: ScaleFile, sensitivity: Sensitivi
     path.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
-def _mix(evaluation: Evaluation, sensitivity: Sensitivity) -> MixRow:
-    in_int8 = (layer.fraction for layer in sensitivity.layers if layer.layer not in evaluation.in_fp16)
+def _not_faster(times: EngineTimes) -> str:
+    return "" if times.speedup > 1 else "; INT8 is not faster on this GPU"
+
+
+def _mix(evaluation: Evaluation, record: Int8Record) -> MixRow:
+    in_int8 = (layer.fraction for layer in record.sensitivity.layers if layer.layer not in evaluation.in_fp16)
     return MixRow(
         in_fp16=evaluation.in_fp16,
         int8_fraction=sum(in_int8),
         largest_fall=evaluation.largest_fall,
         similarity=evaluation.similarity,
         passed=evaluation.passed,
+        session=evaluation.session if evaluation.session != record.judged_by else "",
     )
 
 

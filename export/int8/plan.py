@@ -12,6 +12,7 @@ from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import CalibrationSet, select_frames
 from reid.data.dataset import Dataset
 from reid.data.held_out import held_out_data
+from reid.export.engines.options import EngineOptions
 from reid.runtime.model_card import ModelCard
 from reid.runtime.tracklet import Tracklet
 
@@ -30,6 +31,8 @@ class CalibrationRequest:
         scales: an earlier measurement to use again; None to measure.
         journal: the file from which an interrupted measurement resumes; None for none.
         allow_evaluation_data: whether to use query and gallery images if there is no training split.
+        engines: the options to build engines with whose measured time is minimized; None to minimize the
+            multiply-accumulates in FP16.
     """
 
     data: Dataset
@@ -39,6 +42,7 @@ class CalibrationRequest:
     scales: ScaleFile | None = None
     journal: Path | None = None
     allow_evaluation_data: bool = False
+    engines: EngineOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)

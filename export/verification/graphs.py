@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reid.evaluation.verification.compare import Comparison, compare
 from reid.evaluation.verification.records import PrecisionVerification
 from reid.evaluation.verification.reference import Crops, Reference
+from reid.evaluation.verification.verify import record_of
 from reid.export.graphs import ExportedGraph
 from reid.export.verification.drift import drifted_layers
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
+from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.onnxruntime import best_device, load_onnxruntime
 
-__all__ = ["ComparedGraph", "compare_graph", "compare_graphs", "describe"]
+__all__ = ["ComparedGraph", "compare_graph", "compare_graphs", "describe", "load_usual"]
 
 _DRIFT_FRAMES = 4
 
@@ -28,16 +30,28 @@ class ComparedGraph:
     comparison: Comparison
 
 
-def compare_graph(reference: Reference, precision: Precision, path: Path, progress: Progress = SILENT) -> Comparison:
-    """Run a graph with ONNX Runtime and compare it with PyTorch; see `evaluation.verification.compare`.
+def load_usual(path: Path) -> HostSession:
+    """Load a graph with ONNX Runtime, on a GPU where there is one: the session by which graphs are judged."""
+    return load_onnxruntime(path, best_device())
+
+
+def compare_graph(
+    reference: Reference,
+    precision: Precision,
+    path: Path,
+    progress: Progress = SILENT,
+    load: Callable[[Path], HostSession] = load_usual,
+) -> Comparison:
+    """Run a graph and compare it with PyTorch; see `evaluation.verification.compare`.
 
     Args:
         reference: the reference to compare with.
         precision: the precision of the graph.
         path: the ONNX file, of the same model.
         progress: the progress to advance by each frame.
+        load: opens the graph.
     """
-    with load_onnxruntime(path, best_device()) as session:
+    with load(path) as session:
         return compare(reference, precision, session, progress)
 
 
@@ -60,15 +74,5 @@ def describe(compared: ComparedGraph, fp32: Path, crops: Crops) -> PrecisionVeri
     """
     graph, found = compared.exported.graph, compared.comparison
     drifts = bool(found.failures) and graph.precision != "fp32"
-    return PrecisionVerification(
-        precision=graph.precision,
-        session=found.session,
-        similarity=found.similarity,
-        protocols=found.protocols,
-        worst_queries=found.worst_queries,
-        drift=drifted_layers(fp32, graph.path, crops.frames[:_DRIFT_FRAMES]) if drifts else (),
-        in_fp32=compared.exported.in_fp32,
-        failures=found.failures,
-        unreadable=found.unreadable,
-        queries_left_out=found.queries_left_out,
-    )
+    drift = drifted_layers(fp32, graph.path, crops.frames[:_DRIFT_FRAMES]) if drifts else ()
+    return record_of(found, drift=drift, in_fp32=compared.exported.in_fp32)

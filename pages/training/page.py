@@ -10,7 +10,7 @@ from reid.evaluation.metrics import METRICS
 from reid.evaluation.protocols import EmbeddedData
 from reid.evaluation.same_camera import OwnView, elsewhere, same_camera_title
 from reid.evaluation.worst_queries import WorstQuery, worst_queries
-from reid.pages.base import SECTIONS, Pictures, head, mark, terms
+from reid.pages.base import CHARTS, SECTIONS, Pictures, head, mark, terms
 from reid.pages.markup import number, scrolling, section
 from reid.pages.tracklet_cards import match_card, query_card
 from reid.pages.training.curves import draw_curves
@@ -33,7 +33,7 @@ def draw_page(run: TrainedRun) -> str:
     content = _summary(run) + _curves(run)
     if run.data is not None:
         content += _distances(run, run.data.own_view) + _norms(run) + _worst(run, run.data)
-    return f"{head(run.name, SECTIONS, _STYLE)}\n{_bar(run)}<main>\n{content}</main>\n</body>\n</html>\n"
+    return f"{head(run.name, SECTIONS, CHARTS, _STYLE)}\n{_bar(run)}<main>\n{content}</main>\n</body>\n</html>\n"
 
 
 def _bar(run: TrainedRun) -> str:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from reid.evaluation.verification.drift import DRIFT_THRESHOLD, first_drift
 from reid.evaluation.verification.records import (
-    JudgedOn,
     LayerDrift,
     LevelSimilarity,
     PrecisionVerification,
-    ProtocolComparison,
     ReferenceCrops,
-    ReferenceData,
     Tolerance,
     Verification,
     WorstQuery,
 )
-from reid.evaluation.verification.sentences import engine_sentence, reason
+from reid.evaluation.verification.sentences import engine_sentence
 from reid.evaluation.verification.similarity import furthest_level, required_similarity
-from reid.pages.base import SECTIONS, Pictures, head, mark, terms
-from reid.pages.markup import number, scrolling, section, signed
+from reid.pages.base import CHARTS, SECTIONS, Pictures, head, mark, terms
+from reid.pages.markup import scrolling, section, signed
+from reid.pages.operating_point import operating_point_drawings
 from reid.pages.verification.histogram import draw_histograms
+from reid.pages.verification.retrieval import operating_point_section, retrieval_section, same_camera
+from reid.pages.verification.verdict import bar, verdict_section
 
 __all__ = ["write_verification_report"]
 
@@ -42,11 +42,12 @@ def write_verification_report(
         int8: the section, as HTML, on how the INT8 graph came about; empty where there is none.
         styles: the style sheets that this section needs.
     """
-    before, after = (_verdict, _metrics, _similarity), (_in_fp32, _drift, _worst_queries, _facts)
+    before = (verdict_section, retrieval_section, operating_point_section, _scores, _similarity)
+    after = (_in_fp32, _drift, _worst_queries, _facts)
     # A file name that is not valid UTF-8 is shown with escapes, and does not fail the page.
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(head(title, SECTIONS, _STYLE, *styles))
-        file.write(_bar(title, verification))
+        file.write(head(title, SECTIONS, CHARTS, _STYLE, *styles))
+        file.write(bar(title, verification))
         file.write("<main>\n")
         file.writelines(part(verification) for part in before)
         file.write(int8)
@@ -54,139 +55,14 @@ def write_verification_report(
         file.write("</main>\n</body>\n</html>\n")
 
 
-# The verdict
+# Scores
 
 
-def _bar(title: str, verification: Verification) -> str:
-    """Return the strip that stays at the top of the window."""
-    name, words = "right", "within tolerance" if verification.retrieval else "embeddings within tolerance"
-    if not verification.passed:
-        name, words = "wrong", "OUTSIDE tolerance"
-    badge = f'<p class="badge {name}">{mark(name, words)} <b>{words}</b></p>\n' if verification.precisions else ""
-    return f"<header>\n<h1>{escape(title)}</h1>\n{badge}</header>\n"
-
-
-def _verdict(verification: Verification) -> str:
-    judged = "".join(_judgment(precision, verification.tolerance) for precision in verification.precisions)
-    verdicts = f"<ul>\n{judged}</ul>\n" if judged else "<p>No precision was verified.</p>\n"
-    return f'<section class="verdict">\n{verdicts}{_unverified(verification)}</section>\n'
-
-
-def _judgment(precision: PrecisionVerification, tolerance: Tolerance) -> str:
-    name, words = "right", f"is within tolerance on {_extent(precision)}"
-    reasons: Iterable[str] = _margins(precision, tolerance)
-    if precision.failures:
-        name, words, reasons = (
-            "wrong",
-            f"is OUTSIDE tolerance{_worst_fall(precision, tolerance)}",
-            map(reason, precision.failures),
-        )
-    lines = "".join(f"<p>{escape(line)}</p>\n" for line in reasons)
-    return f"""<li class="{name}">{mark(name)}
-<div><p><b>{escape(f"{precision.precision} {words}")}</b></p>
-{lines}</div></li>
-"""
-
-
-def _extent(precision: PrecisionVerification) -> str:
-    protocols = [comparison.protocol.upper() for comparison in precision.protocols]
-    if not protocols:
-        return "embeddings alone"
-    return protocols[0] if len(protocols) == 1 else f"all protocols: {', '.join(protocols)}"
-
-
-def _worst_fall(precision: PrecisionVerification, tolerance: Tolerance) -> str:
-    falls = [
-        (comparison.difference[name], comparison.protocol, name)
-        for comparison in precision.protocols
-        for name in comparison.exceeded
-    ]
-    if not falls:
-        return ""
-    fall, protocol, name = min(falls)
-    return f": {protocol.upper()} {name} fell {-fall:.2f} points (tolerance {tolerance.room(name):.2f})"
-
-
-def _margins(precision: PrecisionVerification, tolerance: Tolerance) -> Iterable[str]:
-    """Yield how near to its tolerance a precision came."""
-    falls = [
-        (difference, comparison.protocol, name)
-        for comparison in precision.protocols
-        for name, difference in comparison.difference.items()
-    ]
-    if falls:
-        fall, protocol, name = min(falls)
-        allowed = f"(tolerance {tolerance.room(name):.2f})"
-        fell = f"largest fall: {protocol.upper()} {name} by {-fall:.2f} points {allowed}"
-        yield fell if round(fall, 2) < 0 else "no metric fell"
-    for level in precision.similarity.levels[:1]:
-        required = required_similarity(precision.similarity, tolerance.similarity_of(precision.precision))
-        yield f"smallest cosine similarity: {level.minimum:.6f} (needs {required:.6f})"
-
-
-def _unverified(verification: Verification) -> str:
-    if verification.retrieval or not verification.precisions:
-        return ""
-    crops = verification.precisions[0].similarity.frames
-    return f"""<p class="note"><b>mAP and Rank-k were not verified</b>: embeddings of {crops:,} reference crops only;
-give <code>--verify DATA</code></p>
-"""
-
-
-# Retrieval
-
-
-def _metrics(verification: Verification) -> str:
-    found = [comparison for precision in verification.precisions for comparison in precision.protocols]
-    if not found:
-        return ""
-    names = list(found[0].reference)
-    head_cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-    protocols = dict.fromkeys(comparison.protocol for comparison in found)
-    groups = "".join(_protocol(verification, protocol, names) for protocol in protocols)
-    rule = f"; same camera: {_same_camera(verification.judged_on)}" if verification.retrieval else ""
-    guide = f"""<p class="guide">In percent{rule}. Beside each: the difference from PyTorch in points and, in brackets,
-its 95 % interval by bootstrap over queries. Where the interval contains 0, the difference may be chance.</p>"""
-    table = f"""<table class="metrics">
-<thead><tr><td></td>{head_cells}<th scope="col">first match changed</th></tr></thead>
-{groups}</table>"""
-    return section("Retrieval", f"{guide}\n{scrolling(table)}")
-
-
-def _protocol(verification: Verification, protocol: str, names: Sequence[str]) -> str:
-    """Return PyTorch's row, and under it a row for each precision."""
-    compared = [
-        (precision.precision, comparison)
-        for precision in verification.precisions
-        for comparison in precision.protocols
-        if comparison.protocol == protocol
-    ]
-    first = compared[0][1]
-    reference = "".join(f"<td><b>{number(first.reference.get(name))}</b></td>" for name in names)
-    rows = "".join(_comparison(precision, comparison, names) for precision, comparison in compared)
-    return f"""<tbody>
-<tr><th class="group" scope="rowgroup" colspan="{len(names) + 2}">{escape(protocol.upper())}
-<i>{first.queries:,} queries</i></th></tr>
-<tr><th scope="row">PyTorch</th>{reference}<td></td></tr>
-{rows}</tbody>
-"""
-
-
-def _comparison(precision: str, comparison: ProtocolComparison, names: Sequence[str]) -> str:
-    cells = "".join(_metric(comparison, name) for name in names)
-    changed = f"<td>{comparison.first_match_changed:.2f} %</td>"
-    return f'<tr><th scope="row">{escape(precision)}</th>{cells}{changed}</tr>\n'
-
-
-def _metric(comparison: ProtocolComparison, name: str) -> str:
-    value, difference = comparison.candidate.get(name), comparison.difference.get(name)
-    interval = comparison.interval.get(name)
-    apart = "" if difference is None else f" <span>{signed(difference)}</span>"
-    between = "" if interval is None else f" <i>[{signed(interval[0])}, {signed(interval[1])}]</i>"
-    judged, sign = "", ""
-    if name in comparison.exceeded:
-        judged, sign = ' class="wrong"', " " + mark("wrong", "outside tolerance")
-    return f"<td{judged}><b>{number(value)}</b>{apart}{sign}{between}</td>"
+def _scores(verification: Verification) -> str:
+    reference = "FP32 graph" if verification.stand_in else "PyTorch"
+    models = {reference: verification.scores}
+    models |= {str(precision.precision): precision.scores for precision in verification.precisions}
+    return operating_point_drawings(models)
 
 
 # Similarity
@@ -366,10 +242,11 @@ def _facts(verification: Verification) -> str:
     if any(precision.precision == "int8" for precision in verification.precisions):
         facts["tolerance"] += f", of INT8 {tolerance.int8_similarity:g}"
     facts |= {f"engine {place}": engine_sentence(one) for place, one in enumerate(verification.engines, start=1)}
-    return section("Facts", f"{terms(facts)}\n{terms(_data(verification.judged_on))}")
+    return section("Facts", f"{terms(facts)}\n{terms(_data(verification))}")
 
 
-def _data(data: JudgedOn) -> dict[str, str]:
+def _data(verification: Verification) -> dict[str, str]:
+    data = verification.judged_on
     if isinstance(data, ReferenceCrops):
         return {"reference crops": f"{data.crops:,}"}
     return {
@@ -378,10 +255,5 @@ def _data(data: JudgedOn) -> dict[str, str]:
         "query images": f"{data.query_images:,}",
         "gallery images": f"{data.gallery_images:,}",
         "unreadable frames, left out": f"{data.unreadable:,}",
-        "same camera": _same_camera(data),
+        "same camera": same_camera(verification),
     }
-
-
-def _same_camera(data: JudgedOn) -> str:
-    """Return what happened to gallery entries of the query's vehicle and camera."""
-    return "kept" if isinstance(data, ReferenceData) and data.same_camera == "keep" else "dropped"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +19,23 @@ from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.files.arrays import open_arrays
 from reid.runtime.files.storage import atomic_write
+from reid.runtime.galleries.post_processing import PLAIN, PostProcessing, top_k_of
 from reid.runtime.galleries.ranked_lists import Match, Ranking
-from reid.runtime.galleries.ranking import top_k, wrong_lengths
+from reid.runtime.galleries.ranking import wrong_lengths
 from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["Gallery", "open_gallery"]
+__all__ = ["Gallery", "Kind", "kind_of", "open_gallery"]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT_VERSION = 3
-"""Version 1, of reid 0.1, did not record the precision; version 2 had no digest."""
+_FORMAT_VERSION = 4
+"""Version 1, of reid 0.1, did not record the precision; version 2 had no digest, and version 3 no kind."""
+
+Kind: TypeAlias = Literal["images", "tracklets"]
 
 _COLUMNS = ("ids", "pictures", "cameras", "vehicles")
-_FIELDS = ("format_version", "fingerprint", "precision", "embeddings", *_COLUMNS)
+_FIELDS = ("format_version", "fingerprint", "precision", "embeddings", *_COLUMNS, "kind")
 _DIGEST = "digest"
 
 
@@ -44,11 +47,13 @@ class Gallery:
         tracklets: the T tracklets; in a loaded gallery, each holds the path of its middle frame only.
         embeddings: float32 [T, D], L2-normalized.
         space: the space of the embeddings.
+        kind: "tracklets" where any of them was embedded from several frames; None where that is not known.
     """
 
     tracklets: tuple[Tracklet, ...]
     embeddings: NDArray[np.float32]
     space: Space
+    kind: Kind | None = None
 
     @classmethod
     def collect(cls, embedded: Iterable[Embedded], space: Space) -> Gallery:
@@ -66,13 +71,23 @@ class Gallery:
         if not kept:
             raise DataError(f"no image of the gallery can be read{reason}")
         tracklets, embeddings = zip(*kept, strict=True)
-        return cls(tuple(tracklets), np.stack(embeddings), space)
+        return cls(tuple(tracklets), np.stack(embeddings), space, kind_of(tracklets))
 
-    def rank(self, queries: Iterable[Embedded], k: int, *, block: int = 256) -> Iterator[Ranking]:
-        """Yield the best `k` entries for each query that has an embedding, in order; `block` queries at a time."""
+    def rank(
+        self, queries: Iterable[Embedded], k: int, post_processing: PostProcessing = PLAIN, *, block: int = 256
+    ) -> Iterator[Ranking]:
+        """Yield the best `k` entries for each query that has an embedding, in order.
+
+        Args:
+            queries: the embedded queries.
+            k: matches per query.
+            post_processing: what is done before the ranking.
+            block: queries at a time. Re-ranking takes all together, since each query's result depends on the others.
+        """
         answerable = ((entry.tracklet, entry.embedding) for entry in queries if entry.embedding is not None)
-        while chunk := list(islice(answerable, block)):
-            indices, scores = top_k(np.stack([embedding for _, embedding in chunk]), self.embeddings, k)
+        while chunk := list(islice(answerable, None if post_processing.rerank else block)):
+            asked = np.stack([embedding for _, embedding in chunk])
+            indices, scores = top_k_of(asked, self.embeddings, k, post_processing)
             for (query, _), row, row_scores in zip(chunk, indices.tolist(), scores.tolist(), strict=True):
                 yield Ranking(query, self._matches(row, row_scores))
 
@@ -92,10 +107,16 @@ class Gallery:
             "cameras": np.array([tracklet.camera or "" for tracklet in self.tracklets]),
             "vehicles": np.array([tracklet.vehicle or "" for tracklet in self.tracklets]),
             "pictures": np.array([str(f.absolute()) if isinstance(f, Path) else "" for f in middle]),
+            **({"kind": np.array(self.kind)} if self.kind else {}),
         }
         content = io.BytesIO()
         np.savez(content, **fields, digest=np.array(_digest(fields)))
         atomic_write(Path(path), content.getvalue())
+
+
+def kind_of(tracklets: Iterable[Tracklet]) -> Kind:
+    """Return "tracklets" where any has several frames, else "images"."""
+    return "tracklets" if any(len(tracklet.frames) > 1 for tracklet in tracklets) else "images"
 
 
 def open_gallery(source: str | os.PathLike[str], space: Space) -> Gallery:
@@ -115,7 +136,7 @@ def open_gallery(source: str | os.PathLike[str], space: Space) -> Gallery:
         Tracklet(identity, (Path(picture),), camera or None, vehicle or None)
         for identity, picture, camera, vehicle in zip(*(column.tolist() for column in columns), strict=True)
     )
-    return Gallery(tuple(tracklets), embeddings, space)
+    return Gallery(tuple(tracklets), embeddings, space, fields["kind"].item() if "kind" in fields else None)
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], int]:
@@ -142,6 +163,8 @@ def _check_fields(fields: Mapping[str, NDArray[Any]], version: int) -> None:
         raise ValueError(f"format version {version}")
     for name in ("fingerprint", *(["precision"] if version > 1 else [])):
         _scalar(fields[name], "U")
+    if "kind" in fields and (kind := _scalar(fields["kind"], "U")) not in get_args(Kind):
+        raise ValueError(f"it is of {kind[:20]!r}")
     embeddings, columns = fields["embeddings"], [fields[name] for name in _COLUMNS]
     if embeddings.dtype != np.float32 or embeddings.ndim != 2 or not len(embeddings):
         raise ValueError(f"embeddings are {embeddings.dtype} {embeddings.shape}")

@@ -6,11 +6,13 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from reid.runtime.file_names import parse_name
+from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
+from reid.runtime.operating_point import OperatingPoint, written_score
 from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
@@ -34,10 +36,12 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A gallery tracklet and its cosine similarity to the query."""
+    """A gallery tracklet and its score: its cosine similarity to the query, or see `PostProcessing.score_meaning`."""
 
     tracklet: Tracklet
     score: float
+    same: bool | None = None
+    """Whether the score reaches the threshold of the operating point that was chosen; None where none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,17 @@ class Ranking:
 
     query: Tracklet
     matches: tuple[Match, ...]
+
+    def decided(self, threshold: float) -> Ranking:
+        """Return the ranking with matches that say whether their scores, as they are written, reach a threshold."""
+        decided = (replace(match, same=written_score(match.score) >= threshold) for match in self.matches)
+        return Ranking(self.query, tuple(decided))
+
+    @property
+    def is_new_vehicle(self) -> bool | None:
+        """Whether no match reaches the threshold; None where there is none."""
+        found = [match.same for match in self.matches]
+        return None if None in found or not found else not any(found)
 
     @property
     def first_verdict(self) -> Verdict:
@@ -65,9 +80,26 @@ def verdict(query: Tracklet, match: Tracklet) -> Verdict:
     return Verdict.RIGHT
 
 
-def write_json(path: Path, rankings: Iterable[Ranking], *, space: Space, unreadable: Sequence[str]) -> None:
-    """Write the rankings as one JSON object, a query a line."""
-    head = json.dumps({"model": space.fingerprint, "precision": space.precision})
+def write_json(
+    path: Path,
+    rankings: Iterable[Ranking],
+    *,
+    space: Space,
+    unreadable: Sequence[str],
+    post_processing: PostProcessing = PLAIN,
+    operating_point: OperatingPoint | None = None,
+) -> None:
+    """Write the rankings as one JSON object, a query a line; it says how they were made, and what a score is.
+
+    With an operating point it also says from which threshold a match is `same`.
+    """
+    made: dict[str, object] = {"post_processing": post_processing.name, "score": post_processing.score_meaning}
+    if operating_point is not None and operating_point.threshold is not None:
+        made |= {
+            "false_match_rate": operating_point.false_match_rate,
+            "threshold": operating_point.threshold.value,
+        }
+    head = json.dumps({"model": space.fingerprint, "precision": space.precision, **made})
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{head.removesuffix("}")}, "queries": [')
         for index, ranking in enumerate(rankings):
@@ -76,8 +108,8 @@ def write_json(path: Path, rankings: Iterable[Ranking], *, space: Space, unreada
         file.write(f'\n], "unreadable": {json.dumps(list(unreadable))}}}\n')
 
 
-def write_csv(path: Path, rankings: Iterable[Ranking]) -> None:
-    """Write one line a match: query, rank from 1, match, score.
+def write_csv(path: Path, rankings: Iterable[Ranking], *, decided: bool = False) -> None:
+    """Write one line a match: query, rank from 1, match, score; and, of decided rankings, same (true, false).
 
     A name that a spreadsheet would take for a formula stands behind an apostrophe, which is no part of it; names that
     encode labels, such as Market's `-1_c1s1_000401_03.jpg`, stay as they are. `write_json` keeps every name.
@@ -85,11 +117,11 @@ def write_csv(path: Path, rankings: Iterable[Ranking]) -> None:
     # File names that are no valid UTF-8 reach the file as the bytes they have on the disk.
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["query", "rank", "match", "score"])
+        writer.writerow(["query", "rank", "match", "score", *(["same"] if decided else [])])
         for ranking in rankings:
             for rank, match in enumerate(ranking.matches, start=1):
-                cells = _cell(ranking.query.id), rank, _cell(match.tracklet.id), _rounded(match.score)
-                writer.writerow(cells)
+                cells = _cell(ranking.query.id), rank, _cell(match.tracklet.id), written_score(match.score)
+                writer.writerow([*cells, *([str(match.same).lower()] if decided else [])])
 
 
 def _cell(name: str) -> str:
@@ -98,9 +130,9 @@ def _cell(name: str) -> str:
 
 
 def _plain(ranking: Ranking) -> dict[str, object]:
-    matches = [{"tracklet": match.tracklet.id, "score": _rounded(match.score)} for match in ranking.matches]
-    return {"tracklet": ranking.query.id, "matches": matches}
+    return {"tracklet": ranking.query.id, "matches": [_plain_match(match) for match in ranking.matches]}
 
 
-def _rounded(score: float) -> float:
-    return round(float(score), 6)  # float() first: a NumPy scalar is no JSON number
+def _plain_match(match: Match) -> dict[str, object]:
+    decision = {} if match.same is None else {"same": match.same}
+    return {"tracklet": match.tracklet.id, "score": written_score(match.score), **decision}

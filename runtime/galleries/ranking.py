@@ -15,7 +15,7 @@ entries are tied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ __all__ = [
     "distance_rows",
     "exact_distances",
     "nearest",
+    "nearest_of",
     "top_k",
     "wrong_lengths",
 ]
@@ -152,12 +153,25 @@ def top_k(
     Raises:
         DataError: `distance_rows` raises it.
     """
+    return nearest_of(distance_rows(query, gallery), (len(query), len(gallery)), k)
+
+
+def nearest_of(
+    blocks: Iterable[DistanceBlock], size: tuple[int, int], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return what `top_k` returns, of distances that are there already; a similarity is `1 - distance`.
+
+    Args:
+        blocks: the distances of consecutive queries.
+        size: Q and G, the size of all blocks together.
+        k: matches per query, at least 1.
+    """
     if k < 1:
         raise ValueError(f"k is {k}, expected at least 1")
-    shape = (len(query), min(k, len(gallery)))
+    shape = (size[0], min(k, size[1]))
     indices, similarities = np.empty(shape, np.int64), np.empty(shape, np.float32)
     start = 0
-    for block in distance_rows(query, gallery):
+    for block in blocks:
         rows = slice(start, start := start + len(block))
         indices[rows], distances = nearest(block, k)
         similarities[rows] = 1 - distances

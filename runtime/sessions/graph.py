@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import PRECISIONS, Precision
+from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.opened import Opened, Reference
-from reid.runtime.sessions.session import Session
 
 __all__ = ["CARD_KEY", "PRECISION_KEY", "open_graph", "parse_card", "precision_of"]
 
@@ -25,7 +26,7 @@ PRECISION_KEY = "reid.precision"
 """Under this key of its metadata, a graph says its precision; graphs of reid 0.1 do not."""
 
 
-def open_graph(model: Path, precision: Precision, load: Callable[[Path], Session]) -> Opened:
+def open_graph(model: Path, precision: Precision, load: Callable[[Path], HostSession]) -> Opened:
     """Open a bundle's graph of a precision, or an .onnx file.
 
     Args:
@@ -90,14 +91,15 @@ def _precision_in(bundle: Bundle, graph: Path) -> Precision:
     raise ModelError(f"{graph} is not one of the graphs of {bundle.root}; give one of these, or the bundle")
 
 
-def _open_in_bundle(bundle: Bundle, precision: Precision, load: Callable[[Path], Session]) -> Opened:
+def _open_in_bundle(bundle: Bundle, precision: Precision, load: Callable[[Path], HostSession]) -> Opened:
     graph = bundle.graph(precision)
     session = load(graph.path)
     # The graph's copy of the card was written before the other files were, and before anything was verified.
-    if session.info.card != bundle.card.model_copy(update={"files": {}, "similarity": {}}):
+    if session.info.card != bundle.card.model_copy(update={"files": {}, "similarity": {}, "operating_points": {}}):
         session.close()
         raise ModelError(f"{bundle.root / CARD_FILE} is not the card of its graph; export it again")
     if session.info.precision != precision:
         session.close()
         raise ModelError(f"{graph.path} is a graph in {session.info.precision}, not in {precision}; export it again")
+    session.info = replace(session.info, card=bundle.card)
     return Opened(session, Reference(bundle, graph.sha256))

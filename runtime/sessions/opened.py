@@ -36,10 +36,12 @@ class Opened:
     Attributes:
         session: the session; whoever receives it closes it.
         reference: the reference to check it against; None for a checkpoint or a lone graph, which have none.
+        note: what whoever opens it should know, in a sentence; empty for nothing.
     """
 
     session: Session
     reference: Reference | None = None
+    note: str = ""
 
 
 Opener: TypeAlias = Callable[[Path, str | None, Precision], Opened]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.bundle import ENGINES_FOLDER, Bundle
-from reid.runtime.engine_card import EngineCard, Target, check_engine, largest_batch
+from reid.runtime.engine_card import EngineCard, Target, check_engine, largest_batch, runs_on
 from reid.runtime.errors import ModelError, ReidError, SessionError
 from reid.runtime.files.reading import read_file
 from reid.runtime.gpu import Device, find_device
@@ -29,7 +29,7 @@ from reid.runtime.tensorrt_api import Flavor, import_tensorrt, logger_for
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["TensorRTSession", "find_engine", "open_tensorrt", "open_tensorrt_rtx"]
+__all__ = ["TensorRTSession", "find_engine", "load_engine", "open_tensorrt", "open_tensorrt_rtx"]
 
 
 def open_tensorrt(model: Path, device: str | None, precision: Precision) -> Opened:
@@ -61,7 +61,31 @@ def _open(flavor: Flavor, model: Path, device: str | None, precision: Precision)
     api = import_tensorrt(flavor)
     path, engine = find_engine(bundle, precision, Target(flavor, api.__version__, gpu.compute_capability))
     session = TensorRTSession(path, engine, bundle.card, api, gpu, ordinal)
-    return Opened(session, Reference(bundle, engine.engine_sha256, f"rebuild it: {engine.rebuild(path)}"))
+    reference = Reference(bundle, engine.engine_sha256, f"rebuild it: {engine.rebuild(path)}")
+    return Opened(session, reference, engine.note(bundle.root))
+
+
+def load_engine(path: Path, engine: EngineCard, card: ModelCard) -> TensorRTSession:
+    """Load an engine that was just built, which is in no bundle yet, on this machine's first GPU.
+
+    Args:
+        path: the engine's file.
+        engine: its sidecar.
+        card: the model's card.
+
+    Raises:
+        ModelError: the engine does not load on a GPU that it was built for.
+        SessionError: this machine cannot run it; the message says why, in a few words.
+    """
+    gpu = find_device()
+    if gpu is None:
+        raise SessionError("no GPU where it was built")
+    if not runs_on(engine, gpu.compute_capability):
+        targets = ", ".join(engine.compute_capabilities)
+        raise SessionError(
+            f"it is for compute capability {targets}, and was built where there is {gpu.compute_capability}"
+        )
+    return TensorRTSession(path, engine, card, import_tensorrt(engine.flavor), gpu, 0)
 
 
 def find_engine(bundle: Bundle, precision: Precision, target: Target) -> tuple[Path, EngineCard]:
@@ -99,6 +123,7 @@ class TensorRTSession:
         self, path: Path, engine: EngineCard, card: ModelCard, api: ModuleType, gpu: Device, ordinal: int
     ) -> None:
         """Deserialize an engine that `check_engine` has passed, in the GPU's primary context, shared with PyTorch."""
+        self.path = path
         self.info = SessionInfo(engine.flavor, api.__version__, gpu.name, engine.precision, card)
         largest = max(engine.profiles, key=lambda profile: (profile.frames[2], profile.tracklets[2]))
         self.limits = BatchLimits(largest.frames[2], largest.tracklets[2])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reid.data.layout import read_dataset
     from reid.evaluation.evaluate import evaluate
     from reid.evaluation.metrics import Metrics
+    from reid.evaluation.verification.verify import verify
     from reid.runtime.embedding import Embedded, embed
     from reid.runtime.errors import DataError, GateError, ModelError, ReidError, SessionError
     from reid.runtime.folders import read_folder
@@ -53,6 +54,7 @@ __all__ = [
     "open_session",
     "read_dataset",
     "read_folder",
+    "verify",
 ]
 
 _MODULES = {
@@ -75,6 +77,7 @@ _MODULES = {
     "open_session": "runtime.opening",
     "read_dataset": "data.layout",
     "read_folder": "runtime.folders",
+    "verify": "evaluation.verification.verify",
 }
 """Public name -> the module, within this package, that defines it."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import Run, assert_one_line_of_error
 
+import reid.evaluation.operating_points.estimates
 from reid.commands.evaluate import main
 
 
@@ -62,6 +63,9 @@ def test_checkpoint_bundle_and_graph_score_alike(veri: Path, checkpoint: Path, b
         json.loads(run(model, veri, "--json")[1])["protocols"]
         for model in (checkpoint, bundle, bundle / "model.fp32.onnx")
     ]
+    for protocols in scores:
+        for found in protocols.values():
+            del found["operating_points"]
     for name, expected in scores[0].items():
         assert scores[1][name] == pytest.approx(expected, abs=1e-6)
         assert scores[2][name] == pytest.approx(expected, abs=1e-6)
@@ -76,12 +80,43 @@ def test_the_table_shows_the_chosen_protocols_with_the_figures_of_the_json(veri:
     assert f"{scores['i2t']['mAP']:.2f}" in out
 
 
-def test_reranking_changes_the_figures_and_is_told(veri: Path, bundle: Path, run: Run) -> None:
-    plain, reranked = (
-        json.loads(run(bundle, veri, "--json", "--protocols", "i2i", *option)[1]) for option in ([], ["--rerank"])
+def test_operating_points_stand_in_the_json_and_in_a_table_of_their_own(
+    veri: Path, bundle: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--protocols", "i2i", "--rerank"]
+    few = json.loads(run(bundle, veri, *options, "--json")[1])["plain"]["i2i"]["operating_points"]
+    assert [point["false_match_rate"] for point in few] == [1e-2, 1e-3, 1e-4]
+    assert all(point["threshold"] is None and point["reason"] for point in few)  # of so few vehicles
+    monkeypatch.setattr(reid.evaluation.operating_points.estimates, "FEWEST_CONFUSED", 1)
+    result = json.loads(run(bundle, veri, *options, "--json")[1])
+    assert result["protocols"]["i2i"]["operating_points"] == []
+    point = result["plain"]["i2i"]["operating_points"][0]
+    low, high = point["threshold"]["interval"]
+    assert low <= point["threshold"]["value"] <= high
+    assert 0 <= point["true_match_rate"]["value"] <= 100
+    _, out, _ = run(bundle, veri, *options)
+    assert "none of re-ranked distances" in " ".join(out.split())
+    assert f"{point['threshold']['value']:.4f}" in out
+
+
+def test_plain_and_post_processed_figures_stand_side_by_side(veri: Path, bundle: Path, run: Run) -> None:
+    options = ["--expand-queries", 3, "--rerank"]
+    plain, processed = (
+        json.loads(run(bundle, veri, "--json", "--protocols", "i2i", *some)[1]) for some in ([], options)
     )
-    assert (plain["rerank"], reranked["rerank"]) == (False, True)
-    assert plain["protocols"]["i2i"]["mAP"] != reranked["protocols"]["i2i"]["mAP"]
+    assert (plain["expand_queries"], plain["rerank"], plain["post_processing"]) == (0, False, "plain")
+    assert (processed["expand_queries"], processed["rerank"]) == (3, True)
+    assert processed["post_processing"] == "query expansion (3), re-ranking"
+    assert processed["plain"] == plain["protocols"]
+    assert "plain" not in plain
+    _, out, _ = run(bundle, veri, "--protocols", "i2i", *options)
+    rows = [line for line in out.splitlines() if "I2I" in line][:2]
+    figures = [one["i2i"]["mAP"] for one in (processed["plain"], processed["protocols"])]
+    assert figures[0] != figures[1]
+    for row, name, figure in zip(rows, ("plain", "query"), figures, strict=True):
+        assert name in row
+        assert f"{figure:.2f}" in row
+    assert "re-ranking" in out
 
 
 def test_unreadable_frames_are_named_in_the_json_and_counted_for_people(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -118,9 +119,9 @@ def test_a_bundle_alone_is_wrong_usage_that_says_what_it_is_good_for(run: Run, b
     assert (code, out) == (2, "")
     assert "--engine" in err
     assert "--triton" in err
-    code, out, err = run(bundle, "--engine", "tensorrt-rtx", "--verify", bundle)
+    code, out, err = run(bundle, "--triton", "repo", "--verify", bundle)
     assert (code, out) == (2, "")
-    assert "leave out --verify" in " ".join(err.split())
+    assert "to verify them here, use reid-verify" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("wrong", ["1,2", "1,2,3:4", "1,2,3:3,2,1", "4,2,1:1,1,1", "1,2,3:1,2,4"])
@@ -134,21 +135,19 @@ def test_fp16_is_verified_on_retrieval_and_built_for_tensorrt_rtx(
     run: Run, checkpoint: Path, veri: Path, tmp_path: Path
 ) -> None:
     code, out, err = run(
-        checkpoint, "--fp16", "--verify", veri, "--engine", "tensorrt-rtx", "--triton", "repo", "--json"
+        checkpoint, "--fp16", "--verify", veri, "--rerank", "--engine", "tensorrt-rtx", "--triton", "repo", "--json"
     )
     assert code == 0, err
     result = json.loads(out)
     assert [one["precision"] for one in result["verification"]["precisions"]] == ["fp32", "fp16"]
-    assert {c["protocol"] for one in result["verification"]["precisions"] for c in one["protocols"]} == {
-        "i2i",
-        "i2t",
-        "t2t",
-    }
+    for one in result["verification"]["precisions"]:
+        compared = [(found["post_processing"], found["protocol"]) for found in one["protocols"]]
+        assert compared == list(itertools.product(("plain", "re-ranking"), ("i2i", "i2t", "t2t")))
     engines = sorted(path.suffix for path in (tmp_path / "bundle" / "engines").iterdir())
     assert engines == [".engine", ".engine", ".json", ".json"]
     assert Bundle.open(tmp_path / "bundle").precisions == ("fp32", "fp16")
     assert result["triton"]
-    assert "fp16 i2i: mAP" in err
+    assert "fp16 I2I: mAP" in err
 
 
 def test_a_precision_outside_tolerance_leaves_a_report_instead_of_a_bundle(
@@ -290,6 +289,7 @@ def test_int8_needs_data_to_calibrate_on_and_what_is_for_it_needs_int8(
         (("--int8",), "--calibration DATA"),
         (("--calibration", veri), "--int8"),
         (("--scales", "scales.json"), "--int8"),
+        (("--objective", "latency"), "--int8"),
         (("--int8", "--calibration", veri, "--ranges", "guess"), "guess"),
         (("--int8", "--calibration", veri, "--calibration-frames", "0"), "--calibration-frames"),
     ):
@@ -304,12 +304,28 @@ def test_int8_needs_data_to_calibrate_on_and_what_is_for_it_needs_int8(
     assert os.listdir(tmp_path) == ["scales.json"]
 
 
+def test_where_no_engine_can_be_timed_the_objective_is_refused_before_any_work(
+    run: Run, checkpoint: Path, veri: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reid.export.int8.engine_time.find_device", lambda: None)
+    line = assert_one_line_of_error(*run(checkpoint, "--int8", "--calibration", veri, "--objective", "latency"))
+    assert "no NVIDIA GPU" in line
+    assert line.endswith("leave out --objective latency to minimize multiply-accumulates")
+    assert os.listdir(tmp_path) == []
+
+
 def test_options_that_would_be_ignored_are_wrong_usage(
     run: Run, checkpoint: Path, bundle: Path, tmp_path: Path
 ) -> None:
     assert run(bundle, "--engine", "tensorrt-rtx", "--output", "elsewhere")[0] == 2
+    assert run(bundle, "--engine", "tensorrt-rtx", "--objective", "latency")[0] == 2
     (tmp_path / "tolerances.json").write_text("{}")
     assert run(checkpoint, "--tolerances", "tolerances.json", "--tolerance-map", "0")[0] == 2
+    for option in (("--rerank",), ("--expand-queries", "5")):
+        code, out, err = run(checkpoint, "--fp16", *option)
+        assert (code, out) == (2, "")
+        assert "--expand-queries and --rerank compare rankings: add --verify DATA" in " ".join(err.split())
+        assert run(bundle, "--engine", "tensorrt-rtx", *option)[0] == 2
     assert sorted(os.listdir(tmp_path)) == ["tolerances.json"]
 
 
@@ -480,6 +496,6 @@ def test_the_options_are_listed_in_panels() -> None:
     panels = {parameter.name: parameter for parameter in typer.main.get_command(app).params}
     found = {name: getattr(parameter, "rich_help_panel", None) for name, parameter in panels.items()}
     assert {found["fp16"], found["int8"]} == {"Graphs"}
-    assert found["calibration"] == found["scales"] == "INT8"
-    assert found["verify"] == found["tolerances"] == "Verification"
+    assert found["calibration"] == found["scales"] == found["objective"] == "INT8"
+    assert {found[name] for name in ("verify", "tolerances", "expand_queries", "rerank")} == {"Verification"}
     assert {found["engine"], found["precision"], found["profile"], found["triton"]} == {"Engines"}

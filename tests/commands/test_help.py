@@ -28,7 +28,8 @@ def commands_in(page: str) -> list[str]:
 
 
 def test_the_scripts_are_those_of_the_design() -> None:
-    assert {"reid-data", "reid-train", "reid-eval", "reid-export", "reid-calibrate", "reid-infer"} <= set(SCRIPTS)
+    commands = ("data", "train", "eval", "export", "calibrate", "infer", "verify")
+    assert {f"reid-{name}" for name in commands} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -75,7 +76,7 @@ def sections(page: str) -> dict[str, list[str]]:
             ["reid-eval"],
             {
                 "Arguments": ["MODEL", "DATA"],
-                "Options": ["--protocols", "--rerank", "--same-camera", "--help"],
+                "Options": ["--protocols", "--expand-queries", "--rerank", "--same-camera", "--help"],
                 "Data": ["--layout", "--max-pixels", "--test-set"],
                 "Model": ["--session", "--precision"],
                 "Output": ["--submission", "--json"],
@@ -85,7 +86,7 @@ def sections(page: str) -> dict[str, list[str]]:
             ["reid-infer"],
             {
                 "Arguments": ["GALLERY", "QUERY"],
-                "Options": ["--top-k", "--help"],
+                "Options": ["--top-k", "--expand-queries", "--rerank", "--false-match-rate", "--help"],
                 "Data": ["--max-pixels"],
                 "Model": ["--model", "--session", "--precision"],
                 "Output": ["--output", "--json"],

@@ -69,6 +69,13 @@ def test_json_alone_is_on_standard_output(work: Path, run: Run) -> None:
     assert json.loads((work / "deep/er/results/rankings.json").read_text())["unreadable"] == summary["unreadable"]
 
 
+def test_the_summary_names_the_post_processing(work: Path, run: Run) -> None:
+    code, out, _ = run("gallery", "query", "--expand-queries", 2, "--rerank", "--json")
+    assert code == 0
+    assert json.loads(out)["post_processing"] == "query expansion (2), re-ranking"
+    assert json.loads((work / "results" / "rankings.json").read_text())["score"] == "1 - re-ranked distance"
+
+
 def test_a_second_run_replaces_the_first(work: Path, run: Run) -> None:
     run("gallery", "query", "--top-k", 2)
     assert run("gallery", "query", "--top-k", 3)[0] == 0
@@ -264,3 +271,27 @@ def test_ctrl_c_that_a_library_takes_for_a_failure_of_its_own_is_still_ctrl_c(
 
     monkeypatch.setattr(reid.runtime.opening, "open_session", import_of_a_binary_module)
     assert run("gallery", "query") == (130, "", "")
+
+
+def test_a_false_match_rate_needs_a_model_that_was_verified(work: Path, run: Run) -> None:
+    line = assert_one_line_of_error(*run("gallery", "query", "--false-match-rate", "1e-3"))
+    assert "reid-export --verify DATA" in line
+    assert names(work) == ["bundle", "gallery", "query"]
+    assert run("gallery", "query", "--false-match-rate", "nan")[0] == 2
+
+
+def test_a_false_match_rate_decides_by_the_card(work: Path, bundle: Path, run: Run) -> None:
+    card = json.loads((bundle / "model.json").read_text())
+    estimate = {"value": 0.9, "interval": [0.8, 0.95]}
+    point = {"false_match_rate": 1e-3, "threshold": estimate, "true_match_rate": estimate, "measured_rate": estimate}
+    pairs = {"impostor_pairs": 100_000, "genuine_pairs": 100, "vehicles": 50, "confused": 20}
+    card["operating_points"] = {"fp32": {"i2t": [point | pairs]}}
+    shutil.copytree(bundle, work / "verified")
+    (work / "verified" / "model.json").write_text(json.dumps(card))
+    code, out, err = run("gallery", "query", "--model", "verified", "--false-match-rate", "0.001", "--json")
+    assert code == 0, err
+    assert json.loads(out)["operating_point"] == point | pairs
+    rankings = json.loads((work / "results" / "rankings.json").read_text())
+    assert rankings["threshold"] == 0.9
+    found = [match for query in rankings["queries"] for match in query["matches"]]
+    assert [match["same"] for match in found] == [match["score"] >= 0.9 for match in found]

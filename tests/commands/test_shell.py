@@ -19,6 +19,7 @@ from command_line import Run, assert_one_line_of_error
 from reid.commands import shell
 from reid.commands.shell import ProgressBar, application, signed
 from reid.runtime.errors import GateError, ModelError
+from reid.runtime.progress import SILENT, nested
 
 RunFunction: TypeAlias = Callable[[Callable[[], None]], tuple[int, str, str]]
 
@@ -150,6 +151,23 @@ def test_progress_shows_each_stage_with_its_unit_once_it_has_begun(capfd: pytest
     lines = [line for line in shown.err.splitlines() if line.strip()]
     assert re.search(r"^opening .*\b3/3 .*images/s", lines[0])
     assert re.search(r"^embedding .*\b4/5", lines[-1])
+
+
+def test_progress_shows_the_stage_within_a_step_below_it(capfd: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar() as progress:
+        progress.begin("evaluations, at most", 15, "evaluations")
+        inner = nested(progress)
+        for _ in range(2):
+            inner.begin("verifying int8", 4)
+            inner.advance(3)
+            progress.advance()
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+    assert re.search(r"^evaluations, at most .*\b2/15 ", lines[-2])
+    assert re.search(r"^  verifying int8 .*\b3/4 ", lines[-1])
+
+
+def test_what_cannot_show_stages_within_a_step_is_not_asked_to() -> None:
+    assert nested(SILENT) is SILENT
 
 
 def test_a_stage_that_ends_before_its_first_step_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:

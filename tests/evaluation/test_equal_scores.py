@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ import ranked_everywhere
 from numpy.typing import NDArray
 
 from reid.evaluation.metrics import Labels, evaluate
-from reid.evaluation.reranking import reranked_rows
+from reid.runtime.galleries.post_processing import PostProcessing, distance_blocks
 from reid.runtime.galleries.ranking import distance_rows, exact_distances, top_k
+from reid.runtime.galleries.reranking import reranked_rows
+
+expanded_rows = partial(distance_blocks, post_processing=PostProcessing(4))
 
 KERNELS = {"Nehalem": "sse4_2", "Haswell": "avx2", "Zen": "avx2", "SkylakeX": "avx512bw"}
 """The CPU flag that each of OpenBLAS's kernels needs."""
@@ -93,7 +97,7 @@ def test_a_permuted_gallery_gives_the_permuted_result(seed: int) -> None:
     np.testing.assert_array_equal(order[here[0]], there[0])
     np.testing.assert_array_equal(here[1], there[1])
     labels = Labels([found.vehicles[place] for place in order], [found.cameras[place] for place in order])
-    for rows in (distance_rows, reranked_rows):
+    for rows in (distance_rows, reranked_rows, expanded_rows):
         first = evaluate(rows(query, gallery), asked, found)
         second = evaluate(rows(query, gallery[order]), asked, labels)
         np.testing.assert_array_equal(first.average_precision, second.average_precision)
@@ -117,7 +121,7 @@ def test_ties_go_in_the_order_of_the_gallery_wherever_they_stand() -> None:
             assert len(set(similarities[row].tolist())) == len(set(places.tolist()))
 
 
-@pytest.mark.parametrize("rows", [distance_rows, reranked_rows])
+@pytest.mark.parametrize("rows", [distance_rows, reranked_rows, expanded_rows])
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 def test_the_size_of_the_blocks_changes_no_bit(rows: object, chunk: int) -> None:
     (query, asked), (gallery, found) = sightings(9, 0), sightings(80, 1)

@@ -15,6 +15,7 @@ from reid import DataError, evaluate, open_session, read_dataset
 from reid.data.dataset import Dataset, Split
 from reid.evaluation.evaluate import score
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData, embed_data, evaluate_protocol
+from reid.runtime.galleries.post_processing import PostProcessing
 from reid.runtime.tracklet import Tracklet
 
 
@@ -42,14 +43,14 @@ def test_a_data_set_is_scored_as_its_embeddings_are_by_each_protocol(veri: Path,
     with open_session(bundle) as session:
         progress = Recorder()
         metrics = evaluate(session, dataset, progress=progress)
-        reranked = evaluate(session, dataset, ["t2t"], rerank=True)
+        processed = evaluate(session, dataset, ["t2t"], expand_queries=2, rerank=True)
         data = embed_data(session, dataset.query, dataset.gallery)
     assert list(metrics) == ["i2i", "i2t", "t2t"]
     for name, found in metrics.items():
         assert found.summary() == evaluate_protocol(data, PROTOCOLS[name]).summary()
-    assert list(reranked) == ["t2t"]
-    assert reranked["t2t"].summary() == evaluate_protocol(data, PROTOCOLS["t2t"], rerank=True).summary()
-    assert reranked["t2t"].summary() != metrics["t2t"].summary()
+    assert list(processed) == ["t2t"]
+    assert processed["t2t"].summary() == evaluate_protocol(data, PROTOCOLS["t2t"], PostProcessing(2, True)).summary()
+    assert processed["t2t"].summary() != metrics["t2t"].summary()
     (stage,) = progress.stages
     assert (stage.name, stage.unit) == ("embedding", "frames")
     assert stage.done == stage.total == len({frame for t in data.embeddings for frame in t})

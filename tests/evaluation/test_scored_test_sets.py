@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from recording import Recorder
 
 from reid import DataError
 from reid.data.dataset import Dataset, Split, TestSet
 from reid.data.draws import draw_gallery
 from reid.data.layout import open_dataset
 from reid.evaluation.evaluate import evaluate
-from reid.evaluation.protocols import PROTOCOLS
+from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol
 from reid.evaluation.scored_test_sets import Scoring, choose_test_sets, evaluate_test_sets
+from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
 from reid.runtime.opening import open_session
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.session import run
@@ -88,10 +90,13 @@ def test_scores_over_draws_are_means_of_loops_and_every_frame_is_embedded_once(d
         assert (found["gallery"], found["queries"]) == (len(vehicles), len(test_set.query.images) - len(vehicles))
 
 
-def test_reranking_and_named_protocols_reach_every_draw(drawn: Dataset, bundle: Path) -> None:
+def test_post_processing_and_named_protocols_reach_every_draw(drawn: Dataset, bundle: Path) -> None:
     with open_session(bundle) as session:
-        plain, reranked = (evaluate_test_sets(session, drawn, Scoring(rerank=flag)) for flag in (False, True))
-        assert plain[1].protocols["i2i"]["mAP"] != reranked[1].protocols["i2i"]["mAP"]
+        asked = PLAIN, PostProcessing(2, True)
+        plain, processed = (evaluate_test_sets(session, drawn, Scoring(post_processing=step)) for step in asked)
+        assert plain[1].protocols["i2i"]["mAP"] != processed[1].protocols["i2i"]["mAP"]
+        assert list(processed[1].scores) == ["plain", "query expansion (2), re-ranking"]
+        assert processed[1].scores["plain"] == plain[1].protocols
         with pytest.raises(DataError, match=r"i2t: .* 0 gallery tracklets; choose --protocols i2i"):
             evaluate_test_sets(session, drawn, Scoring((PROTOCOLS["i2t"],)))
         with pytest.raises(DataError, match="--same-camera keep"):
@@ -110,6 +115,27 @@ def test_test_sets_as_they_are_score_as_data_sets_of_their_own(veri_data: Datase
         assert one.protocols == {name: metrics.summary() for name, metrics in expected.items()}
         assert (one.own_view, one.draws) == ("camera", 0)
     assert (single.name, single.protocols) == ("", scores[1].protocols)
+
+
+def test_plain_and_post_processed_scores_stand_side_by_side_after_one_embedding(
+    veri_data: Dataset, bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    step = PostProcessing(3)
+    with open_session(bundle) as session:
+        progress = Recorder()
+        (one,) = evaluate_test_sets(session, veri_data, Scoring(post_processing=step), progress=progress)
+        data = embed_data(session, veri_data.query, veri_data.gallery)
+    assert len(progress.stages) == 1
+    for name, protocol in PROTOCOLS.items():
+        assert one.scores["plain"][name] == evaluate_protocol(data, protocol).summary()
+        assert one.scores["query expansion (3)"][name] == evaluate_protocol(data, protocol, step).summary()
+    facts = one.facts()
+    assert facts["post_processing"] == "query expansion (3)"
+    for name, metrics in one.scores["plain"].items():
+        assert facts["plain"][name]["mAP"] == metrics["mAP"]
+        assert facts["protocols"][name]["mAP"] == one.protocols[name]["mAP"] != metrics["mAP"]
+    notes = [record.getMessage() for record in caplog.records]
+    assert len(notes) == len(set(notes))
 
 
 def test_protocols_without_tracklets_are_noted_once(

@@ -20,7 +20,9 @@ from reid.calibration.layers import QuantizableLayers
 from reid.calibration.scales import ScaleFile
 from reid.calibration.selection import open_calibration_data
 from reid.calibration.sensitivity import LayerEffect, Sensitivity
+from reid.data.layout import open_dataset
 from reid.evaluation.verification.records import LayerInFp32, ReferenceData, Tolerance
+from reid.evaluation.verification.stored_retrieval import read_retrieval
 from reid.export.bundle import ExportRequest
 from reid.export.int8.plan import CalibrationRequest
 from reid.export.int8.record import Int8Record
@@ -163,6 +165,23 @@ def test_a_checkpoint_without_reference_crops_is_refused(loaded: Checkpoint, tmp
     with pytest.raises(ModelError, match="reference crops"):
         writer.write_bundle(Checkpoint(loaded.card, loaded.model, {}), tmp_path / "bundle")
     assert names(tmp_path) == []
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_what_pytorch_found_on_the_data_is_kept_under_the_hashes_of_the_card(
+    loaded: Checkpoint, veri: Path, tmp_path: Path
+) -> None:
+    dataset = open_dataset(veri, needs="query")
+    export = writer.write_bundle(loaded, tmp_path / "bundle", ExportRequest(data=dataset))
+    found = read_retrieval(Bundle.open(tmp_path / "bundle"), dataset)
+    assert found is not None
+    assert found.session.startswith(export.verification.reference)
+    (fp32,) = export.verification.precisions
+    for ranked, comparison in zip(found.ranked, fp32.protocols, strict=True):
+        for metric, value in ranked.summary().items():
+            assert value == comparison.change(metric).reference
+    writer.write_bundle(loaded, tmp_path / "bundle")  # it is replaced as all that reid wrote
+    assert not (tmp_path / "bundle" / "reference" / "retrieval.npz").exists()
 
 
 @pytest.fixture

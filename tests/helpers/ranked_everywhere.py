@@ -15,12 +15,14 @@ import numpy as np
 
 from reid.data.dataset import Split
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData, evaluate_protocol
-from reid.evaluation.reranking import reranked_rows
 from reid.evaluation.verification.retrieval import rank
 from reid.evaluation.worst_queries import worst_queries
 from reid.runtime.embedding import Embedded
+from reid.runtime.galleries.expansion import expanded_queries
 from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
 from reid.runtime.galleries.ranking import top_k
+from reid.runtime.galleries.reranking import reranked_rows
 from reid.runtime.tracklet import Tracklet
 
 
@@ -62,13 +64,14 @@ def digests(stored: dict[str, np.ndarray]) -> dict[str, str]:
         found = members.rank(asked, 5, block=block)
         results[f"gallery {block}"] = digest((match.tracklet.id, match.score) for one in found for match in one.matches)
     for name, protocol in PROTOCOLS.items():
-        for rerank in (False, True):
-            metrics = evaluate_protocol(data, protocol, rerank=rerank)
-            results[f"{name} {rerank}"] = digest([metrics.average_precision, metrics.first_hit, metrics.summary()])
+        for step in (PLAIN, PostProcessing(5), PostProcessing(rerank=True), PostProcessing(5, True)):
+            metrics = evaluate_protocol(data, protocol, step)
+            results[f"{name} {step.name}"] = digest([metrics.average_precision, metrics.first_hit, metrics.summary()])
     ranked = rank(data, PROTOCOLS["i2i"])
     results["first matches"] = digest([ranked.matches])
     worst = worst_queries(data, ranked.metrics, count=5, matches=5)
     results["worst"] = digest((one.first_right_rank, one.first_right.score) for one in worst)
+    results["expanded"] = digest(expanded_queries(query, gallery, k) for k in (1, 20, 1000))
     results["re-ranked"] = digest(block.values for block in reranked_rows(query, gallery))
     return results
 

@@ -104,6 +104,19 @@ def test_share_and_filter_agree_with_the_marks(tmp_path: Path) -> None:
     assert missed == [first == "wrong" for first in firsts]
 
 
+def test_a_line_stands_before_what_does_not_reach_the_threshold(tmp_path: Path) -> None:
+    rankings = [ranking(tracklet("q"), tracklet("a"), tracklet("b"), tracklet("c")).decided(t) for t in (0.75, 0.95, 0)]
+    page = page_of(tmp_path, rankings)
+    assert marks(page) == [
+        ["unknown", "unknown", "threshold", "unknown"],
+        ["threshold", "unknown", "unknown", "unknown"],
+        ["unknown", "unknown", "unknown"],
+    ]
+    assert page.text.count("no match: a new vehicle") == page.text.count("below the threshold") == 1
+    assert "behind the line" in page.words
+    assert "behind the line" not in page_of(tmp_path, [ranking(tracklet("q"), tracklet("a"))]).words
+
+
 def test_without_identities_nothing_is_judged(tmp_path: Path) -> None:
     page = page_of(tmp_path, [ranking(tracklet("q"), tracklet("a"), tracklet("b"))])
     assert marks(page) == [["unknown", "unknown"]]

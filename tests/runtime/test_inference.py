@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import shutil
@@ -17,8 +18,10 @@ from recording import Recorder
 from reid.pages.results import write_results
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.galleries.reranking import reranked_rows
 from reid.runtime.inference import infer
 from reid.runtime.opening import open_session
+from reid.runtime.operating_point import Estimate, OperatingPoint
 from reid.runtime.sessions.session import BatchLimits, Session, run
 
 
@@ -44,6 +47,29 @@ def folders(veri: Path, tmp_path: Path) -> tuple[Path, Path]:
         for image in chosen:
             shutil.copy(image, target)
     return gallery, query
+
+
+def with_points(session: Session, threshold: float) -> Session:
+    """Return the session with a threshold for each protocol, higher for tracklets."""
+    points = {}
+    for number, protocol in enumerate(("i2i", "i2t", "t2t")):
+        estimate = Estimate(value=round(threshold + number / 1000, 6), interval=(0, 1))
+        points[protocol] = OperatingPoint(
+            false_match_rate=1e-3,
+            threshold=estimate,
+            true_match_rate=estimate,
+            measured_rate=estimate,
+            impostor_pairs=100_000,
+            genuine_pairs=1,
+            vehicles=50,
+            confused=3,
+        )
+    card = session.info.card.model_copy(
+        update={"operating_points": {"fp32": {name: (point,) for name, point in points.items()}}}
+    )
+    deciding = copy.copy(session)
+    deciding.info = replace(session.info, card=card)  # type: ignore[misc]
+    return deciding
 
 
 def embed(session: Session, path: Path) -> np.ndarray:
@@ -77,6 +103,38 @@ def test_sub_folders_and_loose_images_are_ranked_as_a_naive_computation_ranks_th
         assert [match.score for match in ranking.matches] == pytest.approx([scores[name] for name in best], abs=2e-6)
     assert inference.unreadable == ()
     assert inference.frames == 5 + 3 + 4 + 4 + 2
+
+
+def test_post_processed_queries_are_ranked_as_their_embeddings_are(
+    session: Session, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    gallery, query = folders
+    members, asked = embed_folder(session, gallery), embed_folder(session, query)
+    vectors = np.array([*members.values()])
+    inference = infer(session, gallery, query, k=4, expand_queries=2)
+    for ranking in inference.rankings:
+        vector = asked[ranking.query.id]
+        mean = vector + vectors[np.argsort(-vectors @ vector)[:2]].sum(axis=0)
+        scores = vectors @ mean / np.linalg.norm(mean)
+        best = np.argsort(-scores)[:4]
+        assert [match.tracklet.id for match in ranking.matches] == [[*members][index] for index in best]
+        assert [match.score for match in ranking.matches] == pytest.approx(scores[best].tolist(), abs=2e-6)
+    reranked = infer(session, gallery, query, k=4, rerank=True)
+    sides = [np.array([*side.values()], np.float32) for side in (asked, members)]
+    (distances,) = (block.values for block in reranked_rows(*sides))
+    for ranking in reranked.rankings:
+        expected = distances[[*asked].index(ranking.query.id)]
+        assert [match.score for match in ranking.matches] == pytest.approx(sorted(1 - expected)[:-5:-1], abs=1e-4)
+    for found, name, score in (
+        (inference, "query expansion (2)", "cosine similarity to the expanded query"),
+        (reranked, "re-ranking", "1 - re-ranked distance"),
+    ):
+        write_results(tmp_path, found, session)
+        written = json.loads((tmp_path / "rankings.json").read_text())
+        assert (written["post_processing"], written["score"]) == (name, score)
+        page = (tmp_path / "report.html").read_text()
+        assert name in page
+        assert f"The number next to the rank is the {score}." in page
 
 
 def test_the_batch_size_changes_no_ranking(session: Session, folders: tuple[Path, Path]) -> None:
@@ -196,3 +254,59 @@ def test_two_runs_write_the_same_bytes(session: Session, folders: tuple[Path, Pa
         write_results(output, infer(session, *folders, k=6), session)
     for name in ("rankings.json", "rankings.csv", "report.html"):
         assert (outputs[0] / name).read_bytes() == (outputs[1] / name).read_bytes()
+
+
+def test_matches_are_decided_by_the_threshold_of_what_is_ranked(
+    session: Session, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    gallery, query = folders
+    images = tmp_path / "images"
+    images.mkdir()
+    for image in query.glob("*.jpg"):
+        shutil.copy(image, images)
+    plain = infer(session, gallery, query, k=4)
+    assert {match.same for ranking in plain.rankings for match in ranking.matches} == {None}
+    middle = sorted(round(match.score, 6) for ranking in plain.rankings for match in ranking.matches)[6]
+    deciding = with_points(session, middle - 0.002)  # so that it is that of t2t
+    found = infer(deciding, gallery, query, k=4, false_match_rate=1e-3)
+    assert found.operating_point is not None
+    assert found.operating_point.threshold is not None
+    assert found.operating_point.threshold.value == pytest.approx(middle)
+    assert [[match.same for match in ranking.matches] for ranking in found.rankings] == [
+        [round(match.score, 6) >= middle for match in ranking.matches] for ranking in plain.rankings
+    ]
+    found.gallery.save(tmp_path / "gallery.npz")
+    for ranked, protocol in ((gallery, 1), (tmp_path / "gallery.npz", 1), (images, 0)):
+        point = infer(deciding, ranked, images, k=1, false_match_rate=1e-3).operating_point
+        assert point is not None
+        assert point.threshold is not None
+        assert point.threshold.value == pytest.approx(middle - 0.002 + protocol / 1000)
+    (tmp_path / "results").mkdir()
+    write_results(tmp_path / "results", found, deciding)
+    written = json.loads((tmp_path / "results" / "rankings.json").read_text())
+    assert written["threshold"] == pytest.approx(middle)
+    rows = list(csv.DictReader((tmp_path / "results" / "rankings.csv").open()))
+    assert {row["same"] for row in rows} == {"true", "false"}
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert "below the threshold" in page
+    assert "new vehicles" in page
+
+
+def test_without_a_threshold_that_fits_nothing_is_embedded(
+    session: Session, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    gallery, query = folders
+    deciding, progress = with_points(session, 0.5), Recorder()
+    old = tmp_path / "old.npz"
+    Gallery(
+        *(getattr(infer(session, gallery, query, k=1).gallery, n) for n in ("tracklets", "embeddings", "space"))
+    ).save(old)
+    for opened, ranked, options, message in (
+        (session, gallery, {"false_match_rate": 1e-3}, "no operating point in fp32"),
+        (deciding, gallery, {"false_match_rate": 1e-2}, "choose one of: 1e-3$"),
+        (deciding, gallery, {"false_match_rate": 1e-3, "rerank": True}, "thresholds are for plain rankings"),
+        (deciding, old, {"false_match_rate": 1e-3}, "images or tracklets"),
+    ):
+        with pytest.raises((ModelError, DataError), match=message):
+            infer(opened, ranked, query, k=1, progress=progress, **options)  # type: ignore[arg-type]
+    assert not progress.stages

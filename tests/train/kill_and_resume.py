@@ -21,7 +21,7 @@ from reid.train.recipe import Recipe
 from reid.train.run.folder import RunFolder
 
 RECIPE = Recipe(
-    backbone="resnet10t",
+    backbone="test_resnet",
     weights="none",
     levels=(3, 4),
     embedding_size=8,

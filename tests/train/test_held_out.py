@@ -27,7 +27,7 @@ from reid.train.run.origin import read_origin
 from reid.train.training_data import prepare_data
 
 RECIPE = Recipe(
-    backbone="resnet10t",
+    backbone="test_resnet",
     weights="none",
     levels=(3, 4),
     embedding_size=16,

@@ -32,7 +32,7 @@ from reid.train.run.state import RunState
 from reid.train.training_data import prepare_data
 
 RECIPE = Recipe(
-    backbone="resnet10t",
+    backbone="test_resnet",
     weights="none",
     levels=(3, 4),
     embedding_size=16,
@@ -41,7 +41,7 @@ RECIPE = Recipe(
     images_per_vehicle=3,
     epochs=3,
     warmup_epochs=1,
-    learning_rate=1e-3,
+    learning_rate=3e-3,
 )
 
 
@@ -261,7 +261,7 @@ def test_a_full_disk_is_explained_and_the_run_resumes_once_there_is_room(
 def test_mixed_precision_trains_and_resumes(
     dataset: Dataset, tmp_path: Path, precision: Literal["bf16", "fp16"]
 ) -> None:
-    recipe = RECIPE.changed(precision=precision, micro_batch=5, clip_norm=1.0)
+    recipe = RECIPE.changed(precision=precision, micro_batch=5, clip_norm=1.0, epochs=2, learning_rate=1e-2)
     runs = [RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped", save_every=0)]
     train(dataset, recipe, runs[0], resume=False)
     with pytest.raises(KeyboardInterrupt):

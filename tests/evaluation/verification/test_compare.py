@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from reid.data.dataset import Dataset
 from reid.data.layout import open_dataset
+from reid.evaluation.metrics import METRICS
 from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol
 from reid.evaluation.verification.compare import (
     MOST_WORST_QUERIES,
@@ -191,12 +192,14 @@ def test_the_same_session_passes_with_differences_of_zero(session: Session, data
     assert [comparison.protocol for comparison in found.protocols] == list(PROTOCOLS)
     for comparison in found.protocols:
         assert set(comparison.difference.values()) == {0.0}
-        assert set(comparison.interval.values()) == {(0.0, 0.0)}
+        assert comparison.change("mAP").interval == (0.0, 0.0)
+        assert {change.p_value for change in comparison.changes} == {1.0}
+        assert {change.verdict for change in comparison.changes if change.measure[0] == "R"} == {"undecided"}
         assert comparison.first_match_changed == 0
         summary = evaluate_protocol(
             embed_data(session, dataset.query, dataset.gallery), PROTOCOLS[comparison.protocol]
         ).summary()
-        assert comparison.reference == {name: summary[name] for name in comparison.reference}
+        assert all(comparison.change(name).reference == summary[name] for name in METRICS)
         assert comparison.queries == summary["queries"]
     assert_json_holds(found)
 
@@ -248,31 +251,33 @@ def test_noise_of_a_rounding_passes_on_data_and_on_crops(session: Session, datas
 def test_a_fall_is_told_with_both_values_the_tolerance_and_the_noise(session: Session, dataset: Dataset) -> None:
     good = Oracle(session, dataset)
     (found,) = verify(good, dataset, Tolerance(int8_similarity=-1), int8=Oracle(session, dataset, noise(0.4)))
-    falls = {(c.protocol, metric): c for c in found.protocols for metric in c.exceeded}
+    falls = {(c.protocol, change.measure): change for c in found.protocols for change in c.changes}
+    falls = {key: change for key, change in falls.items() if change.verdict == "outside"}
     assert ("i2i", "mAP") in falls
     pattern = (
-        r"int8: (\w+) (\S+) fell by (\S+) points, from (\S+) to (\S+), tolerance 0.5; (within|beyond) the noise of "
-        r"(\d+) queries \(95 % interval (\S+) to (\S+)\)"
+        r"int8: (\w+) (\S+) fell by (\S+) points, from (\S+) to (\S+), tolerance 0.5; no chance, p (\S+) (\S+) "
+        r"\(95 % interval (\S+) to (\S+), (\d+) queries\)"
     )
     told = [re.fullmatch(pattern, failure_sentence(failure)) for failure in found.failures]
     assert len(told) == len(falls)
     for match in told:
         assert match is not None
-        protocol, metric, fall, before, after, noise_is, queries, low, high = match.groups()
-        comparison = falls[protocol, metric]
-        assert float(fall) == pytest.approx(-comparison.difference[metric], abs=0.006)
-        assert float(before) == pytest.approx(comparison.reference[metric], abs=0.006)
-        assert float(after) == pytest.approx(comparison.candidate[metric], abs=0.006)
-        assert (float(low), float(high)) == pytest.approx(comparison.interval[metric], abs=0.006)
-        assert noise_is == ("within" if comparison.interval[metric][1] >= 0 else "beyond")
-        assert int(queries) == comparison.queries
+        protocol, metric, fall, before, after, sign, p_value, low, high, queries = match.groups()
+        change = falls[protocol, metric]
+        assert float(fall) == pytest.approx(-change.difference, abs=0.006)
+        assert float(before) == pytest.approx(change.reference, abs=0.006)
+        assert float(after) == pytest.approx(change.candidate, abs=0.006)
+        assert (float(low), float(high)) == pytest.approx(change.interval, abs=0.006)
+        assert change.p_value is not None
+        assert change.p_value < 0.05
+        expected = (1e-4, "<") if change.p_value < 1e-4 else (change.p_value, "=")
+        assert (float(p_value), sign) == (pytest.approx(expected[0], rel=0.06), expected[1])
+        assert int(queries) == found.protocols[0].queries
     for failure in found.failures:
         assert isinstance(failure, Fallen)
-        comparison = falls[failure.protocol, failure.metric]
-        assert failure.reference == comparison.reference[failure.metric]
-        assert failure.candidate == comparison.candidate[failure.metric]
-        assert (failure.interval, failure.allowed) == (comparison.interval[failure.metric], 0.5)
-    assert {match.group(6) for match in told if match} == {"within", "beyond"}
+        change = falls[failure.protocol, failure.metric]
+        assert (failure.reference, failure.candidate) == (change.reference, change.candidate)
+        assert (failure.interval, failure.allowed, failure.p_value) == (change.interval, 0.5, change.p_value)
     tolerance = Tolerance(map=100, rank=100, int8_similarity=-1)
     (lenient,) = verify(good, dataset, tolerance, int8=Oracle(session, dataset, noise(0.4)))
     assert (lenient.failures, lenient.worst_queries) == ((), found.worst_queries)

@@ -102,7 +102,7 @@ def test_version_1_is_read_and_what_it_has_as_text_stays_text(tmp_path: Path) ->
         ),
         engines=("fp16 for sm89 by tensorrt-rtx 1.7; layers 3 in fp16",),
     )
-    assert found.format_version == 2
+    assert found.format_version == 3
     assert failure_sentence(found.failures[1]) == "fp16: the least similar of 9 embeddings"
 
 
@@ -132,7 +132,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ("[]", "the verification is not valid"),
         ("3", "the verification is not valid"),
         ("{}", "the verification is not valid"),
-        ({"format_version": 3, "of": "the future"}, "format version 3 is newer than 2: update reid"),
+        ({"format_version": 4, "of": "the future"}, "format version 4 is newer than 3: update reid"),
         ({"format_version": 1}, "the verification is not valid"),
         (version_1(data=None), "the verification is not valid"),
         (version_1(data={"name": "VeRi"}), "layout"),
@@ -206,6 +206,24 @@ COMPARED = {
     "first_match_changed": 1.0,
     "queries": 26,
 }
+COMPARED_3 = {
+    "protocol": "i2i",
+    "post_processing": "re-ranking",
+    "changes": [
+        {
+            "measure": "mAP",
+            "reference": 60.0,
+            "candidate": 50.0,
+            "interval": [-11.0, -9.0],
+            "p_value": 0.01,
+            "allowed": 0.5,
+            "verdict": "undecided",
+            "settled_by": 900,
+        }
+    ],
+    "first_match_changed": 1.0,
+    "queries": 26,
+}
 DRIFT = {"layer": "a", "op": "Conv", "position": 1, "relative_error": 0.5, "largest_error": 1.0, "peak": 2.0}
 WORST = {"protocol": "i2i", "query": "q", "average_precision": [9, 1], "before": [["a", True]], "after": []}
 LEVEL = {"level": "level3", "minimum": 0.5}
@@ -253,13 +271,15 @@ def full(version: int) -> dict[str, Any]:
     similarity = {**SIMILARITY, "levels": levels, "counts": [8, 0, 1], "edges": [0.1, 0.5]}
     shown = {"similarity": similarity, "protocols": [COMPARED], "drift": [DRIFT], "worst_queries": [WORST]}
     facts["precisions"][0] |= shown
-    if version == 2:
+    if version > 1:
         del facts["retrieval"], facts["precisions"][0]["kept_in_fp32"]
         facts["precisions"][0] |= {"failures": FAILURES, "in_fp32": [{"layer": "a", "amax": 1e5}]}
         data = {"name": "VeRi", "layout": "veri", "held_out": True}
         counts = {"query_images": 26, "gallery_images": 158, "unreadable": 1}
         del facts["data"]
-        facts |= {"format_version": 2, "judged_on": {"kind": "data", **data, **counts}, "engines": [ENGINE]}
+        facts |= {"format_version": version, "judged_on": {"kind": "data", **data, **counts}, "engines": [ENGINE]}
+    if version == 3:
+        facts["precisions"][0]["protocols"] = [COMPARED_3]
     return facts
 
 
@@ -281,6 +301,14 @@ def damaged(facts: Any, of: Any) -> Iterator[Any]:  # noqa: ANN401
             yield from damaged(facts, before)
 
 
+def test_version_2_is_read_with_the_verdicts_of_its_own_rule(tmp_path: Path) -> None:
+    (comparison,) = read_verification(stored(tmp_path, full(2))).precisions[0].protocols
+    (change,) = comparison.changes
+    assert (change.measure, change.reference, change.candidate, change.difference) == ("mAP", 60, 50, -10)
+    assert (change.interval, change.p_value, change.allowed, change.verdict) == ((-11, -9), None, 50, "outside")
+    assert (comparison.protocol, comparison.post_processing, comparison.queries) == ("i2i", "plain", 26)
+
+
 def read_or_refusal(path: Path) -> Verification | str:
     try:
         return read_verification(path)
@@ -288,7 +316,7 @@ def read_or_refusal(path: Path) -> Verification | str:
         return str(error)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_whatever_a_value_is_it_is_refused_in_one_line_or_can_be_shown(tmp_path: Path, version: int) -> None:
     facts = full(version)
     found = [read_or_refusal(stored(tmp_path, one)) for one in damaged(facts, facts)]

@@ -10,8 +10,10 @@ import pytest
 from reid.data.dataset import Split
 from reid.evaluation.metrics import METRICS
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
+from reid.evaluation.verification.judgment import judge_protocols
+from reid.evaluation.verification.measurements import compare_rankings
 from reid.evaluation.verification.records import Tolerance
-from reid.evaluation.verification.retrieval import Ranked, compare_rankings, rank, worst_queries
+from reid.evaluation.verification.retrieval import Ranked, rank, worst_queries
 from reid.runtime.embedding import normalize
 from reid.runtime.errors import DataError
 from reid.runtime.tracklet import Tracklet
@@ -84,14 +86,25 @@ def test_metrics_first_matches_and_their_changes_equal_a_loop_over_queries(name:
     changed = sum(before[0] is not after[0] for before, after in zip(*lists, strict=True))
     assert changed > 0
     comparison = compare_rankings(*(rank(data, protocol) for data in models), Tolerance())
-    assert comparison.reference == pytest.approx(metrics[0])
-    assert comparison.candidate == pytest.approx(metrics[1])
-    for metric in METRICS:
-        difference = metrics[1][metric] - metrics[0][metric]
-        assert comparison.difference[metric] == pytest.approx(difference)
-        low, high = comparison.interval[metric]
-        assert low <= difference <= high
-        assert (metric in comparison.exceeded) == (difference < -0.5)
+    assert [found.measure for found in comparison.measurements] == list(METRICS)
+    for found in comparison.measurements:
+        before, after = metrics[0][found.measure], metrics[1][found.measure]
+        assert (found.reference, found.candidate) == pytest.approx((before, after))
+        assert found.worse_by == pytest.approx(before - after)
+        low, high = found.interval
+        assert low <= after - before <= high
+        assert (found.flips is None) == (found.measure == "mAP")
+        if found.flips is not None:
+            k = int(found.measure[2:])
+            hits = [
+                [
+                    query.vehicle in [e.vehicle for e in ranking[:k]]
+                    for query, ranking in zip(answerable, side, strict=True)
+                ]
+                for side in lists
+            ]
+            pairs = list(zip(*hits, strict=True))
+            assert (found.flips.lost, found.flips.gained) == (pairs.count((True, False)), pairs.count((False, True)))
     assert comparison.first_match_changed == pytest.approx(100 * changed / len(answerable))
     assert comparison.queries == len(answerable)
 
@@ -128,14 +141,18 @@ def test_fewer_matches_are_shown_where_the_gallery_has_no_more() -> None:
 
 def test_a_rise_is_no_failure_and_a_fall_by_the_tolerance_is_within_it() -> None:
     good, bad = (rank(embedded(noise), PROTOCOLS["i2i"]) for noise in (0, 1.0))
-    comparison = compare_rankings(good, bad, Tolerance(map=0, rank=0))
-    assert "mAP" in comparison.exceeded
-    assert compare_rankings(bad, good, Tolerance(map=0, rank=0)).difference["mAP"] > 0
-    assert "mAP" not in compare_rankings(bad, good, Tolerance(map=0, rank=0)).exceeded
-    falls = {name: max(0.0, -value) for name, value in comparison.difference.items()}
+    before, after = good.summary(), bad.summary()
+    falls = {name: max(0.0, before[name] - after[name]) for name in METRICS}
     exact = Tolerance(map=falls["mAP"], rank=max(falls[name] for name in METRICS[1:]))
-    assert compare_rankings(good, bad, exact).exceeded == ()
-    assert compare_rankings(good, bad, Tolerance(map=0.99 * falls["mAP"], rank=100)).exceeded == ("mAP",)
+
+    def outside(reference: Ranked, candidate: Ranked, tolerance: Tolerance) -> list[str]:
+        (found,) = judge_protocols([compare_rankings(reference, candidate, tolerance)])
+        return [change.measure for change in found.changes if change.verdict == "outside"]
+
+    assert "mAP" in outside(good, bad, Tolerance(map=0, rank=0))
+    assert outside(bad, good, Tolerance(map=0, rank=0)) == []
+    assert outside(good, bad, exact) == []
+    assert outside(good, bad, Tolerance(map=0.99 * falls["mAP"], rank=100)) == ["mAP"]
 
 
 def test_rankings_of_different_queries_are_not_compared() -> None:

@@ -22,7 +22,7 @@ from reid.evaluation.verification.records import (
 )
 from reid.evaluation.verification.similarity import EDGES
 from reid.export.int8.page import section_of, write_sensitivity_page
-from reid.export.int8.record import Int8Record
+from reid.export.int8.record import EngineTimes, Int8Record
 from reid.pages.verification.report import write_verification_report
 
 
@@ -162,6 +162,20 @@ def test_every_evaluation_is_a_row_with_what_it_changed_and_its_verdict() -> Non
         ["2", f"2 +{worst}, {worst} residual", "40.0 %", f"i2i mAP {minus}0.10", "0.9100", "within tolerance"],
         ["3", f"1 {minus}{worst} residual", "40.0 %", f"i2i mAP {minus}0.20", "0.9100", "within tolerance"],
     ]
+
+
+def test_what_judged_and_the_measured_times_are_shown() -> None:
+    found = record()
+    first, *others, last = found.evaluations
+    judged = [one.model_copy(update={"session": "fast"}) for one in (first, *others)]
+    confirmed = last.model_copy(update={"session": "usual"})
+    times = EngineTimes(int8=2.5, fp16=2.25)
+    facts = {"judged_by": "fast", "budget": 15, "objective": "latency", "times": times}
+    page = Reader(section_of(found.model_copy(update=facts | {"evaluations": (*judged, confirmed)}), scales(*LAYERS)))
+    for fact in ("evaluations 3 of at most 15", "judged by fast", "a batch 2.50 ms, FP16 2.25 ms; INT8 is not faster"):
+        assert fact in page.text
+    verdicts = [row[-1] for row in page.rows if row[0] in ("1", "2", "3")]
+    assert verdicts == ["OUTSIDE tolerance", "within tolerance", "within tolerance by usual"]
 
 
 def test_the_data_that_judged_is_named_also_if_it_is_crops_or_the_sentence_of_before() -> None:

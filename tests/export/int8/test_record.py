@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from reid.evaluation.verification.records import ReferenceCrops
-from reid.export.int8.record import Int8Record, TrainedInt8Record
+from reid.export.int8.record import EngineTimes, Int8Record, TrainedInt8Record
 
 SENSITIVITY = {
     "layers": [
@@ -34,6 +34,7 @@ def test_a_record_of_before_loads_and_is_stored_under_the_names_of_now() -> None
     assert record.evaluations[0].in_fp16 == ("conv1",)
     assert record.sensitivity.amax == {"x": 2.5}
     assert record.judged_on == "26 queries of data (veri)"
+    assert (record.judged_by, record.budget, record.objective, record.times) == ("", None, "macs", None)
     content = record.model_dump_json()
     assert Int8Record.model_validate_json(content) == record
     assert not any(f'"{name}"' in content for name in ("kept_in_fp16", "int8_share", "kept", "share", "thresholds"))
@@ -51,3 +52,10 @@ def test_a_record_of_a_trained_graph_of_before_loads() -> None:
 def test_what_judged_is_a_record() -> None:
     facts = {**FORMER, "judged_on": {"kind": "reference crops", "crops": 32}}
     assert Int8Record.model_validate_json(json.dumps(facts)).judged_on == ReferenceCrops(crops=32)
+
+
+def test_measured_times_are_stored() -> None:
+    times = EngineTimes(int8=2.0, fp16=3.0)
+    assert times.speedup == 1.5
+    record = Int8Record.model_validate(FORMER | {"objective": "latency", "times": times, "budget": 15})
+    assert Int8Record.model_validate_json(record.model_dump_json()) == record

@@ -15,15 +15,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
 import reid.export.int8.calibrated as calibrated
 import reid.export.int8.measurement as measurement
 import reid.export.int8.search
+from reid.calibration.journal import Journal
 from reid.calibration.layers import find_layers
 from reid.calibration.probe import Probe
 from reid.calibration.scales import ScaleFile
+from reid.calibration.search import Evaluation, Found
 from reid.calibration.selection import open_calibration_data
 from reid.data.dataset import Split
 from reid.data.held_out import held_out_data
@@ -31,9 +34,11 @@ from reid.evaluation.verification.records import ReferenceData, Tolerance
 from reid.evaluation.verification.reference import Crops, Reference, embed_retrieval
 from reid.export.fp16 import write_fp16_graph
 from reid.export.int8.calibrated import write_int8_graph
+from reid.export.int8.graph import Int8Graph
 from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.export.int8.record import Int8Record
-from reid.export.verification.graphs import compare_graph
+from reid.export.int8.search import Int8Search
+from reid.export.verification.graphs import compare_graph, load_usual
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import GateError, ModelError, ReidError
 from reid.runtime.imaging import read_frame, resize
@@ -142,7 +147,16 @@ def test_the_guilty_layer_is_found_and_nearly_all_work_stays_in_int8(
 ) -> None:
     record, _ = written
     assert record.in_fp16 == (GUILTY,)
-    assert [evaluation.passed for evaluation in record.evaluations] == [False, True]
+    searched = [evaluation for evaluation in record.evaluations if evaluation.session == record.judged_by]
+    assert [evaluation.passed for evaluation in searched] == [False, True]
+    *_, last = record.evaluations  # where another session judged, the gate's own has the last word
+    assert (last.session, last.passed, last.in_fp16) == (
+        f"ONNX Runtime {onnxruntime.__version__} on CPU",
+        True,
+        (GUILTY,),
+    )
+    assert len(record.evaluations) - len(searched) == (last.session != record.judged_by)
+    assert (record.budget, record.objective, record.times) == (15, "macs", None)
     assert record.evaluations[0].in_fp16 == ()
     assert "similarity" in record.evaluations[0].failures[0]
     assert 80 < record.int8_percent < 100
@@ -316,6 +330,78 @@ def test_where_not_even_fp16_is_within_tolerance_it_says_so(
         workshop.write(tmp_path / "int8.onnx", judge=strict, scales=written[1], journal=None)
     assert caught.value.exit_code == 3
     assert not (tmp_path / "int8.onnx").exists()
+
+
+def searching(workshop: Workshop, written: tuple[Int8Record, ScaleFile], timer: Any) -> Int8Search:  # noqa: ANN401
+    fp32, fp16 = (onnx.load(workshop.folder / f"{name}.onnx") for name in ("fp32", "fp16"))
+    sensitivity = written[0].sensitivity
+    graph = Int8Graph(fp16, find_layers(fp32), sensitivity.amax)
+    return Int8Search(graph, sensitivity, workshop.judge, Journal(None, {}), timer=timer)
+
+
+def all_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compared(_: Int8Search, in_fp16: frozenset[str], __: object) -> Evaluation:
+        return Evaluation(in_fp16=tuple(sorted(in_fp16)), failures=(), changes={}, similarity=1, strain=0.5)
+
+    monkeypatch.setattr(Int8Search, "_compare", compared)
+
+
+@pytest.mark.parametrize(("per_layer", "note"), [(1.0, 0), (-1.0, 1)])
+def test_an_engine_that_is_not_faster_than_fp16_is_said_to_be_so(
+    written: tuple[Int8Record, ScaleFile],
+    workshop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+    notes: list[str],
+    per_layer: float,
+    note: int,
+) -> None:
+    """By the fake clock, each layer in FP16 adds a millisecond, or saves one."""
+    all_pass(monkeypatch)
+    notes.clear()
+    record = searching(workshop, written, lambda in_fp16: 100 + per_layer * len(in_fp16)).run()
+    assert record.objective == "latency"
+    assert record.times is not None
+    every = len(record.sensitivity.layers)
+    assert record.times.fp16 == 100 + per_layer * every
+    assert record.times.int8 == 100 + per_layer * len(record.in_fp16)
+    assert bool(record.in_fp16) == bool(note)  # where FP16 is faster, some layers are in it though all pass in INT8
+    assert sum("not faster than FP16" in one for one in notes) == note
+    assert Int8Record.model_validate_json(record.model_dump_json()) == record
+
+
+@pytest.mark.parametrize(("needed", "chosen", "disagreements"), [(1, 1, 0), (2, 3, 1), (4, 1, 2)])
+def test_where_sessions_disagree_the_least_strained_mix_is_tried_and_the_gate_decides(
+    written: tuple[Int8Record, ScaleFile],
+    workshop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+    notes: list[str],
+    needed: int,
+    chosen: int,
+    disagreements: int,
+) -> None:
+    """The gate's own session needs so many layers in FP16; the mixes that passed before have 1, 2 and 3."""
+
+    def evaluation(in_fp16: frozenset[str], session: str, *failures: str) -> Evaluation:
+        strain = 1 / (1 + len(in_fp16))
+        return Evaluation(
+            in_fp16=tuple(in_fp16), failures=failures, changes={}, similarity=1, strain=strain, session=session
+        )
+
+    def compared(_: Int8Search, in_fp16: frozenset[str], load: object) -> Evaluation:
+        assert load is load_usual
+        return evaluation(in_fp16, "usual", *(["i2i mAP fell"] if len(in_fp16) < needed else []))
+
+    monkeypatch.setattr(Int8Search, "_compare", compared)
+    notes.clear()
+    passed = tuple(evaluation(frozenset(map(str, range(count))), "fast") for count in (3, 2, 1))
+    search = searching(workshop, written, None)
+    found = search._confirmed(Found(frozenset(passed[-1].in_fp16), passed), frozenset(passed[-1].in_fp16))
+    assert len(found[0]) == chosen
+    assert found[1].evaluations[:3] == passed
+    assert len(found[1].evaluations) == 3 + min(2, 1 + disagreements)
+    told = [note for note in notes if note.startswith("fast and usual disagree on an INT8 graph with")]
+    assert len(told) == disagreements
+    assert all(note.endswith("for the latter i2i mAP fell") for note in told)
 
 
 KILLED = """

@@ -141,6 +141,13 @@ FORMATS = (
         50,
     ),
     Format(
+        "results kept in a bundle",
+        loaders.stored_retrieval,
+        (*_mostly(zip_members), zip_bomb),
+        "evaluation.verification.stored_retrieval runtime.files.arrays",
+        30,
+    ),
+    Format(
         "self-check memory", loaders.self_check, _mostly(json_facts), "runtime.self_check runtime.files.ownership", 15
     ),
     Format("checkpoint", loaders.checkpoint, _mostly(safetensors_header), _CHECKPOINT, 10),

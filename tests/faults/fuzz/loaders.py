@@ -588,6 +588,47 @@ def _foreign(path: Path, contents: list[bytes], sound: int) -> Prepared:
     return Prepared(contents, _in_file(path, contents, load).load, str(path), sound)
 
 
+def stored_retrieval(folder: Path) -> Prepared:
+    from reid.data.dataset import Dataset, Split
+    from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
+    from reid.evaluation.verification.reference import Retrieval
+    from reid.evaluation.verification.retrieval import rank
+    from reid.evaluation.verification.stored_retrieval import read_retrieval, write_retrieval
+    from reid.runtime.bundle import REFERENCE_RETRIEVAL, Bundle
+    from reid.runtime.tracklet import Tracklet
+
+    images = [Tracklet(str(n), (folder / f"{n}.jpg",), f"c{n % 3}", str(n % 2)) for n in range(8)]
+    query, gallery = Split(tuple(images[:2])), Split(tuple(images[2:]))
+    vectors = np.random.default_rng(0).normal(size=(7, seeds.DIMENSIONS)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    embeddings = {image.frames: vector for image, vector in zip(images, vectors, strict=False)}
+    embedded = EmbeddedData(query, gallery, embeddings, (str(images[7].frames[0]),))
+    embedded = embedded.restricted(query, gallery, "camera")
+    found = Retrieval(query, gallery, embedded, (rank(embedded, PROTOCOLS["i2i"]),), "PyTorch on CPU")
+    dataset = Dataset("flat", folder, Split(), query, gallery)
+    path = folder / REFERENCE_RETRIEVAL
+    path.parent.mkdir()
+    assert write_retrieval(path, found, dataset)
+    card = seeds.card()
+    bundle = Bundle(folder, card.model_copy(update={"files": {REFERENCE_RETRIEVAL: ""}}))
+
+    def load(path: Path) -> None:
+        stored = read_retrieval(bundle, dataset)
+        if stored is None:  # of other data
+            return
+        _expect(stored.session.isprintable() and len(stored.session) < 1100, "a session that is no line")
+        lengths = [np.linalg.norm(one) for one in stored.data.embeddings.values()]
+        _expect(np.allclose(lengths, 1, atol=1e-5), f"lengths {lengths}")
+        _expect(stored.ranked, "no rankings")
+        for one in stored.ranked:
+            places = np.sort([*one.metrics.counted, *one.metrics.unanswerable])
+            _expect(np.array_equal(places, np.arange(2)), f"queries {places}")
+            _expect(all(0 <= value <= 100 for value in one.summary().values()), f"metrics {one.summary()}")
+            _expect(one.matches.shape[0] == len(one.queries) and one.matches.max() < len(one.gallery), "matches")
+
+    return _in_file(path, [path.read_bytes()], load)
+
+
 def gallery(folder: Path) -> Prepared:
     from reid.runtime.embedding import Embedded
     from reid.runtime.galleries.gallery import Gallery, open_gallery

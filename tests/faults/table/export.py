@@ -293,7 +293,8 @@ BUNDLES = (
     Row("reid-export bundle", says="--engine adds engines to it, --triton writes a repository", code=2),
     Row("reid-export bundle --fp16", says="for an FP16 graph, export its checkpoint with --fp16", code=2),
     Row("reid-export bundle --engine tensorrt-rtx --output new", says="leave out --output", code=2),
-    Row("reid-export bundle --engine tensorrt-rtx --verify data", says="leave out --verify", code=2),
+    Row("reid-export bundle --triton repo --verify data", says="to verify them here, use reid-verify", code=2),
+    Row("reid-export bundle --engine tensorrt-rtx --verify nowhere", says="nowhere: no such folder"),
     Row(
         "reid-export bundle --engine tensorrt-rtx --precision int8",
         says="bundle has no int8 graph; choose one of: fp32",

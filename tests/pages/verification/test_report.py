@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from reid.evaluation.verification.failures import Defect, Dissimilar, Fallen, LevelMinimum, Told, Unusable
 from reid.evaluation.verification.records import (
+    Change,
     EngineFacts,
     LayerDrift,
     LayerInFp32,
@@ -28,7 +29,9 @@ from reid.evaluation.verification.records import (
     WorstQuery,
 )
 from reid.evaluation.verification.similarity import EDGES
+from reid.evaluation.verification.tolerance_checks import check_changes
 from reid.pages.verification.report import write_verification_report
+from reid.runtime.engine_judgment import EngineJudgment
 from reid.runtime.precision import PRECISIONS
 
 METRICS = ("mAP", "R-1", "R-5", "R-10")
@@ -50,17 +53,19 @@ def similarity(smallest: float = 0.999876, frames: int = 1678) -> Similarity:
 
 def comparison(protocol: str = "i2i", falls: tuple[float, ...] = (0.02, 0.0, -0.04, 0.011)) -> ProtocolComparison:
     reference = dict(zip(METRICS, (62.48, 88.64, 94.75, 96.9), strict=True))
-    difference = {name: -fall for name, fall in zip(METRICS, falls, strict=True)}
-    return ProtocolComparison(
-        protocol=protocol,
-        reference=reference,
-        candidate={name: reference[name] + difference[name] for name in METRICS},
-        difference=difference,
-        interval={name: (value - 0.21, value + 0.34) for name, value in difference.items()},
-        exceeded=tuple(name for name, value in difference.items() if value < -0.5),
-        first_match_changed=3.21,
-        queries=1678,
+    changes = tuple(
+        Change(
+            measure=name,
+            reference=reference[name],
+            candidate=reference[name] - fall,
+            interval=(-fall - 0.21, -fall + 0.34),
+            p_value=0.01,
+            allowed=0.5,
+            verdict="outside" if fall > 0.5 else "within",
+        )
+        for name, fall in zip(METRICS, falls, strict=True)
     )
+    return ProtocolComparison(protocol=protocol, changes=changes, first_match_changed=3.21, queries=1678)
 
 
 def precision(name: str = "fp16", **fields: Any) -> PrecisionVerification:  # noqa: ANN401 - the record's own
@@ -86,6 +91,7 @@ FALL = Fallen(
     allowed=0.5,
     interval=(-1.4, -1.0),
     queries=1678,
+    p_value=0.0004,
 )
 FAR = Dissimilar(
     precision="fp16",
@@ -168,8 +174,11 @@ def test_the_verdict_is_in_words(tmp_path: Path) -> None:
     text = page_of(tmp_path, failing(tmp_path)).words
     assert text.startswith("Verification OUTSIDE tolerance fp32 is within tolerance on all protocols: I2I, I2T")
     assert "fp16 is OUTSIDE tolerance: I2I mAP fell 1.20 points (tolerance 0.50)" in text
-    fall = "i2i mAP fell by 1.20 points, from 62.48 to 61.28, tolerance 0.5; beyond the noise of 1678 queries"
-    assert f"(tolerance 0.50) {fall} (95 % interval -1.40 to -1.00) the least similar of 1678 embeddings" in text
+    fall = "i2i mAP fell by 1.20 points, from 62.48 to 61.28, tolerance 0.5; no chance, p = 0.0004"
+    assert (
+        f"(tolerance 0.50) {fall} (95 % interval -1.40 to -1.00, 1,678 queries) the least similar of 1678 embeddings"
+        in text
+    )
     assert "level4 is the furthest off, 0.930000, and level3 the first, 0.940000" in text
     assert "int8 is within tolerance on all protocols" in text
 
@@ -188,9 +197,7 @@ def test_what_was_not_verified_is_said(tmp_path: Path) -> None:
     page = page_of(tmp_path, verification(crops, judged_on=ReferenceCrops(crops=32)))
     note = "mAP and Rank-k were not verified: embeddings of 32 reference crops only; give --verify DATA"
     assert note in page.words
-    assert page.words.startswith(
-        "Verification embeddings within tolerance fp16 is within tolerance on embeddings alone"
-    )
+    assert page.words.startswith(f"Verification embeddings within tolerance {note} fp16 is within tolerance on")
     assert "Retrieval" not in page.words
     assert "not verified" not in page_of(tmp_path, failing(tmp_path)).words
 
@@ -199,14 +206,14 @@ def test_metrics_are_those_of_the_records(tmp_path: Path) -> None:
     record = failing(tmp_path)
     page = page_of(tmp_path, record)
     first = record.precisions[0].protocols[0]
-    assert page.named("PyTorch") == [[*(f"{first.reference[name]:.2f}" for name in METRICS), ""]] * 2
+    assert page.named("PyTorch") == [[*(f"{change.reference:.2f}" for change in first.changes), ""]] * 2
     for one in record.precisions:
         expected = [
             [
                 *(
-                    f"{found.candidate[name]:.2f} {points(found.difference[name])} "
-                    f"[{points(found.interval[name][0])}, {points(found.interval[name][1])}]"
-                    for name in METRICS
+                    f"{change.candidate:.2f} {points(change.difference)} "
+                    f"[{points(change.interval[0])}, {points(change.interval[1])}]"
+                    for change in found.changes
                 ),
                 "3.21 %",
             ]
@@ -220,15 +227,42 @@ def test_exceeded_metrics_are_marked_and_no_others(tmp_path: Path) -> None:
     # mAP and R-1 of I2I, and the smallest similarity.
     assert [cell.get("class") for cell in page.all("td")].count("wrong") == 3
     labels = [svg.get("aria-label") for svg in page.all("svg")]
-    assert labels.count("outside tolerance") == 3
-    assert labels.count("OUTSIDE tolerance") == 1
+    assert labels.count("outside tolerance") == 3 + 1  # and in the legend
+    assert labels.count("OUTSIDE tolerance") == 2  # the strip, and fp16
+
+
+def test_what_is_undecided_is_marked_and_says_how_many_queries_would_settle_it(tmp_path: Path) -> None:
+    open_one = comparison().changes[1].model_copy(update={"verdict": "undecided", "settled_by": 2433})
+    changes = (comparison().changes[0], open_one, *comparison().changes[2:])
+    found = comparison().model_copy(update={"changes": changes})
+    page = page_of(tmp_path, verification(precision(protocols=(found,))))
+    start = "Verification not outside tolerance, in part undecided fp16 is not outside tolerance on I2I, and in part"
+    assert page.words.startswith(start)
+    assert "1,678 queries cannot decide on I2I R-1" in page.words
+    assert "; about 2,433 would" in page.words
+    assert [cell.get("class") for cell in page.all("td")].count("open") == 1
+    (refused,) = check_changes("fp16", found, Tolerance(strict=True))
+    strict = precision(protocols=(found,), failures=(refused,))
+    words = page_of(tmp_path, verification(strict, tolerance=Tolerance(strict=True))).words
+    assert "fp16 is undecided, and REFUSED" in words
+    assert "--strict lets nothing pass that is undecided" in words
+
+
+def test_operating_points_and_post_processing_have_rows_of_their_own(tmp_path: Path) -> None:
+    rate = comparison().changes[0].model_copy(update={"measure": "TMR@1e-3", "reference": 81.5, "candidate": 80.0})
+    plain = comparison().model_copy(update={"changes": (*comparison().changes, rate)})
+    reranked = comparison().model_copy(update={"post_processing": "re-ranking"})
+    page = page_of(tmp_path, verification(precision(protocols=(plain, reranked))))
+    assert "I2I with re-ranking 1,678 queries" in page.words
+    assert len(page.named("fp16")) == 3
+    assert page.words.index("Retrieval") < page.words.index("Operating points")
+    assert page.named("fp16")[2][0].startswith("80.00 ")
+    assert [row for row in page.named("PyTorch") if len(row) == 1] == [["81.50"]]
 
 
 def test_a_precision_without_a_protocol_or_a_metric_is_shown(tmp_path: Path) -> None:
     whole = comparison()
-    partial = whole.model_copy(
-        update={key: {"mAP": getattr(whole, key)["mAP"]} for key in ("candidate", "difference", "interval")}
-    )
+    partial = whole.model_copy(update={"changes": whole.changes[:1]})
     page = page_of(tmp_path, verification(precision("fp32", protocols=(whole,)), precision(protocols=(partial,))))
     assert page.named("fp16")[0][1:] == ["\N{EN DASH}"] * 3 + ["3.21 %"]
     broken = precision(failures=(Unusable(precision="fp16", defect=Defect(frames=9, defective=2)),))
@@ -364,8 +398,26 @@ def test_engines_and_held_out_vehicles_are_said(tmp_path: Path) -> None:
     record = verification(precision(), judged_on=held_out, engines=(engine, "a sentence of version 1"))
     text = page_of(tmp_path, record).words
     said = "fp16 for sm89 by tensorrt-rtx 1.7; layers 50 in fp16, 2 in fp32, by the build log; not run: no GPU here"
-    assert f"engine 1 {said} engine 2 a sentence of version 1" in text
+    assert f"engine 1 {said}; not verified on data engine 2 a sentence of version 1" in text
     assert "layout veri, held-out training vehicles" in text
+
+
+def test_an_engine_that_was_not_run_on_data_is_said_first(tmp_path: Path) -> None:
+    facts = {"precision": "fp16", "flavor": "tensorrt", "version": "10.3", "layers": {"fp16": 50}, "source": "engine"}
+    judged = EngineJudgment(verdict="within", data="1678 queries of VeRi (veri)", reference="torch CPU")
+    engines = (EngineFacts(device="Orin", **facts), EngineFacts(device="L4", judged=judged, **facts))
+    text = page_of(tmp_path, verification(precision(), engines=engines)).words
+    first = "fp16 engine for Orin: not verified on data fp16 engine for L4: within tolerance on 1678 queries of VeRi"
+    assert text.startswith(f"Verification within tolerance {first}")
+
+
+def test_what_stands_in_for_pytorch_is_said(tmp_path: Path) -> None:
+    graph = "the bundle's FP32 graph by ONNX Runtime 1.31 on CPU"
+    record = verification(precision("int8", protocols=(comparison(),)), reference=graph, stand_in=True)
+    page = page_of(tmp_path, record)
+    assert page.words.startswith(f"Verification within tolerance Compared with {graph}, which stands in for PyTorch")
+    assert page.named("FP32 graph")
+    assert not page.named("PyTorch")
 
 
 def test_the_section_on_int8_is_shown_as_it_is_given(tmp_path: Path) -> None:

@@ -153,11 +153,11 @@ def test_a_gallery_of_before_there_was_a_digest_loads(saved: Path) -> None:
 
 
 def test_a_newer_format_is_refused_with_the_remedy(saved: Path) -> None:
-    rewrite(saved, format_version=np.array(4))
-    with pytest.raises(DataError, match=r"format version 4.*update reid"):
+    rewrite(saved, format_version=np.array(5))
+    with pytest.raises(DataError, match=r"format version 5.*update reid"):
         open_gallery(saved, SPACE)
     rewrite(saved, pictures=None, crops=np.array(["a newer format has other fields"]))
-    with pytest.raises(DataError, match=r"format version 4.*update reid"):
+    with pytest.raises(DataError, match=r"format version 5.*update reid"):
         open_gallery(saved, SPACE)
 
 
@@ -217,6 +217,7 @@ def test_a_pipe_or_a_device_is_no_gallery(tmp_path: Path) -> None:
         {"cameras": np.arange(3)},
         {"vehicles": np.array([["a"], ["b"], ["c"]])},
         {"digest": None},
+        {"kind": np.array("vehicles")},
     ],
     ids=[
         "field missing",
@@ -230,6 +231,7 @@ def test_a_pipe_or_a_device_is_no_gallery(tmp_path: Path) -> None:
         "numbers for text",
         "a table for a column",
         "no digest",
+        "unknown kind",
     ],
 )
 def test_a_gallery_that_contradicts_itself_is_refused(saved: Path, changes: dict[str, np.ndarray | None]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid.runtime.galleries.ranked_lists import Match, Ranking, Verdict, verdict, write_csv, write_json
+from reid.runtime.operating_point import Estimate, OperatingPoint
 from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
@@ -34,6 +35,37 @@ lists_of_rankings = st.lists(
 )
 
 
+def test_files_say_which_matches_reach_the_threshold_as_they_are_written(tmp_path: Path) -> None:
+    matches = tuple(Match(tracklet(f"g{score}"), score) for score in (0.9, 0.7000004, 0.6999996, 0.6999994))
+    decided = Ranking(tracklet("q"), matches).decided(0.7)
+    assert [match.same for match in decided.matches] == [True, True, True, False]
+    assert decided.is_new_vehicle is False
+    assert Ranking(tracklet("q"), matches[3:]).decided(0.7).is_new_vehicle is True
+    assert Ranking(tracklet("q"), matches).is_new_vehicle is None
+    threshold = Estimate(value=0.7, interval=(0.6, 0.8))
+    point = OperatingPoint(
+        false_match_rate=1e-3,
+        threshold=threshold,
+        true_match_rate=threshold,
+        measured_rate=threshold,
+        impostor_pairs=1,
+        genuine_pairs=1,
+        vehicles=2,
+        confused=3,
+    )
+    space = Space("f", "int8", 4)
+    write_json(tmp_path / "r.json", [decided], space=space, unreadable=[], operating_point=point)
+    written = json.loads((tmp_path / "r.json").read_text())
+    assert (written["false_match_rate"], written["threshold"]) == (1e-3, 0.7)
+    (query,) = written["queries"]
+    assert [match["same"] for match in query["matches"]] == [match["score"] >= 0.7 for match in query["matches"]]
+    write_csv(tmp_path / "r.csv", [decided], decided=True)
+    with (tmp_path / "r.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["same"] for row in rows] == ["true", "true", "true", "false"]
+    assert [row["score"] for row in rows] == ["0.9", "0.7", "0.7", "0.699999"]
+
+
 @given(rankings=lists_of_rankings, fingerprint=names, unreadable=st.lists(names, max_size=3))
 def test_json_gives_back_what_went_in(
     tmp_path_factory: pytest.TempPathFactory,
@@ -42,10 +74,12 @@ def test_json_gives_back_what_went_in(
     unreadable: list[str],
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "rankings.json"
+    made = {"post_processing": "plain", "score": "cosine similarity"}
     write_json(path, iter(rankings), space=Space(fingerprint, "int8", 4), unreadable=unreadable)
     assert json.loads(path.read_text(encoding="utf-8")) == {
         "model": fingerprint,
         "precision": "int8",
+        **made,
         "queries": [
             {
                 "tracklet": r.query.id,
@@ -109,7 +143,8 @@ def test_json_puts_a_query_on_a_line(tmp_path: Path) -> None:
     rankings = [ranking(tracklet(name), tracklet("g")) for name in ("a\nb", "c")]
     write_json(path, rankings, space=Space("f", "fp32", 4), unreadable=[])
     first, *queries, last = path.read_text(encoding="utf-8").splitlines()
-    assert first == '{"model": "f", "precision": "fp32", "queries": ['
+    made = '"post_processing": "plain", "score": "cosine similarity"'
+    assert first == f'{{"model": "f", "precision": "fp32", {made}, "queries": ['
     assert [json.loads(line.rstrip(","))["tracklet"] for line in queries] == ["a\nb", "c"]
     assert last == '], "unreadable": []}'
 

@@ -1,6 +1,7 @@
-"""Take two steps of a small model in one of the processes of RANK and WORLD_SIZE, and write the results.
+"""Take two steps of small models in one of the processes of RANK and WORLD_SIZE, and write the results.
 
-Usage: share_of_a_step.py OUTPUT SETTING=VALUE ...
+Usage: share_of_a_step.py OUTPUT MODEL ...
+MODEL is SETTING=VALUE; ... with the settings of one; the results of the first are in OUTPUT/0-RANK.safetensors.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 
 from reid.train.data.images import TrainingBatch
 from reid.train.learner import build_learner
-from reid.train.parallel.processes import joined_processes
+from reid.train.parallel.processes import Processes, joined_processes
 from reid.train.recipe import Recipe, read_assignments
 
 RECIPE = Recipe(
@@ -29,29 +30,34 @@ RECIPE = Recipe(
 
 
 def main() -> None:
-    output, *assignments = sys.argv[1:]
+    output, *models = sys.argv[1:]
     with joined_processes() as processes:
-        recipe = RECIPE.changed(**read_assignments(assignments))
-        learner, _ = build_learner(recipe, 4, processes)
-        learner.model.double()  # so that no backbone amplifies a rounding error
-        learner.model.bnneck.float()
-        features = learner.model.features
-        learner = replace(learner, network=lambda frames: [feature.float() for feature in features(frames)])
-        learner.begin_epoch(frozen=False)
-        torch.manual_seed(0)
-        frames, vehicles = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8), torch.arange(4).repeat_interleave(2)
-        tensors = {}
-        for step in range(2):
-            batch = TrainingBatch(processes.share(frames), processes.share(vehicles), ())
-            values = learner.step(batch, 1e-3, seed=0).read()
-            tensors |= {f"{step}/{name}": torch.tensor(value) for name, value in values.items()}
-            frames = frames.flip(3).contiguous()
-            if step == 0:
-                named = [*learner.model.named_parameters(), *learner.classifiers.named_parameters()]
-                gradients = {name: value.grad.clone() for name, value in named if value.grad is not None}
-                tensors |= {f"gradient/{name}": gradient.contiguous() for name, gradient in gradients.items()}
-        tensors |= {f"buffer/{name}": value.clone() for name, value in learner.model.named_buffers() if "run" in name}
-        save_file(tensors, Path(output) / f"{processes.rank}.safetensors")
+        for number, assignments in enumerate(models):
+            tensors = two_steps(RECIPE.changed(**read_assignments(assignments.split(";"))), processes)
+            save_file(tensors, Path(output) / f"{number}-{processes.rank}.safetensors")
+
+
+def two_steps(recipe: Recipe, processes: Processes) -> dict[str, torch.Tensor]:
+    """Return what this process has after two steps: values, gradients of the first step, and running statistics."""
+    learner, _ = build_learner(recipe, 4, processes)
+    learner.model.double()  # so that no backbone amplifies a rounding error
+    learner.model.bnneck.float()
+    features = learner.model.features
+    learner = replace(learner, network=lambda frames: [feature.float() for feature in features(frames)])
+    learner.begin_epoch(frozen=False)
+    torch.manual_seed(0)
+    frames, vehicles = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8), torch.arange(4).repeat_interleave(2)
+    tensors = {}
+    for step in range(2):
+        batch = TrainingBatch(processes.share(frames), processes.share(vehicles), ())
+        values = learner.step(batch, 1e-3, seed=0).read()
+        tensors |= {f"{step}/{name}": torch.tensor(value) for name, value in values.items()}
+        frames = frames.flip(3).contiguous()
+        if step == 0:
+            named = [*learner.model.named_parameters(), *learner.classifiers.named_parameters()]
+            gradients = {name: value.grad.clone() for name, value in named if value.grad is not None}
+            tensors |= {f"gradient/{name}": gradient.contiguous() for name, gradient in gradients.items()}
+    return tensors | {f"buffer/{name}": value.clone() for name, value in learner.model.named_buffers() if "run" in name}
 
 
 if __name__ == "__main__":

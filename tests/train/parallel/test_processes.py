@@ -25,33 +25,41 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def step_of(count: int, output: Path, *settings: str) -> list[dict[str, torch.Tensor]]:
-    """Take a step with some processes; return what each of them wrote."""
+MODELS = {
+    "resnet": "backbone=resnet10t;levels=3,4",
+    "efficientnet": "backbone=efficientnet_lite0;levels=3,4;bnneck=true;memory_size=6;clip_norm=1",
+}
+
+
+def take_steps(count: int, output: Path) -> None:
+    """Take the steps of all models with some processes, each of which writes a file for each model."""
     output.mkdir()
     together = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
     started = [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(output), *settings],
+            [sys.executable, str(SCRIPT), str(output), *MODELS.values()],
             env={**ENVIRONMENT, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank in range(count)
     ]
     assert [process.wait(timeout=120) for process in started] == [0] * count
-    return [load_file(output / f"{rank}.safetensors") for rank in range(count)]
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ("backbone=resnet10t",),
-        ("backbone=efficientnet_lite0", "bnneck=true", "memory_size=6", "clip_norm=1"),
-    ],
-)
-def test_two_processes_learn_what_one_does(tmp_path: Path, settings: tuple[str, ...]) -> None:
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The steps of one process in `1`, and of two in `2`."""
+    folder = tmp_path_factory.mktemp("steps")
+    for count in (1, 2):
+        take_steps(count, folder / str(count))
+    return folder
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_two_processes_learn_what_one_does(steps: Path, model: str) -> None:
     """Batch normalization, pairs of images and clipping all span both processes' frames."""
-    settings = (*settings, "levels=3,4")
-    (alone,) = step_of(1, tmp_path / "one", *settings)
-    pair = step_of(2, tmp_path / "two", *settings)
+    number = [*MODELS].index(model)
+    alone = load_file(steps / "1" / f"{number}-0.safetensors")
+    pair = [load_file(steps / "2" / f"{number}-{rank}.safetensors") for rank in range(2)]
     for of_rank in pair:
         assert of_rank.keys() == alone.keys()
         for name, value in alone.items():
@@ -110,7 +118,7 @@ def test_the_loader_does_not_take_a_number_of_processes_that_makes_no_sense(
 
 def test_torchrun_writes_one_run(veri: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    options = ["--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--levels", "3,4", "--json"]
+    options = ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--levels", "3,4", "--json"]
     options += ["--epochs", "2", "--batch", "4x2"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "reid.commands.train", str(veri), *options, "--output", str(run)]

@@ -46,7 +46,7 @@ STRONG = Architecture(pooling="max+gem", bnneck=True, last_stride=1, ibn=True)
 def make_bundle(folder: Path, data: Path, architecture: Architecture) -> Path:
     """A bundle of a small model whose batch normalization has learned, with an FP16 and an INT8 graph."""
     torch.manual_seed(0)
-    backbone = create_backbone("resnet10t", (3, 4), image_size=64, weights="none", architecture=architecture)
+    backbone = create_backbone("test_resnet", (3, 4), image_size=64, weights="none", architecture=architecture)
     levels, preprocessing = describe(backbone, 16, 64)
     model = MultiLevelReID(
         backbone.module, backbone.indices, backbone.channels, levels, preprocessing, architecture
@@ -59,7 +59,7 @@ def make_bundle(folder: Path, data: Path, architecture: Architecture) -> Path:
     card = ModelCard(
         format_version=FORMAT_VERSION,
         fingerprint="",
-        backbone="resnet10t",
+        backbone="test_resnet",
         levels=levels,
         preprocessing=preprocessing,
         training=TrainingFacts(recipe={"loss": "triplet", "seed": 3, "learning_rate": 1e-3, "colour_jitter": 0.25}),
@@ -304,7 +304,7 @@ def test_the_recipe_is_the_models_own_at_a_lower_rate(int8_bundle: Path) -> None
     run = run_of(int8_bundle)
     recipe = qat_recipe(int8_bundle, run, {"vehicles_per_batch": 4})
     assert (recipe.loss, recipe.seed, recipe.vehicles_per_batch) == ("triplet", 3, 4)
-    assert (recipe.backbone, recipe.levels, recipe.embedding_size, recipe.image_size) == ("resnet10t", (3, 4), 16, 64)
+    assert (recipe.backbone, recipe.levels, recipe.embedding_size, recipe.image_size) == ("test_resnet", (3, 4), 16, 64)
     assert recipe.learning_rate == pytest.approx(1e-3 / 100)
     assert (recipe.epochs, recipe.frozen_epochs, recipe.warmup_epochs) == (5, 1, 0)
     assert (recipe.weights, recipe.qat) == (str((run / "checkpoint.safetensors").resolve()), str(int8_bundle.resolve()))

@@ -14,7 +14,7 @@ from reid.train.run.folder import RunFolder
 @pytest.fixture(scope="session")
 def recipe() -> Recipe:
     return Recipe(
-        backbone="resnet10t",
+        backbone="test_resnet",
         weights="none",
         levels=(3, 4),
         embedding_size=16,

@@ -105,7 +105,7 @@ def test_settings_that_are_not_the_posters_are_named_and_no_others(finished: Pat
     table = page.rows[page.rows.index(["setting", "here", "poster"]) + 1 :]
     settings = {row[0]: row[1:] for row in table if re.fullmatch("[a-z_]+", row[0]) and row[0] != "epoch"}
     assert settings == {
-        "backbone": ["resnet10t", "resnet50"],
+        "backbone": ["test_resnet", "resnet50"],
         "weights": ["none", "default"],
         "levels": ["3,4", "2,3,4"],
         "embedding_size": ["16", "512"],

@@ -104,7 +104,7 @@ def test_results_that_are_not_ours_stay(tmp_path: Path, monkeypatch: pytest.Monk
 def test_after_a_try_that_ended_in_nan_the_folder_is_that_of_a_run_that_never_failed(
     veri: Path, tmp_path: Path, run_main: Run
 ) -> None:
-    options = ["--backbone", "resnet10t", "--weights", "none", "--image-size", 32, "--epochs", 1, "--batch", "4x2"]
+    options = ["--backbone", "test_resnet", "--weights", "none", "--image-size", 32, "--epochs", 1, "--batch", "4x2"]
     options += ["--output", tmp_path / "run"]
     diverging = ["--set", "learning_rate=1e6", "--set", "warmup_epochs=0"]
     error = assert_one_line_of_error(*run_main(main, "reid-train", veri, *options, *diverging))

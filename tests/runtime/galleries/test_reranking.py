@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reid.evaluation.metrics import Labels, evaluate
-from reid.evaluation.reranking import _exponential, _on_grid, reranked_rows
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import distance_rows
+from reid.runtime.galleries.reranking import _exponential, _on_grid, reranked_rows
 
 
 def clustered(count: int, seed: int, vehicles: int = 5, spread: float = 0.15) -> NDArray[np.float32]:

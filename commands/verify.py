@@ -1,0 +1,156 @@
+"""`reid-verify`: the gate for any session of a bundle, on the device that it will run on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.commands.export_options import (
+    Strict,
+    ToleranceMap,
+    ToleranceRank,
+    Tolerances,
+    VerifyExpandQueries,
+    VerifyRerank,
+)
+from reid.commands.options import (
+    DEFAULT_PIXELS,
+    MODEL,
+    OUTPUT,
+    AsJson,
+    DataArgument,
+    LayoutOption,
+    MaxPixels,
+    SessionOption,
+)
+from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
+from reid.commands.terminal import print_result
+from reid.commands.verification import log_verification, summary_of, tolerance_of
+from reid.runtime.precision import PRECISIONS
+from reid.runtime.text import printable
+
+if TYPE_CHECKING:
+    from reid.evaluation.verification.records import Verification
+    from reid.runtime.bundle import Bundle
+    from reid.runtime.sessions.session import Session
+
+app = application()
+logger = logging.getLogger(__name__)
+
+_VERDICTS = {"within": "within tolerance", "undecided": "nothing outside tolerance, but not all decided,"}
+
+
+@app.command(epilog="Example: reid-verify bundle VeRi --session tensorrt --precision fp16")
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle of reid-export.")],
+    data: DataArgument,
+    expand_queries: VerifyExpandQueries = 0,
+    rerank: VerifyRerank = False,
+    layout: LayoutOption = None,
+    max_pixels: MaxPixels = DEFAULT_PIXELS,
+    tolerance_map: ToleranceMap = 0.5,
+    tolerance_rank: ToleranceRank = 0.5,
+    tolerances: Tolerances = None,
+    strict: Strict = False,
+    session: SessionOption = "auto",
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(PRECISIONS),
+            help="Precision to verify; may be repeated. [default: all that the session can run]",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="Folder for verification.json and report.html.", rich_help_panel=OUTPUT)
+    ] = Path("verification"),
+    as_json: AsJson = False,
+) -> None:
+    """Judge a session by what it finds in a data set, beside PyTorch. Needs no PyTorch.
+
+    It is compared with PyTorch's results on DATA if the bundle was verified on it, and else with its FP32 graph on the
+    CPU. A session outside tolerance ends in exit code 3; the report is written in either case.
+    """
+    from reid.data.layout import open_dataset
+    from reid.evaluation.verification.sentences import data_sentence
+    from reid.evaluation.verification.verify import verify as judge
+    from reid.pages.verification.files import REPORT_FILE, write_verification
+    from reid.runtime.bundle import Bundle
+    from reid.runtime.files.manifest import replaceable_directory
+    from reid.runtime.galleries.post_processing import PostProcessing
+
+    if unknown := [one for one in precision or () if one not in PRECISIONS]:
+        raise typer.BadParameter(f"unknown precision {unknown[0]!r}; choose one of: {', '.join(PRECISIONS)}")
+    tolerance = tolerance_of(tolerances, tolerance_map, tolerance_rank, strict=strict)
+    opened = Bundle.open(bundle)
+    dataset = open_dataset(data, layout, needs="query")
+    note_problems(dataset)
+    # Opening the folder first finds out before the work whether it can be written.
+    with replaceable_directory(output, inputs=(bundle, data)) as folder, ExitStack() as stack:
+        sessions = [stack.enter_context(one) for one in _open_sessions(opened, session, precision)]
+        with ProgressBar() as progress:
+            found = judge(
+                bundle,
+                dataset,
+                sessions,
+                tolerance=tolerance,
+                post_processing=PostProcessing(expand_queries, rerank),
+                progress=progress,
+            )
+        write_verification(folder, found)
+        _record_judgments(sessions, found)
+    log_verification(found)
+    _refuse(found, output / REPORT_FILE)
+    logger.info("%s on %s, compared with %s", _VERDICTS[found.verdict], data_sentence(found.judged_on), found.reference)
+    if as_json:
+        print_json({"output": str(output), "verdict": found.verdict, **summary_of(found), "data": dataset.facts()})
+    else:
+        print_result(printable(output / REPORT_FILE))
+
+
+def _open_sessions(bundle: Bundle, name: str, precisions: Sequence[str] | None) -> Iterator[Session]:
+    """Yield a session for each precision that was named, or else for each that the backend has something to run in."""
+    from reid.runtime.engine_card import engine_precisions
+    from reid.runtime.opening import open_unchecked
+
+    there: Sequence[str] = precisions or engine_precisions(bundle, name.partition(":")[0]) or bundle.precisions
+    for precision in PRECISIONS:
+        if precision in there:
+            yield open_unchecked(bundle.root, name, precision).session  # what is wrong with it, the report says
+
+
+def _record_judgments(sessions: Sequence[Session], found: Verification) -> None:
+    """Keep what was found of engines in their sidecars, so that whoever opens them next knows."""
+    from reid.evaluation.verification.engines import judgment_of, record_judgment
+    from reid.runtime.errors import ReidError
+    from reid.runtime.sessions.tensorrt import TensorRTSession
+
+    engines = {one.info.precision: one.path for one in sessions if isinstance(one, TensorRTSession)}
+    for precision in found.precisions:
+        if engine := engines.get(precision.precision):
+            try:
+                record_judgment(engine, judgment_of(precision, found.judged_on, found.reference))
+            except ReidError as error:  # a bundle that may not be changed can be verified all the same
+                logger.warning("the verdict is not kept with the engine: %s", error)
+
+
+def _refuse(found: Verification, page: Path) -> None:
+    """Raise GateError where something is outside tolerance."""
+    from reid.evaluation.verification.sentences import failure_sentence
+    from reid.runtime.errors import GateError
+
+    if found.failures:
+        first, *others = found.failures
+        session = next(one.session for one in found.precisions if first in one.failures)
+        more = f" (and {len(others)} more)" if others else ""
+        raise GateError(f"{session}, {failure_sentence(first)}{more}; compared with {found.reference}, see {page}")
+
+
+def main() -> None:
+    """Entry point."""
+    run(app)

@@ -1,0 +1,1 @@
+"""Thresholds at stated false-match rates: what they are, how sure, and whether another precision keeps them."""
