@@ -176,8 +176,8 @@ def table(cases: Sequence[Case]) -> str:
         "|---|---|---|---|---|---|---|---|\n"
     )
     rows = (
-        f"| {one.perturbation} | {one.queries:,} | {one.draws} | {one.refused:.1f} % | {one.by_rank_1:.1f} % | {one.undecided:.0f} % "
-        f"| {one.map_fall:.2f} | {one.rank_1_fall:.2f} |\n"
+        f"| {one.perturbation} | {one.queries:,} | {one.draws} | {one.refused:.1f} % | {one.by_rank_1:.1f} % "
+        f"| {one.undecided:.0f} % | {one.map_fall:.2f} | {one.rank_1_fall:.2f} |\n"
         for one in cases
     )
     return head + "".join(rows)

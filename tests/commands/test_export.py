@@ -271,7 +271,7 @@ def test_int8_ends_in_an_engine_and_says_what_is_in_it(run: Run, checkpoint: Pat
     assert code == 0, err
     result = json.loads(out)["int8"]
     assert result["in_fp16"] == []
-    assert [one["passed"] for one in result["evaluations"]] == [True]
+    assert [one["passed"] for one in result["evaluations"]] == [True, True]  # by OpenVINO, and by the gate's session
     assert 99 < result["int8_percent"] < 100
     assert list(result["ranges"]) == ["max"]
     assert result["judged_on"]["held_out"]

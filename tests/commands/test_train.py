@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from reid.commands.train import app, main
 from reid.train.recipe import RECIPES, Recipe
 
-SMALL = ["--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--epochs", "1", "--batch", "4x2"]
+SMALL = ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--epochs", "1", "--batch", "4x2"]
 
 
 def test_a_run_is_named_after_data_backbone_and_loss(
@@ -28,7 +28,7 @@ def test_a_run_is_named_after_data_backbone_and_loss(
     result = CliRunner().invoke(app, [str(veri), *SMALL, "--json"])
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
-    assert printed["run"] == "runs/veri-resnet10t-rll"
+    assert printed["run"] == "runs/veri-test_resnet-rll"
     assert printed["best_epoch"] == printed["epochs"] == 1
     assert set(printed["held_out"]) == {"i2i", "i2t", "t2t"}
     assert (tmp_path / "runs" / "latest" / "checkpoint.safetensors").is_file()
@@ -69,7 +69,7 @@ def test_options_win_over_the_recipe_where_they_are_given(veri: Path, tmp_path: 
     assert result.exit_code == 0, result.output
     stored = Recipe.of(json.loads((run / "run.json").read_text())["recipe"])
     assert stored == RECIPES["strong"].changed(
-        backbone="resnet10t",
+        backbone="test_resnet",
         weights="none",
         image_size=32,
         epochs=1,
