@@ -60,6 +60,10 @@ def infer(
     from reid.runtime.left_out import names_sentence
     from reid.runtime.opening import open_session
 
+    if false_match_rate is not None and (expand_queries or rerank):
+        raise typer.BadParameter(
+            "--false-match-rate decides by thresholds for plain scores: leave it out, or --expand-queries and --rerank"
+        )
     # Opening the folder first finds out before the work whether it can be written.
     with (
         replaceable_directory(output, inputs=(gallery, query, model)) as results,

@@ -110,8 +110,8 @@ FalseMatchRate: TypeAlias = Annotated[
     float | None,
     typer.Option(
         metavar="RATE",
-        min=0,
-        max=1,
+        min=1e-9,
+        max=0.5,
         callback=finite,
         help="Decide which matches are the same vehicle by the model's threshold at this rate: 1e-2, 1e-3 or 1e-4.",
     ),

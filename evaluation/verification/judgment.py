@@ -117,5 +117,10 @@ def _flips_suffice(one: Measurement, flips: Flips, times: float) -> bool:
 def _queries_for_outside(one: Measurement, level: float) -> float:
     """Return with how many queries the change is no chance at a level: its standard errors grow with their root."""
     needed = normal_quantile(1 - level)
+    if one.flips is not None:
+        net, all_flips = one.flips.lost - one.flips.gained, one.flips.lost + one.flips.gained
+        # Normal, with its correction for continuity: times * net - 1 = needed * sqrt(times * flips).
+        root = (needed * sqrt(all_flips) + sqrt(needed**2 * all_flips + 4 * net)) / (2 * net)
+        return one.queries * max(1.0, root**2)
     observed = normal_quantile(1 - one.p_value) if one.p_value < 0.5 else 0.0
     return one.queries * max(1.0, needed / observed) ** 2 if observed > 0 else inf

@@ -59,7 +59,7 @@ def _section(
         return ""
     changed: Callable[[ProtocolComparison], str] = _first_match if with_first_match else _nothing
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-    head += '<th scope="col">first match changed</th>' if with_first_match else ""
+    head += '<th class="changed" scope="col">first match changed</th>' if with_first_match else ""
     rankings = dict.fromkeys((comparison.protocol, comparison.post_processing) for comparison in found)
     groups = "".join(_ranking(verification, ranking, names, changed) for ranking in rankings)
     table = f"""<table class="metrics">
@@ -85,7 +85,7 @@ def _ranking(
     values = {change.measure: change.reference for change in first.changes}
     reference = "".join(f"<td><b>{number(values.get(name))}</b></td>" for name in names)
     name = "FP32 graph" if verification.stand_in else "PyTorch"
-    end = "<td></td>" if last(first) else ""
+    end = '<td class="changed"></td>' if last(first) else ""
     rows = "".join(_row(precision, comparison, names, last) for precision, comparison in compared)
     return f"""<tbody>
 <tr><th class="group" scope="rowgroup" colspan="{len(names) + 2}">{escape(ranking_name(first))}
@@ -116,7 +116,7 @@ def _cell(change: Change | None) -> str:
 
 
 def _first_match(comparison: ProtocolComparison) -> str:
-    return f"<td>{comparison.first_match_changed:.2f} %</td>"
+    return f'<td class="changed">{comparison.first_match_changed:.2f} %</td>'
 
 
 def _nothing(_: ProtocolComparison) -> str:

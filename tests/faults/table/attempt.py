@@ -40,6 +40,7 @@ _MODULES = {
     "reid-export": "export",
     "reid-infer": "infer",
     "reid-train": "train",
+    "reid-verify": "verify",
 }
 
 
