@@ -30,7 +30,10 @@ VERIFICATION = (
     Row(f"{_TOLERANCES} it", text("it", '{"match": -1}'), "it: the tolerance is not valid .*match"),
     Row(f"{_TOLERANCES} it", text("it", '{"false_match": 0.5}'), "it: the tolerance is not valid .*false_match"),
     Row(f"{_TOLERANCES} it", text("it", '{"strict": 7}'), "it: the tolerance is not valid .*strict"),
-    *(Row(f"reid-verify bundle data --expand-queries {value}", says="K", code=2) for value in ("-1", "1001", "x")),
+    *(
+        Row(f"reid-verify bundle data --expand-queries {value}", says="--expand-queries", code=2)
+        for value in ("-1", "1001", "x")
+    ),
     # outputs
     Row("reid-verify bundle data --output data", says="data is data, which is an input"),
     Row("reid-verify bundle data --output bundle/it", own("bundle"), "bundle/it lies in bundle, which is an input"),
