@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["operating_point_tables"]
 
-_COLUMNS = ("protocol", "ranking", "false-match rate", "threshold", "true-match rate, %")
+_COLUMNS = ("protocol", "ranking", "FMR", "threshold", "true-match rate, %")
 
 
 def operating_point_tables(scores: Sequence[ScoredTestSet]) -> Iterator[Table]:
@@ -34,15 +34,15 @@ def operating_point_tables(scores: Sequence[ScoredTestSet]) -> Iterator[Table]:
 def _title(scores: Sequence[ScoredTestSet]) -> str:
     reranked = any(step not in one.operating_points for one in scores for step in one.scores if not one.draws)
     others = "; none of re-ranked distances, which have another scale" if reranked else ""
-    return f"operating points, with 95 % intervals by vehicle{others}"
+    return f"thresholds at false-match rates (FMR), with 95 % intervals by vehicle{others}"
 
 
 def _cells(point: OperatingPoint) -> tuple[str, str, str]:
-    from reid.runtime.operating_point import rate_name, unsupported_sentence
+    from reid.runtime.operating_point import rate_name
 
     name = rate_name(point.false_match_rate)
     if point.threshold is None or point.true_match_rate is None:
-        return name, "\N{EN DASH}", unsupported_sentence(point)
+        return name, "\N{EN DASH}", "too few vehicles" if point.genuine_pairs else "no pair of one vehicle"
     return name, _with_interval(point.threshold, ".4f"), _with_interval(point.true_match_rate, ".1f")
 
 

@@ -259,6 +259,26 @@ def _bundle_alone(folder: Path) -> None:
     _write_bundle(folder, "bundle")
 
 
+def _write_judgment(folder: Path, text: str | None) -> None:
+    """Keep a verdict with an engine, as `reid-verify` does."""
+    from reid.evaluation.verification.engines import record_judgment
+    from reid.runtime.engine_judgment import EngineJudgment
+
+    if not (folder / "bundle").exists():
+        _write_engine(folder, "engine")
+    (engine,) = (folder / "bundle" / "engines").glob("*.engine")
+    with patch("os.fsync", side_effect=StopError) if text is None else contextlib.nullcontext():
+        record_judgment(engine, EngineJudgment(verdict="within", data=text or "half", reference="PyTorch"))
+
+
+def _read_judgment(folder: Path) -> str:
+    from reid.runtime.engine_card import EngineCard
+
+    assert _read_engine(folder) == "engine"
+    (sidecar,) = (folder / "bundle" / "engines").glob("*.json")
+    return EngineCard.read(sidecar).judged.data
+
+
 def _write_data(folder: Path, text: str | None) -> None:
     """Do what `reid-data synthesize` does, without the pictures."""
     from reid.data.synthesis import veri
@@ -444,6 +464,7 @@ WRITERS = {
     "engine, first": replace(_ENGINE, prepare=_bundle_alone, vanishes=True),
     "engine, two renames": replace(_ENGINE, around=_in_two_renames, vanishes=True),
     "engine, in place": replace(_ENGINE, around=_in_place, vanishes=True),
+    "judgment": Writer(_write_judgment, _read_judgment),
     "repository": _REPOSITORY,
     "repository, first": replace(_REPOSITORY, prepare=_bundle_alone, vanishes=True),
     "repository, in place": replace(_REPOSITORY, around=_in_place),
