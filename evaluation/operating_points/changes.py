@@ -12,7 +12,11 @@ from reid.evaluation.operating_points.pair_scores import PairScores
 from reid.evaluation.operating_points.resampling import Draw, percentile_interval, resampled_draws
 from reid.evaluation.verification.measurements import Measurement
 from reid.evaluation.verification.records import Tolerance
-from reid.evaluation.verification.significance import proportion_interval, sign_flip_p_value
+from reid.evaluation.verification.significance import (
+    normal_p_value,
+    proportion_interval,
+    sign_flip_p_value,
+)
 from reid.runtime.errors import DataError
 from reid.runtime.operating_point import FALSE_MATCH_RATES, rate_name
 
@@ -50,21 +54,26 @@ def measure_operating_points(
         return ()
     both = Draw(reference), Draw(candidate)
     kept = [both[0].threshold(rate) for rate in rates]
-    changes = [np.diff(_measured(draws, rates, kept))[:, 0] for draws in resampled_draws(reference, candidate)]
-    values, intervals = _measured(both, rates, kept).tolist(), percentile_interval(np.array(changes)).tolist()
+    draws = resampled_draws(reference, candidate)
+    changes = np.array([np.diff(_measured(drawn, rates, kept))[:, 0] for drawn in draws])
+    values, intervals = _measured(both, rates, kept).tolist(), percentile_interval(changes).tolist()
+    spreads = np.nanstd(changes, axis=0).tolist()
     found: list[Measurement] = []
     for rate, threshold in zip(rates, kept, strict=True):
         matches = _change_of_true_matches(reference, candidate, (threshold, both[1].threshold(rate)))
         false_matches = _change_of_false_matches(reference, candidate, threshold)
         for name, change in (("TMR", matches), ("FMR", false_matches)):
-            (before, after), resampled = values[len(found)], intervals[len(found)]
+            (before, after), resampled, spread = values[len(found)], intervals[len(found)], spreads[len(found)]
+            better = after - before if name == "TMR" else before - after
+            # A threshold that moves by chance changes the matches of all vehicles to the same side: only draws show it.
+            p_value = max(sign_flip_p_value(change.for_the_better), normal_p_value(better, spread))
             found.append(
                 Measurement(
                     measure=f"{name}@{rate_name(rate)}",
                     reference=before,
                     candidate=after,
                     interval=_at_least_as_wide(resampled, change),
-                    p_value=sign_flip_p_value(change.for_the_better),
+                    p_value=p_value,
                     allowed=tolerance.match if name == "TMR" else (tolerance.false_match - 1) * before,
                     queries=int(reference.queries.sum()),
                     lower_is_better=name == "FMR",

@@ -9,7 +9,13 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["mcnemar_p_value", "normal_quantile", "proportion_interval", "sign_flip_p_value"]
+__all__ = [
+    "mcnemar_p_value",
+    "normal_p_value",
+    "normal_quantile",
+    "proportion_interval",
+    "sign_flip_p_value",
+]
 
 _GRID = 2.0**28
 """Steps a point: differences of up to 100 points of 2^18 queries add up without rounding, in any order."""
@@ -103,6 +109,13 @@ def _score(difference: float, losses: float, gains: float, queries: float) -> fl
     variance = queries * (2 * lost + difference * (1 - difference))
     above = gains - losses - queries * difference
     return above / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, above)
+
+
+def normal_p_value(change: float, standard_error: float) -> float:
+    """Return how often a normal error alone makes a change this low; 0 or 1 where there is no error."""
+    if standard_error == 0:
+        return float(change >= 0)
+    return NormalDist().cdf(change / standard_error)
 
 
 def normal_quantile(probability: float) -> float:

@@ -112,6 +112,17 @@ def test_the_best_method_chooses_amax_and_the_worst_tensor_gets_its_own(
     assert found.errors == {one.layer: one.error for one in found.layers}
 
 
+def test_a_layer_with_nearly_all_of_the_error_does_not_choose_for_the_others(
+    arithmetic: Arithmetic, model: ModelProto, layers: QuantizableLayers
+) -> None:
+    arithmetic.own[arithmetic.odd] = 10.0
+    found = measure(arithmetic, model, layers, Journal(None, {}))
+    assert min(found.method_errors, key=lambda method: found.method_errors[method]) == "max"
+    for one in found.layers:
+        assert one.method == ("max" if one.tensor == arithmetic.odd else "mse")
+        assert one.error == pytest.approx(arithmetic.own[one.tensor] * (0.5 if one.tensor == arithmetic.odd else 0.7))
+
+
 def test_an_amax_is_changed_only_if_that_helps_all_readers_of_the_tensor(
     arithmetic: Arithmetic, model: ModelProto, layers: QuantizableLayers
 ) -> None:
@@ -154,7 +165,7 @@ def test_a_second_run_measures_nothing_and_says_the_same(
     counter = Counter()
     first = run(progress=counter)
     assert counter.stages == [("sensitivity", counter.steps, "measurements")]
-    assert counter.steps == len(METHODS) + len(layers) + 6
+    assert counter.steps == 2 * len(METHODS) + len(layers) + 6
     spent = arithmetic.measured
     assert run() == first
     assert arithmetic.measured == spent
@@ -205,14 +216,10 @@ def test_a_layer_that_is_hostile_to_int8_stands_out(
     assert found.errors[guilty] > 5 * max(error for name, error in found.errors.items() if name != guilty)
     # Errors of single layers add up to nearly that of all.
     assert 0.3 < sum(found.errors.values()) / min(found.method_errors.values()) < 3
-    # An amax that is chosen for a tensor helps its readers, and the whole.
+    # An amax that is chosen by another method helps.
     first = min(found.method_errors, key=lambda method: found.method_errors[method])
     plain = SensitivityMeter(hostile, layers, tensors, probe, journal).measure((first,))
-    for tensor in layers.inputs:
-        readers = [layer.name for layer in layers if layer.input == tensor]
-        better, before = (sum(one.errors[name] for name in readers) for one in (found, plain))
-        changed = found.amax[tensor] != plain.amax[tensor]
-        assert better < 0.9 * before if changed else better == before
+    assert sum(found.errors.values()) < sum(plain.errors.values())
     assert found.amax != plain.amax
     chosen = quantize(hostile, layers, list(found.errors), found.amax)
     assert probe.measure(chosen).error < 1.1 * found.method_errors[first]

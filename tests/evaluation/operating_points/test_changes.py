@@ -95,3 +95,16 @@ def test_other_pairs_are_refused() -> None:
 def test_too_few_pairs_measure_nothing() -> None:
     pairs = vehicle_pairs(seed=0, vehicles=4)
     assert measured(pairs, pairs) == {}
+
+
+def test_a_threshold_that_moves_by_chance_is_chance() -> None:
+    """A few impostor pairs move the threshold, and the matches of all vehicles change to the same side."""
+    pairs = vehicle_pairs(seed=0, vehicles=VEHICLES)
+    highest = np.sort(pairs.impostor.steps)[::-1]
+    moved = pairs.impostor.steps + np.where(pairs.impostor.steps >= highest[60], 30_000, 0)
+    order = np.argsort(-moved, kind="stable")
+    impostor = Pairs(moved[order].astype(np.int32), pairs.impostor.query[order], pairs.impostor.gallery[order])
+    found = measured(pairs, replace(pairs, impostor=impostor))["TMR@1e-2"]
+    lost = round(found.worse_by * len(pairs.genuine) / 100)
+    assert lost == 5  # none gained: by McNemar's test alone, p = 1 / 32
+    assert found.p_value > 0.05

@@ -12,6 +12,7 @@ from scipy.stats import binomtest, norm, ttest_1samp
 
 from reid.evaluation.verification.significance import (
     mcnemar_p_value,
+    normal_p_value,
     normal_quantile,
     proportion_interval,
     sign_flip_p_value,
@@ -90,6 +91,12 @@ def test_score_intervals_cover_the_truth() -> None:
         low, high = proportion_interval(lost, gained, 200)
         covered += low <= -0.01 <= high
     assert covered / trials >= 0.94
+
+
+def test_changes_of_some_standard_errors_are_scipys() -> None:
+    for change in (-3.0, -0.5, 0.0, 2.0):
+        assert normal_p_value(change, 0.7) == pytest.approx(norm.cdf(change / 0.7))
+    assert [normal_p_value(change, 0) for change in (-1.0, 0.0, 1.0)] == [0, 1, 1]
 
 
 def test_quantiles_are_scipys() -> None:
