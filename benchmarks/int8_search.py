@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,18 +23,25 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from comparison import versions
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reid.calibration.selection import open_calibration_data
 from reid.data.layout import open_dataset
 from reid.evaluation.verification.records import Tolerance
-from reid.export.bundle import ExportRequest, write_bundle
-from reid.export.int8.plan import CalibrationRequest
+from reid.evaluation.verification.reference import Crops, Reference, embed_retrieval, facts_of
+from reid.export.fp16 import write_fp16_graph
+from reid.export.graph import export_graph
+from reid.export.int8.calibrated import write_int8_graph
+from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.export.int8.record import Int8Record
-from reid.runtime.errors import ReidError
+from reid.runtime.bundle import graph_file
+from reid.runtime.errors import GateError
 from reid.runtime.files.storage import atomic_write
 from reid.runtime.imaging import decode, resize
+from reid.runtime.sessions.session import run
 from reid.train.model.checkpoint import Checkpoint, load_checkpoint
+from reid.train.session import torch_session
 
 Position: TypeAlias = tuple[str, str]
 """A normalization, and the layer that reads it."""
@@ -49,10 +55,12 @@ def main() -> None:
     """Search every model, print the table and write the result."""
     options = parse()
     rows: list[dict[str, Any]] = []
-    for run in options.runs:
-        for guilty in [[], *chosen(load_checkpoint(run), options.positions)]:
-            rows.append(search(load_checkpoint(run), options, guilty))
-            print(line(rows[-1]), flush=True)
+    for folder in options.runs:
+        reference = reference_of(load_checkpoint(folder), options)
+        for guilty in [[], *chosen(load_checkpoint(folder), options.positions)]:
+            rows.append(search(load_checkpoint(folder), options, reference, guilty))
+            print(json.dumps(rows[-1]), flush=True)
+    print(table(rows), end="")
     result = {"cores": os.cpu_count(), "versions": versions("reid", "onnxruntime-gpu", "openvino"), "searches": rows}
     if options.json:
         atomic_write(options.json, (json.dumps(result, indent=2) + "\n").encode())
@@ -105,6 +113,8 @@ def positions(checkpoint: Checkpoint) -> Iterator[Position]:
 def plant(checkpoint: Checkpoint, position: Position) -> None:
     """Scale the channel with the largest values, and undo it in the layer that reads it."""
     norm, layer = (checkpoint.model.backbone.get_submodule(name) for name in position)
+    assert isinstance(norm, nn.BatchNorm2d | nn.LayerNorm)
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
     seen: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].abs()))
     embed(checkpoint)
@@ -120,75 +130,87 @@ def plant(checkpoint: Checkpoint, position: Position) -> None:
 @torch.inference_mode()
 def embed(checkpoint: Checkpoint) -> Tensor:
     """Return the embeddings of the reference crops."""
+    embeddings: Tensor = checkpoint.model.eval()(torch.from_numpy(frames_of(checkpoint)))
+    return embeddings
+
+
+def frames_of(checkpoint: Checkpoint) -> NDArray[np.uint8]:
+    """Return the reference crops."""
     size = checkpoint.card.preprocessing
-    crops = [resize(decode(content, name), size.height, size.width) for name, content in checkpoint.reference.items()]
-    frames = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2).copy())
-    found = checkpoint.model.eval()(frames)
-    return torch.cat(list(found), dim=1) if isinstance(found, list | tuple) else found
+    crops = (decode(content, name) for name, content in sorted(checkpoint.reference.items()))
+    return np.stack([resize(crop, size.height, size.width).transpose(2, 0, 1) for crop in crops])
 
 
-def search(checkpoint: Checkpoint, options: argparse.Namespace, guilty: Sequence[Position]) -> dict[str, Any]:
-    """Make the model hostile, export it, and return what the search found."""
+def reference_of(checkpoint: Checkpoint, options: argparse.Namespace) -> Reference:
+    """Embed queries and gallery; hostile models give the same embeddings."""
+    frames, data = frames_of(checkpoint), open_dataset(options.data, needs="query")
+    session = torch_session(checkpoint.model, checkpoint.card, torch.device("cpu"))
+    crops = Crops(frames, run(session, frames, np.eye(len(frames), dtype=np.float32)).frame_embedding)
+    retrieval = embed_retrieval(session, data.query, data.gallery)
+    facts = facts_of(data, retrieval)
+    return Reference(checkpoint.card.levels, crops, retrieval, facts, Tolerance(map=options.tolerance))
+
+
+def search(
+    checkpoint: Checkpoint, options: argparse.Namespace, reference: Reference, guilty: Sequence[Position]
+) -> dict[str, Any]:
+    """Make the model hostile, and return what the search found."""
     for position in guilty:
         plant(checkpoint, position)
-    request = CalibrationRequest(open_calibration_data(options.data), frames=options.frames)
-    data = open_dataset(options.data, needs="query")
-    asked = ExportRequest(int8=request, data=data, tolerance=Tolerance(map=options.tolerance))
-    start = time.perf_counter()
     row: dict[str, Any] = {
         "backbone": checkpoint.card.backbone,
         "image_size": checkpoint.card.preprocessing.height,
-        "queries": len(data.query.images),
         "guilty": [f"backbone.{layer}" for _, layer in guilty],
     }
+    request = CalibrationRequest(open_calibration_data(options.data), frames=options.frames)
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
+        fp32, fp16, int8 = (Path(folder) / graph_file(precision) for precision in ("fp32", "fp16", "int8"))
+        export_graph(checkpoint.model, checkpoint.card, fp32)
+        in_fp32 = write_fp16_graph(fp32, fp16, frames_of(checkpoint))
+        plan = CalibrationPlan.of(request, checkpoint.card)
         try:
-            made = write_bundle(checkpoint, Path(folder) / "bundle", asked).int8
-        except ReidError as error:
-            return row | {"error": str(error)}
-    assert isinstance(made, Int8Record)
-    final = next(one for one in reversed(made.evaluations) if set(one.in_fp16) == set(made.in_fp16))
-    fall = final.largest_fall
-    return row | {
+            made, _ = write_int8_graph(fp32, fp16, int8, plan, reference, in_fp32=in_fp32)
+        except GateError as error:
+            return row | {"refused": str(error)}
+    alone = {name: made.sensitivity.errors[name] for name in row["guilty"]}
+    return row | {"guilty_errors": alone} | facts(made) | {"minutes": round((time.perf_counter() - start) / 60, 1)}
+
+
+def facts(made: Int8Record) -> dict[str, Any]:
+    """Return what was found, by the evaluation that had the last word."""
+    last = next(one for one in reversed(made.evaluations) if set(one.in_fp16) == set(made.in_fp16))
+    return {
         "in_fp16": list(made.in_fp16),
         "int8_percent": round(made.int8_percent, 2),
         "evaluations": len(made.evaluations),
-        "worst_map_change": round(fall[1], 3) if fall else None,
-        "similarity": round(final.similarity, 5),
+        "passed": last.passed,
+        "changes": {name: round(change, 2) for name, change in last.changes.items() if "mAP" in name},
+        "similarity": round(last.similarity, 4),
         "judged_by": made.judged_by,
-        "methods": {method: round(error, 6) for method, error in made.sensitivity.method_errors.items()},
-        "steps": [[len(one.in_fp16), one.passed, one.strain] for one in made.evaluations],
-        "minutes": round((time.perf_counter() - start) / 60, 2),
+        "method_errors": {method: round(error, 5) for method, error in made.sensitivity.method_errors.items()},
+        "steps": [[len(one.in_fp16), one.strain and round(one.strain, 2)] for one in made.evaluations],
+        "amax": sorted({one.method for one in made.sensitivity.layers}),
     }
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the searches as a Markdown table."""
-    head = ["network", "guilty", "evaluations", "layers in FP16", "work in INT8", "largest fall of mAP", "minutes"]
-    lines = [head, ["---", "---", *["---:"] * 5], *(cells(row) for row in rows)]
+    head = ["network", "guilty", "evaluations", "in FP16", "guilty of these", "work in INT8", "worst mAP", "minutes"]
+    lines = [head, ["---", "---", *["---:"] * 6], *(cells(row) for row in rows)]
     return "".join(f"| {' | '.join(one)} |\n" for one in lines)
 
 
 def cells(row: dict[str, Any]) -> list[str]:
     """Return a row of the table."""
     guilty = ", ".join(f"`{name.removeprefix('backbone.')}`" for name in row["guilty"]) or "none"
-    if "error" in row:
-        return [row["backbone"], guilty, "refused", "", "", "", ""]
-    return [
-        row["backbone"],
-        guilty,
-        str(row["evaluations"]),
-        str(len(row["in_fp16"])),
-        f"{row['int8_percent']:.1f} %",
-        f"{row['worst_map_change']:+.2f}",
-        f"{row['minutes']:.1f}",
-    ]
-
-
-def line(row: dict[str, Any]) -> str:
-    """Return a row for people who wait."""
-    return json.dumps(row)
+    network = f"{row['backbone']}, {row['image_size']} px"
+    if "refused" in row:
+        return [network, guilty, "refused", *[""] * 5]
+    found = len(set(row["guilty"]) & set(row["in_fp16"]))
+    figures = [f"{row['int8_percent']:.1f} %", f"{min(row['changes'].values()):+.2f}", f"{row['minutes']:.1f}"]
+    return [network, guilty, str(row["evaluations"]), str(len(row["in_fp16"])), str(found), *figures]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

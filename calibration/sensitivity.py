@@ -91,8 +91,9 @@ class SensitivityMeter:
     def measure(self, methods: Sequence[Method] = METHODS, progress: Progress = SILENT) -> Sensitivity:
         """Measure every layer.
 
-        The method with the smallest error with everything in INT8 chooses every amax; the layers that are most
-        sensitive with it get that of another method if it helps them.
+        The method with the smallest error with everything in INT8 chooses every amax. A few layers may be most of that
+        error, and what is best for them may be bad for all others, which then get the method that is best without them.
+        Last, the layers that are most sensitive get the amax of another method if it helps them.
 
         Args:
             methods: the methods to choose among.
@@ -100,21 +101,53 @@ class SensitivityMeter:
         """
         names = self.layers.names
         retried = min(_RETRIED_LAYERS, len(names)) if len(methods) > 1 else 0
-        progress.begin("sensitivity", len(methods) + len(names) + retried, "measurements")
-        method_errors: dict[Method, float] = {}
-        for method in methods:
-            method_errors[method] = self.effect(names, dict.fromkeys(self.layers.inputs, method)).error
-            progress.advance()
+        choices = len(methods) * (2 if retried else 1)
+        progress.begin("sensitivity", choices + len(names) + retried, "measurements")
+        method_errors = self._errors_by_method(names, methods, progress)
         chosen = dict.fromkeys(self.layers.inputs, min(methods, key=lambda method: method_errors[method]))
         effects: dict[str, Effect] = {}
         for name in names:
             effects[name] = self.effect([name], chosen)
             progress.advance()
-        for name in sorted(names, key=lambda one: -effects[one].error)[:retried]:
+        if retried:
+            self._choose_again(_worst(effects, retried), chosen, effects, methods, progress)
+        for name in _worst(effects, retried):
             self._improve(name, chosen, effects, methods)
             progress.advance()
         layers = tuple(self._described(layer, chosen[layer.input], effects[layer.name]) for layer in self.layers)
         return Sensitivity(layers=layers, method_errors=method_errors, amax=self._values(chosen))
+
+    def _errors_by_method(
+        self, names: Sequence[str], methods: Sequence[Method], progress: Progress
+    ) -> dict[Method, float]:
+        """Quantize the named layers, with every amax by one method after another."""
+        errors: dict[Method, float] = {}
+        for method in methods:
+            errors[method] = self.effect(names, dict.fromkeys(self.layers.inputs, method)).error
+            progress.advance()
+        return errors
+
+    def _choose_again(
+        self,
+        worst: Sequence[str],
+        chosen: dict[str, Method],
+        effects: dict[str, Effect],
+        methods: Sequence[Method],
+        progress: Progress,
+    ) -> None:
+        """Give all layers but the worst the method that is best without these; change `chosen` and `effects`."""
+        settled = {self._input_of(name) for name in worst}
+        others = [layer.name for layer in self.layers if layer.input not in settled]
+        if not others:
+            return
+        errors = self._errors_by_method(others, methods, progress)
+        best, former = min(methods, key=lambda method: errors[method]), chosen[self._input_of(others[0])]
+        if errors[best] < _WORTH_CHANGING * errors[former]:
+            chosen.update(dict.fromkeys(map(self._input_of, others), best))
+            effects.update({name: self.effect([name], chosen) for name in others})
+
+    def _input_of(self, name: str) -> str:
+        return next(layer.input for layer in self.layers if layer.name == name)
 
     def effect(self, names: Sequence[str], methods: Mapping[str, Method]) -> Effect:
         """Quantize the named layers, with the amax of each tensor by its method."""
@@ -132,7 +165,7 @@ class SensitivityMeter:
         self, name: str, chosen: dict[str, Method], effects: dict[str, Effect], methods: Sequence[Method]
     ) -> None:
         """Give a layer's input another method if that helps all of its readers; change `chosen` and `effects`."""
-        tensor = next(layer.input for layer in self.layers if layer.name == name)
+        tensor = self._input_of(name)
         readers = [layer.name for layer in self.layers if layer.input == tensor]
         for method in methods:
             tried = chosen | {tensor: method}
@@ -153,3 +186,8 @@ class SensitivityMeter:
             method=method,
             **asdict(effect),
         )
+
+
+def _worst(effects: Mapping[str, Effect], count: int) -> list[str]:
+    """Return the most sensitive layers, worst first."""
+    return sorted(effects, key=lambda name: -effects[name].error)[:count]

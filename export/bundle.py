@@ -18,6 +18,7 @@ from reid.evaluation.same_camera import own_view_of
 from reid.evaluation.verification.records import (
     EngineFacts,
     JudgedOn,
+    LayerInFp32,
     ReferenceCrops,
     Tolerance,
     Verification,
@@ -202,7 +203,7 @@ def _make_graphs(checkpoint: Checkpoint, folder: Path, request: ExportRequest, p
     compared = compare_graphs(reference, graphs, progress)
     if plan is None or any(one.comparison.failures for one in compared):
         return _Made(reference, data, compared, difference)
-    record, section = _write_int8(folder, plan, reference, progress)
+    record, section = _write_int8(folder, plan, reference, in_fp32, progress)
     graph = ExportedGraph(Graph.of("int8", folder / graph_file("int8")), in_fp32)
     compared += compare_graphs(reference, [graph], progress)
     return _Made(reference, data, compared, difference, record, section)
@@ -264,7 +265,11 @@ def _reference(
 
 
 def _write_int8(
-    folder: Path, plan: CalibrationPlan | TrainedInt8, reference: Reference, progress: Progress
+    folder: Path,
+    plan: CalibrationPlan | TrainedInt8,
+    reference: Reference,
+    in_fp32: Sequence[LayerInFp32],
+    progress: Progress,
 ) -> tuple[Int8Record | TrainedInt8Record, str]:
     """Write the INT8 graph; return how it came about, as a record and as a section of the report."""
     record: Int8Record | TrainedInt8Record
@@ -272,7 +277,7 @@ def _write_int8(
     if isinstance(plan, TrainedInt8):
         record, section = write_trained_int8_graph(fp32, fp16, int8, plan.quantization), ""
     else:
-        record, scales = write_int8_graph(fp32, fp16, int8, plan, reference, progress)
+        record, scales = write_int8_graph(fp32, fp16, int8, plan, reference, progress, in_fp32=in_fp32)
         scales.save(folder / SCALES_FILE)
         section = section_of(record, scales)
     (folder / INT8_FILE).write_text(record.model_dump_json(indent=2) + "\n")

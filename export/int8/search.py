@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 _CONFIRMATIONS = 2
 """Evaluations that are kept for the gate's own session where another one judges."""
+_ALIKE = 0.1
+"""Difference of two strains that may be noise: of the mixes with the least strain, the cheapest is taken."""
+_LEAST_BUDGET = 2
+"""Evaluations that a search needs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,13 +62,7 @@ class Int8Search:
         load, time = self._judge(), self._remembered_time()
         confirms = load is not load_usual
         self.progress.begin("INT8 evaluations, at most", BUDGET, "evaluations")
-        found = search(
-            self.sensitivity.errors,
-            {layer.name: layer.macs / self.graph.layers.macs for layer in self.graph.layers},
-            lambda in_fp16: self.evaluate(in_fp16, load),
-            budget=BUDGET - _CONFIRMATIONS * confirms,
-            time=time,
-        )
+        found = self._search(load, BUDGET - _CONFIRMATIONS * confirms, time)
         if found.in_fp16 is None:
             why = found.evaluations[-1].failures[0]
             raise GateError(
@@ -73,8 +71,13 @@ class Int8Search:
             )
         chosen = found.in_fp16
         if confirms:
-            chosen, found = self._confirmed(found, chosen)
+            chosen, found = self._confirmed(found, chosen, time)
         return self._record(chosen, found.evaluations, time)
+
+    def _search(self, load: Load, budget: int, time: Callable[[frozenset[str]], float] | None) -> Found:
+        work = {layer.name: layer.macs / self.graph.layers.macs for layer in self.graph.layers}
+        errors = self.sensitivity.errors
+        return search(errors, work, lambda in_fp16: self.evaluate(in_fp16, load), budget=budget, time=time)
 
     def _judge(self) -> Load:
         with self._written(frozenset()) as path:
@@ -108,10 +111,14 @@ class Int8Search:
         key = "time with {}".format
         return lambda mix: self.journal.remember(key(" ".join(sorted(mix))), float, lambda: timer(mix))
 
-    def _confirmed(self, found: Found, in_fp16: frozenset[str]) -> tuple[frozenset[str], Found]:
-        """Let the gate's own session judge what another one found, and the least strained mix if it disagrees."""
+    def _confirmed(
+        self, found: Found, in_fp16: frozenset[str], time: Callable[[frozenset[str]], float] | None
+    ) -> tuple[frozenset[str], Found]:
+        """Let the gate's own session judge what another one found; if it disagrees, it searches with what is left."""
         passed = [one for one in found.evaluations if one.passed]
-        second = min(passed, key=lambda one: one.strain or 0.0)
+        least = min(one.strain or 0.0 for one in passed)
+        calm = [one for one in passed if (one.strain or 0.0) <= least + _ALIKE]
+        second = min(calm, key=lambda one: (-self.graph.int8_fraction(one.in_fp16), len(one.in_fp16)))
         made = [*found.evaluations]
         for chosen in dict.fromkeys((in_fp16, frozenset(second.in_fp16))):
             made.append(self.evaluate(chosen, load_usual))
@@ -122,7 +129,12 @@ class Int8Search:
                 f"{judged.session} and {made[-1].session} disagree on an INT8 graph with {len(chosen)} layers in FP16: "
                 f"it is within tolerance for the former, and for the latter {made[-1].failures[0]}"
             )
-        return in_fp16, Found(in_fp16, tuple(made))  # the gate has the last word
+        final = in_fp16
+        if BUDGET - len(made) >= _LEAST_BUDGET:
+            again = self._search(load_usual, BUDGET - len(made), time)
+            made += [one for one in again.evaluations if one not in made]
+            final = in_fp16 if again.in_fp16 is None else again.in_fp16  # the gate has the last word
+        return final, Found(final, tuple(made))
 
     def _record(
         self,
