@@ -156,7 +156,9 @@ def test_text_that_is_not_utf_8(place: str, model: ModelProto, refusal: Callable
         hide(model, POOLED)
         model.graph.node.append(helper.make_node("Unknown", ["hidden"], [POOLED], name=mark.decode()))
     said = refusal(model.SerializeToString().replace(mark, NOT_UTF_8))
-    assert "not UTF-8; export it again" in said or "operations: Unknown" in said
+    # ONNX Runtime's own text is lost where Python cannot decode it, at times with an error and at times without.
+    reasons = ("not UTF-8; export it again", "operations: Unknown", "cannot load it (InvalidGraph); export it again")
+    assert any(reason in said for reason in reasons)
 
 
 def sum_of_pooling(model: ModelProto) -> None:
