@@ -54,12 +54,12 @@ def log_verification(verification: Verification) -> None:
     first = verification.precisions[0]
     warn_of_unreadable(first.unreadable, first.queries_left_out)
     for one in verification.precisions:
-        for line in _lines(one):
+        for line in _lines(one, "the FP32 graph" if verification.stand_in else "PyTorch"):
             logger.info("%s", line)
 
 
-def _lines(found: PrecisionVerification) -> Iterator[str]:
-    """Yield the findings about a precision, in lines."""
+def _lines(found: PrecisionVerification, reference: str) -> Iterator[str]:
+    """Yield the findings about a precision, compared with a reference, in lines."""
     from reid.evaluation.verification.sentences import ranking_name, undecided_sentence
 
     name = found.precision
@@ -69,7 +69,7 @@ def _lines(found: PrecisionVerification) -> Iterator[str]:
         )
         changed = f"first match changed for {comparison.first_match_changed:.1f} % of {comparison.queries} queries"
         yield f"{name} {ranking_name(comparison)}: {measures}; {changed}"
-    yield f"{name}: smallest cosine similarity to PyTorch {found.similarity.levels[0].minimum:.6f}"
+    yield f"{name}: smallest cosine similarity to {reference} {found.similarity.levels[0].minimum:.6f}"
     if found.undecided:
         yield f"{name}: {undecided_sentence(found.undecided)}"
     if found.in_fp32:

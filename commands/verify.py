@@ -141,14 +141,13 @@ def _record_judgments(sessions: Sequence[Session], found: Verification) -> None:
 
 def _refuse(found: Verification, page: Path) -> None:
     """Raise GateError where something is outside tolerance."""
-    from reid.evaluation.verification.sentences import failure_sentence
+    from reid.evaluation.verification.sentences import first_failure_sentence
     from reid.runtime.errors import GateError
 
     if found.failures:
-        first, *others = found.failures
-        session = next(one.session for one in found.precisions if first in one.failures)
-        more = f" (and {len(others)} more)" if others else ""
-        raise GateError(f"{session}, {failure_sentence(first)}{more}; compared with {found.reference}, see {page}")
+        session = next(one.session for one in found.precisions if found.failures[0] in one.failures)
+        said = first_failure_sentence(found.failures)
+        raise GateError(f"{session}, {said}; compared with {found.reference}, see {page}")
 
 
 def main() -> None:

@@ -24,8 +24,9 @@ from reid.evaluation.verification.records import (
     Verification,
 )
 from reid.evaluation.verification.reference import Crops, Reference, Retrieval, embed_retrieval, facts_of
-from reid.evaluation.verification.sentences import failure_sentence
+from reid.evaluation.verification.sentences import first_failure_sentence
 from reid.evaluation.verification.stored_retrieval import write_retrieval
+from reid.evaluation.verification.verify import verification_of
 from reid.export.engines.add import build_engines
 from reid.export.engines.judge import EngineGate
 from reid.export.engines.options import EngineOptions
@@ -294,27 +295,17 @@ def _build_engines(folder: Path, made: _Made, request: ExportRequest, gate: Engi
 
 
 def _verification(made: _Made, card: ModelCard, engines: Sequence[EngineFacts] = ()) -> Verification:
-    reference = made.reference
-    fp32 = made.compared[0].exported.graph.path
-    return Verification(
-        fingerprint=card.fingerprint,
-        reference=reference.session,
-        judged_on=reference.judged_on,
-        tolerance=reference.tolerance,
-        precisions=tuple(describe(one, fp32, reference.crops) for one in made.compared),
-        engines=tuple(engines),
-        scores=reference.scores(),
-    )
+    fp32, crops = made.compared[0].exported.graph.path, made.reference.crops
+    precisions = [describe(one, fp32, crops) for one in made.compared]
+    return verification_of(made.reference, card.fingerprint, precisions, engines)
 
 
 def _rejection(made: _Made, card: ModelCard, output: Path) -> GateError:
     """Leave the report beside the bundle that is not written, and return the error that says so."""
     verification = _verification(made, card)
     page = leave_report(output, verification, made.int8_section)
-    first, *others = verification.failures
-    more = f" (and {len(others)} more)" if others else ""
     former = f" ({output} is from an earlier export)" if output.exists() else ""
-    return GateError(f"{failure_sentence(first)}{more}; no bundle was written{former}, see {page}")
+    return GateError(f"{first_failure_sentence(verification.failures)}; no bundle was written{former}, see {page}")
 
 
 def _write_reference(folder: Path, checkpoint: Checkpoint, made: _Made, progress: Progress) -> None:

@@ -386,6 +386,11 @@ class Verification(_Record):
     stand_in: bool = False
 
     @property
+    def reference_name(self) -> str:
+        """The name of the reference in tables and charts."""
+        return "FP32 graph" if self.stand_in else "PyTorch"
+
+    @property
     def retrieval(self) -> bool:
         """Whether mAP and Rank-k were compared, and not only embeddings of the reference crops."""
         return isinstance(self.judged_on, ReferenceData)

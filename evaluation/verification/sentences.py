@@ -21,6 +21,7 @@ __all__ = [
     "defect_sentence",
     "engine_sentence",
     "failure_sentence",
+    "first_failure_sentence",
     "ranking_name",
     "reason",
     "undecided_sentence",
@@ -32,6 +33,12 @@ _TOO_MANY = 10_000_001
 def failure_sentence(failure: Failure) -> str:
     """Return a failure in a sentence that begins with the precision."""
     return f"{failure.precision}: {reason(failure)}"
+
+
+def first_failure_sentence(failures: Sequence[Failure]) -> str:
+    """Return the first of at least one failure in a sentence, and how many more there are."""
+    first, *others = failures
+    return failure_sentence(first) + (f" (and {len(others)} more)" if others else "")
 
 
 def reason(failure: Failure) -> str:

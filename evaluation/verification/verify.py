@@ -12,6 +12,7 @@ from reid.evaluation.operating_points.distributions import distributions_of
 from reid.evaluation.same_camera import own_view_of
 from reid.evaluation.verification.compare import Comparison, compare
 from reid.evaluation.verification.records import (
+    EngineFacts,
     JudgedOn,
     LayerDrift,
     LayerInFp32,
@@ -29,7 +30,7 @@ from reid.runtime.opening import open_session
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session, SessionInfo
 
-__all__ = ["bundle_reference", "is_fallback", "record_of", "verify"]
+__all__ = ["bundle_reference", "is_fallback", "record_of", "verification_of", "verify"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,16 +79,8 @@ def verify(
         logger.warning("fp32 is not judged: its graph stands in for PyTorch, whose results on this data are not kept")
     retrieval = stored or _by_fp32_graph(opened, dataset, post_processing, progress)
     reference = _reference(opened, dataset, retrieval, tolerance or Tolerance())
-    precisions = (record_of(compare(reference, one.info.precision, one, progress)) for one in judged)
-    return Verification(
-        fingerprint=opened.card.fingerprint,
-        reference=reference.session,
-        judged_on=reference.judged_on,
-        tolerance=reference.tolerance,
-        precisions=tuple(precisions),
-        scores=reference.scores(),
-        stand_in=reference.stand_in,
-    )
+    precisions = [record_of(compare(reference, one.info.precision, one, progress)) for one in judged]
+    return verification_of(reference, opened.card.fingerprint, precisions)
 
 
 def is_fallback(info: SessionInfo) -> bool:
@@ -140,6 +133,25 @@ def _by_fp32_graph(bundle: Bundle, dataset: Dataset, post_processing: PostProces
             progress=progress,
         )
     return replace(found, session=f"the bundle's FP32 graph by {found.session}", stand_in=True)
+
+
+def verification_of(
+    reference: Reference,
+    fingerprint: str,
+    precisions: Sequence[PrecisionVerification],
+    engines: Sequence[EngineFacts] = (),
+) -> Verification:
+    """Return the record of everything that was compared with a reference."""
+    return Verification(
+        fingerprint=fingerprint,
+        reference=reference.session,
+        judged_on=reference.judged_on,
+        tolerance=reference.tolerance,
+        precisions=tuple(precisions),
+        engines=tuple(engines),
+        scores=reference.scores(),
+        stand_in=reference.stand_in,
+    )
 
 
 def record_of(

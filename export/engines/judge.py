@@ -8,10 +8,9 @@ from pathlib import Path
 
 from reid.evaluation.verification.compare import compare
 from reid.evaluation.verification.engines import judgment_of
-from reid.evaluation.verification.records import Verification
 from reid.evaluation.verification.reference import Reference
-from reid.evaluation.verification.sentences import failure_sentence
-from reid.evaluation.verification.verify import record_of
+from reid.evaluation.verification.sentences import first_failure_sentence
+from reid.evaluation.verification.verify import record_of, verification_of
 from reid.export.rejection import leave_report
 from reid.runtime.engine_card import EngineCard
 from reid.runtime.engine_judgment import EngineJudgment
@@ -60,18 +59,8 @@ class EngineGate:
         with session:
             reference = self.reference()
             found = record_of(compare(reference, sidecar.precision, session, self.progress))
-        verification = Verification(
-            fingerprint=self.card.fingerprint,
-            reference=reference.session,
-            judged_on=reference.judged_on,
-            tolerance=reference.tolerance,
-            precisions=(found,),
-            scores=reference.scores(),
-            stand_in=reference.stand_in,
-        )
         if found.failures:
-            first, *others = map(failure_sentence, found.failures)
-            more = f" (and {len(others)} more)" if others else ""
-            page = leave_report(self.bundle, verification)
-            raise GateError(f"{found.session}, {first}{more}; nothing was written but the report, {page}")
+            page = leave_report(self.bundle, verification_of(reference, self.card.fingerprint, [found]))
+            said = first_failure_sentence(found.failures)
+            raise GateError(f"{found.session}, {said}; nothing was written but the report, {page}")
         return judgment_of(found, reference.judged_on, reference.session)

@@ -59,8 +59,7 @@ def write_verification_report(
 
 
 def _scores(verification: Verification) -> str:
-    reference = "FP32 graph" if verification.stand_in else "PyTorch"
-    models = {reference: verification.scores}
+    models = {verification.reference_name: verification.scores}
     models |= {str(precision.precision): precision.scores for precision in verification.precisions}
     return operating_point_drawings(models)
 

@@ -84,13 +84,12 @@ def _ranking(
     first = compared[0][1]
     values = {change.measure: change.reference for change in first.changes}
     reference = "".join(f"<td><b>{number(values.get(name))}</b></td>" for name in names)
-    name = "FP32 graph" if verification.stand_in else "PyTorch"
     end = '<td class="changed"></td>' if last(first) else ""
     rows = "".join(_row(precision, comparison, names, last) for precision, comparison in compared)
     return f"""<tbody>
 <tr><th class="group" scope="rowgroup" colspan="{len(names) + 2}">{escape(ranking_name(first))}
 <i>{first.queries:,} queries</i></th></tr>
-<tr><th scope="row">{name}</th>{reference}{end}</tr>
+<tr><th scope="row">{verification.reference_name}</th>{reference}{end}</tr>
 {rows}</tbody>
 """
 

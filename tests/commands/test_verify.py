@@ -95,6 +95,7 @@ def test_an_engine_that_passes_is_remembered_and_no_longer_noted(
     code, out, err = run(copy, veri, "--session", "tensorrt")
     assert (code, out) == (0, "verification/report.html\n")
     assert "compared with the bundle's FP32 graph by ONNX Runtime" in err
+    assert "smallest cosine similarity to the FP32 graph " in err
     assert "not verified on data" not in err
     assert judged(copy) == ("undecided", "15 queries of veri (veri)")
     assert (copy / "engines" / "l4.engine").read_bytes() == b"an engine"
