@@ -42,7 +42,7 @@ def judge_protocols(
 def judge(measurements: Sequence[Measurement], error_rate: float = ERROR_RATE) -> list[Change]:
     """Judge measurements together.
 
-    *Outside*: the change for the worse is larger than allowed, and no chance. Chance is judged over all measurements
+    *Outside*: the change for the worse is larger than allowed, and not chance. Chance is judged over all measurements
     together: whoever asks twelve questions must not be wrong twelve times as often (Holm, *A simple sequentially
     rejective multiple test procedure*, Scandinavian Journal of Statistics 1979). *Within*: the interval holds no
     change for the worse that is larger than allowed. *Undecided*: neither.
@@ -115,7 +115,7 @@ def _flips_suffice(one: Measurement, flips: Flips, times: float) -> bool:
 
 
 def _queries_for_outside(one: Measurement, level: float) -> float:
-    """Return with how many queries the change is no chance at a level: its standard errors grow with their root."""
+    """Return with how many queries the change is not chance at a level: its standard errors grow with their root."""
     needed = normal_quantile(1 - level)
     if one.flips is not None:
         net, all_flips = one.flips.lost - one.flips.gained, one.flips.lost + one.flips.gained

@@ -98,7 +98,7 @@ def _fallen(failure: Fallen) -> str:
 def _chance(p_value: float | None) -> str:
     if p_value is None:  # from format 2
         return "not tested for chance"
-    return f"no chance, p {'< 0.0001' if p_value < 1e-4 else f'= {p_value:.2g}'}"
+    return f"not chance, p {'< 0.0001' if p_value < 1e-4 else f'= {p_value:.2g}'}"
 
 
 def ranking_name(comparison: ProtocolComparison) -> str:

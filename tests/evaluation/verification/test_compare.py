@@ -255,7 +255,7 @@ def test_a_fall_is_told_with_both_values_the_tolerance_and_the_noise(session: Se
     falls = {key: change for key, change in falls.items() if change.verdict == "outside"}
     assert ("i2i", "mAP") in falls
     pattern = (
-        r"int8: (\w+) (\S+) fell by (\S+) points, from (\S+) to (\S+), tolerance 0.5; no chance, p (\S+) (\S+) "
+        r"int8: (\w+) (\S+) fell by (\S+) points, from (\S+) to (\S+), tolerance 0.5; not chance, p (\S+) (\S+) "
         r"\(95 % interval (\S+) to (\S+), (\d+) queries\)"
     )
     told = [re.fullmatch(pattern, failure_sentence(failure)) for failure in found.failures]

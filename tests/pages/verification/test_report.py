@@ -174,7 +174,7 @@ def test_the_verdict_is_in_words(tmp_path: Path) -> None:
     text = page_of(tmp_path, failing(tmp_path)).words
     assert text.startswith("Verification OUTSIDE tolerance fp32 is within tolerance on all protocols: I2I, I2T")
     assert "fp16 is OUTSIDE tolerance: I2I mAP fell 1.20 points (tolerance 0.50)" in text
-    fall = "i2i mAP fell by 1.20 points, from 62.48 to 61.28, tolerance 0.5; no chance, p = 0.0004"
+    fall = "i2i mAP fell by 1.20 points, from 62.48 to 61.28, tolerance 0.5; not chance, p = 0.0004"
     assert (
         f"(tolerance 0.50) {fall} (95 % interval -1.40 to -1.00, 1,678 queries) the least similar of 1678 embeddings"
         in text
