@@ -36,7 +36,7 @@ from reid.evaluation.verification.compare import measure
 from reid.evaluation.verification.judgment import judge_protocols
 from reid.evaluation.verification.records import ProtocolComparison, Tolerance
 from reid.evaluation.verification.retrieval import rank
-from reid.runtime.embedding import normalize
+from reid.runtime.normalization import normalize
 from reid.runtime.tracklet import Tracklet
 
 QUERIES = (50, 100, 334, 700, 1678, 2000)

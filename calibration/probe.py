@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from onnx import ModelProto
 from pydantic import FiniteFloat
 
 from reid.evaluation.metrics import Labels, evaluate
-from reid.runtime.batching import batches
-from reid.runtime.embedding import normalize
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.ranking import cosine_distance, distance_rows
+from reid.runtime.imaging import as_model_input, read_frame
 from reid.runtime.model_card import Preprocessing
+from reid.runtime.normalization import normalize
 from reid.runtime.sessions.onnxruntime import best_device, load_onnxruntime
-from reid.runtime.sessions.session import BatchLimits, run
+from reid.runtime.sessions.session import run
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Effect", "Probe", "choose_probe"]
@@ -93,18 +94,21 @@ class Probe:
         Raises:
             DataError: none of them can be read.
         """
-        readable = [batch for batch in batches(images, preprocessing, BatchLimits(1, 1)) if len(batch.frames)]
-        if not readable:
+        shown, frames = [], []
+        for image in images:
+            with contextlib.suppress(DataError):
+                frames.append(as_model_input(read_frame(image.frames[0]), preprocessing))
+                shown.append(image)
+        if not shown:
             raise DataError(
                 "none of the images to measure layers on can be read; `reid-data inspect` lists the problems"
             )
-        shown = [batch.arrivals[0].tracklet for batch in readable]
         cameras: dict[str | None, set[str | None]] = defaultdict(set)
         for image in shown:
             cameras[image.vehicle].add(image.camera)
         has_matches = any(vehicle and len(seen_by) > 1 for vehicle, seen_by in cameras.items())
         labels = Labels([image.vehicle for image in shown], [image.camera for image in shown]) if has_matches else None
-        return cls(reference, np.concatenate([batch.frames for batch in readable]), labels)
+        return cls(reference, np.stack(frames), labels)
 
     def measure(self, graph: ModelProto) -> Effect:
         """Embed the frames with another graph of the model, and compare.

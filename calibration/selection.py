@@ -19,14 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from reid.data.dataset import Dataset, Split
 from reid.data.layout import read_dataset
 from reid.data.readers.trees import SPLIT_FOLDERS
-from reid.runtime.batching import batches
 from reid.runtime.errors import DataError
 from reid.runtime.files.archives import is_archive
 from reid.runtime.folders import tracklets_in, what_is_left_out
-from reid.runtime.imaging import read_frame
+from reid.runtime.imaging import as_model_input, read_frame
 from reid.runtime.listing import list_tree
 from reid.runtime.model_card import Preprocessing
-from reid.runtime.sessions.session import BatchLimits
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["CalibrationFacts", "CalibrationSet", "open_calibration_data", "select_frames"]
@@ -81,12 +79,12 @@ class CalibrationSet:
         Raises:
             DataError: a frame can no longer be read.
         """
-        for batch in batches(self.images, preprocessing, BatchLimits(batch_size, batch_size)):
-            if batch.unreadable:
-                raise DataError(
-                    f"{batch.unreadable[0].reason}; it was readable when the frames were chosen: restore it"
-                )
-            yield batch.frames
+        for start in range(0, len(self.images), batch_size):
+            try:
+                crops = [read_frame(image.frames[0]) for image in self.images[start : start + batch_size]]
+            except DataError as error:
+                raise DataError(f"{error}; it was readable when the frames were chosen: restore it") from None
+            yield np.stack([as_model_input(crop, preprocessing) for crop in crops])
 
 
 def open_calibration_data(root: Path, layout: str | None = None, *, allow_evaluation_data: bool = False) -> Dataset:

@@ -252,7 +252,7 @@ class ProgressBar:
         """See Progress.begin."""
         self._close()
         self._bar = _rich_bar()
-        self._bar.add_task(stage, total=total, unit=unit)  # time is counted from here
+        self._bar.add_task(stage, total=total, unit=unit, note="")  # time is counted from here
 
     def advance(self, steps: int = 1) -> None:
         """See Progress.advance."""
@@ -262,11 +262,16 @@ class ProgressBar:
         """See Nesting.within."""
         return _Within(self)
 
+    def note(self, text: str) -> None:
+        """See Noting.note."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], note=text)
+
     def _begin_within(self, stage: str, total: int, unit: str) -> None:
         if self._bar is not None:
             for former in self._bar.task_ids[1:]:
                 self._bar.remove_task(former)
-            self._bar.add_task(f"  {stage}", total=total, unit=unit)
+            self._bar.add_task(f"  {stage}", total=total, unit=unit, note="")
 
     def _advance(self, row: int, steps: int) -> None:
         if self._bar is not None and row < len(self._bar.task_ids):
@@ -311,6 +316,9 @@ def _rich_bar() -> RichProgress:
             rate = f"{task.completed / seconds:,.1f} {task.fields['unit']}/s" if seconds else ""
             return Text(rate, style="progress.data.speed")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
     # The default of 30 s forgets a step that takes longer, and then knows no time left.
     return Progress(*columns, console=Console(stderr=True), speed_estimate_period=_REMEMBERED_SECONDS)

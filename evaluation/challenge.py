@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reid.data.dataset import Challenge, Dataset
-from reid.runtime.embedding import embed, watched
+from reid.runtime.embedding import embed
 from reid.runtime.errors import DataError, ReidError
 from reid.runtime.files.reading import MEBIBYTE, read_file
 from reid.runtime.files.storage import atomic_write, check_apart
@@ -103,9 +103,9 @@ def write_submission(
     challenge = challenge_of(dataset)
     check_submission_file(path, [dataset.root])
     progress.begin("embedding the challenge", len(challenge.gallery) + len(challenge.query), "images")
-    members = list(watched(embed(session, challenge.gallery), progress))
+    members = list(embed(session, challenge.gallery, progress=progress))
     gallery = Gallery.collect(members, session.info.space)
-    queries = list(watched(embed(session, challenge.query), progress))
+    queries = list(embed(session, challenge.query, progress=progress))
     for entry in queries:
         if entry.embedding is None:
             raise DataError(

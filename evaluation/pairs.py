@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from reid.evaluation.metrics import Labels, numbered
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
-from reid.runtime.embedding import normalize
 from reid.runtime.galleries.ranking import exact_distances
 from reid.runtime.model_card import Level
+from reid.runtime.normalization import normalize
 
 __all__ = ["ALL_LEVELS", "BINS_PER_UNIT", "PairDistances", "pair_distances"]
 

@@ -24,7 +24,7 @@ from reid.evaluation.same_camera import (
     own_view,
     same_camera_of,
 )
-from reid.runtime.embedding import embed, watched
+from reid.runtime.embedding import embed
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.post_processing import PLAIN, PostProcessing, distance_blocks
 from reid.runtime.galleries.ranking import DistanceBlock
@@ -193,7 +193,7 @@ def embed_data(
     progress.begin(stage, sum(len(tracklet.frames) for tracklet in plan))
     embeddings: dict[tuple[Frame, ...], NDArray[np.float32]] = {}
     unreadable: list[str] = []
-    for entry in watched(embed(session, plan, keep_frames=True), progress):
+    for entry in embed(session, plan, keep_frames=True, progress=progress):
         frames = entry.tracklet.frames
         embeddings |= {(frames[index],): embedding for index, embedding in entry.frames.items()}
         if entry.embedding is not None:

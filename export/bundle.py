@@ -24,7 +24,7 @@ from reid.evaluation.verification.records import (
     Verification,
 )
 from reid.evaluation.verification.reference import Crops, Reference, Retrieval, embed_retrieval, facts_of
-from reid.evaluation.verification.sentences import first_failure_sentence
+from reid.evaluation.verification.origin import failure_with_origin
 from reid.evaluation.verification.stored_retrieval import write_retrieval
 from reid.evaluation.verification.verify import verification_of
 from reid.export.engines.add import build_engines
@@ -50,7 +50,7 @@ from reid.runtime.files.names import check_name
 from reid.runtime.files.reading import sha256_of
 from reid.runtime.files.storage import Records, atomic_directory
 from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
-from reid.runtime.imaging import decode, resize
+from reid.runtime.imaging import as_model_input, decode
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
@@ -138,7 +138,7 @@ def write_bundle(
         if any(one.comparison.failures for one in made.compared):
             raise _rejection(made, checkpoint.card, output)
         card = checkpoint.card.model_copy(update={"opset": OPSET})
-        gate = EngineGate(output, card, lambda: made.reference, progress)
+        gate = EngineGate(output, folder, card, lambda: made.reference, progress)
         engines = _build_engines(folder, made, request, gate)
         verification = _verification(made, card, engines)
         _write_reference(folder, checkpoint, made, progress)
@@ -213,7 +213,7 @@ def _make_graphs(checkpoint: Checkpoint, folder: Path, request: ExportRequest, p
 def _reference_frames(checkpoint: Checkpoint) -> NDArray[np.uint8]:
     size = checkpoint.card.preprocessing
     crops = (decode(content, name) for name, content in sorted(checkpoint.reference.items()))
-    return np.stack([resize(crop, size.height, size.width).transpose(2, 0, 1) for crop in crops])
+    return np.stack([as_model_input(crop, size) for crop in crops])
 
 
 def _write_fp32_graph(
@@ -305,7 +305,8 @@ def _rejection(made: _Made, card: ModelCard, output: Path) -> GateError:
     verification = _verification(made, card)
     page = leave_report(output, verification, made.int8_section)
     former = f" ({output} is from an earlier export)" if output.exists() else ""
-    return GateError(f"{first_failure_sentence(verification.failures)}; no bundle was written{former}, see {page}")
+    said = failure_with_origin(verification)
+    return GateError(f"{said}; no bundle was written{former}, see {page}")
 
 
 def _write_reference(folder: Path, checkpoint: Checkpoint, made: _Made, progress: Progress) -> None:

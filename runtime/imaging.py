@@ -16,9 +16,19 @@ from reid.runtime.files.reading import MEBIBYTE, read_file
 from reid.runtime.image_headers.reading import read_header
 
 if TYPE_CHECKING:
+    from reid.runtime.model_card import Preprocessing
     from reid.runtime.tracklet import Frame
 
-__all__ = ["IMAGE_SUFFIXES", "decode", "is_image", "pixel_limit", "read_frame", "read_image", "resize"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "as_model_input",
+    "decode",
+    "is_image",
+    "pixel_limit",
+    "read_frame",
+    "read_image",
+    "resize",
+]
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -114,6 +124,11 @@ def _check_pixels(name: object, kind: str, width: int, height: int) -> None:
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Resize uint8 [H, W, 3] to [height, width, 3]: bilinear, half-pixel centers, no antialiasing."""
     return _as_uint8(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def as_model_input(crop: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Return a crop, uint8 RGB [h, w, 3], as a model takes it: resized, uint8 [3, H, W]."""
+    return np.ascontiguousarray(resize(crop, preprocessing.height, preprocessing.width).transpose(2, 0, 1))
 
 
 def _as_uint8(image: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - OpenCV's stubs say "some array"

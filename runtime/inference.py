@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reid.runtime.embedding import Embedded, embed, watched
+from reid.runtime.embedding import Embedded, embed
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.files.archives import is_archive
 from reid.runtime.folders import tracklets_in, what_is_left_out
@@ -92,7 +92,7 @@ def infer(
     unreadable: list[str] = []
 
     def embedded(part: Iterable[Tracklet]) -> Iterator[Embedded]:
-        for entry in watched(embed(session, part, limits=limits), progress):
+        for entry in embed(session, part, limits=limits, progress=progress):
             unreadable.extend(failure.reason for failure in entry.unreadable)
             yield entry
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-__all__ = ["SILENT", "Nesting", "Progress", "nested"]
+__all__ = ["SILENT", "Nesting", "Noting", "Progress", "nested", "note"]
 
 
 class Progress(Protocol):
@@ -49,3 +49,18 @@ class Nesting(Protocol):
 def nested(progress: Progress) -> Progress:
     """Return what follows the stages within a step of the current stage: nothing, where `progress` cannot show them."""
     return progress.within() if isinstance(progress, Nesting) else SILENT
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A progress that can also say something about the current stage."""
+
+    def note(self, text: str) -> None:
+        """Show a few words in place of those before, such as "limited by decoding"."""
+        ...
+
+
+def note(progress: Progress, text: str) -> None:
+    """Say something about the current stage, where `progress` can show it."""
+    if isinstance(progress, Noting):
+        progress.note(text)

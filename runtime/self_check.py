@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.bundle import Bundle
-from reid.runtime.embedding import Embedded, embed, normalize
+from reid.runtime.embedding import Embedded, embed
 from reid.runtime.errors import ModelError, ReidError
 from reid.runtime.files.ownership import is_ours
 from reid.runtime.files.reading import read_file
 from reid.runtime.files.storage import atomic_write
 from reid.runtime.galleries.ranking import cosine_distance
+from reid.runtime.normalization import normalize
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.opened import Reference
 from reid.runtime.sessions.session import BatchLimits, Session

@@ -22,9 +22,11 @@ import reid
 from reid.runtime.bundle import Bundle
 
 PUBLIC = [
+    "Crop",
     "DataError",
     "Dataset",
     "Embedded",
+    "FrameEvent",
     "Gallery",
     "GateError",
     "Match",
@@ -34,9 +36,11 @@ PUBLIC = [
     "ReidError",
     "Session",
     "SessionError",
+    "Track",
     "Tracklet",
     "__version__",
     "embed",
+    "embed_events",
     "evaluate",
     "open_gallery",
     "open_session",
@@ -146,6 +150,7 @@ def test_every_parameter_that_takes_a_path_takes_text_and_whatever_is_a_path() -
         ("read_dataset", "folder"),
         ("read_folder", "folder"),
         ("verify", "bundle"),
+        ("FrameEvent.__init__", "crop"),
         ("Gallery.save", "path"),
         ("Tracklet.__init__", "frames"),
     }
@@ -160,6 +165,7 @@ def test_paths_may_be_text(veri: Path, bundle: Path, tmp_path: Path) -> None:
     assert [tracklet.frames for tracklet in reid.read_folder(str(veri / "image_query"))] == frames
     as_text = [reid.Tracklet(one.id, [str(frame) for frame in one.frames]) for one in tracklets]
     assert [tracklet.frames for tracklet in as_text] == frames
+    assert reid.FrameEvent("t", str(frames[0][0])).crop == frames[0][0]
     assert Bundle.open(str(bundle)).card == Bundle.open(bundle).card
     with reid.open_session(str(bundle)) as session:
         embedded = list(reid.embed(session, as_text))

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from reid.evaluation.verification.failures import Defect
 from reid.evaluation.verification.records import LevelSimilarity, Similarity
-from reid.runtime.embedding import normalize
 from reid.runtime.errors import ModelError
 from reid.runtime.galleries.ranking import LENGTH_TOLERANCE, cosine_distance
 from reid.runtime.model_card import Level
+from reid.runtime.normalization import normalize
 
 __all__ = [
     "EDGES",

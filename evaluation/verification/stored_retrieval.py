@@ -24,12 +24,12 @@ from reid.evaluation.same_camera import own_view_of
 from reid.evaluation.verification.reference import Retrieval
 from reid.evaluation.verification.retrieval import SHOWN_MATCHES, Ranked, rank
 from reid.runtime.bundle import REFERENCE_RETRIEVAL, Bundle
-from reid.runtime.embedding import normalize
 from reid.runtime.errors import ModelError
 from reid.runtime.files.arrays import Archive, open_arrays
 from reid.runtime.files.reading import MEBIBYTE, check_regular
 from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
 from reid.runtime.galleries.ranking import wrong_lengths
+from reid.runtime.normalization import normalize
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.tracklet import Frame
 

@@ -6,11 +6,11 @@ import hashlib
 import io
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,11 @@ logger = logging.getLogger(__name__)
 
 _FORMAT_VERSION = 4
 """Version 1, of reid 0.1, did not record the precision; version 2 had no digest, and version 3 no kind."""
+
+_PATIENCE_S = 0.1
+"""How long a query waits for others to be ranked with, in seconds."""
+
+_Item = TypeVar("_Item")
 
 Kind: TypeAlias = Literal["images", "tracklets"]
 
@@ -76,16 +81,17 @@ class Gallery:
     def rank(
         self, queries: Iterable[Embedded], k: int, post_processing: PostProcessing = PLAIN, *, block: int = 256
     ) -> Iterator[Ranking]:
-        """Yield the best `k` entries for each query that has an embedding, in order.
+        """Yield the best `k` entries for each query that has an embedding, in order, the first one at once.
 
         Args:
             queries: the embedded queries.
             k: matches per query.
             post_processing: what is done before the ranking.
-            block: queries at a time. Re-ranking takes all together, since each query's result depends on the others.
+            block: the most queries at a time: a few come first, and fewer where they come slowly. Re-ranking takes all
+                together, since each query's result depends on the others.
         """
         answerable = ((entry.tracklet, entry.embedding) for entry in queries if entry.embedding is not None)
-        while chunk := list(islice(answerable, None if post_processing.rerank else block)):
+        for chunk in filter(None, [list(answerable)]) if post_processing.rerank else _growing(answerable, block):
             asked = np.stack([embedding for _, embedding in chunk])
             indices, scores = top_k_of(asked, self.embeddings, k, post_processing)
             for (query, _), row, row_scores in zip(chunk, indices.tolist(), scores.tolist(), strict=True):
@@ -112,6 +118,20 @@ class Gallery:
         content = io.BytesIO()
         np.savez(content, **fields, digest=np.array(_digest(fields)))
         atomic_write(Path(path), content.getvalue())
+
+
+def _growing(items: Iterable[_Item], most: int) -> Iterator[list[_Item]]:
+    """Group items: the first alone, then twice as many each time, and no more than come within `_PATIENCE_S`."""
+    chunk: list[_Item] = []
+    size, began = 1, time.monotonic()
+    for item in items:
+        began = began if chunk else time.monotonic()
+        chunk.append(item)
+        if len(chunk) == size or time.monotonic() - began > _PATIENCE_S:
+            yield chunk
+            chunk, size = [], min(2 * size, most)
+    if chunk:
+        yield chunk
 
 
 def kind_of(tracklets: Iterable[Tracklet]) -> Kind:

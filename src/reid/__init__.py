@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from reid.runtime.galleries.gallery import Gallery, open_gallery
     from reid.runtime.galleries.ranked_lists import Match, Ranking
     from reid.runtime.opening import open_session
+    from reid.runtime.pipeline.events import Crop, FrameEvent
+    from reid.runtime.pipeline.stream import embed_events
+    from reid.runtime.pipeline.tracks import Track
     from reid.runtime.sessions.session import Session
     from reid.runtime.tracklet import Tracklet
 
@@ -34,9 +37,11 @@ if TYPE_CHECKING:
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 __all__ = [
+    "Crop",
     "DataError",
     "Dataset",
     "Embedded",
+    "FrameEvent",
     "Gallery",
     "GateError",
     "Match",
@@ -46,9 +51,11 @@ __all__ = [
     "ReidError",
     "Session",
     "SessionError",
+    "Track",
     "Tracklet",
     "__version__",
     "embed",
+    "embed_events",
     "evaluate",
     "open_gallery",
     "open_session",
@@ -58,9 +65,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Crop": "runtime.pipeline.events",
     "DataError": "runtime.errors",
     "Dataset": "data.dataset",
     "Embedded": "runtime.embedding",
+    "FrameEvent": "runtime.pipeline.events",
     "Gallery": "runtime.galleries.gallery",
     "GateError": "runtime.errors",
     "Match": "runtime.galleries.ranked_lists",
@@ -70,8 +79,10 @@ _MODULES = {
     "ReidError": "runtime.errors",
     "Session": "runtime.sessions.session",
     "SessionError": "runtime.errors",
+    "Track": "runtime.pipeline.tracks",
     "Tracklet": "runtime.tracklet",
     "embed": "runtime.embedding",
+    "embed_events": "runtime.pipeline.stream",
     "evaluate": "evaluation.evaluate",
     "open_gallery": "runtime.galleries.gallery",
     "open_session": "runtime.opening",

@@ -10,49 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from projection import HEIGHT, WIDTH, ProjectionSession
 from recording import Recorder
 
-from reid.runtime.embedding import embed, normalize, watched
-from reid.runtime.model_card import Level, ModelCard, Preprocessing
-from reid.runtime.sessions.session import DEFAULT_LIMITS, BatchLimits, Embeddings, SessionInfo
+from reid.runtime.embedding import embed
+from reid.runtime.normalization import normalize
+from reid.runtime.sessions.session import BatchLimits, Embeddings
 from reid.runtime.tracklet import Tracklet
-
-HEIGHT, WIDTH, DIMENSIONS = 3, 5, 8
-
-
-class ProjectionSession:
-    """Embeds a frame as a fixed random projection of its pixels, and remembers the sizes of its batches."""
-
-    def __init__(self, limits: BatchLimits = DEFAULT_LIMITS) -> None:
-        self.limits = limits
-        half = (0.5, 0.5, 0.5)
-        card = ModelCard(
-            format_version=1,
-            fingerprint="projection",
-            backbone="none",
-            levels=(Level(name="level0", size=DIMENSIONS),),
-            preprocessing=Preprocessing(height=HEIGHT, width=WIDTH, mean=half, std=half),
-        )
-        self.info = SessionInfo("projection", "1", "CPU", "fp32", card)
-        self.batch_sizes: list[int] = []
-        self._matrix = np.random.default_rng(3).normal(size=(3 * HEIGHT * WIDTH, DIMENSIONS))
-
-    def embed_frame(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """What `compute` gives for one crop [H, W, 3], in double precision."""
-        projected = (pixels.transpose(2, 0, 1).reshape(-1) / 255.0 - 0.5) @ self._matrix
-        return np.asarray(projected / np.linalg.norm(projected), np.float64)
-
-    def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
-        self.batch_sizes.append(len(frames))
-        embeddings = np.stack([self.embed_frame(frame.transpose(1, 2, 0)) for frame in frames]).astype(np.float32)
-        return Embeddings(embeddings, pooling @ embeddings)
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> ProjectionSession:
-        return self
-
-    def __exit__(self, *exception: object) -> None: ...
 
 
 @st.composite
@@ -175,12 +139,12 @@ def test_an_error_of_the_session_reaches_the_caller() -> None:
         list(embed(Broken(), [Tracklet("t", (np.zeros((HEIGHT, WIDTH, 3), np.uint8),))]))
 
 
-def test_watched_counts_all_frames_of_each_entry() -> None:
+def test_progress_counts_all_frames_of_each_entry() -> None:
     frame = np.ones((HEIGHT, WIDTH, 3), np.uint8)
     source = [Tracklet("a", (frame,) * 3), Tracklet("b", (frame, Path("/nowhere/x.jpg")))]
     recorder = Recorder()
     recorder.begin("embedding", 5)
-    entries = watched(embed(ProjectionSession(), source, limits=BatchLimits(2, 2)), recorder)
+    entries = embed(ProjectionSession(), source, limits=BatchLimits(2, 2), progress=recorder)
     assert [entry.tracklet.id for entry in entries] == ["a", "b"]
     assert recorder.stages[0].steps == [3, 2]
 

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
-import reid.runtime.batching
+import reid.runtime.imaging
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ModelError
 from reid.runtime.opening import open_session
@@ -192,7 +192,7 @@ def test_another_resize_never_answers(
     def other(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
         return np.asarray(cv2.resize(image, (width, height), interpolation=getattr(cv2, interpolation)), np.uint8)
 
-    monkeypatch.setattr(reid.runtime.batching, "resize", other)
+    monkeypatch.setattr(reid.runtime.imaging, "resize", other)
     with pytest.raises(ModelError, match="unlike PyTorch"):
         open_session(bundle)
     assert not memory.exists()
@@ -201,13 +201,13 @@ def test_another_resize_never_answers(
 def test_decoders_that_differ_by_one_of_255_are_within_tolerance(
     bundle: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, random = reid.runtime.batching.resize, np.random.default_rng(0)
+    real, random = reid.runtime.imaging.resize, np.random.default_rng(0)
 
     def noisy(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
         pixels = real(image, height, width).astype(np.int16)
         return np.clip(pixels + random.integers(-1, 2, pixels.shape), 0, 255).astype(np.uint8)
 
-    monkeypatch.setattr(reid.runtime.batching, "resize", noisy)
+    monkeypatch.setattr(reid.runtime.imaging, "resize", noisy)
     open_session(bundle).close()
 
 

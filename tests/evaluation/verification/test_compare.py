@@ -32,9 +32,9 @@ from reid.evaluation.verification.records import ReferenceCrops, Tolerance
 from reid.evaluation.verification.reference import Crops, Reference, embed_retrieval
 from reid.evaluation.verification.sentences import failure_sentence, reason
 from reid.runtime.bundle import Bundle
-from reid.runtime.embedding import normalize
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.imaging import read_frame, resize
+from reid.runtime.normalization import normalize
 from reid.runtime.opening import open_session
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.session import BatchLimits, Embeddings, Session, SessionInfo, run

@@ -14,8 +14,8 @@ from reid.evaluation.verification.judgment import judge_protocols
 from reid.evaluation.verification.measurements import compare_rankings
 from reid.evaluation.verification.records import Tolerance
 from reid.evaluation.verification.retrieval import Ranked, rank, worst_queries
-from reid.runtime.embedding import normalize
 from reid.runtime.errors import DataError
+from reid.runtime.normalization import normalize
 from reid.runtime.tracklet import Tracklet
 
 

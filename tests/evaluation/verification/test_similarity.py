@@ -18,10 +18,10 @@ from reid.evaluation.verification.similarity import (
     furthest_level,
     required_similarity,
 )
-from reid.runtime.embedding import normalize
 from reid.runtime.errors import ModelError
 from reid.runtime.galleries.ranking import cosine_distance
 from reid.runtime.model_card import Level
+from reid.runtime.normalization import normalize
 
 LEVELS = (Level(name="level2", size=3), Level(name="level3", size=8), Level(name="level4", size=5))
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reid.runtime.batching import Arrival, Unreadable
 from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError, ModelError, ReidError
 from reid.runtime.galleries.gallery import Gallery, open_gallery
+from reid.runtime.pipeline.tracks import Unreadable
 from reid.runtime.space import Space
 from reid.runtime.tracklet import Frame, Tracklet
 
@@ -28,7 +28,7 @@ def unit(rows: int, seed: int = 0, dimensions: int = 6) -> np.ndarray:
 
 def entry(identity: str, embedding: np.ndarray | None, frames: tuple[Frame, ...] = (CROP,)) -> Embedded:
     tracklet = Tracklet(identity, frames)
-    lost = () if embedding is not None else (Unreadable(Arrival(tracklet), 0, f"{identity}.jpg: the file is empty"),)
+    lost = () if embedding is not None else (Unreadable(0, f"{identity}.jpg: the file is empty"),)
     return Embedded(tracklet, embedding, {}, lost)
 
 
@@ -57,6 +57,20 @@ def test_matches_are_those_of_a_sort_by_similarity_for_every_query_in_order() ->
         expected = sorted(scores, key=lambda pair: -pair[0])[:5]
         assert [match.tracklet.id for match in ranking.matches] == [name for _, name in expected]
         assert [match.score for match in ranking.matches] == pytest.approx([score for score, _ in expected], abs=1e-6)
+
+
+def test_the_first_ranking_comes_with_the_first_query_and_blocks_grow() -> None:
+    drawn = 0
+
+    def asked() -> Iterator[Embedded]:
+        nonlocal drawn
+        for number, query in enumerate(unit(40, seed=1)):
+            drawn += 1
+            yield entry(f"q{number}", query)
+
+    ahead = [drawn - done for done, _ in enumerate(gallery_of(unit(5)).rank(asked(), 2, block=8), start=1)]
+    assert ahead[0] == 0
+    assert 0 < max(ahead) <= 7
 
 
 def test_equal_matches_keep_the_order_of_the_gallery() -> None:

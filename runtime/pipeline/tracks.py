@@ -1,0 +1,49 @@
+"""A track on its way through the pipeline: what has been embedded of it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.normalization import normalize
+
+__all__ = ["Track", "Unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A frame that was left out, and the reason."""
+
+    frame_index: int
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """A track whose frames are being embedded.
+
+    Attributes:
+        name: the name that its events have.
+        received: the number of its frames so far, unreadable ones included.
+        pooled: the sum of its frames' embeddings, float32 [D]; None before the first.
+        frames: the embedding of each frame, float32 [D], by its index; empty unless asked for.
+        unreadable: the frames that were left out, in order.
+    """
+
+    name: Hashable
+    received: int = 0
+    pooled: NDArray[np.float32] | None = None
+    frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+    @property
+    def embedding(self) -> NDArray[np.float32] | None:
+        """The track's embedding so far, float32 [D], L2-normalized; None if no frame could be read."""
+        return None if self.pooled is None else normalize(self.pooled)
+
+    def add(self, pooled: NDArray[np.float32]) -> None:
+        """Add the sum over some more frames, float32 [D]."""
+        self.pooled = pooled if self.pooled is None else self.pooled + pooled

@@ -1,0 +1,162 @@
+"""Slots: room for batches that a session lends, so that a batch is filled while the one before it is computed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.imaging import as_model_input
+from reid.runtime.model_card import Preprocessing
+from reid.runtime.sessions.session import Embeddings, Session
+
+__all__ = ["HostSlots", "LendsSlots", "Pending", "Slot", "Slots", "slots_of"]
+
+
+class Slot(Protocol):
+    """Room for one batch. Any number of threads fill it, each at positions of its own."""
+
+    @property
+    def pooling(self) -> NDArray[np.float32]:
+        """The weights, float32 [limits.tracklets, limits.frames]; zeros when the slot is lent."""
+        ...
+
+    def place(self, position: int, crop: NDArray[np.uint8]) -> None:
+        """Put an RGB crop, uint8 [h, w, 3] of any size, at a position; it is resized here or on the device."""
+        ...
+
+
+class Pending(Protocol):
+    """A batch that a device works on."""
+
+    def done(self) -> bool:
+        """Return whether `result` would not wait."""
+        ...
+
+    def result(self) -> Embeddings:
+        """Wait, and return arrays that belong to the caller. The slot is free afterwards, even after an error.
+
+        Raises:
+            ModelError: Session.compute raises it.
+            SessionError: Session.compute raises it.
+        """
+        ...
+
+
+class Slots(Protocol):
+    """The slots of a session. One thread may lend and withdraw while another submits and takes results."""
+
+    @property
+    def count(self) -> int:
+        """How many slots there are, at least 2."""
+        ...
+
+    def lend(self) -> Slot:
+        """Return a slot that is free. Raises ValueError where none is."""
+        ...
+
+    def submit(self, slot: Slot, frames: int, tracklets: int) -> Pending:
+        """Embed positions 0 to `frames - 1`, pooled by the first rows and columns of the slot's `pooling`."""
+        ...
+
+    def withdraw(self, slot: Slot) -> None:
+        """Take back a slot that was lent and is not needed."""
+        ...
+
+
+@runtime_checkable
+class LendsSlots(Protocol):
+    """A session with slots of its own: its device reads what is placed without another copy."""
+
+    def slots(self) -> Slots:
+        """Return the session's slots."""
+        ...
+
+
+@contextmanager
+def slots_of(session: Session) -> Iterator[Slots]:
+    """Give a session's own slots, or some in host memory."""
+    if isinstance(session, LendsSlots):
+        yield session.slots()
+        return
+    slots = HostSlots(session)
+    try:
+        yield slots
+    finally:
+        slots.close()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _HostSlot:
+    frames: NDArray[np.uint8]
+    pooling: NDArray[np.float32]
+    preprocessing: Preprocessing
+
+    def place(self, position: int, crop: NDArray[np.uint8]) -> None:
+        self.frames[position] = as_model_input(crop, self.preprocessing)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _HostPending:
+    future: Future[Embeddings]
+
+    def done(self) -> bool:
+        return self.future.done()
+
+    def result(self) -> Embeddings:
+        return self.future.result()
+
+
+class HostSlots:
+    """Slots in host memory, for a session that takes arrays: a thread computes while others fill the next slot."""
+
+    count = 2
+
+    def __init__(self, session: Session) -> None:
+        """Allocate memory for two batches of the session's limits; the session stays the caller's to close."""
+        self._session = session
+        size, limits = session.info.card.preprocessing, session.limits
+        self._free = deque(
+            _HostSlot(
+                np.empty((limits.frames, 3, size.height, size.width), np.uint8),
+                np.zeros((limits.tracklets, limits.frames), np.float32),
+                size,
+            )
+            for _ in range(self.count)
+        )
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="compute")
+
+    def lend(self) -> Slot:
+        """See Slots.lend."""
+        if not self._free:
+            raise ValueError("all slots are lent; take a result first")
+        slot = self._free.popleft()
+        slot.pooling.fill(0)
+        return slot
+
+    def submit(self, slot: Slot, frames: int, tracklets: int) -> Pending:
+        """See Slots.submit."""
+        assert isinstance(slot, _HostSlot)
+        return _HostPending(self._worker.submit(self._compute, slot, frames, tracklets))
+
+    def withdraw(self, slot: Slot) -> None:
+        """See Slots.withdraw."""
+        assert isinstance(slot, _HostSlot)
+        self._free.append(slot)
+
+    def close(self) -> None:
+        """End the thread, after the batch that it computes."""
+        self._worker.shutdown()
+
+    def _compute(self, slot: _HostSlot, frames: int, tracklets: int) -> Embeddings:
+        try:
+            pooling = np.ascontiguousarray(slot.pooling[:tracklets, :frames])
+            return self._session.compute(slot.frames[:frames], pooling)
+        finally:
+            self._free.append(slot)
