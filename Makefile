@@ -1,13 +1,15 @@
 # make demo: train, evaluate, export and infer on rendered vehicles.
 # make test: linters, type checker, import contracts and the test suite.
+# make kernels: the CUDA kernels for all GPUs, where nvcc is, and their tests on the host; needs CMake and g++.
 # make fuzz: a million damaged files for everything that reads files.
 # make test-lean: the commands of a device, in an environment without PyTorch.
+# make test-contract: whether the stored facts about TensorRT are what NVIDIA's bindings say today.
 # make test-matrix: the tests of a device, with the oldest allowed and the newest versions of its libraries.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
-.PHONY: demo test test-lean test-matrix fuzz clean
+.PHONY: demo test test-contract kernels test-lean test-matrix fuzz clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -20,6 +22,14 @@ test: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	PATH="$(BIN):$$PATH" $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+
+kernels: $(VENV)/installed
+	cmake -B build -DREID_PYTHON=$(BIN)/python
+	cmake --build build
+	ctest --test-dir build --output-on-failure
+
+test-contract: $(VENV)/installed
+	$(BIN)/python tests/contract/bindings.py check
 
 test-lean: $(VENV)/installed
 	$(PYTHON) -m venv $(VENV)/lean

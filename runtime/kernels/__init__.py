@@ -1,0 +1,1 @@
+"""CUDA kernels, and the functions that run them."""
