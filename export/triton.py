@@ -19,7 +19,8 @@ import onnx
 
 from reid.calibration.graph_file import load_graph
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, Bundle
-from reid.runtime.engine_card import EngineCard, check_origin
+from reid.runtime.engine_card import EngineCard
+from reid.runtime.engine_fit import check_origin
 from reid.runtime.errors import ModelError, ReidError
 from reid.runtime.files.reading import MEBIBYTE, read_file, sha256_of
 from reid.runtime.files.storage import check_apart, workspace_for

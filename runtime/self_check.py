@@ -6,12 +6,9 @@ is wrong on this device is found before the first answer.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import platform
-import stat
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -24,9 +21,7 @@ from numpy.typing import NDArray
 from reid.runtime.bundle import Bundle
 from reid.runtime.embedding import Embedded, embed
 from reid.runtime.errors import ModelError, ReidError
-from reid.runtime.files.ownership import is_ours
-from reid.runtime.files.reading import read_file
-from reid.runtime.files.storage import atomic_write
+from reid.runtime.files.user_cache import cache_folder, recall, remember
 from reid.runtime.galleries.ranking import cosine_distance
 from reid.runtime.normalization import normalize
 from reid.runtime.precision import Precision
@@ -63,9 +58,9 @@ def check_session(session: Session, reference: Reference, *, memory: Path | None
         ModelError: an embedding is too far from PyTorch's, or the session cannot embed the crops at all.
     """
     facts = _facts(session, reference)
-    folder = memory or _default_memory()
+    folder = memory or cache_folder("self-checks")
     entry = folder / f"{hashlib.sha256(facts).hexdigest()}.json" if folder else None
-    if entry and _holds(entry, facts):
+    if entry and recall(entry, at_most=len(facts)) == facts:
         return
     bundle, info = reference.bundle, session.info
     similarities = _similarities(session, bundle)
@@ -77,7 +72,7 @@ def check_session(session: Session, reference: Reference, *, memory: Path | None
             f"least {least} is expected of {info.precision}); {reference.remedy}"
         )
     if entry:
-        _remember(entry, facts)
+        remember(entry, facts)
 
 
 def _least(reference: Reference, precision: Precision) -> float:
@@ -147,25 +142,3 @@ def _similarity(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> f
     if actual.shape != expected.shape:
         return -1.0
     return 1 - float(cosine_distance(actual[None], expected[None])[0])
-
-
-def _default_memory() -> Path | None:
-    cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
-    # If not absolute, there is no home folder, or the variable is to be ignored (XDG Base Directory Specification).
-    return cache / "reid" / "self-checks" if cache.is_absolute() else None
-
-
-def _holds(entry: Path, facts: bytes) -> bool:
-    """Return whether this user remembered the check: whoever can write to the folder could say that it passed."""
-    try:
-        return is_ours(entry.parent) and is_ours(entry) and read_file(entry, at_most=len(facts)) == facts
-    except OSError:
-        return False
-
-
-def _remember(entry: Path, facts: bytes) -> None:
-    with contextlib.suppress(OSError):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        entry.parent.chmod(stat.S_IRWXU)  # fails where the folder is another user's
-        atomic_write(entry, facts)
-        entry.chmod(stat.S_IRUSR | stat.S_IWUSR)

@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from reid.export.engines.options import EngineOptions
 from reid.export.graphs import ExportedGraph
 from reid.export.int8.graph import Int8Graph
 from reid.runtime.bundle import Graph, graph_file
+from reid.runtime.cuda_driver.find import find_package
 from reid.runtime.errors import SessionError
 from reid.runtime.gpu import find_device
 from reid.runtime.model_card import ModelCard
@@ -38,8 +38,10 @@ def check_timing(options: EngineOptions) -> None:
         title = BACKEND_TITLES[options.flavor]
         raise SessionError(f"no NVIDIA GPU with a driver was found here to time {title}'s engines on; {remedy}")
     import_tensorrt(options.flavor)
-    if find_spec("pycuda") is None:
-        raise SessionError(f"pycuda, which runs engines, is not installed: pip install 'reid[gpu]'; or {remedy}")
+    try:
+        find_package()
+    except SessionError as error:
+        raise SessionError(f"{error}; or {remedy}") from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ from reid.evaluation.verification.reference import Crops
 from reid.export.verification.graphs import load_usual
 from reid.runtime.errors import ReidError, SessionError
 from reid.runtime.galleries.ranking import cosine_distance
-from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.graph import GraphSession
 from reid.runtime.sessions.onnxruntime import best_device
 from reid.runtime.sessions.openvino import import_openvino, load_openvino
 from reid.runtime.sessions.session import Session, run
@@ -33,7 +33,7 @@ _NEGLIGIBLE = 1e-4
 """Mean error, in cosine similarity, that is nothing beside INT8's."""
 
 
-Load: TypeAlias = Callable[[Path], HostSession]
+Load: TypeAlias = Callable[[Path], GraphSession]
 """Opens a graph."""
 
 

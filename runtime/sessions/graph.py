@@ -7,15 +7,16 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import PRECISIONS, Precision
-from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.opened import Opened, Reference
+from reid.runtime.sessions.session import Session, SessionInfo
 
-__all__ = ["CARD_KEY", "PRECISION_KEY", "open_graph", "parse_card", "precision_of"]
+__all__ = ["CARD_KEY", "PRECISION_KEY", "GraphSession", "open_graph", "parse_card", "precision_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,13 @@ PRECISION_KEY = "reid.precision"
 """Under this key of its metadata, a graph says its precision; graphs of reid 0.1 do not."""
 
 
-def open_graph(model: Path, precision: Precision, load: Callable[[Path], HostSession]) -> Opened:
+class GraphSession(Session, Protocol):
+    """A session of a graph, which knows its card from there; within a bundle, the bundle's card says more."""
+
+    info: SessionInfo
+
+
+def open_graph(model: Path, precision: Precision, load: Callable[[Path], GraphSession]) -> Opened:
     """Open a bundle's graph of a precision, or an .onnx file.
 
     Args:
@@ -91,7 +98,7 @@ def _precision_in(bundle: Bundle, graph: Path) -> Precision:
     raise ModelError(f"{graph} is not one of the graphs of {bundle.root}; give one of these, or the bundle")
 
 
-def _open_in_bundle(bundle: Bundle, precision: Precision, load: Callable[[Path], HostSession]) -> Opened:
+def _open_in_bundle(bundle: Bundle, precision: Precision, load: Callable[[Path], GraphSession]) -> Opened:
     graph = bundle.graph(precision)
     session = load(graph.path)
     # The graph's copy of the card was written before the other files were, and before anything was verified.

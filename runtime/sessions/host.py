@@ -15,12 +15,12 @@ from reid.runtime.sessions.session import DEFAULT_LIMITS, BatchLimits, Embedding
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["RUN_REMEDY", "HostSession"]
+__all__ = ["RUN_REMEDY", "HostSession", "Infer"]
 
 RUN_REMEDY = "use smaller batches, or export it again"
 """What helps against most failures of a model that was loaded."""
 
-_Infer: TypeAlias = Callable[[NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+Infer: TypeAlias = Callable[[NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """(frames, pooling) -> (frame_embedding, pooled)"""
 
 
@@ -36,7 +36,7 @@ class HostSession:
     """
 
     info: SessionInfo
-    infer: _Infer
+    infer: Infer
     limits: BatchLimits = DEFAULT_LIMITS
     source: str = "the model"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,8 +33,9 @@ def test_without_a_gpu_it_is_one_line_that_says_what_to_leave_out(monkeypatch: p
 def test_without_what_runs_engines_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_time, "find_device", lambda: SimpleNamespace(name="a GPU"))
     monkeypatch.setattr(engine_time, "import_tensorrt", lambda flavor: None)
-    monkeypatch.setattr(engine_time, "find_spec", lambda name: None)
-    with pytest.raises(SessionError, match=r"^pycuda, .* is not installed: pip install 'reid\[gpu\]'; or leave out"):
+    for name in ("pycuda", "cuda.bindings.driver"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SessionError, match=r"^pycuda is not installed .*: pip install .*'reid\[gpu\]'.*; or leave out"):
         check_timing(OPTIONS)
 
 

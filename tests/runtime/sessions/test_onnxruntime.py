@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +14,10 @@ import pytest
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import find_device
 from reid.runtime.opening import open_session
+from reid.runtime.sessions import onnxruntime as backend
+from reid.runtime.sessions.graph import PRECISION_KEY
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
+from reid.runtime.sessions.onnxruntime_providers import Provider
 from reid.runtime.sessions.session import run
 
 
@@ -94,7 +99,7 @@ def test_no_flipped_bit_in_the_card_goes_unnoticed(bundle: Path, tmp_path: Path)
                 open_session(copy)
 
 
-@pytest.mark.parametrize(("device", "remedy"), [("cuda", "onnxruntime:cpu"), ("tensorrt", "onnxruntime:cuda")])
+@pytest.mark.parametrize(("device", "remedy"), [("cuda", "onnxruntime:cpu"), ("tensorrt", "--session tensorrt")])
 def test_a_provider_that_does_not_start_is_an_error_with_the_remedy_and_no_other_word(
     bundle: Path, device: str, remedy: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,15 +120,77 @@ def test_a_provider_that_onnxruntime_was_not_built_with_is_an_error(
 
 
 def test_a_session_that_onnxruntime_moved_to_the_cpu_is_an_error(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(backend, "find_provider", lambda device: Provider("CUDAExecutionProvider", "update it", 0))
+    monkeypatch.setattr(backend, "_cuda", lambda provider: None)
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(
         onnxruntime,
         "InferenceSession",
         lambda path, options, **_: real(path, options, providers=["CPUExecutionProvider"]),
     )
-    with pytest.raises(SessionError, match="CUDAExecutionProvider did not start"):
+    with pytest.raises(SessionError, match="CUDAExecutionProvider did not start; update it"):
         load_onnxruntime(graph, "cuda")
+
+
+def test_opening_leaves_the_programs_log_and_output_as_they_are(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads print, too, and a program that wants to see ONNX Runtime's log has set its severity."""
+    seen = []
+    real = onnxruntime.InferenceSession
+
+    def opened(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        seen.append(sys.stdout)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, "set_default_logger_severity", lambda severity: seen.append(severity))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    load_onnxruntime(graph, "cpu").close()
+    assert seen == [sys.stdout]
+
+
+def test_out_of_memory_halves_the_batch(
+    graph: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (8, 3, 64, 64)).astype(np.uint8)
+    pooling = np.ones((1, 8), np.float32)
+    real = onnxruntime.InferenceSession.run
+
+    def short(self: Any, names: Any, feed: Any) -> Any:  # noqa: ANN401
+        if len(feed["frames"]) > 2:
+            raise RuntimeError("Failed to allocate memory for requested buffer of size 123")
+        return real(self, names, feed)
+
+    with load_onnxruntime(graph, "cpu") as session:
+        expected = run(session, frames, pooling)
+        monkeypatch.setattr(onnxruntime.InferenceSession, "run", short)
+        for actual, right in zip(run(session, frames, pooling), expected, strict=True):
+            np.testing.assert_allclose(actual, right, atol=1e-5)
+    assert [message.rpartition(" ")[2] for message in caplog.messages] == ["4", "2"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_int8_on_cuda_is_opened_with_a_note(
+    graph: Path, device: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = onnx.load(graph)
+    next(entry for entry in model.metadata_props if entry.key == PRECISION_KEY).value = "int8"
+    onnx.save(model, graph)
+    real = onnxruntime.InferenceSession
+    backend._warn_of_int8.cache_clear()
+    monkeypatch.setattr(backend, "_cuda", lambda provider: None)
+    monkeypatch.setattr(
+        backend,
+        "find_provider",
+        lambda name: Provider("CPUExecutionProvider", "", 0 if name == "cuda" else None),
+    )
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, **_: real(path, options, providers=["CPUExecutionProvider"]),
+    )
+    for _ in range(2):
+        load_onnxruntime(graph, device).close()
+    notes = [message for message in caplog.messages if "no INT8 convolutions on CUDA" in message]
+    assert len(notes) == (device == "cuda")
 
 
 @pytest.mark.gpu
@@ -134,7 +201,19 @@ def test_cuda_equals_the_cpu(bundle: Path) -> None:
     with open_session(bundle, "onnxruntime:cpu") as cpu, open_session(bundle, "onnxruntime:cuda") as cuda:
         assert "CUDA" in str(cuda.info)
         for expected, actual in zip(run(cpu, frames, pooling), run(cuda, frames, pooling), strict=True):
-            np.testing.assert_allclose(actual, expected, atol=5e-3)  # convolutions may use TF32
+            np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_tf32_is_off_and_would_be_seen(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (9, 3, 64, 64)).astype(np.uint8)
+    pooling = np.ones((1, 9), np.float32)
+    with open_session(bundle, "onnxruntime:cpu") as cpu:
+        expected = run(cpu, frames, pooling).frame_embedding
+    options = Provider.options
+    monkeypatch.setattr(Provider, "options", lambda self, stream: {**options(self, stream), "use_tf32": "1"})
+    with load_onnxruntime(bundle / "model.fp32.onnx", "cuda") as allowed:
+        assert np.abs(run(allowed, frames, pooling).frame_embedding - expected).max() > 1e-5
 
 
 @pytest.mark.gpu

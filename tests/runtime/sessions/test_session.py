@@ -80,7 +80,7 @@ def test_an_unknown_session_is_refused_with_the_known_ones(bundle: Path, name: s
 
 @pytest.mark.parametrize("name", ["onnxruntime:tpu", "onnxruntime:CPU", "onnxruntime:cuda:x"])
 def test_an_unknown_device_is_refused_with_the_known_ones(bundle: Path, name: str) -> None:
-    with pytest.raises(SessionError, match="cpu, cuda, tensorrt"):
+    with pytest.raises(SessionError, match="cpu, cuda, cuda:N"):
         open_session(bundle, name)
 
 
@@ -126,4 +126,4 @@ def test_torch_on_a_gpu_equals_torch_on_the_cpu(checkpoint: Path) -> None:
     frames, pooling = frames_and_pooling(count=9)
     with open_session(checkpoint, "torch:cpu") as cpu, open_session(checkpoint, "torch:cuda") as cuda:
         for expected, actual in zip(run(cpu, frames, pooling), run(cuda, frames, pooling), strict=True):
-            np.testing.assert_allclose(actual, expected, atol=5e-3)  # convolutions may use TF32
+            np.testing.assert_allclose(actual, expected, atol=1e-5)  # TF32 would be off by 1e-3

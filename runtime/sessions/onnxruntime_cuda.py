@@ -1,0 +1,138 @@
+"""ONNX Runtime on a GPU, with batches that stay there: I/O binding, slots, and arrays of other libraries."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.cuda import Cuda, DeviceMemoryError
+from reid.runtime.errors import SessionError
+from reid.runtime.kernels.library import Kernels
+from reid.runtime.sessions.device.crops import find_kernels
+from reid.runtime.sessions.device.on_device import DeviceEmbeddings, DeviceRunner
+from reid.runtime.sessions.device.slots import DevicePending, DeviceSlot, DeviceSlots, Lanes
+from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.onnxruntime_binding import BoundGraph
+from reid.runtime.sessions.session import BatchLimits, Embeddings, SessionInfo
+from reid.runtime.sessions.slots import Pending, Slots
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["CudaSession"]
+
+_LENT = 2
+"""How many slots it lends: one is filled while the other is computed."""
+
+
+class CudaSession:
+    """A `Session` on a GPU that lends slots and takes what is in the GPU's memory. One caller at a time."""
+
+    def __init__(self, host: HostSession, graph: BoundGraph, cuda: Cuda) -> None:
+        """Take a session that copies, for batches that come from the host or find no room, and its graph on a GPU."""
+        self._host, self._graph, self._cuda = host, graph, cuda
+        self._most = host.limits.frames  # that find room, as far as is known
+        self._resources = contextlib.ExitStack()
+        self._resources.callback(graph.close)
+
+    @property
+    def info(self) -> SessionInfo:
+        """See Session.info."""
+        return self._host.info
+
+    @info.setter
+    def info(self, info: SessionInfo) -> None:
+        self._host.info = info
+
+    @property
+    def limits(self) -> BatchLimits:
+        """See Session.limits."""
+        return self._host.limits
+
+    def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
+        """See Session.compute. Where memory is short, the batch is computed in parts."""
+        return self._host.compute(frames, pooling)
+
+    def slots(self) -> Slots:
+        """Return slots in memory that the GPU copies from by itself; see LendsSlots.
+
+        Raises:
+            DeviceMemoryError: there is no room for them.
+        """
+        return self._slots
+
+    @cached_property
+    def _slots(self) -> DeviceSlots:
+        return DeviceSlots([self._new_slot(find_kernels(self._cuda)) for _ in range(_LENT)], self._submit)
+
+    @cached_property
+    def _lanes(self) -> Lanes:
+        lanes = Lanes(self._cuda, self._graph, self._graph, self._cuda.stream(), self._cuda.stream())
+        self._resources.callback(lanes.close)
+        self._resources.callback(lanes.synchronize)
+        return lanes
+
+    @cached_property
+    def _on_device(self) -> DeviceRunner:
+        return DeviceRunner(self._cuda, self._graph, self._new_slot(), self.info.card)
+
+    def _new_slot(self, kernels: Kernels | None = None) -> DeviceSlot:
+        self._check_open()
+        slot = DeviceSlot(self._cuda, self.info.card, self.limits, kernels)
+        self._resources.callback(slot.free)
+        return slot
+
+    def _submit(self, slot: DeviceSlot, frames: int, tracklets: int, give_back: Callable[[], None]) -> Pending:
+        batch = slot, frames, tracklets
+        finish: Callable[[], Embeddings] = partial(self._compute, *batch)
+        try:
+            self._check_open()
+            if frames <= self._most:
+                self._lanes.start(*batch)
+                return DevicePending(slot.downloaded.done, partial(self._lanes.finish, *batch), give_back)
+        except DeviceMemoryError:
+            self._most = frames - 1
+        except (SessionError, ValueError) as error:
+            finish = partial(_raise, error)
+        return DevicePending(lambda: True, finish, give_back)
+
+    def _compute(self, slot: DeviceSlot, frames: int, tracklets: int) -> Embeddings:
+        return self.compute(*slot.on_host(frames, tracklets))
+
+    def run_on_device(self, frames: Any, pooling: Any, stream: int | None = None) -> DeviceEmbeddings:  # noqa: ANN401
+        """Embed a batch that is on this GPU, and leave the embeddings there; see TensorRTSession.run_on_device.
+
+        Raises:
+            DeviceMemoryError: a smaller batch may fit.
+            SessionError: the device failed.
+            ValueError: the arrays are not a batch of this model within the limits, not contiguous or not on this GPU,
+                or the session is closed.
+        """
+        self._check_open()
+        return self._on_device.run(frames, pooling, stream, self.limits)
+
+    def _check_open(self) -> None:
+        if self._graph.is_closed:
+            raise ValueError("the session is closed; open it again")
+
+    def close(self) -> None:
+        """See Session.close."""
+        self._host.close()
+        # After an error of the device, nothing can be freed, and whoever computed knows why.
+        with contextlib.suppress(SessionError):
+            self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _raise(error: Exception) -> Embeddings:
+    raise error
