@@ -11,7 +11,6 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from reid.runtime.model_card import ModelCard
 from reid.train.builders import build_classifiers, build_ema_model, build_loss, build_model, build_optimizer
@@ -20,6 +19,7 @@ from reid.train.losses.multi_level import MultiLevelLoss
 from reid.train.mixed_precision import MixedPrecision
 from reid.train.model.backbone import freeze
 from reid.train.model.multi_level import IdentityClassifiers, MultiLevelReID
+from reid.train.model.weight_average import WeightAverage
 from reid.train.parallel.global_batch import GlobalBatch
 from reid.train.parallel.processes import Processes
 from reid.train.parallel.synced_batch_norm import synchronize_batch_norm
@@ -52,7 +52,7 @@ class Learner:
     classifiers: IdentityClassifiers
     loss: MultiLevelLoss
     optimizer: Optimizer
-    ema_model: AveragedModel | None
+    ema_model: WeightAverage | None
     precision: MixedPrecision
     processes: Processes
     clip_norm: float
@@ -103,7 +103,10 @@ class Learner:
         self._share_out()
         whole.backward()
         norm = self._reduce_and_clip()
-        self._update(rate)
+        # The scaler skips a step whose scaled gradient overflows, which is no failure.
+        moved = norm.isfinite() if self.precision.scaler.is_enabled() else None
+        self._update(rate, moved)
+        norm = norm if moved is None else torch.where(moved, norm, 0)
         return StepMetrics({"loss": loss.detach(), **parts, "gradient_norm": norm})
 
     def _to_device(self, tensor: Tensor) -> Tensor:
@@ -134,17 +137,15 @@ class Learner:
         norm = get_total_norm(gradients)
         if self.clip_norm:
             clip_grads_with_norm_(self._parameters(), self.clip_norm, norm)
-        if self.precision.scaler.is_enabled():  # the scaler skips a step whose scaled gradient overflows: no failure
-            norm = torch.where(norm.isfinite(), norm, 0)
         return norm
 
-    def _update(self, rate: float) -> None:
+    def _update(self, rate: float, moved: Tensor | None) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
         if self.ema_model:
-            self.ema_model.update_parameters(self.model)
+            self.ema_model.update(self.model, moved)
 
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

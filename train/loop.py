@@ -155,12 +155,13 @@ class _Loop:
         epoch = Epoch(number, len(self.data.sampler), self.learner, self.recipe, position.begun.model_copy(deep=True))
         saved_at = time.monotonic()
         try:
-            for _ in epoch.take(batches):
-                self.progress.advance()
-                if self._processes.leads and time.monotonic() - saved_at >= self.run.save_every:
-                    epoch.settle()
-                    self._save_state(position.model_copy(update={"begun": epoch.metrics}))
-                    saved_at = time.monotonic()
+            with self.learner.precision.kernels():
+                for _ in epoch.take(batches):
+                    self.progress.advance()
+                    if self._processes.leads and time.monotonic() - saved_at >= self.run.save_every:
+                        epoch.settle()
+                        self._save_state(position.model_copy(update={"begun": epoch.metrics}))
+                        saved_at = time.monotonic()
         except NotFiniteError as error:
             raise self._not_finite(number, error, position) from None
         return epoch.metrics

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
+
+from reid.train.device import exact_float32
 
 __all__ = ["MixedPrecision"]
 
@@ -26,6 +31,17 @@ class MixedPrecision:
         self._device = device.type
         self._type = _TYPES.get(name)
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+
+    @contextlib.contextmanager
+    def kernels(self) -> Iterator[None]:
+        """Choose the kernels of training steps: fp32 is no TF32, and cuDNN tries which are fastest for fixed shapes."""
+        tried = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = self._device == "cuda" or tried
+        try:
+            with exact_float32() if self._type is None else contextlib.nullcontext():
+                yield
+        finally:
+            torch.backends.cudnn.benchmark = tried
 
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass. Enter it once a pass: it keeps the weights that it casts until exit."""

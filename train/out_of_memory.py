@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable
 
 import torch
@@ -10,9 +11,16 @@ import torch
 __all__ = ["fitting_micro_batch", "is_out_of_memory"]
 
 
+# PyTorch's own allocators raise OutOfMemoryError, or name themselves; CUDA's libraries allocate by themselves, too.
+_TEXTS = re.compile(
+    r"DefaultCPUAllocator: can't allocate memory|CUDA error: out of memory|CU(BLAS|SOLVER|SPARSE)_STATUS_ALLOC_FAILED"
+    r"|CUDNN_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED|INTERNAL_ERROR_HOST_ALLOCATION_FAILED)"
+)
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether the memory of a GPU, or of the machine, was too small."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or _TEXTS.search(str(error)) is not None
 
 
 def fitting_micro_batch(attempt: Callable[[int], object], frames: int) -> int:

@@ -8,15 +8,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from reid.runtime.cuda import DeviceMemoryError
 from reid.runtime.errors import SessionError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
+from reid.runtime.sessions.halving import Halving
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.opened import Opened
-from reid.runtime.sessions.session import SessionInfo
-from reid.train.device import best_device, device_name
+from reid.runtime.sessions.session import DEFAULT_LIMITS, SessionInfo
+from reid.train.device import best_device, device_name, exact_float32
 from reid.train.model.checkpoint import load_checkpoint
 from reid.train.model.multi_level import FusedReID, MultiLevelReID
+from reid.train.out_of_memory import is_out_of_memory
 
 __all__ = ["open_torch", "torch_session"]
 
@@ -62,10 +65,17 @@ def torch_session(model: MultiLevelReID, card: ModelCard, device: torch.device) 
         training = fused.model.training
         fused.eval()
         try:
-            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the reference is float32
+            with exact_float32():
                 frame_embedding, pooled = (output.cpu().numpy() for output in fused(*inputs))
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise DeviceMemoryError(
+                    f"out of memory with {len(frames)} frames on {info.device}: end other programs that use it"
+                ) from None
+            raise
         finally:
             fused.train(training)
         return frame_embedding, pooled
 
-    return HostSession(SessionInfo("torch", torch.__version__, device_name(device), "fp32", card), infer)
+    info = SessionInfo("torch", torch.__version__, device_name(device), "fp32", card)
+    return HostSession(info, Halving(infer, DEFAULT_LIMITS.frames))

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.optim import SGD, AdamW
 
 from reid.train.builders import (
@@ -122,9 +123,21 @@ def test_all_parts_together_learn(frames: torch.Tensor) -> None:
     assert without == {"bnneck.0.bias", "bnneck.1.bias"}
     optimizer.step()
     assert average is not None
-    average.update_parameters(model)
+    average.update(model)
     assert set(loss.state_dict()) == {f"metrics.{i}.memory.{name}" for i in (0, 1) for name in ("embedding", "vehicle")}
     assert loss.state_dict()["metrics.1.memory.vehicle"].tolist() == [-1, -1, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_on_a_gpu_an_optimizer_is_one_kernel_which_no_step_waits_for(name: str) -> None:
+    def optimizer(device: str) -> torch.optim.Optimizer:
+        model, classifiers = nn.Module(), nn.Linear(2, 2, device=device)
+        model.backbone = nn.Linear(2, 2, device=device)
+        return build_optimizer(POSTER.changed(optimizer=name), model, classifiers)  # type: ignore[arg-type]
+
+    assert not optimizer("cpu").defaults["fused"]
+    with FakeTensorMode():  # needs no GPU
+        assert optimizer("cuda").defaults["fused"]
 
 
 def test_settings_reach_their_parts() -> None:

@@ -214,16 +214,20 @@ def test_a_micro_batch_that_fits_is_named(dataset: Dataset, tmp_path: Path, monk
     original = MultiLevelReID.features
 
     def features(self: MultiLevelReID, frames: torch.Tensor) -> list[torch.Tensor]:
+        if self.training:
+            arithmetic.add(torch.backends.cuda.matmul.fp32_precision)
         if self.training and len(frames) > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, frames)
 
     monkeypatch.setattr(MultiLevelReID, "features", features)
+    arithmetic: set[str] = set()
     limit = 5
     with pytest.raises(ReidError, match=r"out of memory with 12 frames at a time; 3 fit: --set micro_batch=3"):
         train(dataset, RECIPE, RunFolder(tmp_path / "large"), resume=False)
     recipe = RECIPE.changed(epochs=1, micro_batch=3)
     assert train(dataset, recipe, RunFolder(tmp_path / "small"), resume=False).position.epochs_done == 1
+    assert arithmetic == {"ieee"}  # fp32 is no TF32
     limit = 0
     with pytest.raises(ReidError, match="even with 1 frame at a time"):
         train(dataset, RECIPE, RunFolder(tmp_path / "none"), resume=False)
@@ -287,6 +291,24 @@ def test_gradients_are_clipped_to_the_norm(dataset: Dataset) -> None:
     ]
     assert values["gradient_norm"] > 1
     assert torch.cat(gradients).norm().item() == pytest.approx(0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "moves"), [(1.0, True), (3e38, False)])
+def test_the_average_stays_where_a_step_is_skipped(scale: float, moves: bool) -> None:
+    """With so large a scale, the gradient overflows."""
+    learner, _ = build_learner(RECIPE.changed(precision="fp16", average_decay=0.9), 4, Processes())
+    learner.precision.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    learner.begin_epoch(frozen=False)
+    assert learner.ema_model is not None
+    before = [tensor.clone() for tensor in (*learner.model.parameters(), *learner.ema_model.parameters())]
+    frames = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
+    values = learner.step(TrainingBatch(frames, torch.arange(4).repeat(2), ()), 1e-3, seed=0).read()
+    after = [*learner.model.parameters(), *learner.ema_model.parameters()]
+    moved = [not torch.equal(old, new) for old, new in zip(before, after, strict=True)]
+    assert any(moved) == moves
+    assert (values["gradient_norm"] > 0) == moves
+    statistics = [buffer for name, buffer in learner.ema_model.named_buffers() if name.endswith("running_mean")]
+    assert any(buffer.any() for buffer in statistics) == moves
 
 
 def test_an_epoch_reports_how_fast_loading_and_learning_are(whole: tuple[Path, Outcome]) -> None:

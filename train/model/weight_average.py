@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import copy
 
+import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-__all__ = ["weight_average"]
-
-_Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
+__all__ = ["WeightAverage"]
 
 
-def weight_average(model: nn.Module, decay: float) -> AveragedModel:
-    """Start the exponential moving average of a model: its weights, and the statistics of batch normalization.
+class WeightAverage(nn.Module):
+    """The exponential moving average of a model: its weights, and the statistics of batch normalization.
 
-    ``average <- d * average + (1 - d) * model`` with ``d = min(decay, (1 + t) / (10 + t))`` after t updates, so that
-    a short run forgets what it started from, as in TensorFlow's ExponentialMovingAverage.
+    ``average <- d * average + (1 - d) * model`` with ``d = min(decay, (1 + t) / (10 + t))`` after t steps, so that a
+    short run forgets what it started from, as in TensorFlow's ExponentialMovingAverage. The first step's weights are
+    taken as they are. Like `torch.optim.swa_utils.AveragedModel`, whose states it loads, but it never makes the CPU
+    wait for a GPU.
 
     Args:
         model: the model on its device; it is copied, and may go on learning.
         decay: the decay, 0 or more and less than 1.
 
-    Returns:
-        The average. Call its `update_parameters(model)` after every step. Its `module` is the averaged model, which
-        never learns, and its state dict holds everything needed to go on.
+    Attributes:
+        module: the averaged model, which never learns. The state dict holds everything needed to go on.
 
     Raises:
         ValueError: the decay is out of range.
     """
-    if not 0 <= decay < 1:
-        raise ValueError(f"decay is {decay}: it must be 0 or more, and less than 1")
 
-    def advance(averages: _Tensors, current: _Tensors, updates: Tensor | int) -> None:
-        done = int(average.n_averaged)  # on the CPU; reading `updates`, its copy on a GPU, would wait for it
-        blend = get_ema_multi_avg_fn(min(decay, (1 + done) / (10 + done)))  # type: ignore[no-untyped-call]
-        blend(averages, current, updates)
+    n_averaged: Tensor
 
-    average = AveragedModel(model, multi_avg_fn=advance, use_buffers=True)
-    average.requires_grad_(False)
-    return average.eval()
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay is {decay}: it must be 0 or more, and less than 1")
+        super().__init__()
+        self._decay = decay
+        self.module = copy.deepcopy(model)
+        self.register_buffer("n_averaged", torch.tensor(0))  # the steps; on the CPU, where reading it waits for nothing
+        self.requires_grad_(False)
+        self.eval()
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, moved: Tensor | None = None) -> None:
+        """Take a step's weights into the average. Counts such as the batches seen are copied.
+
+        Args:
+            model: the model after the step.
+            moved: bool [], on the model's device: whether the step changed the weights; if not, the average stays as
+                it is. None where every step does.
+        """
+        steps = int(self.n_averaged)
+        weight = 1 - min(self._decay, (1 + steps) / (10 + steps)) if steps else 1.0
+        (averages, copies), (values, counts) = _tensors(self.module), _tensors(model)
+        torch._foreach_lerp_(averages, values, weight if moved is None else [moved * weight] * len(averages))
+        for copied, count in zip(copies, counts, strict=True):
+            copied.copy_(count)
+        self.n_averaged += 1
+
+
+def _tensors(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the weights and statistics of a model, and its counts."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [one for one in tensors if one.is_floating_point()], [one for one in tensors if not one.is_floating_point()]

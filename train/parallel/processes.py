@@ -113,7 +113,10 @@ def joined_processes() -> Iterator[Processes]:
     environment_integer("MASTER_PORT", default=0, least=1, most=65_535)
     device = _own_device(environment_integer("LOCAL_RANK", default=0, least=0, most=here - 1))
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        if device.type == "cuda":  # told its GPU, NCCL connects at once, and a GPU that it cannot use is seen here
+            dist.init_process_group("nccl", timeout=_PATIENCE, device_id=device)
+        else:
+            dist.init_process_group("gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ReidError(f"the {count} processes cannot be joined ({reason}); start them with torchrun") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from reid.runtime.errors import ReidError
@@ -103,6 +104,23 @@ def test_an_environment_that_torchrun_does_not_make_is_one_line(
         pytest.fail("joined")
     assert str(raised.value).startswith(sentence)
     assert "\n" not in str(raised.value)
+
+
+def test_nccl_is_told_the_gpu_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**TOGETHER, "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    joined: list[tuple[str, torch.device]] = []
+    monkeypatch.setattr(
+        dist, "init_process_group", lambda backend, *, timeout, device_id: joined.append((backend, device_id))
+    )
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with joined_processes() as processes:
+        assert joined == [("nccl", torch.device("cuda", 1))]
+        assert processes.device == torch.device("cuda", 1)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", "1e9"])

@@ -3,10 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from reid.data.dataset import Dataset
 from reid.data.layout import open_dataset
 from reid.train.loop import train
+from reid.train.parallel.processes import Processes
 from reid.train.recipe import Recipe
 from reid.train.run.folder import RunFolder
 
@@ -37,5 +39,5 @@ def dataset(veri: Path) -> Dataset:
 def finished(dataset: Dataset, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder. Treat it as read-only."""
     run = RunFolder(tmp_path_factory.mktemp("runs") / "finished")
-    train(dataset, recipe, run, resume=False)
+    train(dataset, recipe, run, resume=False, processes=Processes(device=torch.device("cpu")))
     return run.path
