@@ -1,12 +1,4 @@
-"""What an engine is and where it runs: the sidecar beside it, and the checks before it is deserialized.
-
-What runs where, as NVIDIA documents it:
-
-- TensorRT: exactly the version that built the engine, unless it was built version-compatible: then the same major
-  version, not older. Exactly the compute capability that it was built on, unless it was built hardware-compatible: then
-  8.0 (Ampere) and later.
-- TensorRT-RTX: exactly the release that built it, and the compute capabilities that it was built for.
-"""
+"""What an engine is: the sidecar beside it, with its facts."""
 
 from __future__ import annotations
 
@@ -21,14 +13,13 @@ from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from reid.runtime.bundle import ENGINES_FOLDER, Bundle, Graph
+from reid.runtime.bundle import ENGINES_FOLDER, Bundle
 from reid.runtime.engine_judgment import EngineJudgment, Line, check_printable
-from reid.runtime.errors import ModelError, SessionError
-from reid.runtime.files.reading import check_regular, read_file, sha256_of
+from reid.runtime.errors import ModelError
+from reid.runtime.files.reading import read_file
 from reid.runtime.files.validation import JSON_AT_MOST, first_problem, parse_object
 from reid.runtime.precision import PRECISIONS, Precision
-from reid.runtime.sessions.session import BACKEND_TITLES
-from reid.runtime.tensorrt_api import Flavor, release
+from reid.runtime.tensorrt_api import Flavor
 
 __all__ = [
     "ENGINE_FORMAT_VERSION",
@@ -36,12 +27,8 @@ __all__ = [
     "EngineCard",
     "LayerSummary",
     "Profile",
-    "Target",
-    "check_engine",
-    "check_origin",
     "engine_precisions",
     "largest_batch",
-    "runs_on",
     "uncovered",
 ]
 
@@ -68,21 +55,6 @@ def _check_command(text: str) -> str:
 
 
 _Command: TypeAlias = Annotated[str, Field(max_length=16_384), AfterValidator(_check_command)]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The runtime and GPU that an engine has to run on.
-
-    Attributes:
-        flavor: the runtime.
-        version: the version of the runtime.
-        compute_capability: the compute capability of the GPU: "8.9".
-    """
-
-    flavor: Flavor
-    version: str
-    compute_capability: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +120,7 @@ class LayerSummary(BaseModel):
         convolutions: precision -> number of convolutions.
         fp32_convolutions: the convolutions in FP32, each by the names of the graph's nodes in it: "conv1 + relu1".
         int8_convolutions: the convolutions that read INT8, likewise.
+        unknown_convolutions: the graph's convolutions of which the source does not tell the precision.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -158,6 +131,7 @@ class LayerSummary(BaseModel):
     convolutions: dict[str, Annotated[int, Field(ge=0, lt=1 << 53)]]
     fp32_convolutions: tuple[str, ...] = ()
     int8_convolutions: tuple[str, ...] = ()
+    unknown_convolutions: tuple[str, ...] = ()
 
 
 class EngineCard(BaseModel):
@@ -180,6 +154,8 @@ class EngineCard(BaseModel):
         fingerprint: the fingerprint of the model.
         opset: the ONNX opset of the graph.
         layers: the precisions of the layers.
+        platform: the system and processor that it was built on: "Linux-x86_64"; None of engines that were built before
+            this was stored.
         build_command: the command line that builds it again, with BUNDLE where the bundle's path goes.
         judged: what is known of its answers on data; of engines built before this was stored, nothing.
     """
@@ -203,6 +179,7 @@ class EngineCard(BaseModel):
     opset: int | None
     layers: LayerSummary
     build_command: _Command
+    platform: Line | None = None
     judged: EngineJudgment = EngineJudgment()
 
     def to_json(self) -> str:
@@ -218,6 +195,17 @@ class EngineCard(BaseModel):
         words = [word for word in shlex.split(self.build_command) if word not in ("--fp16", "--int8")]
         words = [str(engine.parent.parent) if word == _BUNDLE else word for word in words]
         return shlex.join(words if "--precision" in words else [*words, "--precision", self.precision])
+
+    def note_on(self, device: str, engine: Path) -> str:
+        """Return what is to be known of the engine on a GPU of that name; empty where it was built for it.
+
+        TensorRT itself warns of plans from other models of the same compute capability: they are tuned for those, and
+        may ask for more than this one has.
+        """
+        if self.flavor == "tensorrt-rtx" or self.hardware_compatible or self.device == device:
+            return ""
+        built = f"{engine.name} was built on {self.device}, and may be slow, or fail, on {device}"
+        return f"{built}; rebuild it: {self.rebuild(engine)}"
 
     def note(self, bundle: Path) -> str:
         """Return what whoever opens the engine should know of its answers on data; empty where they were right."""
@@ -271,85 +259,3 @@ def engine_precisions(bundle: Bundle, flavor: str) -> tuple[Precision, ...]:
             card = EngineCard.read(sidecar)
             found |= {card.precision} if card.flavor == flavor else set()
     return tuple(precision for precision in PRECISIONS if precision in found)
-
-
-def check_engine(path: Path, card: EngineCard, target: Target, graph: Graph, fingerprint: str) -> None:
-    """Check that an engine runs on a target and is the bundle's own, before anything of it is deserialized.
-
-    Args:
-        path: the engine's file.
-        card: its sidecar.
-        target: the runtime and GPU that it has to run on.
-        graph: the bundle's graph in the engine's precision.
-        fingerprint: the fingerprint of the bundle's model.
-
-    Raises:
-        SessionError: the engine is sound, but for another flavor, version or device.
-        ModelError: it was built from another graph or model, or the file is not the one that was built.
-    """
-    here = f"this is {BACKEND_TITLES[target.flavor]} {target.version}"
-    built = f"{path} was built by {BACKEND_TITLES[card.flavor]} {card.version}"
-    if card.flavor != target.flavor or not _runs_version(card, target.version):
-        raise SessionError(f"{built}, and {here}; rebuild it: {card.rebuild(path)}")
-    if not runs_on(card, target.compute_capability):
-        targets = ", ".join(card.compute_capabilities) + (" and later" if card.hardware_compatible else "")
-        raise SessionError(
-            f"{path} was built for compute capability {targets} ({card.device}), and this GPU has "
-            f"{target.compute_capability}; rebuild it: {card.rebuild(path)}"
-        )
-    check_origin(path, card, graph, fingerprint)
-
-
-def check_origin(path: Path, card: EngineCard, graph: Graph, fingerprint: str) -> None:
-    """Check that an engine was built from a bundle's graph and is unchanged, wherever it is to run.
-
-    Args:
-        path: the engine's file.
-        card: its sidecar.
-        graph: the bundle's graph in the engine's precision.
-        fingerprint: the fingerprint of the bundle's model.
-
-    Raises:
-        ModelError: it was built from another graph or model, or the file is not the one that was built.
-    """
-    for fact, of_engine, of_bundle in (
-        ("graph", card.graph_sha256, graph.sha256),
-        ("model", card.fingerprint, fingerprint),
-    ):
-        if of_engine != of_bundle:
-            difference = f"was built from another {fact} ({of_engine[:12]}, but the bundle's is {of_bundle[:12]})"
-            raise ModelError(f"{path} {difference}; rebuild it: {card.rebuild(path)}")
-    _check_file(path, card)
-
-
-def _check_file(path: Path, card: EngineCard) -> None:
-    try:
-        check_regular(path)
-        size = path.stat().st_size
-        digest = sha256_of(path) if size == card.engine_bytes else ""
-    except FileNotFoundError:
-        raise ModelError(f"{path} is missing; rebuild it: {card.rebuild(path)}") from None
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}; rebuild it: {card.rebuild(path)}") from None
-    if size != card.engine_bytes:
-        raise ModelError(
-            f"{path} has {size} bytes instead of the {card.engine_bytes} built; rebuild it: {card.rebuild(path)}"
-        )
-    if digest != card.engine_sha256:
-        difference = f"SHA-256 is {digest[:12]}, not {card.engine_sha256[:12]} as built"
-        raise ModelError(f"{path} is damaged: its {difference}; rebuild it: {card.rebuild(path)}")
-
-
-def _runs_version(card: EngineCard, version: str) -> bool:
-    built, here = release(card.version), release(version)
-    if card.flavor == "tensorrt" and card.version_compatible:
-        # TensorRT 11 also takes engines of 10, with known issues listed in its release notes: rebuilding is safer.
-        return built[:1] == here[:1] and built <= here
-    return built == here
-
-
-def runs_on(card: EngineCard, compute_capability: str) -> bool:
-    """Return whether an engine runs on GPUs of a compute capability."""
-    ampere = (8, 0)
-    later = card.flavor == "tensorrt" and card.hardware_compatible and release(compute_capability) >= ampere
-    return later or compute_capability in card.compute_capabilities

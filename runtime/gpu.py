@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 from dataclasses import dataclass
 
-__all__ = ["Device", "find_device"]
+__all__ = ["Device", "find_device", "is_jetson", "why_no_device"]
+
+_JETSON = "/etc/nv_tegra_release"
+"""The file in which JetPack says its release."""
+
+_NO_DEVICE = 100
+# What cuInit says of a driver that is there but does not start: CUresult of cuda.h, and 35 of CUDA's runtime.
+_PROBLEMS = {
+    35: "the NVIDIA driver is too old for its CUDA library; update the driver",
+    802: "the NVIDIA driver is not ready; wait, or restart the machine (and, with NVSwitch, the Fabric Manager)",
+    803: "the NVIDIA driver and its CUDA library are of different versions; restart the machine, or install both again",
+    804: "the CUDA library needs a newer driver on this GPU; update it, or leave out CUDA's compatibility package",
+    999: "the NVIDIA driver does not start; restart the machine, or give the container its GPUs",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +40,10 @@ class Device:
 
 def find_device(ordinal: int = 0) -> Device | None:
     """Return a GPU by its number, or None if there is no driver or no such GPU. Creates no CUDA context."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
+    driver = _driver()
+    if driver is None or driver.cuInit(0) or not 0 <= ordinal < _count(driver):
         return None
-    handle, version, count = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not 0 <= ordinal < count.value:
-        return None
-    name = ctypes.create_string_buffer(256)
+    handle, version, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
     driver.cuDeviceGet(ctypes.byref(handle), ordinal)
     driver.cuDeviceGetName(name, len(name), handle)
     driver.cuDriverGetVersion(ctypes.byref(version))
@@ -40,6 +51,39 @@ def find_device(ordinal: int = 0) -> Device | None:
     return Device(
         name.value.decode(errors="replace"), capability, f"{version.value // 1000}.{version.value % 1000 // 10}"
     )
+
+
+def why_no_device(ordinal: int = 0) -> str:
+    """Return the reason why find_device gives None, with a remedy where the driver is what is wrong."""
+    driver = _driver()
+    if driver is None:
+        missing = f"no NVIDIA GPU {ordinal} with a driver was found here ({_driver_name()} is missing)"
+        return f"{missing}: install NVIDIA's driver"
+    result = driver.cuInit(0)
+    if result and result != _NO_DEVICE:
+        return _PROBLEMS.get(result, "the NVIDIA driver does not start; install it again") + f" (CUDA error {result})"
+    return f"no NVIDIA GPU {ordinal} was found here ({0 if result else _count(driver)} in all): give another number"
+
+
+def is_jetson() -> bool:
+    """Return whether this is a Jetson with JetPack."""
+    return os.path.exists(_JETSON)
+
+
+def _driver() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(_driver_name())
+    except OSError:
+        return None
+
+
+def _driver_name() -> str:
+    return "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+def _count(driver: ctypes.CDLL) -> int:
+    count = ctypes.c_int()
+    return 0 if driver.cuDeviceGetCount(ctypes.byref(count)) else count.value
 
 
 def _attribute(driver: ctypes.CDLL, handle: ctypes.c_int, attribute: int) -> int:

@@ -6,32 +6,66 @@ import gc
 import importlib
 import re
 from collections.abc import Callable
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from reid.runtime.errors import SessionError
+from reid.runtime.gpu import is_jetson
 
 if TYPE_CHECKING:
-    import tensorrt_rtx as trt
+    import tensorrt as trt
+    import tensorrt_rtx as rtx
 
-__all__ = ["Flavor", "import_tensorrt", "logger_for", "release"]
+__all__ = ["Flavor", "TensorRT", "TensorRTRTX", "import_tensorrt", "logger_for", "release"]
 
 Flavor: TypeAlias = Literal["tensorrt", "tensorrt-rtx"]
 
 _MODULES: dict[Flavor, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _EXTRAS: dict[Flavor, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
-_OLDEST: dict[Flavor, tuple[int, ...]] = {"tensorrt": (10,), "tensorrt-rtx": (1, 2)}
+_OLDEST: dict[Flavor, tuple[int, ...]] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 2)}
+
+# On PyPI, the packages for aarch64 are those of servers.
+_JETPACK = "sudo apt install tensorrt, and make the environment with `python3 -m venv --system-site-packages`"
 
 
-def import_tensorrt(flavor: Flavor) -> ModuleType:
+class TensorRT(Protocol):
+    """What is used of either package; tests/contract holds every use of it to NVIDIA's own bindings."""
+
+    __version__: str
+    Builder: type[trt.Builder]
+    BuilderFlag: type[trt.BuilderFlag]
+    ExecutionContextAllocationStrategy: type[trt.ExecutionContextAllocationStrategy]
+    HardwareCompatibilityLevel: type[trt.HardwareCompatibilityLevel]
+    ILogger: type[trt.ILogger]
+    IProgressMonitor: type[trt.IProgressMonitor]
+    LayerInformationFormat: type[trt.LayerInformationFormat]
+    LayerType: type[trt.LayerType]
+    MemoryPoolType: type[trt.MemoryPoolType]
+    NetworkDefinitionCreationFlag: type[trt.NetworkDefinitionCreationFlag]
+    OnnxParser: type[trt.OnnxParser]
+    ProfilingVerbosity: type[trt.ProfilingVerbosity]
+    Runtime: type[trt.Runtime]
+    TensorIOMode: type[trt.TensorIOMode]
+
+
+class TensorRTRTX(Protocol):
+    """What is used of TensorRT-RTX beyond that."""
+
+    ComputeCapability: type[rtx.ComputeCapability]
+    CudaGraphStrategy: type[rtx.CudaGraphStrategy]
+    DynamicShapesKernelSpecializationStrategy: type[rtx.DynamicShapesKernelSpecializationStrategy]
+    EngineInvalidityDiagnostics: type[rtx.EngineInvalidityDiagnostics]
+    ExecutionContextAllocationStrategy: type[rtx.ExecutionContextAllocationStrategy]
+
+
+def import_tensorrt(flavor: Flavor) -> TensorRT:
     """Import a flavor's package; both have the same API.
 
     Raises:
         SessionError: the package is not installed, does not load, or is older than this code supports.
     """
-    install = f"pip install 'reid[{_EXTRAS[flavor]}]'"
+    install = _JETPACK if flavor == "tensorrt" and is_jetson() else f"pip install 'reid[{_EXTRAS[flavor]}]'"
     try:
-        api = importlib.import_module(_MODULES[flavor])
+        api: Any = importlib.import_module(_MODULES[flavor])
     except ModuleNotFoundError:
         raise SessionError(f"{flavor} is not installed: {install}") from None
     except (ImportError, OSError, RuntimeError) as error:
@@ -40,10 +74,11 @@ def import_tensorrt(flavor: Flavor) -> ModuleType:
     if release(api.__version__) < _OLDEST[flavor]:
         oldest = ".".join(map(str, _OLDEST[flavor]))
         raise SessionError(f"{flavor} {api.__version__} is older than {oldest}; update it: {install}")
-    return api
+    found: TensorRT = api
+    return found
 
 
-def logger_for(api: ModuleType, on_message: Callable[[bool, str], None]) -> trt.ILogger:
+def logger_for(api: TensorRT, on_message: Callable[[bool, str], None]) -> trt.ILogger:
     """Make a logger that prints nothing and calls `on_message` with (is an error, message); that must not raise."""
     # TensorRT's objects that an earlier failure left wait, when they are deleted, for a lock that TensorRT holds while
     # it calls a logger: the garbage collector must not find them only then.

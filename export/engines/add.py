@@ -75,7 +75,7 @@ def add_engines(
     in_fp32 = {one.precision: one.in_fp32 for one in verification.precisions}
     exported = [ExportedGraph(graph, in_fp32.get(graph.precision, ())) for graph in graphs]
     reference = partial(bundle_reference, bundle, trial.data, trial.tolerance, trial.post_processing, progress)
-    gate = EngineGate(bundle.root, bundle.card, cache(reference), progress)
+    gate = EngineGate(bundle.root, bundle.root, bundle.card, cache(reference), progress)
     engines = build_engines(bundle.root, exported, options, gate)
     remove_replaceable(rejected_folder(bundle.root))
     return engines

@@ -21,6 +21,7 @@ from reid.export.engines.steps import Build
 from reid.export.engines.watch import BuildWatch
 from reid.export.graphs import ExportedGraph
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard
+from reid.runtime.engine_fit import platform_here
 from reid.runtime.engine_judgment import EngineJudgment
 from reid.runtime.errors import ModelError
 from reid.runtime.files.storage import amended_directory, clear_abandoned
@@ -91,6 +92,7 @@ def build_engine(
         opset=card.opset,
         layers=layers,
         build_command=options.command(graph.precision),
+        platform=platform_here(),
     )
     with amended_directory(folder, last="*.json") as amended:  # an engine counts by its sidecar
         engine = amended / f"{name}.engine"

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from reid.export.engines.layers import (
-    check_precision,
-    convolutions_of,
-    quantized_convolutions_of,
-    summarize_layers,
-    summarize_log,
-    summarize_network,
-)
-from reid.export.engines.options import TIMING_CACHE_AT_MOST, EngineOptions
+from reid.export.engines.inspection import Shapes, decisive, read_engine
+from reid.export.engines.layers import convolutions_of, quantized_convolutions_of, summarize_log, summarize_network
+from reid.export.engines.machine import check_machine
+from reid.export.engines.marking import mark_outputs
+from reid.export.engines.options import EngineOptions
+from reid.export.engines.precision_gate import check_precision
+from reid.export.engines.timing_cache import load_timing_cache, save_timing_cache
 from reid.export.engines.watch import BuildWatch, monitor_for
 from reid.export.graphs import ExportedGraph
 from reid.runtime.engine_card import LayerSummary, Profile
 from reid.runtime.errors import ModelError, SessionError
-from reid.runtime.files.reading import read_file
-from reid.runtime.files.storage import atomic_write
 from reid.runtime.gpu import Device
 from reid.runtime.graph_names import FRAMES, POOLING
 from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.onnx_file import check_onnx_file
 from reid.runtime.sessions.session import BACKEND_TITLES
-from reid.runtime.tensorrt_api import logger_for
+from reid.runtime.tensorrt_api import TensorRT, TensorRTRTX, logger_for
 
 if TYPE_CHECKING:
-    import tensorrt_rtx as trt
+    import tensorrt as trt
+    import tensorrt_rtx as rtx
 
 __all__ = ["Build"]
 
@@ -51,30 +47,14 @@ class Build:
         watch: the listener to the builder.
     """
 
-    api: ModuleType
+    api: TensorRT
     options: EngineOptions
     device: Device | None
     watch: BuildWatch
 
     def __post_init__(self) -> None:
         """Raise SessionError where the machine or the flavor cannot do what is asked."""
-        if self.options.flavor == "tensorrt-rtx" and (
-            self.options.hardware_compatible or self.options.version_compatible
-        ):
-            raise SessionError(
-                "hardware and version compatibility are options of TensorRT: a TensorRT-RTX engine runs on the compute "
-                "capabilities that it is built for, with the release that built it; leave these options out"
-            )
-        if self.options.flavor == "tensorrt" and self.options.compute_capabilities:
-            raise SessionError(
-                "TensorRT builds for the GPU of this machine; only tensorrt-rtx takes compute capabilities: leave them "
-                "out"
-            )
-        if self.options.flavor == "tensorrt" and self.device is None:
-            raise SessionError(
-                "TensorRT builds on the GPU that the engine is for, and this machine has none; build there, or use "
-                "--engine tensorrt-rtx, which needs no GPU"
-            )
+        check_machine(self.options, self.device)
         if unknown := [
             c for c in self.capabilities if self.options.flavor == "tensorrt-rtx" and c not in self._known()
         ]:
@@ -103,32 +83,52 @@ class Build:
 
     def _known(self) -> dict[str, str]:
         """Return compute capability -> the name of its member: "12.0" -> "SM120"."""
-        members = (name for name in self.api.ComputeCapability.__members__ if re.fullmatch(r"SM\d+", name))
+        members = (name for name in self._rtx.ComputeCapability.__members__ if re.fullmatch(r"SM\d+", name))
         return {f"{name[2:-1]}.{name[-1]}": name for name in members}
 
-    def run(self, exported: ExportedGraph, card: ModelCard) -> tuple[bytes, LayerSummary]:
-        """Return the serialized engine and the summary of its layers."""
+    @property
+    def _rtx(self) -> TensorRTRTX:
+        return cast(TensorRTRTX, self.api)
+
+    def run(
+        self, exported: ExportedGraph, card: ModelCard, marked: Collection[str] | None = None
+    ) -> tuple[bytes, LayerSummary]:
+        """Return the serialized engine and the summary of its layers.
+
+        With `marked` tensors, the engine is one to be looked into: it also gives those that its network has, and it is
+        not held to the precision of its graph.
+        """
         graph, in_fp32 = exported.graph, frozenset(one.layer for one in exported.in_fp32)
         check_onnx_file(graph.path)  # TensorRT would open other files
         logger, monitor = logger_for(self.api, self.watch.log), monitor_for(self.api, self.watch)
-        builder: trt.Builder = self.api.Builder(logger)
-        network: trt.INetworkDefinition = builder.create_network(self._strongly_typed())
-        parser: trt.OnnxParser = self.api.OnnxParser(network, logger)  # owns weights: must outlive the build
+        builder = self.api.Builder(logger)
+        network = builder.create_network(self._strongly_typed())
+        parser = self.api.OnnxParser(network, logger)  # owns weights: must outlive the build
         self._parse(parser, network, graph.path)
+        mark_outputs(network, marked or ())
         planned = summarize_network(network, self.api)
         quantized = quantized_convolutions_of(network, self.api)
-        check_precision(planned, graph.precision, in_fp32, quantized)  # before the minutes that a build can take
+        if marked is None:
+            check_precision(planned, graph.precision, in_fp32, quantized)  # before the minutes that a build can take
         config = self._configure(builder, card)
         config.progress_monitor = monitor
-        plan = builder.build_serialized_network(network, config)
+        with self.watch.keeping_signals():
+            plan = builder.build_serialized_network(network, config)
         self.watch.raise_interruption()
         if plan is None:
             raise ModelError(f"{self.title} cannot build {graph.path}: {self._last_error()}; try another version of it")
-        self._save_timing_cache(config)
-        content = bytes(plan)
-        layers = self._inspect(content, logger, planned, convolutions_of(network, self.api))
-        check_precision(layers, graph.precision, in_fp32, quantized)
+        if self._timing_cache is not None:
+            save_timing_cache(self._timing_cache, config, self.watch)
+        content, layers = bytes(plan), planned
+        if marked is not None:
+            return content, planned
+        for layers in self._inspect(content, logger, planned, convolutions_of(network, self.api), card):
+            check_precision(layers, graph.precision, in_fp32, quantized)
         return content, layers
+
+    @property
+    def _timing_cache(self) -> Path | None:
+        return None if self.options.flavor == "tensorrt-rtx" else self.options.timing_cache
 
     def _strongly_typed(self) -> int:
         # A choice in TensorRT 10, the only way in 11, where the flag does nothing and may disappear.
@@ -150,7 +150,7 @@ class Build:
 
     def _configure(self, builder: trt.Builder, card: ModelCard) -> trt.IBuilderConfig:
         api, options = self.api, self.options
-        config: trt.IBuilderConfig = builder.create_builder_config()
+        config = builder.create_builder_config()
         config.clear_flag(api.BuilderFlag.TF32)  # TF32 would make an FP32 engine something other than what was verified
         config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
         config.builder_optimization_level = options.optimization_level
@@ -160,16 +160,18 @@ class Build:
         if options.version_compatible:
             config.set_flag(api.BuilderFlag.VERSION_COMPATIBLE)
         if self.options.flavor == "tensorrt-rtx":
-            self._set_capabilities(config)
-        self._load_timing_cache(config)
+            self._set_capabilities(cast("rtx.IBuilderConfig", config))
+        if self._timing_cache is not None:
+            load_timing_cache(self._timing_cache, config, self.watch)
         for profile in options.profiles:
             self._add_profile(builder, config, profile, card)
         return config
 
-    def _set_capabilities(self, config: Any) -> None:  # noqa: ANN401 - TensorRT-RTX's addition to the API
+    def _set_capabilities(self, config: rtx.IBuilderConfig) -> None:
         config.num_compute_capabilities = len(self.capabilities)
+        members = self._rtx.ComputeCapability.__members__
         for index, capability in enumerate(self.capabilities):
-            config.set_compute_capability(getattr(self.api.ComputeCapability, self._known()[capability]), index)
+            config.set_compute_capability(members[self._known()[capability]], index)
 
     def _add_profile(self, builder: trt.Builder, config: trt.IBuilderConfig, profile: Profile, card: ModelCard) -> None:
         height, width = card.preprocessing.height, card.preprocessing.width
@@ -179,51 +181,32 @@ class Build:
         if config.add_optimization_profile(shapes) < 0:
             raise ModelError(f"{self.title} refuses the profile {profile}: {self._last_error()}; give other sizes")
 
-    def _load_timing_cache(self, config: trt.IBuilderConfig) -> None:
-        path = self.options.timing_cache
-        if path is None or self.options.flavor == "tensorrt-rtx":
-            return
-        former = len(self.watch.errors)
-        cache = config.create_timing_cache(_read_timing_cache(path))
-        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
-            return
-        if any("magic tag" in error.lower() for error in self.watch.errors[former:]):
-            raise SessionError(f"{path} is not a timing cache, and would be replaced; choose another --timing-cache")
-        # A cache of another device or version is not accepted: measure again.
-        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
-
-    def _save_timing_cache(self, config: trt.IBuilderConfig) -> None:
-        path = self.options.timing_cache
-        if path is not None and self.options.flavor == "tensorrt":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, bytes(config.get_timing_cache().serialize()))
-
     def _inspect(
-        self, plan: bytes, logger: trt.ILogger, planned: LayerSummary, convolutions: frozenset[str]
-    ) -> LayerSummary:
-        """Read the layers from the engine where it can be deserialized, else from the log, else as planned."""
-        reason = "no GPU here"
-        if self.device is not None:
-            runtime: trt.Runtime = self.api.Runtime(logger)
-            runtime.engine_host_code_allowed = self.options.version_compatible  # such an engine brings a runtime along
-            engine = runtime.deserialize_cuda_engine(plan)
-            if engine is not None:
-                information = engine.create_engine_inspector().get_engine_information
-                return summarize_layers(information(self.api.LayerInformationFormat.JSON), convolutions)
-            reason = f"{self.device.name} cannot load it: {self._last_error()}"
-        return (summarize_log(self.watch.layers, convolutions) or planned).model_copy(update={"reason": reason})
+        self, plan: bytes, logger: trt.ILogger, planned: LayerSummary, convolutions: frozenset[str], card: ModelCard
+    ) -> Iterator[LayerSummary]:
+        """Give what is read of the engine's layers, last what decides: the engine itself, the log, or as planned."""
+        engine, reason = self._deserialize(plan, logger)
+        shapes = [_best_batch(profile, card) for profile in self.options.profiles]
+        read = [read_engine(engine, self.api, shapes, convolutions)] if engine else []
+        logged = summarize_log(self.watch.layers, convolutions)
+        return decisive([*read, *([logged] if logged else []), planned], [reason] if reason else [])
+
+    def _deserialize(self, plan: bytes, logger: trt.ILogger) -> tuple[trt.ICudaEngine | None, str]:
+        """Return the engine, or None and the reason why this machine does not load it."""
+        if self.device is None:
+            return None, "no GPU here"
+        runtime = self.api.Runtime(logger)
+        runtime.engine_host_code_allowed = self.options.version_compatible  # such an engine brings a runtime along
+        engine = runtime.deserialize_cuda_engine(plan)
+        return engine, "" if engine else f"{self.device.name} cannot load it: {self._last_error()}"
 
     def _last_error(self) -> str:
         return _one_line(self.watch.errors[-1]) if self.watch.errors else "no reason was given"
 
 
-def _read_timing_cache(path: Path) -> bytes:
-    if not os.path.lexists(path):
-        return b""
-    try:
-        return read_file(path, at_most=TIMING_CACHE_AT_MOST)
-    except OSError as error:
-        raise SessionError(f"{path}: {error.strerror}; choose another --timing-cache") from None
+def _best_batch(profile: Profile, card: ModelCard) -> Shapes:
+    frames, size = profile.frames[1], card.preprocessing
+    return {FRAMES: (frames, 3, size.height, size.width), POOLING: (profile.tracklets[1], frames)}
 
 
 def _parser_error(error: trt.ParserError) -> str:

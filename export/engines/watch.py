@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING
 
+from reid.export.engines.layers import is_log_of_layers
 from reid.runtime.progress import Progress
+from reid.runtime.tensorrt_api import TensorRT
 
 if TYPE_CHECKING:
-    import tensorrt_rtx as trt
+    import tensorrt as trt
 
 __all__ = ["PROGRESS_STEPS", "BuildWatch", "monitor_for"]
 
@@ -49,12 +52,49 @@ class BuildWatch:
         except BaseException as error:
             self._interruption = self._interruption or error
 
+    @contextlib.contextmanager
+    def keeping_signals(self) -> Iterator[None]:
+        """Keep what handlers of Ctrl-C and of SIGTERM raise, too.
+
+        Python runs them wherever it is, so also in the first lines of a callback, where what they raise would pass
+        through C++, which prints it and goes on.
+        """
+        if threading.current_thread() is not threading.main_thread():  # where no handler runs
+            yield
+            return
+        former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: handler for number, handler in former.items() if callable(handler)}
+        for number, handler in handlers.items():
+            signal.signal(number, self._keeping(handler))
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _keeping(self, handler: Callable[[int, FrameType | None], object]) -> Callable[[int, FrameType | None], None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            with self._keeping_exceptions():
+                handler(number, frame)
+
+        return handle
+
+    @contextlib.contextmanager
+    def overlooking(self) -> Iterator[list[str]]:
+        """Forget the errors that are said inside: they are no reason of a later failure. Give them at the end."""
+        former, said = len(self.errors), list[str]()
+        try:
+            yield said
+        finally:
+            said += self.errors[former:]
+            del self.errors[former:]
+
     def log(self, is_error: bool, message: str) -> None:
         """Keep a message of the logger if it matters."""
         with self._keeping_exceptions():
             if is_error:
                 self.errors.append(message)
-            elif message.startswith("Layers:"):
+            elif is_log_of_layers(message):
                 self.layers.append(message)
 
     def start(self, phase: str, steps: int) -> None:
@@ -98,7 +138,7 @@ class BuildWatch:
             self._progress.advance(steps)
 
 
-def monitor_for(api: ModuleType, watch: BuildWatch) -> trt.IProgressMonitor:
+def monitor_for(api: TensorRT, watch: BuildWatch) -> trt.IProgressMonitor:
     """Make a progress monitor, of the given TensorRT package, that reports to `watch`."""
 
     class Monitor(api.IProgressMonitor):  # type: ignore[misc,name-defined] # the API takes nothing but a subclass

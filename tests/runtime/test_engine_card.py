@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import re
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -15,20 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reid.runtime import tensorrt_api
 from reid.runtime.bundle import Graph
-from reid.runtime.engine_card import (
-    ENGINE_FORMAT_VERSION,
-    EngineCard,
-    LayerSummary,
-    Profile,
-    Target,
-    check_engine,
-    check_origin,
-    largest_batch,
-    uncovered,
-)
+from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile, largest_batch, uncovered
+from reid.runtime.engine_fit import Target, check_engine, check_origin, preference
 from reid.runtime.errors import ModelError, SessionError
-from reid.runtime.gpu import find_device
+from reid.runtime.gpu import Device
 from reid.runtime.tensorrt_api import import_tensorrt, logger_for, release
 
 PLAN = b"a serialized engine" * 100
@@ -98,6 +91,8 @@ def test_an_engine_where_it_was_built_for_passes(engine: Path) -> None:
         ({"version_compatible": True}, {"version": "10.3.0.26"}, ("10.13.0.35", "10.3.0.26")),
         ({"version_compatible": True}, {"version": "11.0.0.1"}, ("10.13.0.35", "11.0.0.1")),
         ({}, {"compute_capability": "8.6"}, ("8.9", "8.6")),
+        ({"platform": "Linux-x86_64"}, {"platform": "Linux-aarch64"}, ("Linux-x86_64", "Linux-aarch64")),
+        ({"platform": "Linux-x86_64"}, {"platform": "Windows-AMD64"}, ("Linux-x86_64", "Windows-AMD64")),
         ({"hardware_compatible": True}, {"compute_capability": "7.5"}, ("8.9 and later", "7.5")),
     ],
 )
@@ -115,6 +110,9 @@ def test_an_engine_for_elsewhere_is_refused_with_both_values(
         ({"version_compatible": True}, {"version": "10.14.1"}),
         ({"hardware_compatible": True}, {"compute_capability": "8.0"}),
         ({"hardware_compatible": True}, {"compute_capability": "12.0"}),
+        ({"platform": "Linux-x86_64"}, {"platform": "Linux-x86_64"}),
+        ({"platform": None}, {"platform": "Linux-x86_64"}),  # built before this was stored
+        ({}, {"device": "NVIDIA GeForce RTX 4090"}),  # noted, see below
     ],
 )
 def test_compatible_engines_run_where_they_are_documented_to(
@@ -123,8 +121,28 @@ def test_compatible_engines_run_where_they_are_documented_to(
     check_engine(engine, card(**built), replace(HERE, **here), GRAPH, FINGERPRINT)
 
 
+def test_an_engine_of_another_model_is_noted_and_its_own_comes_first() -> None:
+    target, path = replace(HERE, device="NVIDIA GeForce RTX 4090"), Path("b") / "engines" / "l4.engine"
+    own, other = card(device="NVIDIA GeForce RTX 4090"), card()
+    wide = card(device="NVIDIA GeForce RTX 4090", hardware_compatible=True)
+    assert sorted([other, wide, own], key=lambda one: preference(one, target)) == [own, wide, other]
+    note = other.note_on(target.device, path)
+    assert note.startswith("l4.engine was built on NVIDIA L4, and may be slow, or fail, on NVIDIA GeForce RTX 4090; re")
+    assert note.endswith(other.rebuild(path))
+    for quiet in (own, wide, card(hardware_compatible=True), card(flavor="tensorrt-rtx", device="sm89")):
+        assert quiet.note_on(target.device, path) == ""
+
+
+def test_a_target_here_is_this_gpu_on_this_platform() -> None:
+    here = Target.here("tensorrt", "11.4", Device("NVIDIA L4", "8.9", "13.0"))
+    assert (here.flavor, here.version, here.compute_capability, here.device) == ("tensorrt", "11.4", "8.9", "NVIDIA L4")
+    assert here.platform == f"{os.uname().sysname}-{os.uname().machine}"
+
+
 def test_an_rtx_engine_runs_on_what_it_was_built_for_with_its_own_release_only(engine: Path) -> None:
-    rtx = card(flavor="tensorrt-rtx", version="1.7.1.116", compute_capabilities=("8.6", "12.0"))
+    rtx = card(
+        flavor="tensorrt-rtx", version="1.7.1.116", compute_capabilities=("8.6", "12.0"), platform="Windows-AMD64"
+    )
     for capability in ("8.6", "12.0"):
         check_engine(engine, rtx, Target("tensorrt-rtx", "1.7.1.116", capability), GRAPH, FINGERPRINT)
     here: dict[str, Any] = {"flavor": "tensorrt-rtx", "version": "1.7.1.116", "compute_capability": "8.6"}
@@ -370,31 +388,17 @@ def test_a_missing_or_broken_or_old_package_is_named_with_what_to_install(monkey
         import_tensorrt("tensorrt-rtx")
     with pytest.raises(SessionError, match=r"^tensorrt is not installed: pip install 'reid\[gpu\]'$"):
         import_tensorrt("tensorrt")
+    with monkeypatch.context() as patch:
+        patch.setattr(tensorrt_api, "is_jetson", lambda: True)
+        with pytest.raises(SessionError, match=r"^tensorrt is not installed: sudo apt install tensorrt, and make the"):
+            import_tensorrt("tensorrt")
     fails(OSError("libnvinfer.so.10: cannot open\nmore"))
     with pytest.raises(SessionError, match=r"does not load \(libnvinfer\.so\.10: cannot open\)"):
         import_tensorrt("tensorrt")
-    old = type("Module", (), {"__version__": "8.6.1"})
-    monkeypatch.setattr(importlib, "import_module", lambda name: old)
-    with pytest.raises(SessionError, match=r"tensorrt 8\.6\.1 is older than 10"):
-        import_tensorrt("tensorrt")
-
-
-def test_without_a_driver_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_driver(name: str) -> None:
-        raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr("ctypes.CDLL", no_driver)
-    assert find_device() is None
-
-
-@pytest.mark.gpu
-def test_a_gpu_is_described_by_its_driver() -> None:
-    device = find_device()
-    assert device is not None
-    assert device.name
-    assert release(device.compute_capability) >= (5, 0)
-    assert release(device.cuda) >= (11, 0)
-    assert find_device(999) is None
+    for version in ("8.6.1", "10.2.0.post1"):
+        monkeypatch.setattr(importlib, "import_module", lambda name, v=version: type("Module", (), {"__version__": v}))
+        with pytest.raises(SessionError, match=rf"tensorrt {re.escape(version)} is older than 10\.3"):
+            import_tensorrt("tensorrt")
 
 
 class Left:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +31,8 @@ from reid.export.fp16 import write_fp16_graph
 from reid.export.graph import OPSET
 from reid.export.graphs import ExportedGraph
 from reid.runtime.bundle import Bundle, Graph
-from reid.runtime.engine_card import EngineCard, LayerSummary, Profile, Target, check_engine
+from reid.runtime.engine_card import EngineCard, LayerSummary, Profile
+from reid.runtime.engine_fit import Target, check_engine
 from reid.runtime.errors import GateError, ModelError, SessionError
 from reid.runtime.files.names import is_name
 from reid.runtime.files.reading import sha256_of
@@ -206,9 +207,9 @@ def test_the_engines_own_layers_are_gated_not_only_the_network(
     card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Betrayed(Build):
-        def _inspect(self, *arguments: Any) -> Any:  # noqa: ANN401
-            read = Build._inspect(self, *arguments)
-            return read.model_copy(update={"fp32_convolutions": ("conv_a",)})
+        def _inspect(self, *arguments: Any) -> Iterator[LayerSummary]:  # noqa: ANN401
+            for read in Build._inspect(self, *arguments):
+                yield read.model_copy(update={"fp32_convolutions": ("conv_a",)})
 
     monkeypatch.setattr(builder, "Build", Betrayed)
     with pytest.raises(GateError, match="conv_a"):
@@ -309,6 +310,21 @@ def test_options_of_the_other_flavor_are_refused(card: ModelCard, tmp_path: Path
         Build(api, EngineOptions("tensorrt", compute_capabilities=("8.6",)), gpu, watch)  # type: ignore[arg-type]
     with pytest.raises(SessionError, match="--engine tensorrt-rtx, which needs no GPU"):
         Build(api, EngineOptions("tensorrt"), None, watch)  # type: ignore[arg-type]
+    orin = Device("Orin", "8.7", "12.6")
+    with pytest.raises(
+        SessionError, match=r"no hardware-compatible engines on a Jetson \(Orin\): leave --hardware-comp"
+    ):
+        Build(api, EngineOptions("tensorrt", hardware_compatible=True), orin, watch)  # type: ignore[arg-type]
+
+
+def test_an_engine_that_this_gpu_does_not_load_is_judged_by_the_log(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder, "find_device", lambda: Device("NVIDIA H100", "9.0", "13.0"))
+    built = build(fp16_graph(tmp_path / "g.onnx", second=np.float16), tmp_path / "engines", card, "fp16")
+    assert (built.layers.source, built.layers.convolutions) == ("build log", {"fp16": 2})
+    assert built.layers.reason.startswith("NVIDIA H100 cannot load it: ")
+    assert built.platform == f"{os.uname().sysname}-{os.uname().machine}"
 
 
 @pytest.mark.parametrize(
@@ -350,74 +366,6 @@ def test_a_missing_package_is_named_with_what_to_install(
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(SessionError, match=r"tensorrt-rtx is not installed: pip install 'reid\[rtx\]'"):
         build(tmp_path / "g.onnx", tmp_path, card)
-
-
-class Caches:
-    """A builder's configuration that accepts the timing caches of its own device alone."""
-
-    def __init__(self) -> None:
-        self.cache = b"none"
-
-    def create_timing_cache(self, content: bytes) -> bytes:
-        return content
-
-    def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
-        accepted = not ignore_mismatch and cache in (b"", b"of this device")
-        self.cache = cache if accepted else self.cache
-        return accepted
-
-    def get_timing_cache(self) -> SimpleNamespace:
-        return SimpleNamespace(serialize=lambda: self.cache + b", and more")
-
-
-@pytest.mark.parametrize(
-    ("stored", "used"), [(None, b""), (b"of this device", b"of this device"), (b"of another device", b"")]
-)
-def test_a_timing_cache_is_used_if_it_is_this_devices_and_always_saved(
-    tmp_path: Path, stored: bytes | None, used: bytes
-) -> None:
-    path, config = tmp_path / "timing.cache", Caches()
-    if stored is not None:
-        path.write_bytes(stored)
-    gpu, watch = Device("NVIDIA L4", "8.9", "13.0"), BuildWatch(SILENT, "building")
-    step = Build(SimpleNamespace(), EngineOptions("tensorrt", timing_cache=path), gpu, watch)  # type: ignore[arg-type]
-    step._load_timing_cache(config)  # type: ignore[arg-type]
-    assert config.cache == used
-    step._save_timing_cache(config)  # type: ignore[arg-type]
-    assert path.read_bytes() == used + b", and more"
-
-
-def step_with(path: Path, watch: BuildWatch | None = None) -> Build:
-    gpu, watch = Device("NVIDIA L4", "8.9", "13.0"), watch or BuildWatch(SILENT, "building")
-    options = EngineOptions("tensorrt", timing_cache=path)
-    return Build(SimpleNamespace(), options, gpu, watch)  # type: ignore[arg-type]
-
-
-def test_a_file_that_is_no_timing_cache_is_not_replaced(tmp_path: Path) -> None:
-    path, watch = tmp_path / "model.onnx", BuildWatch(SILENT, "building")
-    path.write_bytes(b"a graph")
-
-    class Complaining(Caches):
-        def create_timing_cache(self, content: bytes) -> bytes:
-            if content:  # as TensorRT says it
-                watch.log(True, "Serialization assertion magicTagRead == kMAGIC_TAG failed.Magic tag does not match")
-            return content
-
-    with pytest.raises(SessionError, match=f"^{path} is not a timing cache, and would be replaced; choose another"):
-        step_with(path, watch)._load_timing_cache(Complaining())  # type: ignore[arg-type]
-    assert path.read_bytes() == b"a graph"
-
-
-def test_a_timing_cache_that_became_something_else_is_one_line(tmp_path: Path) -> None:
-    step = step_with(path := tmp_path / "timing.cache")
-    os.mkfifo(path)
-    with pytest.raises(SessionError, match=f"^{path}: a named pipe, not a file; choose another --timing-cache$"):
-        step._load_timing_cache(Caches())  # type: ignore[arg-type]
-
-
-def test_a_timing_cache_is_saved_into_a_folder_that_is_made(tmp_path: Path) -> None:
-    step_with(path := tmp_path / "deep" / "timing.cache")._save_timing_cache(Caches())  # type: ignore[arg-type]
-    assert path.read_bytes() == b"none, and more"
 
 
 @pytest.mark.parametrize(

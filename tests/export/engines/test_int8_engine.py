@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import reid.export.engines.build as builder
 from reid.calibration.layers import QuantizableLayers, find_layers
 from reid.calibration.quantize import quantize
 from reid.export.engines.build import build_engine
-from reid.export.engines.layers import check_precision
 from reid.export.engines.options import EngineOptions
+from reid.export.engines.precision_gate import check_precision
 from reid.export.engines.steps import Build
 from reid.export.fp16 import write_fp16_graph
 from reid.export.graphs import ExportedGraph
@@ -97,10 +98,10 @@ def test_an_engine_that_computes_in_fp16_what_is_int8_in_the_graph_fails_the_gat
     lost = sorted(int8)[0]
 
     class Betrayed(Build):
-        def _inspect(self, *arguments: Any) -> LayerSummary:  # noqa: ANN401
-            read = Build._inspect(self, *arguments)
-            left = tuple(names for names in read.int8_convolutions if lost not in names.split(" + "))
-            return read.model_copy(update={"int8_convolutions": left})
+        def _inspect(self, *arguments: Any) -> Iterator[LayerSummary]:  # noqa: ANN401
+            for read in Build._inspect(self, *arguments):
+                left = tuple(names for names in read.int8_convolutions if lost not in names.split(" + "))
+                yield read.model_copy(update={"int8_convolutions": left})
 
     monkeypatch.setattr(builder, "Build", Betrayed)
     told = rf"1 of {len(int8)} convolutions .* do not read INT8 \({lost}\), according to the"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reid.export.engines.layers import check_precision, summarize_layers, summarize_log
+from reid.export.engines.layers import summarize_layers, summarize_log
+from reid.export.engines.precision_gate import check_precision
 from reid.runtime.engine_card import LayerSummary
 from reid.runtime.errors import GateError
 
