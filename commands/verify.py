@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,13 +32,14 @@ from reid.commands.options import (
 from reid.commands.shell import ProgressBar, application, note_problems, print_json, run
 from reid.commands.terminal import print_result
 from reid.commands.verification import log_verification, summary_of, tolerance_of
-from reid.runtime.precision import PRECISIONS
+from reid.runtime.precision import PRECISIONS, Precision
 from reid.runtime.text import printable
 
 if TYPE_CHECKING:
     from reid.evaluation.verification.records import Verification
     from reid.runtime.bundle import Bundle
     from reid.runtime.sessions.session import Session
+    from reid.runtime.sessions.tensorrt import TensorRTSession
 
 app = application()
 logger = logging.getLogger(__name__)
@@ -90,20 +92,24 @@ def verify(
     opened = Bundle.open(bundle)
     dataset = open_dataset(data, layout, needs="query")
     note_problems(dataset)
-    # Opening the folder first finds out before the work whether it can be written.
-    with replaceable_directory(output, inputs=(bundle, data)) as folder, ExitStack() as stack:
-        sessions = [stack.enter_context(one) for one in _open_sessions(opened, session, precision)]
-        with ProgressBar() as progress:
-            found = judge(
-                bundle,
-                dataset,
-                sessions,
-                tolerance=tolerance,
-                post_processing=PostProcessing(expand_queries, rerank),
-                progress=progress,
-            )
-        write_verification(folder, found)
+    with ExitStack() as stack:
+        # Opening the folder first finds out before the work whether it can be written.
+        with replaceable_directory(output, inputs=(bundle, data)) as folder:
+            sessions = [stack.enter_context(one) for one in _open_sessions(opened, session, precision)]
+            with ProgressBar() as progress:
+                found = judge(
+                    bundle,
+                    dataset,
+                    sessions,
+                    tolerance=tolerance,
+                    post_processing=PostProcessing(expand_queries, rerank),
+                    progress=progress,
+                )
+            write_verification(folder, found)
         _record_judgments(sessions, found)
+        if (traced := _traced(opened, sessions, found)) != found:
+            found = traced
+            _write_again(output, (bundle, data), found)
     log_verification(found)
     _refuse(found, output / REPORT_FILE)
     logger.info("%s on %s, compared with %s", _VERDICTS[found.verdict], data_sentence(found.judged_on), found.reference)
@@ -128,25 +134,63 @@ def _record_judgments(sessions: Sequence[Session], found: Verification) -> None:
     """Keep what was found of engines in their sidecars, so that whoever opens them next knows."""
     from reid.evaluation.verification.engines import judgment_of, record_judgment
     from reid.runtime.errors import ReidError
-    from reid.runtime.sessions.tensorrt import TensorRTSession
 
-    engines = {one.info.precision: one.path for one in sessions if isinstance(one, TensorRTSession)}
+    engines = _engines(sessions)
     for precision in found.precisions:
         if engine := engines.get(precision.precision):
             try:
-                record_judgment(engine, judgment_of(precision, found.judged_on, found.reference))
+                record_judgment(engine.path, judgment_of(precision, found.judged_on, found.reference))
             except ReidError as error:  # a bundle that may not be changed can be verified all the same
                 logger.warning("the verdict is not kept with the engine: %s", error)
 
 
+def _traced(bundle: Bundle, sessions: Sequence[Session], found: Verification) -> Verification:
+    """Return what was found, with where each session outside tolerance departs."""
+    if found.verdict != "outside":
+        return found
+    from reid.evaluation.verification.reference import Crops
+    from reid.export.engines.trace import SessionTrace
+    from reid.runtime.engine_card import EngineCard
+
+    sidecars = {
+        name: partial(EngineCard.read, engine.path.with_suffix(".json")) for name, engine in _engines(sessions).items()
+    }
+    by_precision = {session.info.precision: session for session in sessions}
+    with ProgressBar() as progress:
+        trace = SessionTrace(bundle.root, Crops.of(bundle), progress)
+        precisions = tuple(
+            trace(one, by_precision[one.precision], sidecars.get(one.precision)) for one in found.precisions
+        )
+    return found.model_copy(update={"precisions": precisions})
+
+
+def _write_again(output: Path, inputs: Sequence[Path], found: Verification) -> None:
+    """Replace the report by one that says more; where that fails, the verdict and the report are there already."""
+    from reid.pages.verification.files import write_verification
+    from reid.runtime.errors import ReidError
+    from reid.runtime.files.manifest import replaceable_directory
+
+    try:
+        with replaceable_directory(output, inputs=inputs) as folder:
+            write_verification(folder, found)
+    except (ReidError, OSError) as error:
+        logger.warning("the report does not say where the session departs: %s", error)
+
+
+def _engines(sessions: Sequence[Session]) -> dict[Precision, TensorRTSession]:
+    from reid.runtime.sessions.tensorrt import TensorRTSession
+
+    return {one.info.precision: one for one in sessions if isinstance(one, TensorRTSession)}
+
+
 def _refuse(found: Verification, page: Path) -> None:
     """Raise GateError where something is outside tolerance."""
-    from reid.evaluation.verification.sentences import first_failure_sentence
+    from reid.evaluation.verification.origin import failure_with_origin
     from reid.runtime.errors import GateError
 
     if found.failures:
         session = next(one.session for one in found.precisions if found.failures[0] in one.failures)
-        said = first_failure_sentence(found.failures)
+        said = failure_with_origin(found)
         raise GateError(f"{session}, {said}; compared with {found.reference}, see {page}")
 
 

@@ -15,6 +15,7 @@ from reid.calibration.journal import check_journal, remove_journal
 from reid.data.dataset import Dataset
 from reid.data.held_out import warn_if_trained_on
 from reid.evaluation.same_camera import own_view_of
+from reid.evaluation.verification.origin import failure_with_origin
 from reid.evaluation.verification.records import (
     EngineFacts,
     JudgedOn,
@@ -24,7 +25,6 @@ from reid.evaluation.verification.records import (
     Verification,
 )
 from reid.evaluation.verification.reference import Crops, Reference, Retrieval, embed_retrieval, facts_of
-from reid.evaluation.verification.origin import failure_with_origin
 from reid.evaluation.verification.stored_retrieval import write_retrieval
 from reid.evaluation.verification.verify import verification_of
 from reid.export.engines.add import build_engines

@@ -19,6 +19,7 @@ __all__ = [
     "FORMAT_VERSION",
     "VERIFICATION_FILE",
     "Change",
+    "DriftSearch",
     "EngineFacts",
     "JudgedOn",
     "LayerDrift",
@@ -217,7 +218,7 @@ class WorstQuery(_Record):
 
 
 class LayerDrift(_Record):
-    """How far one tensor of a graph is from the same tensor of the FP32 graph.
+    """How far one tensor of a graph is from the same tensor of the FP32 graph, or of an engine from that of its graph.
 
     Attributes:
         layer: the node's name.
@@ -225,7 +226,7 @@ class LayerDrift(_Record):
         position: the node's position in the order of execution.
         relative_error: the root mean square of the error over that of the tensor.
         largest_error: the largest absolute error.
-        peak: the largest absolute value in FP32.
+        peak: the largest absolute value that it should have.
         not_finite: the number of values that are infinite or NaN; in the errors they count as 0.
         weight: the name of the layer's weight, which is PyTorch's own; empty where it has none.
     """
@@ -238,6 +239,31 @@ class LayerDrift(_Record):
     peak: float = Field(ge=0)
     not_finite: Count = 0
     weight: str = ""
+
+
+class DriftSearch(_Record):
+    """How it was found where a session outside tolerance departs from its graph, or its graph from the FP32 graph.
+
+    An engine is looked into by engines that also give the tensors of layers. Each is another build: TensorRT does not
+    fuse across a tensor that it has to give.
+
+    Attributes:
+        threshold: the relative error above which a layer has drifted.
+        marked: the number of tensors that the engine gave in which the layers drifted.
+        builds: the number of engines that were built to find out.
+        place: "layer" where an engine that gives every tensor has the fault, too; "fusion" where that is right, and is
+            in what TensorRT fuses; "build" where the engine, built again in the same way, is right; "graph" where the
+            session gives what its graph gives, and the layers are those in which that graph drifts.
+        fused: the layers whose tensors must not be given, or the fault is gone: it is in what is fused across them.
+        reason: why no layer was found; empty where one was looked for.
+    """
+
+    threshold: float = Field(default=0.0, ge=0)
+    marked: Count = 0
+    builds: Count = 0
+    place: Literal["layer", "fusion", "build", "graph"] = "layer"
+    fused: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class LayerInFp32(_Record):
@@ -257,6 +283,8 @@ class PrecisionVerification(_Record):
         protocols: the metrics of each protocol; empty where retrieval was not compared.
         worst_queries: the queries that lost most average precision, most lost first.
         drift: the layers that drifted, largest relative error first; empty where every tolerance was met.
+        drift_search: how these were found in a session; None where a graph was exported, and where every tolerance was
+            met.
         in_fp32: the layers that would overflow or vanish, and stay in FP32.
         failures: the measurements outside tolerance; empty where there are none.
         unreadable: the names of the frames that were left out; the same for all precisions.
@@ -270,6 +298,7 @@ class PrecisionVerification(_Record):
     protocols: tuple[ProtocolComparison, ...] = ()
     worst_queries: tuple[WorstQuery, ...] = ()
     drift: tuple[LayerDrift, ...] = ()
+    drift_search: DriftSearch | None = None
     in_fp32: tuple[LayerInFp32, ...] = ()
     failures: tuple[Failure, ...] = ()
     unreadable: tuple[_FileName, ...] = ()

@@ -78,9 +78,9 @@ def _dissimilar(failure: Dissimilar) -> str:
     if failure.first is not None and failure.first != failure.furthest:
         blamed += f", and {failure.first.level} the first, {failure.first.minimum:.6f}"
     return (
-        f"the least similar of {failure.frames} embeddings has cosine similarity {failure.minimum:.6f} to PyTorch's "
-        f"and needs {failure.required:.6f} (tolerance {failure.tolerance:g}, in a model that gives different frames "
-        f"{1 - failure.spread:.4f} on average); {blamed}"
+        f"the least similar of {failure.frames} embeddings has cosine similarity {failure.minimum:.6f} to the "
+        f"reference's and needs {failure.required:.6f} (tolerance {failure.tolerance:g}, in a model that gives "
+        f"different frames {1 - failure.spread:.4f} on average); {blamed}"
     )
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reid.evaluation.verification.compare import Comparison, compare
+from reid.evaluation.verification.graph_drift import drifted_layers
 from reid.evaluation.verification.records import PrecisionVerification
 from reid.evaluation.verification.reference import Crops, Reference
 from reid.evaluation.verification.verify import record_of
 from reid.export.graphs import ExportedGraph
-from reid.export.verification.drift import drifted_layers
 from reid.runtime.precision import Precision
 from reid.runtime.progress import SILENT, Progress
-from reid.runtime.sessions.host import HostSession
+from reid.runtime.sessions.graph import GraphSession
 from reid.runtime.sessions.onnxruntime import best_device, load_onnxruntime
 
 __all__ = ["ComparedGraph", "compare_graph", "compare_graphs", "describe", "load_usual"]
@@ -30,7 +30,7 @@ class ComparedGraph:
     comparison: Comparison
 
 
-def load_usual(path: Path) -> HostSession:
+def load_usual(path: Path) -> GraphSession:
     """Load a graph with ONNX Runtime, on a GPU where there is one: the session by which graphs are judged."""
     return load_onnxruntime(path, best_device())
 
@@ -40,7 +40,7 @@ def compare_graph(
     precision: Precision,
     path: Path,
     progress: Progress = SILENT,
-    load: Callable[[Path], HostSession] = load_usual,
+    load: Callable[[Path], GraphSession] = load_usual,
 ) -> Comparison:
     """Run a graph and compare it with PyTorch; see `evaluation.verification.compare`.
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from reid.evaluation.verification.drift import DRIFT_THRESHOLD, first_drift
+from reid.evaluation.verification.drift import first_drift
+from reid.evaluation.verification.origin import how_sentence, origin_sentence, threshold_of
 from reid.evaluation.verification.records import (
     LayerDrift,
     LevelSimilarity,
@@ -75,7 +76,8 @@ def _similarity(verification: Verification) -> str:
 <thead><tr><td></td><th scope="col">smallest</th><th scope="col">1st percentile</th>
 <th scope="col">median</th></tr></thead>
 {groups}</table>"""
-    guide = "Cosine similarity of each frame's embedding to PyTorch's: all levels together, and each alone."
+    name = verification.reference_name
+    guide = f"Cosine similarity of each frame's embedding to that of {name}: all levels together, and each alone."
     histograms = draw_histograms(verification.precisions, verification.tolerance)
     content = f'<p class="guide">{guide}</p>\n<div class="beside">\n{scrolling(table)}\n{histograms}</div>'
     return section("Similarity of embeddings", content)
@@ -132,27 +134,33 @@ def _layers_in_fp32(precision: PrecisionVerification) -> str:
 
 
 def _drift(verification: Verification) -> str:
-    drifted = [precision for precision in verification.precisions if precision.drift]
+    drifted = [precision for precision in verification.precisions if precision.drift or precision.drift_search]
     if not drifted:
         return ""
     return section("Where it drifted", "".join(_drifted(precision) for precision in drifted))
 
 
 def _drifted(precision: PrecisionVerification) -> str:
+    engine, name = precision.drift_search, f"<b>{escape(precision.precision)}</b>"
+    how = f'<p class="guide">{escape(how_sentence(engine))}</p>\n' if engine and not engine.reason else ""
+    if not precision.drift:
+        return f"<p>{name} <i>{escape(origin_sentence(precision))}</i></p>\n{how}"
     largest = max(layer.relative_error for layer in precision.drift)
+    peak = "peak in the graph" if engine and engine.place != "graph" else "peak in FP32"
     rows = "".join(_layer(layer, largest) for layer in precision.drift)
     table = f"""<table class="drift">
 <thead><tr><th scope="col">position</th><th scope="col">layer</th><th scope="col" colspan="2">relative error</th>
-<th scope="col">largest error</th><th scope="col">peak in FP32</th></tr></thead>
+<th scope="col">largest error</th><th scope="col">{peak}</th></tr></thead>
 <tbody>
 {rows}</tbody>
 </table>"""
-    origin = f"{_first_layer(precision.drift)}{_furthest_level(precision)}"
-    return f"<p><b>{escape(precision.precision)}</b> {origin}</p>\n{scrolling(table)}\n"
+    origin = f"{_first_layer(precision)}{_furthest_level(precision)}"
+    return f"<p>{name} {origin}</p>\n{how}{scrolling(table)}\n"
 
 
-def _first_layer(drift: Sequence[LayerDrift]) -> str:
-    above, first = f"above {100 * DRIFT_THRESHOLD:g} %", first_drift(drift)
+def _first_layer(precision: PrecisionVerification) -> str:
+    threshold = threshold_of(precision)
+    above, first = f"above {100 * threshold:g} %", first_drift(precision.drift, threshold)
     if first is None:
         return f"<i>no layer is {above}</i>"
     place = f"{escape(first.op)} at position {first.position:,}"
@@ -184,7 +192,8 @@ def _worst_queries(verification: Verification) -> str:
     content = ""
     for precision in verification.precisions:
         if precision.worst_queries:
-            queries = "".join(_query(query, precision.precision, pictures) for query in precision.worst_queries)
+            names = (verification.reference_name, precision.precision)
+            queries = "".join(_query(query, names, pictures) for query in precision.worst_queries)
             content += f"<h3>{escape(precision.precision)}</h3>\n{queries}"
     if not content:
         return ""
@@ -194,7 +203,7 @@ before and after: {right} the same vehicle, {wrong} another vehicle.</p>"""
     return section("Worst queries", guide.format(right=right, wrong=wrong) + f"\n{content}")
 
 
-def _query(query: WorstQuery, precision: str, pictures: Pictures) -> str:
+def _query(query: WorstQuery, names: tuple[str, str], pictures: Pictures) -> str:
     before, after = query.average_precision
     name = Path(query.query).name
     return f"""<article class="query" aria-label="{escape(f"{query.protocol.upper()} query {name}")}">
@@ -204,8 +213,8 @@ def _query(query: WorstQuery, precision: str, pictures: Pictures) -> str:
 <p class="name" title="{escape(query.query)}">{escape(name)}</p>
 </div>
 <div class="rankings">
-{_ranking(f"PyTorch, AP {before:.1f}", query.before, pictures)}
-{_ranking(f"{precision}, AP {after:.1f}", query.after, pictures)}
+{_ranking(f"{names[0]}, AP {before:.1f}", query.before, pictures)}
+{_ranking(f"{names[1]}, AP {after:.1f}", query.after, pictures)}
 </div>
 </article>
 """

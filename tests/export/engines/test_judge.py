@@ -11,19 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marked_engines import MarkedEngines, layer_of, write_broken
 from numpy.typing import NDArray
 
 import reid.export.engines.judge as gate
+import reid.export.engines.trace as tracing
 import reid.runtime.sessions.tensorrt as sessions
 from reid.data.layout import open_dataset
+from reid.evaluation.verification.compare import compare
 from reid.evaluation.verification.engines import record_judgment
 from reid.evaluation.verification.reading import read_verification
-from reid.evaluation.verification.records import EngineFacts, Tolerance
+from reid.evaluation.verification.records import DriftSearch, EngineFacts, PrecisionVerification, Tolerance
 from reid.evaluation.verification.sentences import engine_sentence
-from reid.evaluation.verification.verify import bundle_reference
+from reid.evaluation.verification.verify import bundle_reference, record_of
 from reid.export.engines.add import EngineTrial, add_engines
 from reid.export.engines.judge import EngineGate
 from reid.export.engines.options import EngineOptions
+from reid.export.engines.trace import SessionTrace
 from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard, Profile
 from reid.runtime.engine_judgment import EngineJudgment
@@ -38,6 +42,7 @@ OPTIONS = EngineOptions(
     "tensorrt-rtx", profiles=(Profile((1, 4, 8), (1, 2, 8)),), optimization_level=0, compute_capabilities=("8.9",)
 )
 STORED = Path(__file__).parents[2] / "stored" / "engine.json"
+BROKEN = "model.backbone.layer2.0.downsample.1.weight"
 
 
 @pytest.fixture
@@ -142,12 +147,86 @@ def test_reference_crops_are_too_few_for_a_verdict_and_enough_to_refuse(
     opened = Bundle.open(bundle)
     (tmp_path / "e.engine").write_bytes(b"engine")
     sidecar = EngineCard.read(STORED).model_copy(update={"engine_bytes": 6})
-    trial = EngineGate(tmp_path / "bundle", opened.card, lambda: bundle_reference(opened, None, Tolerance()))
+    trial = EngineGate(
+        tmp_path / "bundle", opened.root, opened.card, lambda: bundle_reference(opened, None, Tolerance())
+    )
     assert trial(tmp_path / "e.engine", sidecar) == EngineJudgment(reason="only on 32 reference crops")
     engine.change = lambda frames: frames // 2
     with pytest.raises(GateError, match="nothing was written"):
         trial(tmp_path / "e.engine", sidecar)
     assert (tmp_path / "bundle.rejected" / "report.html").is_file()
+
+
+def refused(
+    bundle: Path, engine: OnGpu, folder: Path, builder: object, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, PrecisionVerification]:
+    """Judge an engine that reverses the channels of a layer; return the error, and what the report says."""
+    opened = Bundle.open(bundle)
+    engine.graph = write_broken(bundle / "model.fp32.onnx", BROKEN, folder / "broken.onnx")
+    (folder / "e.engine").write_bytes(b"engine")
+    sidecar = EngineCard.read(STORED).model_copy(update={"engine_bytes": 6, "precision": "fp32"})
+    monkeypatch.setattr(tracing, "MarkedBuilder", builder)
+    tolerance = Tolerance(similarity=0.99999)
+    trial = EngineGate(folder / "b", opened.root, opened.card, lambda: bundle_reference(opened, None, tolerance))
+    with pytest.raises(GateError) as caught:
+        trial(folder / "e.engine", sidecar)
+    (found,) = read_verification(folder / "b.rejected" / "verification.json").precisions
+    return str(caught.value), found
+
+
+def test_the_report_on_a_refused_engine_names_the_layer(
+    bundle: Path, engine: OnGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = bundle / "model.fp32.onnx"
+    engines = MarkedEngines(sound, tmp_path / "broken.onnx")
+    said, found = refused(bundle, engine, tmp_path, lambda *_: engines, monkeypatch)
+    assert f"; the first layer to drift is {layer_of(sound, BROKEN)} (Conv at position 20, " in said
+    assert found.drift_search is not None
+    assert (found.drift_search.builds, found.drift_search.fused) == (1, ())
+    page = (tmp_path / "b.rejected" / "report.html").read_text()
+    assert f"<code>{layer_of(sound, BROKEN)}</code> <i>(Conv at position 20)</i>" in page
+    assert "TensorRT does not fuse across a tensor that it has to give" in page
+    assert "peak in the graph" in page
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (SessionError("tensorrt is not installed"), "tensorrt is not installed"),
+        (RuntimeError("CUDA\nerror 700"), "RuntimeError: CUDA error 700"),
+        (KeyboardInterrupt(), "it was interrupted"),
+    ],
+)
+def test_whatever_fails_behind_the_verdict_leaves_it_as_it_is(
+    error: BaseException,
+    reason: str,
+    bundle: Path,
+    engine: OnGpu,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*arguments: object) -> None:
+        assert read_verification(tmp_path / "b.rejected" / "verification.json").verdict == "outside"
+        raise error
+
+    said, found = refused(bundle, engine, tmp_path, fail, monkeypatch)
+    assert "fp32: the least similar of 32 embeddings" in said
+    assert f"; where it departs was not found: {reason}; nothing was written but the report" in said
+    assert (found.verdict, found.drift) == ("outside", ())
+    assert found.drift_search == DriftSearch(reason=reason)
+    assert f"where it departs was not found: {reason}" in (tmp_path / "b.rejected" / "report.html").read_text()
+
+
+def test_what_is_inside_another_session_is_not_known(bundle: Path, tmp_path: Path) -> None:
+    opened = Bundle.open(bundle)
+    graph = write_broken(bundle / "model.fp32.onnx", BROKEN, tmp_path / "broken.onnx")
+    reference = bundle_reference(opened, None, Tolerance(similarity=0.99999))
+    with load_onnxruntime(graph, "cpu") as session:
+        found = record_of(compare(reference, "fp32", session))
+        traced = SessionTrace(bundle, reference.crops)(found, session)
+    assert traced.drift_search is not None
+    assert traced.drift_search.reason.endswith("departs from its graph, and only TensorRT gives what is inside")
+    assert traced.model_copy(update={"drift_search": None}) == found
 
 
 def test_an_engine_for_another_gpu_is_not_loaded(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reid.evaluation.verification.failures import Defect, Dissimilar, Fallen, LevelMinimum, Told, Unusable
 from reid.evaluation.verification.records import (
     Change,
+    DriftSearch,
     EngineFacts,
     LayerDrift,
     LayerInFp32,
@@ -348,6 +349,31 @@ def test_drift_of_any_kind_is_shown(tmp_path: Path, layers: list[LayerDrift], sa
     page = page_of(tmp_path, verification(precision(drift=layers)))
     assert said in page.words
     assert ("12,345 not finite" in page.words) == (layers[0].not_finite > 0)
+
+
+ENGINE = {"threshold": 0.1, "marked": 52, "builds": 9}
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({}, "first layer above 10 %: late (Conv at position 90)"),
+        ({"place": "fusion", "fused": ("a", "b")}, "those of 2 layers are not given (9 builds): a, b."),
+        ({"place": "build"}, "so is one that gives no tensors of layers"),
+        ({"place": "graph"}, "the graph's layers beside those of the FP32 graph"),
+    ],
+)
+def test_how_the_drift_of_an_engine_was_found_is_said(tmp_path: Path, how: dict[str, Any], said: str) -> None:
+    layers = (layer("late", 90, 0.42), layer("early", 7, 0.013))
+    found = precision(drift=layers, drift_search=DriftSearch(**{**ENGINE, **how}))
+    page = page_of(tmp_path, verification(found))
+    assert said in page.words
+    assert ("peak in FP32" in page.words) == (how.get("place") == "graph")
+
+
+def test_where_no_drift_was_found_the_page_says_why(tmp_path: Path) -> None:
+    found = precision(drift_search=DriftSearch(reason="no <GPU> here"))
+    assert "fp16 where it departs was not found: no <GPU> here" in page_of(tmp_path, verification(found)).words
 
 
 def test_worst_queries_show_right_and_wrong_before_and_after(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from onnx import ModelProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from reid.evaluation.verification.drift import first_drift
+from reid.evaluation.verification.graph_drift import drifted_layers
 from reid.evaluation.verification.records import LayerDrift
-from reid.export.verification.drift import drifted_layers
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ModelError
 from reid.runtime.imaging import read_frame, resize
