@@ -143,7 +143,9 @@ def check_agreement(ours: Learner, bare: Learner) -> None:
 
     for name, value in ours.model.state_dict().items():
         other = bare.model.state_dict()[name]
-        same = torch.equal(value, other) if value.device.type == "cpu" else torch.allclose(value, other, atol=1e-3)
+        # On a GPU, steps in bf16 round differently; what computes something else is far off.
+        off = (value.double() - other.double()).norm()
+        same = torch.equal(value, other) if value.device.type == "cpu" else bool(off <= 0.05 * other.double().norm())
         if not same:
             sys.exit(f"{name} differs after the same steps: the two sides do not compute the same")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from headless_browser import NAMES, Browser
 from hypothesis import settings
+from made_once import made_once
 
 # Read by OpenMP when PyTorch loads: spinning threads would fight with the loader's processes for few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -86,9 +87,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
 @pytest.fixture(scope="session")
 def veri(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic data set in VeRi's layout: 12 vehicles, 3 cameras."""
-    root = tmp_path_factory.mktemp("data") / "veri"
-    untrained.write_data(root)
-    return root
+    return made_once(tmp_path_factory.getbasetemp(), "veri", untrained.write_data)
 
 
 @pytest.fixture(scope="session")
@@ -104,9 +103,8 @@ def checkpoint(made: Path | None, veri: Path, tmp_path_factory: pytest.TempPathF
     """A run's folder with an untrained model of two levels, 16 dimensions each, at 64 x 64 pixels."""
     if made:
         return made / untrained.CHECKPOINT
-    run = tmp_path_factory.mktemp("runs") / untrained.CHECKPOINT
-    untrained.write_checkpoint(run, veri)
-    return run
+    base = tmp_path_factory.getbasetemp()
+    return made_once(base, untrained.CHECKPOINT, lambda run: untrained.write_checkpoint(run, veri))
 
 
 @pytest.fixture(scope="session")
@@ -114,16 +112,18 @@ def bundle(made: Path | None, checkpoint: Path, tmp_path_factory: pytest.TempPat
     """The bundle of `checkpoint`."""
     if made:
         return made / untrained.BUNDLE
-    output = tmp_path_factory.mktemp("bundles") / untrained.BUNDLE
-    untrained.write_bundle(output, checkpoint)
-    return output
+    base = tmp_path_factory.getbasetemp()
+    return made_once(base, untrained.BUNDLE, lambda output: untrained.write_bundle(output, checkpoint))
 
 
 @pytest.fixture(scope="session")
-def whole_bundle(made: Path | None, checkpoint: Path, veri: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole_bundle(
+    made: Path | None, checkpoint: Path, bundle: Path, veri: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The bundle of `checkpoint` with a graph in every precision."""
     if made:
         return made / untrained.WHOLE_BUNDLE
-    output = tmp_path_factory.mktemp("whole") / untrained.WHOLE_BUNDLE
-    untrained.write_whole_bundle(output, checkpoint, veri)
-    return output
+    base = tmp_path_factory.getbasetemp()
+    return made_once(
+        base, untrained.WHOLE_BUNDLE, lambda output: untrained.write_whole_bundle(output, checkpoint, bundle, veri)
+    )

@@ -19,7 +19,8 @@ from reid.evaluation.verification.reading import read_verification
 from reid.evaluation.verification.records import EngineFacts, LayerInFp32
 from reid.evaluation.verification.sentences import engine_sentence
 from reid.runtime.bundle import Bundle
-from reid.runtime.engine_card import EngineCard, Profile, Target, check_engine
+from reid.runtime.engine_card import EngineCard, Profile
+from reid.runtime.engine_fit import Target, check_engine
 from reid.runtime.errors import ModelError
 from reid.runtime.files.reading import sha256_of
 from reid.runtime.model_card import ModelCard

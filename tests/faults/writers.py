@@ -243,7 +243,8 @@ def _write_engine(folder: Path, text: str | None) -> None:
 
 def _read_engine(folder: Path) -> str:
     from reid.runtime.bundle import Bundle
-    from reid.runtime.engine_card import EngineCard, check_origin
+    from reid.runtime.engine_card import EngineCard
+    from reid.runtime.engine_fit import check_origin
 
     bundle = Bundle.open(folder / "bundle")
     sidecars = list((bundle.root / "engines").glob("*.json"))
