@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from reid.evaluation.verification.compare import Comparison
 from reid.evaluation.verification.records import Similarity, Tolerance
-from reid.evaluation.verification.similarity import required_similarity
+from reid.evaluation.verification.similarity import judged_similarities
 from reid.runtime.precision import Precision
 from reid.runtime.self_check import SIMILARITY
 
@@ -41,5 +41,5 @@ def similarity_limit(precision: Precision, crops: Similarity, tolerance: Toleran
     own = SIMILARITY[precision]
     if crops.levels[0].minimum - DECODER_ROOM >= own:
         return own
-    required = required_similarity(crops, tolerance.similarity_of(precision))
+    required = judged_similarities(precision, crops, tolerance)[-1].required
     return max(-1.0, min(own, required - DECODER_ROOM))

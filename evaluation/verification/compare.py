@@ -18,7 +18,7 @@ from reid.evaluation.verification.records import ProtocolComparison, Similarity,
 from reid.evaluation.verification.reference import Reference, Retrieval, embed_splits
 from reid.evaluation.verification.retrieval import Ranked, pairs_of, rank, worst_queries
 from reid.evaluation.verification.sentences import defect_sentence
-from reid.evaluation.verification.similarity import compare_embeddings, defect_of, required_similarity
+from reid.evaluation.verification.similarity import compare_embeddings, defect_of, judged_similarities
 from reid.evaluation.verification.tolerance_checks import check_changes, check_similarity, check_sums
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.model_card import Level
@@ -96,7 +96,7 @@ def compare_on_crops(reference: Reference, precision: Precision, session: Sessio
         failures = [Unusable(precision=precision, defect=defect)]
     else:
         failures = [*check_similarity(precision, similarity, reference.tolerance)]
-        required = required_similarity(similarity, reference.tolerance.similarity_of(precision))
+        required = judged_similarities(precision, similarity, reference.tolerance)[-1].required
         # Where the frames are off, their sums are too: that would only say it twice.
         failures = failures or [*check_sums(precision, required, pooling @ expected, pooled)]
     return Comparison(precision, str(session.info), similarity, crops=similarity, failures=tuple(failures))

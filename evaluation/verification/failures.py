@@ -66,12 +66,13 @@ class LevelMinimum(_Record):
 
 
 class Dissimilar(_Record):
-    """An embedding that is too far from PyTorch's.
+    """Embeddings that are too far from PyTorch's.
 
     Attributes:
         precision: the precision that gives it.
         frames: the number of embeddings that were compared.
-        minimum: the smallest cosine similarity.
+        share: the share of the embeddings that is judged: 1, or 0.99 without the least similar ones.
+        minimum: the smallest cosine similarity among these.
         required: the similarity that was required.
         tolerance: the similarity that would be required if the model gave different frames 0 on average.
         spread: the mean of `1 - similarity` between different frames, by PyTorch.
@@ -82,6 +83,7 @@ class Dissimilar(_Record):
     kind: Literal["dissimilar"] = "dissimilar"
     precision: Precision
     frames: Count
+    share: float = 1.0
     minimum: float
     required: float
     tolerance: float

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid.evaluation.verification.failures import Defect
-from reid.evaluation.verification.records import LevelSimilarity, Similarity
+from reid.evaluation.verification.records import LevelSimilarity, Similarity, Tolerance
 from reid.runtime.errors import ModelError
 from reid.runtime.galleries.ranking import LENGTH_TOLERANCE, cosine_distance
 from reid.runtime.model_card import Level
 from reid.runtime.normalization import normalize
+from reid.runtime.precision import Precision
 
 __all__ = [
     "EDGES",
+    "Judged",
     "compare_embeddings",
     "defect_of",
     "first_level",
     "furthest_level",
+    "judged_similarities",
     "required_similarity",
 ]
 
@@ -28,6 +32,10 @@ EDGES = tuple(float(edge) for edge in np.logspace(-7, 0, 15))
 
 _SMALLEST_SPREAD = 1e-4
 """A model whose frames are more alike than this, or a single frame repeated, is allowed float32's rounding."""
+
+
+_ENOUGH_FOR_A_SHARE = 100
+"""With fewer embeddings, one of 100 is less than one."""
 
 
 def compare_embeddings(
@@ -74,6 +82,38 @@ def required_similarity(similarity: Similarity, tolerance: float) -> float:
         tolerance: the similarity that is required in a model of spread 1 (`Tolerance.similarity_of`).
     """
     return 1 - (1 - tolerance) * max(similarity.spread, _SMALLEST_SPREAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A similarity that decides.
+
+    Attributes:
+        share: the share of the embeddings that are at least so similar: 1 for the least similar one.
+        value: the cosine similarity.
+        required: the smallest that is within tolerance.
+    """
+
+    share: float
+    value: float
+    required: float
+
+
+def judged_similarities(precision: Precision, similarity: Similarity, tolerance: Tolerance) -> tuple[Judged, ...]:
+    """Return the similarities that decide; the last is the least similar embedding's.
+
+    FP16 rounds all frames alike, and the least similar embedding decides. The errors of INT8 have a long tail: the
+    least similar of more embeddings is less similar by chance alone, and a verdict must not depend on how many there
+    are. So 99 of 100 decide, and the least similar one is allowed twice the room; of fewer than 100, it decides alone.
+    """
+    required = required_similarity(similarity, tolerance.similarity_of(precision))
+    all_levels = similarity.levels[0]
+    if precision != "int8" or similarity.frames < _ENOUGH_FOR_A_SHARE:
+        return (Judged(1.0, all_levels.minimum, required),)
+    return (
+        Judged(0.99, all_levels.first_percentile, required),
+        Judged(1.0, all_levels.minimum, 1 - 2 * (1 - required)),
+    )
 
 
 def furthest_level(similarity: Similarity) -> LevelSimilarity:

@@ -7,11 +7,7 @@ from numpy.typing import NDArray
 
 from reid.evaluation.verification.failures import Dissimilar, Fallen, LevelMinimum, Unsettled, WrongSums
 from reid.evaluation.verification.records import Change, LevelSimilarity, ProtocolComparison, Similarity, Tolerance
-from reid.evaluation.verification.similarity import (
-    first_level,
-    furthest_level,
-    required_similarity,
-)
+from reid.evaluation.verification.similarity import first_level, furthest_level, judged_similarities
 from reid.runtime.galleries.ranking import cosine_distance
 from reid.runtime.precision import Precision
 
@@ -19,19 +15,20 @@ __all__ = ["check_changes", "check_similarity", "check_sums"]
 
 
 def check_similarity(precision: Precision, similarity: Similarity, tolerance: Tolerance) -> list[Dissimilar]:
-    """Judge the embeddings by the least similar one; the levels only say which are to blame."""
-    own = tolerance.similarity_of(precision)
-    required, smallest = required_similarity(similarity, own), similarity.levels[0].minimum
-    if smallest >= required:
+    """Judge the embeddings of all levels together; the levels only say which are to blame."""
+    judged = judged_similarities(precision, similarity, tolerance)
+    failing = next((one for one in judged if not one.value >= one.required), None)
+    if failing is None:
         return []
-    first = first_level(similarity, required)
+    first = first_level(similarity, failing.required)
     return [
         Dissimilar(
             precision=precision,
             frames=similarity.frames,
-            minimum=smallest,
-            required=required,
-            tolerance=own,
+            share=failing.share,
+            minimum=failing.value,
+            required=failing.required,
+            tolerance=tolerance.similarity_of(precision),
             spread=similarity.spread,
             furthest=_minimum(furthest_level(similarity)),
             first=None if first is None else _minimum(first),

@@ -9,7 +9,7 @@ from reid.evaluation.verification.compare import Comparison
 from reid.evaluation.verification.failures import Fallen
 from reid.evaluation.verification.records import Change, ProtocolComparison, Tolerance
 from reid.evaluation.verification.sentences import failure_sentence
-from reid.evaluation.verification.similarity import required_similarity
+from reid.evaluation.verification.similarity import judged_similarities
 
 __all__ = ["evaluation_of"]
 
@@ -63,7 +63,7 @@ def _name(one: ProtocolComparison, change: Change) -> str:
 
 def _strain(found: Comparison, tolerance: Tolerance) -> float:
     """Return the largest fraction of a tolerance that is used up; more than 1 is too much, and 0 nothing at all."""
-    required = required_similarity(found.similarity, tolerance.similarity_of("int8"))
-    used = [(1 - found.similarity.levels[0].minimum) / max(1 - required, _LEAST_ROOM)]
+    judged = judged_similarities("int8", found.similarity, tolerance)
+    used = [(1 - one.value) / max(1 - one.required, _LEAST_ROOM) for one in judged]
     used += [-change.difference / max(change.allowed, _LEAST_ROOM) for _, change in _mean_average_precisions(found)]
     return min(max(0.0, *used), _MOST_STRAIN)

@@ -8,7 +8,7 @@ from html import escape
 from itertools import pairwise
 
 from reid.evaluation.verification.records import PrecisionVerification, Similarity, Tolerance
-from reid.evaluation.verification.similarity import required_similarity
+from reid.evaluation.verification.similarity import judged_similarities
 from reid.pages.charts import LogAxis, power_of_ten
 
 __all__ = ["draw_histograms"]
@@ -59,7 +59,7 @@ def _panel(number: int, precision: PrecisionVerification, axis: LogAxis, toleran
         for (left, right), count in zip(pairwise(places), similarity.counts, strict=True)
         if count
     )
-    required = required_similarity(similarity, tolerance.similarity_of(precision.precision))
+    required = judged_similarities(precision.precision, similarity, tolerance)[-1].required
     return f"""<g class="series-{number % 4}">
 <text class="series" x="{_LEFT}" y="{top - 7}">{escape(precision.precision)}</text>
 <path class="grid" d="M{_LEFT} {top}H{_RIGHT}"/>

@@ -18,7 +18,7 @@ from reid.evaluation.verification.records import (
     WorstQuery,
 )
 from reid.evaluation.verification.sentences import engine_sentence
-from reid.evaluation.verification.similarity import furthest_level, required_similarity
+from reid.evaluation.verification.similarity import Judged, furthest_level, judged_similarities
 from reid.pages.base import CHARTS, SECTIONS, Pictures, head, mark, terms
 from reid.pages.markup import scrolling, section, signed
 from reid.pages.operating_point import operating_point_drawings
@@ -85,24 +85,32 @@ def _similarity(verification: Verification) -> str:
 
 def _levels(precision: PrecisionVerification, tolerance: Tolerance) -> str:
     similarity = precision.similarity
-    required = required_similarity(similarity, tolerance.similarity_of(precision.precision))
-    rows = "".join(_level(level, required) for level in similarity.levels)
+    judged = judged_similarities(precision.precision, similarity, tolerance)
+    needs = ", ".join(f"{_SHARES[one.share]} needs {one.required:.6f}" for one in judged)
+    # Only all levels together decide; one alone may be further off.
+    rows = "".join(_level(level, judged if level.level == "all" else ()) for level in similarity.levels)
     return f"""<tbody>
 <tr><th class="group" scope="rowgroup" colspan="4">{escape(precision.precision)}
-<i>{similarity.frames:,} frames, smallest needs {required:.6f}</i></th></tr>
+<i>{similarity.frames:,} frames, {needs}</i></th></tr>
 {rows}</tbody>
 """
 
 
-def _level(level: LevelSimilarity, required: float) -> str:
-    judged, sign = "", ""
-    # Only all levels together decide; one alone may be further off.
-    if level.level == "all" and level.minimum < required:
-        judged, sign = ' class="wrong"', mark("wrong", "outside tolerance") + " "
-    return f"""<tr><th scope="row">{escape(level.level)}</th>
-<td{judged}>{sign}<span>{level.minimum:.6f}</span></td>
-<td>{level.first_percentile:.6f}</td><td>{level.median:.6f}</td></tr>
-"""
+_SHARES = {1.0: "smallest", 0.99: "1st percentile"}
+"""The share of the embeddings that is judged -> its column of the table."""
+
+
+def _level(level: LevelSimilarity, judged: Sequence[Judged]) -> str:
+    outside = {_SHARES[one.share] for one in judged if one.value < one.required}
+    cells = (("smallest", level.minimum), ("1st percentile", level.first_percentile), ("median", level.median))
+    columns = "".join(_similarity_cell(value, is_outside=column in outside) for column, value in cells)
+    return f'<tr><th scope="row">{escape(level.level)}</th>\n{columns}</tr>\n'
+
+
+def _similarity_cell(value: float, *, is_outside: bool) -> str:
+    if not is_outside:
+        return f"<td><span>{value:.6f}</span></td>\n"
+    return f'<td class="wrong">{mark("wrong", "outside tolerance")} <span>{value:.6f}</span></td>\n'
 
 
 # Layers

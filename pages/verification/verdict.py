@@ -15,7 +15,7 @@ from reid.evaluation.verification.records import (
     Verification,
 )
 from reid.evaluation.verification.sentences import ranking_name, reason, undecided_sentence
-from reid.evaluation.verification.similarity import required_similarity
+from reid.evaluation.verification.similarity import judged_similarities
 from reid.pages.base import mark
 
 __all__ = ["MARKS", "bar", "verdict_section"]
@@ -98,9 +98,9 @@ def _margins(precision: PrecisionVerification, tolerance: Tolerance) -> Iterator
         fall, allowed, ranking, measure = min(falls)
         fell = f"largest fall: {ranking} {measure} by {-fall:.2f} points (tolerance {allowed:.2f})"
         yield fell if round(fall, 2) < 0 else "no metric fell"
-    for level in precision.similarity.levels[:1]:
-        required = required_similarity(precision.similarity, tolerance.similarity_of(precision.precision))
-        yield f"smallest cosine similarity: {level.minimum:.6f} (needs {required:.6f})"
+    for one in judged_similarities(precision.precision, precision.similarity, tolerance):
+        which = "smallest cosine similarity" if one.share == 1 else f"smallest of {one.share:.0%}"
+        yield f"{which}: {one.value:.6f} (needs {one.required:.6f})"
 
 
 def _changes(precision: PrecisionVerification) -> Iterator[tuple[ProtocolComparison, Change]]:

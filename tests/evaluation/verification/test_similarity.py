@@ -9,19 +9,21 @@ import pytest
 from numpy.typing import NDArray
 
 from reid.evaluation.verification.failures import Defect
-from reid.evaluation.verification.records import Similarity
+from reid.evaluation.verification.records import Similarity, Tolerance
 from reid.evaluation.verification.similarity import (
     EDGES,
     compare_embeddings,
     defect_of,
     first_level,
     furthest_level,
+    judged_similarities,
     required_similarity,
 )
 from reid.runtime.errors import ModelError
 from reid.runtime.galleries.ranking import cosine_distance
 from reid.runtime.model_card import Level
 from reid.runtime.normalization import normalize
+from reid.runtime.precision import Precision
 
 LEVELS = (Level(name="level2", size=3), Level(name="level3", size=8), Level(name="level4", size=5))
 
@@ -131,3 +133,47 @@ def test_embeddings_of_another_model_are_refused() -> None:
         compare_embeddings(rows(3), rows(3)[:, :12], LEVELS)
     with pytest.raises(ModelError, match=r"levels \[3, 8\]"):
         compare_embeddings(rows(3), rows(3), LEVELS[:2])
+
+
+def turned(embeddings: NDArray[np.float32], similarities: list[float]) -> NDArray[np.float32]:
+    """Embeddings whose cosine similarity to the given ones is as stated, for the first ones; the rest is as it was."""
+    result = embeddings.copy()
+    for row, similarity in enumerate(similarities):
+        aside = np.roll(embeddings[row], 1) - (np.roll(embeddings[row], 1) @ embeddings[row]) * embeddings[row]
+        result[row] = similarity * embeddings[row] + np.sqrt(1 - similarity**2) * aside / np.linalg.norm(aside)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("frames", "similarities", "passing"),
+    [
+        (300, [0.85] * 2, {"int8"}),  # less than one of 100
+        (300, [0.85] * 5, set()),
+        (300, [0.75], set()),  # a single one, but beyond twice the room
+        (300, [0.92] * 30, {"int8"}),
+        (300, [0.995] * 300, {"int8", "fp16"}),
+        (99, [0.85], set()),  # of so few, the least similar one decides
+    ],
+)
+def test_of_int8_99_of_100_decide_and_of_fp16_the_least_similar_one(
+    frames: int, similarities: list[float], passing: set[Precision]
+) -> None:
+    before = rows(frames)
+    found = compare_embeddings(before, turned(before, similarities), LEVELS)
+    assert found.spread == pytest.approx(1, abs=0.02)
+    precisions: tuple[Precision, ...] = ("fp16", "int8")
+    judged = {one: judged_similarities(one, found, Tolerance()) for one in precisions}
+    assert {one for one, values in judged.items() if all(value.value >= value.required for value in values)} == passing
+
+
+def test_the_verdict_on_int8_does_not_depend_on_how_many_frames_there_are() -> None:
+    """A long tail: with 100 times as many frames, the least similar one is far less similar, and 99 of 100 are not."""
+    tail = 1 - 0.01 * np.random.default_rng(5).pareto(3, size=20_000).clip(0, 18)
+    few, many = (tail[:200], tail)
+    assert many.min() < few.min() - 0.02
+    verdicts = set()
+    for similarities in (few, many):
+        before = rows(len(similarities))
+        found = compare_embeddings(before, turned(before, similarities.tolist()), LEVELS)
+        verdicts.add(all(one.value >= one.required for one in judged_similarities("int8", found, Tolerance())))
+    assert verdicts == {True}
