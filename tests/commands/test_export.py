@@ -268,7 +268,8 @@ def test_a_rejection_says_that_a_former_bundle_is_still_there_and_a_success_clea
 def test_int8_ends_in_an_engine_and_says_what_is_in_it(run: Run, checkpoint: Path, veri: Path, tmp_path: Path) -> None:
     (tmp_path / "lenient.json").write_text('{"map": 100, "rank": 100, "int8_similarity": -1}')
     options = ("--calibration", veri, "--calibration-frames", 6, "--ranges", "max", "--tolerances", "lenient.json")
-    code, out, err = run(checkpoint, "--int8", *options, "--engine", "tensorrt-rtx", "--json")
+    engine = ("--engine", "tensorrt-rtx", "--precision", "int8")
+    code, out, err = run(checkpoint, "--int8", *options, *engine, "--json")
     assert code == 0, err
     result = json.loads(out)["int8"]
     assert result["in_fp16"] == []

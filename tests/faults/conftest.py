@@ -15,7 +15,7 @@ from table.world import World
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Sound inputs; treat them as read-only."""
-    return World(tmp_path_factory.mktemp("world"))
+    return World(tmp_path_factory.mktemp("world"), tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

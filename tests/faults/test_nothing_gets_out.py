@@ -17,7 +17,7 @@ from shimmed import looked_up, shimmed_environment, written
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = sorted(path for path in (ROOT / "src" / "reid").iterdir() if path.is_dir())
-SMALL = ("--backbone", "resnet10t", "--image-size", 64, "--levels", "3,4", "--epochs", 1, "--batch", "4x2")
+SMALL = ("--backbone", "resnet10t", "--image-size", 32, "--levels", "3,4", "--epochs", 1, "--batch", "4x2")
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_training_on_default_weights_asks_hugging_face_and_nobody_else(veri: Pat
 
 def test_export_of_graphs_and_an_engine(checkpoint: Path, tmp_path: Path) -> None:
     engine = ("--engine", "tensorrt-rtx", "--optimization-level", 0, "--compute-capability", "8.9")
-    options = ("--fp16", *engine)
+    options = ("--fp16", "--precision", "fp16", *engine)
     watch_command(tmp_path, "export", checkpoint, *options, "--output", "bundle")
     assert_nothing_got_out(tmp_path, "bundle")
     assert any((tmp_path / "here" / "bundle" / "engines").iterdir())

@@ -10,11 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from made_once import made_once
 
 __all__ = ["World", "big_png"]
 
 _BACKBONE = "test_resnet"
 """The smallest ResNet of timm: files of 2 MB are quickly copied, read and hashed."""
+
+_SHARED = ("data", "run", "bundle")
+"""What does not depend on where it is made."""
 
 
 class World:
@@ -27,10 +31,12 @@ class World:
 
     Args:
         folder: where they are made.
+        base: the base of this process's temporary folders, beside which worker processes share what takes seconds.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, base: Path) -> None:
         self._folder = folder
+        self._base = base
         self._made: dict[str, Path] = {}
         self._makers: dict[str, Callable[[Path], None]] = {
             "data": self._data,
@@ -55,7 +61,10 @@ class World:
     def __getitem__(self, name: str) -> Path:
         if name not in self._made:
             path = self._folder / name
-            self._makers[name](path)
+            if name in _SHARED:
+                shutil.copytree(made_once(self._base, f"world-{name}", self._makers[name]), path)
+            else:
+                self._makers[name](path)
             self._made[name] = path
         return self._made[name]
 

@@ -7,6 +7,7 @@ MODEL is SETTING=VALUE; ... with the settings of one; the results of the first a
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +33,14 @@ RECIPE = Recipe(
 def main() -> None:
     output, *models = sys.argv[1:]
     with joined_processes() as processes:
-        for number, assignments in enumerate(models):
-            tensors = two_steps(RECIPE.changed(**read_assignments(assignments.split(";"))), processes)
-            save_file(tensors, Path(output) / f"{number}-{processes.rank}.safetensors")
+        take_steps(Path(output), models, processes)
+
+
+def take_steps(output: Path, models: Iterable[str], processes: Processes) -> None:
+    """Write what this process has after the steps of each model."""
+    for number, assignments in enumerate(models):
+        tensors = two_steps(RECIPE.changed(**read_assignments(assignments.split(";"))), processes)
+        save_file(tensors, output / f"{number}-{processes.rank}.safetensors")
 
 
 def two_steps(recipe: Recipe, processes: Processes) -> dict[str, torch.Tensor]:

@@ -16,6 +16,8 @@ from reid.runtime.errors import ReidError
 from reid.train.data.images import loader_workers
 from reid.train.parallel.processes import Processes, joined_processes
 
+from .share_of_a_step import take_steps
+
 SCRIPT = Path(__file__).with_name("share_of_a_step.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -32,9 +34,8 @@ MODELS = {
 }
 
 
-def take_steps(count: int, output: Path) -> None:
+def take_steps_together(count: int, output: Path) -> None:
     """Take the steps of all models with some processes, each of which writes a file for each model."""
-    output.mkdir()
     together = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
     started = [
         subprocess.Popen(
@@ -51,7 +52,9 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The steps of one process in `1`, and of two in `2`."""
     folder = tmp_path_factory.mktemp("steps")
     for count in (1, 2):
-        take_steps(count, folder / str(count))
+        (folder / str(count)).mkdir()
+    take_steps(folder / "1", MODELS.values(), Processes())
+    take_steps_together(2, folder / "2")
     return folder
 
 
