@@ -151,25 +151,30 @@ def _entropy(histogram: Histogram) -> float:
     counts = np.add.reduceat(histogram.counts[: histogram.used], np.arange(0, histogram.used, merged)).astype(float)
     if len(counts) <= _ENTROPY_LEVELS:
         return histogram.amax
-    lengths = range(_ENTROPY_LEVELS, len(counts) + 1)
-    best = lengths[int(np.argmin([_divergence(counts, bins) for bins in lengths]))]
-    return best * merged * histogram.width
+    divergences = np.fromiter(_divergences(counts), float)
+    return (_ENTROPY_LEVELS + int(divergences.argmin())) * merged * histogram.width
 
 
-def _divergence(counts: NDArray[np.float64], bins: int) -> float:
-    """Return KL(P || Q) for a range of the first `bins` bins.
+def _divergences(counts: NDArray[np.float64]) -> Iterator[float]:
+    """Yield KL(P || Q) for ranges of the first bins: 128 of them, 129, and so on.
 
     P counts everything beyond the range in its last bin; Q leaves that out and is quantized. Where only P has a count,
     Q is given half a value: otherwise a distant outlier would rule out every range but its own.
     """
-    reference = counts[:bins].copy()
-    reference[-1] += counts[bins:].sum()
-    filled = reference > 0
-    starts = np.arange(_ENTROPY_LEVELS) * bins // _ENTROPY_LEVELS
-    sums = np.add.reduceat(counts[:bins], starts)
-    if not sums.any():
-        return np.inf
-    shared_by = np.add.reduceat(filled.astype(float), starts)
-    quantized = np.repeat(sums / np.maximum(shared_by, 1), np.diff(starts, append=bins))
-    p, q = reference[filled], np.maximum(quantized[filled], 0.5)
-    return float((p * np.log((p / p.sum()) / (q / q.sum()))).sum() / p.sum())
+    filled = np.flatnonzero(counts)
+    below = np.concatenate(([0.0], np.cumsum(counts)))  # of whole numbers: exact
+    filled_below = np.concatenate(([0], np.cumsum(counts > 0)))
+    for bins in range(_ENTROPY_LEVELS, len(counts) + 1):
+        edges = np.arange(_ENTROPY_LEVELS + 1) * bins // _ENTROPY_LEVELS
+        sums, shared_by = np.diff(below[edges]), np.diff(filled_below[edges])
+        if not sums.any():
+            yield np.inf
+            continue
+        p = counts[filled[: filled_below[bins]]]
+        if (beyond := below[-1] - below[bins]) and not counts[bins - 1]:
+            p = np.append(p, 0.0)
+            shared_by[-1] += 1
+        p[-1] += beyond
+        q = np.maximum(np.repeat(sums / np.maximum(shared_by, 1), shared_by), 0.5)
+        total = p.sum()
+        yield float((p * np.log((p / total) / (q / q.sum()))).sum() / total)
