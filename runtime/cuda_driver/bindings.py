@@ -69,13 +69,14 @@ class CudaBindings:
         """See Package."""
         return self._owned(self._call("cuModuleLoadData", image), "cuModuleUnload")
 
-    def function(self, module: Owned, name: str) -> Any:  # noqa: ANN401
+    def function(self, module: Owned, name: str) -> Owned:
         """See Package."""
-        return self._call("cuModuleGetFunction", module.raw, name.encode())
+        function = self._call("cuModuleGetFunction", module.raw, name.encode())
+        return Owned(function, int(function), lambda function: None)
 
     def launch(
         self,
-        function: Any,  # noqa: ANN401
+        function: Owned,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         parameters: bytes,
@@ -86,4 +87,4 @@ class CudaBindings:
         packed, size = ctypes.create_string_buffer(parameters, len(parameters)), ctypes.c_size_t(len(parameters))
         # CU_LAUNCH_PARAM_BUFFER_POINTER, CU_LAUNCH_PARAM_BUFFER_SIZE, CU_LAUNCH_PARAM_END
         extra = (ctypes.c_void_p * 5)(1, ctypes.addressof(packed), 2, ctypes.addressof(size), 0)
-        self._call("cuLaunchKernel", function, *grid, *block, shared, stream.raw, 0, ctypes.addressof(extra))
+        self._call("cuLaunchKernel", function.raw, *grid, *block, shared, stream.raw, 0, ctypes.addressof(extra))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -42,9 +42,10 @@ class Module:
 class Function:
     """A kernel."""
 
-    def __init__(self, module: Module, current: Current, package: Package, function: Any) -> None:  # noqa: ANN401
+    def __init__(self, module: Module, current: Current, package: Package, function: Owned) -> None:
         """Take a kernel, and keep its module; call `Module.function` instead."""
         self._module, self._current, self._package, self._function = module, current, package, function
+        free_with(self, current, function.release)
 
     def launch(
         self,

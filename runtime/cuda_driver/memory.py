@@ -93,8 +93,21 @@ class DeviceArray:
             "version": 3,
         }
 
-    def __dlpack__(self, *, stream: int | None = None, **_wishes: object) -> object:
-        """Return a capsule, once the consumer's stream waits for the array; -1 for no need, None for the default."""
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+        **_wishes: object,
+    ) -> object:
+        """Return a capsule, once the consumer's stream waits for the array; -1 for no need, None for the default.
+
+        Raises:
+            BufferError: the array is wanted on another device, or as a copy.
+        """
+        if copy or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("a device array gives its own memory, on its GPU: take that, and copy it afterwards")
         if stream != -1:
             self.make_wait(stream or LEGACY_STREAM)
         return to_capsule(self.address, self.shape, self.dtype, self.buffer.ordinal, self.buffer)

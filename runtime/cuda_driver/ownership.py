@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from reid.runtime.errors import SessionError
 
-__all__ = ["Current", "Owned", "free_with"]
+__all__ = ["Current", "Owned", "free_with", "keep_forever"]
 
 Current: TypeAlias = Callable[[], AbstractContextManager[None]]
 """Makes a context current while a block runs: `Cuda.current`."""
@@ -42,5 +43,13 @@ def free_with(owner: object, current: Current, free: Callable[[], object]) -> we
 
 
 def _free(current: Current, free: Callable[[], object]) -> None:
-    with suppress(SessionError), current():  # in a context that died of an error, everything is gone already
-        free()
+    try:
+        with current():
+            free()
+    except SessionError:  # the context died of an error, or is that of the process that forked this one
+        keep_forever(free)  # where pycuda cannot make a context current to delete something, it ends the process
+
+
+def keep_forever(thing: object) -> None:
+    """Let an object never be deleted, not even at exit."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))

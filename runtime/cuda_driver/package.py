@@ -53,13 +53,13 @@ class Package(Protocol):
         """Load a module, that is code for the device."""
         ...
 
-    def function(self, module: Owned, name: str) -> Any:  # noqa: ANN401
+    def function(self, module: Owned, name: str) -> Owned:
         """Find a kernel in a module."""
         ...
 
     def launch(
         self,
-        function: Any,  # noqa: ANN401
+        function: Owned,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         parameters: bytes,

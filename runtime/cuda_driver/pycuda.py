@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.cuda_driver.errors import cuda_error
-from reid.runtime.cuda_driver.ownership import Owned
+from reid.runtime.cuda_driver.ownership import Owned, keep_forever
 from reid.runtime.cuda_driver.package import NON_BLOCKING
 
 __all__ = ["PyCuda"]
@@ -31,7 +31,9 @@ class PyCuda:
     def retain(self, ordinal: int) -> Any:  # noqa: ANN401
         """See Package."""
         self._call(self._driver.init)
-        return self._call(self._call(self._driver.Device, ordinal).retain_primary_context)
+        context = self._call(self._call(self._driver.Device, ordinal).retain_primary_context)
+        keep_forever(context)  # deleted, at exit, it would be detached, which is not for a primary context
+        return context
 
     def push(self, context: Any) -> None:  # noqa: ANN401
         """See Package."""
@@ -68,13 +70,13 @@ class PyCuda:
         """See Package."""
         return Owned(self._call(self._driver.module_from_buffer, image), 0, lambda module: None)
 
-    def function(self, module: Owned, name: str) -> Any:  # noqa: ANN401
-        """See Package."""
-        return self._call(module.raw.get_function, name)
+    def function(self, module: Owned, name: str) -> Owned:
+        """See Package. It keeps the module, so that whoever gives back the last of both unloads it."""
+        return Owned(self._call(module.raw.get_function, name), 0, lambda function: None)
 
     def launch(
         self,
-        function: Any,  # noqa: ANN401
+        function: Owned,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         parameters: bytes,
@@ -82,4 +84,4 @@ class PyCuda:
         stream: Owned,
     ) -> None:
         """See Package."""
-        self._call(function._launch_kernel, grid, block, parameters, shared, stream.raw)
+        self._call(function.raw._launch_kernel, grid, block, parameters, shared, stream.raw)

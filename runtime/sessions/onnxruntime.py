@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from pathlib import Path
@@ -60,7 +61,8 @@ def load_onnxruntime(graph: Path, device: str) -> GraphSession:
     onnxruntime, provider = import_onnxruntime(), find_provider(device)
     cuda = _cuda(provider)
     stream = cuda.stream() if cuda else None
-    session = _load(onnxruntime, graph, provider, stream)
+    with cuda.current() if cuda else contextlib.nullcontext():  # ONNX Runtime makes its GPU the current one
+        session = _load(onnxruntime, graph, provider, stream)
     info = _facts(session, onnxruntime.__version__, graph, provider)
     host = _host_session(session, info, graph, provider)
     if cuda is None or stream is None:

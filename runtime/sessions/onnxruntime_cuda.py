@@ -31,7 +31,10 @@ _LENT = 2
 
 
 class CudaSession:
-    """A `Session` on a GPU that lends slots and takes what is in the GPU's memory. One caller at a time."""
+    """A `Session` on a GPU that lends slots and takes what is in the GPU's memory. One caller at a time.
+
+    ONNX Runtime makes its GPU the thread's current one, for good: so it runs where the context is current for a while.
+    """
 
     def __init__(self, host: HostSession, graph: BoundGraph, cuda: Cuda) -> None:
         """Take a session that copies, for batches that come from the host or find no room, and its graph on a GPU."""
@@ -56,7 +59,8 @@ class CudaSession:
 
     def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
         """See Session.compute. Where memory is short, the batch is computed in parts."""
-        return self._host.compute(frames, pooling)
+        with self._cuda.current():
+            return self._host.compute(frames, pooling)
 
     def slots(self) -> Slots:
         """Return slots in memory that the GPU copies from by itself; see LendsSlots.
@@ -93,7 +97,8 @@ class CudaSession:
         try:
             self._check_open()
             if frames <= self._most:
-                self._lanes.start(*batch)
+                with self._cuda.current():
+                    self._lanes.start(*batch)
                 return DevicePending(slot.downloaded.done, partial(self._lanes.finish, *batch), give_back)
         except DeviceMemoryError:
             self._most = frames - 1
@@ -114,7 +119,8 @@ class CudaSession:
                 or the session is closed.
         """
         self._check_open()
-        return self._on_device.run(frames, pooling, stream, self.limits)
+        with self._cuda.current():
+            return self._on_device.run(frames, pooling, stream, self.limits)
 
     def _check_open(self) -> None:
         if self._graph.is_closed:
@@ -124,7 +130,7 @@ class CudaSession:
         """See Session.close."""
         self._host.close()
         # After an error of the device, nothing can be freed, and whoever computed knows why.
-        with contextlib.suppress(SessionError):
+        with contextlib.suppress(SessionError), self._cuda.current():
             self._resources.close()
 
     def __enter__(self) -> Self:

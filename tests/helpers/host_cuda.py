@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,20 +41,22 @@ class HostPackage:
         library: the kernels; without them launches are only noted.
         backwards: whether blocks and threads run backwards.
         launches: every launch.
+        current: thread -> how often the context was made current there, and not yet what was before.
     """
 
     library: ctypes.CDLL | None = None
     backwards: bool = False
     launches: list[Launch] = field(default_factory=list)
+    current: Counter[int] = field(default_factory=Counter)
 
     def retain(self, ordinal: int) -> int:
         return ordinal
 
     def push(self, context: int) -> None:
-        pass
+        self.current[threading.get_ident()] += 1
 
     def pop(self) -> None:
-        pass
+        self.current[threading.get_ident()] -= 1
 
     def stream(self) -> Owned:
         return Owned(None, 1, lambda raw: None)
@@ -77,12 +81,12 @@ class HostPackage:
     def load(self, image: bytes) -> Owned:
         return Owned(None, 0, lambda raw: None)
 
-    def function(self, module: Owned, name: str) -> str:
-        return name
+    def function(self, module: Owned, name: str) -> Owned:
+        return Owned(name, 0, lambda raw: None)
 
     def launch(
         self,
-        function: str,
+        function: Owned,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         parameters: bytes,
@@ -90,14 +94,14 @@ class HostPackage:
         stream: Owned,
     ) -> None:
         assert shared == 0
-        self.launches.append(Launch(function, grid, block, parameters))
+        self.launches.append(Launch(function.raw, grid, block, parameters))
         if self.library is None:
             return
         sizes = (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block)
         wrong = self.library.launch(
-            function.encode(), *sizes, parameters, ctypes.c_size_t(len(parameters)), self.backwards
+            function.raw.encode(), *sizes, parameters, ctypes.c_size_t(len(parameters)), self.backwards
         )
-        assert not wrong, f"{function} {grid} {block}: {wrong.decode()}"
+        assert not wrong, f"{function.raw} {grid} {block}: {wrong.decode()}"
 
 
 def host_cuda(package: HostPackage) -> Cuda:

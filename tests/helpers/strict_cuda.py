@@ -10,6 +10,7 @@ import ctypes
 import functools
 import itertools
 import threading
+import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,10 +30,11 @@ CONTEXT = 0xC0DE
 """The primary context."""
 
 LEGACY = 1
-OUT_OF_MEMORY, INVALID_CONTEXT, INVALID_HANDLE, NOT_READY, CAPTURE = 2, 201, 400, 600, 901
+OUT_OF_MEMORY, NOT_INITIALIZED, INVALID_CONTEXT, INVALID_HANDLE, NOT_READY, CAPTURE = 2, 3, 201, 400, 600, 901
 REASONS = {
     1: "invalid argument",
     2: "out of memory",
+    3: "initialization error",
     101: "invalid device ordinal",
     201: "invalid device context",
     400: "invalid resource handle",
@@ -104,6 +106,7 @@ class Driver:
         failing: name of a call -> error that it returns next.
         calls: how often each call was made.
         faults: what went wrong where nothing can be raised; has to be empty in the end.
+        is_forked: whether the process is a child of the one that uses the driver, to which it refuses everything.
     """
 
     def __init__(self, room: int = 1 << 40) -> None:
@@ -113,8 +116,9 @@ class Driver:
         self.streams: dict[int, Stream] = {0: Stream(), LEGACY: Stream()}
         self.events: dict[int, tuple[Work, Counter[int]] | None] = {}
         self.graphs: dict[int, Any] = {}
+        self.modules: set[int] = set()
         self.host = Counter[int]()  # how far the host is known to be after streams
-        self.retained = 0
+        self.retained, self.is_forked = 0, False
         self._handles = itertools.count(0x1000)
         self._addresses = itertools.count(0x7F00_0000_0000, 1 << 32)
 
@@ -126,7 +130,7 @@ class Driver:
     def enter(self, name: str) -> None:
         """Begin a call that needs the context."""
         self.calls[name] += 1
-        if code := self.failing.pop(name, 0):
+        if code := self.failing.pop(name, NOT_INITIALIZED if self.is_forked else 0):
             raise Failed(code)
         if self.stack[-1:] != [CONTEXT]:
             raise Failed(INVALID_CONTEXT)
@@ -134,6 +138,8 @@ class Driver:
     def push(self, context: int) -> None:
         assert context == CONTEXT
         assert self.retained
+        if self.is_forked:
+            raise Failed(NOT_INITIALIZED)
         self.stack.append(context)
 
     def pop(self) -> int:
@@ -192,6 +198,23 @@ class Driver:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         one = self.find(address, size)
         return one.content[address - one.address :][:size].view(dtype).reshape(shape)
+
+    # code
+    def load(self, image: bytes) -> int:
+        self.enter("cuModuleLoadData")
+        assert image
+        self.modules.add(module := next(self._handles))
+        return module
+
+    def unload(self, module: int) -> None:
+        self.enter("cuModuleUnload")
+        self.modules.remove(module)
+
+    def find_kernel(self, module: int, name: bytes) -> int:
+        self.enter("cuModuleGetFunction")
+        assert module in self.modules
+        assert name
+        return next(self._handles)
 
     # streams
     def stream(self, handle: int) -> Stream:
@@ -407,6 +430,9 @@ class _Bindings:
             "cuMemFreeHost": driver.free,
             "cuMemcpyHtoDAsync": functools.partial(driver.copy, "cuMemcpyHtoDAsync"),
             "cuMemcpyDtoHAsync": functools.partial(driver.copy, "cuMemcpyDtoHAsync"),
+            "cuModuleLoadData": driver.load,
+            "cuModuleUnload": driver.unload,
+            "cuModuleGetFunction": driver.find_kernel,
         }
 
     def cuGetErrorString(self, code: int) -> tuple[int, bytes]:  # noqa: N802
@@ -450,13 +476,18 @@ def _pycuda(driver: Driver) -> Any:  # noqa: ANN401, C901
 
         return function
 
+    known = weakref.proxy(driver)  # contexts may live forever, and drivers should not
+
     class Context:
-        push = staticmethod(guarded(lambda: driver.push(CONTEXT)))
-        pop = staticmethod(guarded(driver.pop))
+        push = staticmethod(guarded(lambda: known.push(CONTEXT)))
+        pop = staticmethod(guarded(lambda: known.pop()))
+
+        def __del__(self) -> None:
+            known.faults.append("a primary context was deleted, and its destructor calls cuCtxDetach")
 
     def device(ordinal: int) -> Any:  # noqa: ANN401
         _ = ordinal and _fail(101)
-        return SimpleNamespace(retain_primary_context=lambda: _retain(driver) and Context)
+        return SimpleNamespace(retain_primary_context=lambda: _retain(driver) and Context())
 
     class Stream:
         def __init__(self, flags: int = 0) -> None:
@@ -484,6 +515,21 @@ def _pycuda(driver: Driver) -> Any:  # noqa: ANN401, C901
             if hasattr(self, "_address") and not self._is_freed:
                 driver.faults.append("memory was left to the garbage collector")
 
+    class Module:
+        def __init__(self, image: bytes) -> None:
+            self._handle = guarded(driver.load)(image)
+
+        def get_function(self, name: str) -> Any:  # noqa: ANN401
+            guarded(driver.find_kernel)(self._handle, name.encode())
+            return SimpleNamespace(module=self)  # Boost.Python's custodian: a kernel keeps its module
+
+        def __del__(self) -> None:
+            try:
+                if hasattr(self, "_handle"):
+                    driver.unload(self._handle)
+            except Failed:
+                driver.faults.append("a module was deleted with no context current, which leaks it")
+
     def pagelocked_empty(shape: int, dtype: Any) -> np.ndarray:  # noqa: ANN401
         address = driver.allocate_host(shape * np.dtype(dtype).itemsize)
 
@@ -509,6 +555,7 @@ def _pycuda(driver: Driver) -> Any:  # noqa: ANN401, C901
         Context=Context,
         Stream=Stream,
         mem_alloc=DeviceAllocation,
+        module_from_buffer=Module,
         pagelocked_empty=guarded(pagelocked_empty),
         memcpy_htod_async=guarded(upload),
         memcpy_dtoh_async=guarded(download),

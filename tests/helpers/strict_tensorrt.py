@@ -186,7 +186,11 @@ class _Context:
         self._changed()
         assert memory % 256 == 0
         self._api.driver.find(memory, size)
+        assert size >= self._needed(), "TensorRT keeps what it had before: this is less than it may need"
         self.memory = memory, size
+
+    def _needed(self) -> int:
+        return self.needs or SCRATCH * self._api.profiles[self.active_optimization_profile].frames[2]
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
         self._changed()
@@ -247,9 +251,8 @@ class _Context:
         assert columns == count
         if count > api.most:
             raise Failed(OUT_OF_MEMORY)
-        needed = self.needs or SCRATCH * api.profiles[self.active_optimization_profile].frames[2]
         assert self.memory, "no memory was set"
-        assert self.memory[1] >= needed, "too little memory was set"
+        assert self.memory[1] >= self._needed(), "too little memory was set"
         capturing = driver.stream(handle).captured is not None
         assert not capturing or self.flushed == self.version, "captured before what new sizes need was done"
         if capturing and not api.captures:

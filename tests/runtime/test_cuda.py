@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 import threading
 from types import ModuleType
@@ -14,6 +15,7 @@ from strict_cuda import CONTEXT, Driver, Failed, cuda_on
 import reid.runtime.cuda as module
 from reid.runtime.cuda import Cuda, DeviceMemoryError, open_cuda
 from reid.runtime.cuda_driver.bindings import CudaBindings
+from reid.runtime.cuda_driver.dlpack import read_capsule
 from reid.runtime.cuda_driver.find import find_package
 from reid.runtime.cuda_driver.kernels import packed
 from reid.runtime.cuda_driver.library import DriverLibrary
@@ -85,6 +87,38 @@ def test_what_another_thread_drops_is_freed(driver: Driver, cuda: Cuda) -> None:
     assert all(one.is_freed for one in driver.memory.values())
     assert len(driver.streams) == 2
     assert (driver.events, driver.faults) == ({}, [])
+
+
+def test_code_is_unloaded_with_its_context_current_whatever_goes_last(driver: Driver, cuda: Cuda) -> None:
+    code = cuda.module(b"a fat binary")
+    held = [code.function("first"), code.function("second")]
+    code.free()  # pycuda's kernels keep it
+    assert driver.faults == []
+    other = cuda.module(b"a fat binary")
+    held += [other.function("first")]
+    del code, other
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    assert (driver.modules, driver.faults) == (set(), [])
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_context_is_never_given_back(driver: Driver, package: str) -> None:
+    cuda_on(driver, package).stream().synchronize()
+    gc.collect()
+    assert driver.faults == []
+
+
+def test_a_forked_process_leaves_alone_what_it_inherits(driver: Driver, cuda: Cuda) -> None:
+    inherited = [cuda.stream(), cuda.event(), cuda.allocate(8), cuda.pinned((2, 2), np.float32)]
+    inherited.append(cuda.module(b"a fat binary").function("first"))
+    driver.is_forked = True
+    inherited.clear()
+    gc.collect()
+    assert (driver.used, driver.faults) == (8, [])
+    with pytest.raises(SessionError, match="initialization error"):
+        cuda.stream()
 
 
 def test_page_locked_memory_lives_as_long_as_a_view_of_it(driver: Driver, cuda: Cuda) -> None:
@@ -188,7 +222,7 @@ def test_the_calls_are_those_of_the_real_cuda_bindings() -> None:
     real = pytest.importorskip("cuda.bindings.driver")
     for name in Driver().bindings()._calls:
         assert callable(getattr(real, name))
-    for name in ("cuModuleLoadData", "cuModuleUnload", "cuModuleGetFunction", "cuLaunchKernel", "cuGetErrorString"):
+    for name in ("cuLaunchKernel", "cuGetErrorString"):
         assert callable(getattr(real, name))
 
 
@@ -218,6 +252,15 @@ def test_a_device_array_says_where_it_is_and_when(cuda: Cuda) -> None:
         (buffer.address, False),
         None,
     )
+
+
+def test_a_device_array_gives_its_own_memory_or_none(cuda: Cuda) -> None:
+    array = cuda.allocate(24).view((2, 3), np.float32)
+    for given in ({}, {"copy": False, "dl_device": (2, 0)}, {"copy": None, "dl_device": None, "max_version": (1, 0)}):
+        assert read_capsule(array.__dlpack__(**given))[0] == array.address
+    for wish in ({"copy": True}, {"dl_device": (1, 0)}, {"dl_device": (2, 1)}):
+        with pytest.raises(BufferError, match="copy it afterwards"):
+            array.__dlpack__(**wish)
 
 
 @pytest.mark.gpu

@@ -84,21 +84,23 @@ def _device_arrays(proof: Proof) -> None:
 
 
 def _threads(proof: Proof) -> None:
-    """Run two threads in one session: each gets its own answers."""
+    """Run two threads, each with a session of its own: a session has one caller at a time."""
     batches = {frames: random_batch(side_of(proof), frames, seed=frames) for frames in (2, 4)}
     wrong: list[float] = []
-    with load_onnxruntime(graph_of(proof, "fp16"), proof.device) as session:
+    graph = graph_of(proof, "fp16")
+    with load_onnxruntime(graph, proof.device) as session:
         expected = {frames: run(session, *batch) for frames, batch in batches.items()}
 
-        def work(frames: int) -> None:
-            batch, wanted = batches[frames], expected[frames]
-            wrong.extend(greatest_difference(run(session, *batch), wanted) for _ in range(5))
+    def work(frames: int) -> None:
+        batch, wanted = batches[frames], expected[frames]
+        with load_onnxruntime(graph, proof.device) as own:
+            wrong.extend(greatest_difference(run(own, *batch), wanted) for _ in range(5))
 
-        threads = [threading.Thread(target=work, args=(frames,)) for frames in batches]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    threads = [threading.Thread(target=work, args=(frames,)) for frames in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     proof.check("two threads get their own answers", len(wrong) == 10 and max(wrong) < _FP16, max(wrong, default=None))
 
 

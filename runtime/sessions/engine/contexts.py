@@ -70,9 +70,13 @@ class Contexts:
         if not self._switch(context, profile):
             del context  # which the error would keep, until no CUDA context is current
             raise self._error(f"does not switch to profile {profile}")
-        if self._scratch:
-            context.set_device_memory(self._scratch.address, self._scratch.size)
+        self._lend_scratch(context)
         return context
+
+    def _lend_scratch(self, context: trt.IExecutionContext) -> None:
+        # TensorRT refuses less than a profile may need until it knows the sizes of a batch; see _check_room.
+        if self._scratch and not self._by_shapes:
+            context.set_device_memory(self._scratch.address, self._scratch.size)
 
     def _switch(self, context: trt.IExecutionContext, profile: int) -> bool:
         if context.active_optimization_profile == profile:
@@ -99,7 +103,7 @@ class Contexts:
         self._scratch = self._cuda.allocate(max(1, *sizes, 1))
         self._by_shapes = by_shapes
         for context in self._contexts:
-            context.set_device_memory(self._scratch.address, self._scratch.size)
+            self._lend_scratch(context)
         return self._scratch
 
     def _size(self, index: int, limits: BatchLimits, *, by_shapes: bool) -> int:

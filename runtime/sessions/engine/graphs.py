@@ -7,8 +7,10 @@ of its own; they share the memory for the results of layers. Source: NVIDIA, Ten
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -94,14 +96,15 @@ class Graphs:
 
     def _capture(self, context: trt.IExecutionContext) -> int:
         library, stream = self._cuda.library, self._contexts.stream.handle
-        library.begin_capture(stream)
-        try:
-            self._contexts.execute(context)
-        except BaseException:
-            with contextlib.suppress(SessionError):  # which ends the capture, too
-                library.destroy_graph(library.end_capture(stream))
-            raise
-        graph = library.end_capture(stream)
+        with _without_collection():
+            library.begin_capture(stream)
+            try:
+                self._contexts.execute(context)
+            except BaseException:
+                with contextlib.suppress(SessionError):  # which ends the capture, too
+                    library.destroy_graph(library.end_capture(stream))
+                raise
+            graph = library.end_capture(stream)
         try:
             return library.instantiate(graph)
         finally:
@@ -116,3 +119,15 @@ class Graphs:
         """Free all graphs."""
         while self._graphs:
             self._drop_oldest()
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep the garbage collector from freeing memory of the device meanwhile, which would end a capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

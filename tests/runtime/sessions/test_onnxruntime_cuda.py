@@ -30,14 +30,15 @@ from reid.runtime.sessions.slots import LendsSlots, Pending, Slot
 
 
 class Driver:
-    """The driver's library: everything succeeds, and events happen at once. It remembers what was called."""
+    """The driver's library: in a context everything succeeds, and events happen at once. It remembers the calls."""
 
-    def __init__(self) -> None:
-        self.called: list[str] = []
+    def __init__(self, package: HostPackage) -> None:
+        self.package, self.called = package, list[str]()
         self._events = itertools.count(1)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         def call(*arguments: Any) -> int:  # noqa: ANN401
+            assert self.package.current[threading.get_ident()], f"{name} was called with no context current"
             self.called.append(name)
             if name == "cuEventCreate":
                 arguments[0]._obj.value = next(self._events)
@@ -52,12 +53,12 @@ class Driver:
 
 @pytest.fixture
 def driver() -> Driver:
-    return Driver()
+    return Driver(HostPackage())
 
 
 @pytest.fixture
 def cuda(driver: Driver) -> Cuda:
-    return Cuda(0, HostPackage(), DriverLibrary(driver))
+    return Cuda(0, driver.package, DriverLibrary(driver))
 
 
 @pytest.fixture
@@ -275,6 +276,27 @@ def test_what_is_no_batch_on_the_device_is_refused(
         session.run_on_device(Foreign(frames), Foreign(pooling))
 
 
+def test_onnxruntime_runs_in_the_sessions_context_so_that_the_callers_stays_current(
+    session: CudaSession, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depths: list[int] = []
+    for name in ("run", "run_with_iobinding"):
+        real = getattr(onnxruntime.InferenceSession, name)
+
+        def noted(*arguments: Any, real: Any = real) -> Any:  # noqa: ANN401
+            depths.append(driver.package.current[threading.get_ident()])
+            return real(*arguments)
+
+        monkeypatch.setattr(onnxruntime.InferenceSession, name, noted)
+    slot = session.slots().lend()
+    session.slots().submit(slot, *fill(slot, *batch(2, 1))).result()
+    run(session, *batch(2, 1))
+    session.run_on_device(*map(Foreign, batch(2, 1)))
+    assert len(depths) == 3
+    assert all(depths)
+    assert not any(driver.package.current.values())
+
+
 def test_a_closed_session_takes_nothing(session: CudaSession) -> None:
     slots = session.slots()
     slot = slots.lend()
@@ -289,11 +311,14 @@ def test_a_closed_session_takes_nothing(session: CudaSession) -> None:
         session.run_on_device(*map(Foreign, batch(2, 1)))
 
 
-def test_onnxruntime_computes_on_the_sessions_stream(bundle: Path, cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnxruntime_computes_on_the_sessions_stream(
+    bundle: Path, cuda: Cuda, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given: list[dict[str, str]] = []
     real = onnxruntime.InferenceSession
 
     def opened(path: str, options: Any, *, providers: Any, **_: object) -> Any:  # noqa: ANN401
+        assert driver.package.current[threading.get_ident()]  # so that it is no other afterwards
         given.append(providers[0][1])
         return real(path, options, providers=["CPUExecutionProvider"])
 

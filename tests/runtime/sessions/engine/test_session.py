@@ -324,17 +324,18 @@ def test_where_capturing_fails_batches_run_without_and_the_log_says_so_once(
 
 
 def test_what_finds_no_room_at_open_is_halved_and_said(gpu: Gpu, caplog: pytest.LogCaptureFixture) -> None:
-    profile = Profile((1, 32, 32), (1, 8, 16))
+    profiles = Profile((1, 32, 32), (1, 8, 16)), Profile((32, 32, 32), (1, 8, 16))  # one of them will not be needed
     gpu.driver.room = 12 * SCRATCH
-    with gpu.open(profile) as session:
+    with gpu.open(*profiles) as session:
         assert session.limits == BatchLimits(8, 8)
         assert [line.split(":")[0] for line in caplog.messages] == [
             "out of memory for batches of 32 frames",
             "out of memory for batches of 16 frames",
         ]
-        for count, tracklets in ((8, 8), (1, 1), (7, 3)):
+        for count, tracklets in ((8, 8), (1, 1), (7, 3), (7, 3), (8, 8), (7, 3)):
             frames, pooling = batch(count, tracklets)
             check(run(session, frames, pooling), frames, pooling)
+        assert len(gpu.driver.graphs) == 2
         with pytest.raises(ValueError, match="at most 8 frames of 8"):
             run(session, *batch(9, 1))
     gpu.check_nothing_is_left()
