@@ -125,11 +125,10 @@ def _growing(items: Iterable[_Item], most: int) -> Iterator[list[_Item]]:
     chunk: list[_Item] = []
     size, began = 1, time.monotonic()
     for item in items:
-        began = began if chunk else time.monotonic()
         chunk.append(item)
         if len(chunk) == size or time.monotonic() - began > _PATIENCE_S:
             yield chunk
-            chunk, size = [], min(2 * size, most)
+            chunk, size, began = [], min(2 * size, most), time.monotonic()
     if chunk:
         yield chunk
 

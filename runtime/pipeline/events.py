@@ -22,7 +22,8 @@ class Crop:
     """A box in a picture, as a detector gives it.
 
     Attributes:
-        picture: uint8 RGB [H, W, 3].
+        picture: uint8 RGB [H, W, 3]. It is read later, in another thread: a camera's buffer has to be copied before it
+            is filled again.
         box: left, top, width and height in pixels; what lies outside the picture is cut off.
     """
 
@@ -36,7 +37,7 @@ class FrameEvent:
 
     Attributes:
         track: the name of the track; a track that begins after another of the same name has ended is a new one.
-        crop: the frame; None for the end alone.
+        crop: the frame, read later like a Crop's picture; None for the end alone.
         time_s: when it was seen, in seconds; None if unknown.
         last: whether it is the last of the track.
     """

@@ -78,7 +78,7 @@ class Filling:
         for track, row in {member.track: member.row for _, member in read}.items():
             track.add(embeddings.pooled[row])
         for position, member in read if keep_frames else ():
-            member.track.frames[member.index] = embeddings.frame_embedding[position]
+            member.track.frames[member.index] = embeddings.frame_embedding[position].copy()
 
     def report(self) -> None:
         """Tell the tracks which of their frames were left out."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from queue import Empty, Queue
+from queue import Empty, Full, Queue
+from typing import TypeAlias
 
 from reid.runtime.pipeline.assembly import Assembly, Closed, Stopped
 from reid.runtime.pipeline.events import Crop, FrameEvent
@@ -26,9 +28,12 @@ from reid.runtime.tracklet import Frame
 
 __all__ = ["embed_events"]
 
+_Result: TypeAlias = "list[Track] | BaseException | None"
+"""Tracks that are complete, what went wrong, or None at the end."""
+
 _DECODING_THREADS = min(8, os.cpu_count() or 1)
 _PATIENCE_S = 0.05
-"""How long the end of a stream waits for a thread before it looks again, or lets it be."""
+"""How long a thread waits for another before it looks again whether the stream has been left, or lets it be."""
 
 
 def embed_events(
@@ -43,7 +48,7 @@ def embed_events(
     """Embed the frames of tracks, and yield each track as soon as its last frame has been through the session.
 
     Args:
-        session: the model; it stays the caller's to close.
+        session: the model; it stays the caller's to close, and to use, also for another stream at the same time.
         events: the frames, taken lazily and in a thread of their own. Tracks may interleave.
         limits: a smaller batch than the largest that the session takes.
         max_wait_s: how long a frame waits for others to share a batch with, in seconds; None for as long as it takes.
@@ -54,20 +59,23 @@ def embed_events(
         The tracks in the order in which they end; those that have not ended by the end of the events come last.
 
     Raises:
-        BaseException: what the events or the session raise.
+        BaseException: what the events raise, after the tracks that ended before, or the session.
     """
     stages = stages or Stages()
-    with slots_of(session) as slots:
-        assembly = Assembly(
-            slots, lambda: session.limits.within(limits) if limits else session.limits, max_wait_s, stages
-        )
-        yield from _embedded(events, assembly, _Runner(slots, assembly, stages, keep_frames))
-
-
-def _embedded(events: Iterable[FrameEvent], assembly: Assembly, runner: _Runner) -> Iterator[Track]:
+    resources = contextlib.ExitStack()  # the runner's
+    slots = resources.enter_context(slots_of(session))
+    assembly = Assembly(slots, lambda: session.limits.within(limits) if limits else session.limits, max_wait_s, stages)
+    resources.callback(assembly.withdraw)
     decoders = ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode")
+    resources.callback(decoders.shutdown, cancel_futures=True)
     feed = threading.Thread(target=_feed, args=(events, assembly, decoders), name="feed", daemon=True)
+    yield from _embedded(feed, _Runner(slots, assembly, stages, keep_frames, resources))
+
+
+def _embedded(feed: threading.Thread, runner: _Runner) -> Iterator[Track]:
     run = threading.Thread(target=runner.run, name="run", daemon=True)
+    caller = threading.current_thread()
+    tracks: _Result = None
     try:
         run.start()
         feed.start()
@@ -75,14 +83,23 @@ def _embedded(events: Iterable[FrameEvent], assembly: Assembly, runner: _Runner)
             if isinstance(tracks, BaseException):
                 raise tracks
             yield from tracks
+            caller = threading.current_thread()
     finally:
-        assembly.fail(Stopped())
-        while run.is_alive():  # it may wait for room
-            with contextlib.suppress(Empty):
-                runner.results.get(timeout=_PATIENCE_S)
-        decoders.shutdown(cancel_futures=True)
-        if feed.ident is not None:
-            feed.join(_PATIENCE_S)  # a source that says nothing keeps its thread
+        tracks = None  # an error has this frame in its traceback
+        runner.assembly.stop()
+        # The garbage collector may end the stream in any thread, even in one that would wait for itself; and when the
+        # interpreter ends, no thread does.
+        if threading.current_thread() is caller and not sys.is_finalizing():
+            _wait_for(run, feed, runner.results)
+
+
+def _wait_for(run: threading.Thread, feed: threading.Thread, results: Queue[_Result]) -> None:
+    while run.is_alive():
+        with contextlib.suppress(Empty):  # it may wait for room
+            results.get_nowait()
+        run.join(_PATIENCE_S)
+    if feed.ident is not None:
+        feed.join(_PATIENCE_S)  # a source that says nothing keeps its thread
 
 
 def _feed(events: Iterable[FrameEvent], assembly: Assembly, decoders: ThreadPoolExecutor) -> None:
@@ -92,7 +109,7 @@ def _feed(events: Iterable[FrameEvent], assembly: Assembly, decoders: ThreadPool
                 decoders.submit(_decode, assembly, *place, event.crop)
         assembly.end()
     except BaseException as error:
-        assembly.fail(error)
+        assembly.end(error)
 
 
 def _decode(assembly: Assembly, batch: Filling, position: int, crop: Frame | Crop) -> None:
@@ -106,29 +123,34 @@ def _decode(assembly: Assembly, batch: Filling, position: int, crop: Frame | Cro
 
 @dataclass(slots=True, eq=False)
 class _Runner:
-    """Runs batches, and hands on the tracks that are complete."""
+    """Runs batches, hands on the tracks that are complete, and closes what the stream has used."""
 
     slots: Slots
     assembly: Assembly
     stages: Stages
     keep_frames: bool
-    results: Queue[list[Track] | BaseException | None] = field(default_factory=lambda: Queue(2))
+    resources: contextlib.ExitStack
+    results: Queue[_Result] = field(default_factory=lambda: Queue(2))
     _running: deque[tuple[Closed, Pending | None]] = field(default_factory=deque)
 
     def run(self) -> None:
         """Run all batches; the results end with None, or with an error."""
-        try:
-            self._run_all()
-            self._hand_on(None)
-        except Stopped:
-            pass
-        except BaseException as error:
-            self.results.put(error)
-        finally:
-            for _, pending in self._running:
-                with contextlib.suppress(Exception):
-                    if pending:
-                        pending.result()
+        with self.resources, contextlib.suppress(Stopped):
+            self.resources.callback(self._settle)
+            try:
+                self._run_all()
+                self._hand_on(None)
+            except Stopped:
+                raise
+            except BaseException as error:
+                self._hand_on(error)
+
+    def _settle(self) -> None:
+        self.assembly.stop()
+        for _, pending in self._running:
+            with contextlib.suppress(BaseException):
+                if pending:
+                    pending.result()
 
     def _run_all(self) -> None:
         while True:
@@ -151,7 +173,11 @@ class _Runner:
         self.stages.batches += 1
         self.stages.positions += len(batch.members)
         self.stages.frames += len(batch.members) - len(batch.failures)
-        return self.slots.submit(batch.slot, len(batch.members), len(batch.rows))
+        try:
+            return self.slots.submit(batch.slot, len(batch.members), len(batch.rows))
+        except BaseException:
+            self.slots.withdraw(batch.slot)
+            raise
 
     def _finish(self, closed: Closed, pending: Pending | None) -> None:
         if closed.batch:
@@ -164,6 +190,14 @@ class _Runner:
         if closed.ended:
             self._hand_on(closed.ended)
 
-    def _hand_on(self, tracks: list[Track] | None) -> None:
+    def _hand_on(self, tracks: _Result) -> None:
         with self.stages.waiting_for("results"):
-            self.results.put(tracks)
+            while not self._has_room_for(tracks):
+                self.assembly.check()
+
+    def _has_room_for(self, tracks: _Result) -> bool:
+        try:
+            self.results.put(tracks, timeout=_PATIENCE_S)
+        except Full:
+            return False
+        return True

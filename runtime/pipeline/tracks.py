@@ -28,22 +28,22 @@ class Track:
     Attributes:
         name: the name that its events have.
         received: the number of its frames so far, unreadable ones included.
-        pooled: the sum of its frames' embeddings, float32 [D]; None before the first.
+        pooled: the sum of its frames' embeddings, float64 [D], since a track may last for days; None before the first.
         frames: the embedding of each frame, float32 [D], by its index; empty unless asked for.
         unreadable: the frames that were left out, in order.
     """
 
     name: Hashable
     received: int = 0
-    pooled: NDArray[np.float32] | None = None
+    pooled: NDArray[np.float64] | None = None
     frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
 
     @property
     def embedding(self) -> NDArray[np.float32] | None:
         """The track's embedding so far, float32 [D], L2-normalized; None if no frame could be read."""
-        return None if self.pooled is None else normalize(self.pooled)
+        return None if self.pooled is None else normalize(self.pooled.astype(np.float32))
 
     def add(self, pooled: NDArray[np.float32]) -> None:
         """Add the sum over some more frames, float32 [D]."""
-        self.pooled = pooled if self.pooled is None else self.pooled + pooled
+        self.pooled = pooled.astype(np.float64) if self.pooled is None else self.pooled + pooled

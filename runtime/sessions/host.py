@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -26,7 +27,7 @@ Infer: TypeAlias = Callable[[NDArray[np.uint8], NDArray[np.float32]], tuple[NDAr
 
 @dataclass(slots=True, eq=False)
 class HostSession:
-    """A `Session` made of a function from arrays to arrays. One caller at a time.
+    """A `Session` made of a function from arrays to arrays. Callers of several threads wait for each other.
 
     Attributes:
         info: the facts about the session.
@@ -39,6 +40,7 @@ class HostSession:
     infer: Infer
     limits: BatchLimits = DEFAULT_LIMITS
     source: str = "the model"
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
         """See Session.compute.
@@ -48,7 +50,8 @@ class HostSession:
             SessionError: the backend failed.
             ValueError: the session is closed.
         """
-        embeddings = Embeddings(*self.infer(frames, pooling))
+        with self._lock:
+            embeddings = Embeddings(*self.infer(frames, pooling))
         size = self.info.card.dimensions
         found, expected = tuple(array.shape for array in embeddings), ((len(frames), size), (len(pooling), size))
         if found != expected:

@@ -15,7 +15,7 @@ from reid.runtime.errors import SessionError
 from reid.runtime.kernels.library import Kernels
 from reid.runtime.sessions.device.crops import find_kernels
 from reid.runtime.sessions.device.on_device import DeviceEmbeddings, DeviceRunner
-from reid.runtime.sessions.device.slots import DevicePending, DeviceSlot, DeviceSlots, Lanes
+from reid.runtime.sessions.device.slots import LENT, DevicePending, DeviceSlot, DeviceSlots, Lanes
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.onnxruntime_binding import BoundGraph
 from reid.runtime.sessions.session import BatchLimits, Embeddings, SessionInfo
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["CudaSession"]
-
-_LENT = 2
-"""How many slots it lends: one is filled while the other is computed."""
 
 
 class CudaSession:
@@ -72,7 +69,7 @@ class CudaSession:
 
     @cached_property
     def _slots(self) -> DeviceSlots:
-        return DeviceSlots([self._new_slot(find_kernels(self._cuda)) for _ in range(_LENT)], self._submit)
+        return DeviceSlots([self._new_slot(find_kernels(self._cuda)) for _ in range(LENT)], self._submit)
 
     @cached_property
     def _lanes(self) -> Lanes:

@@ -132,10 +132,7 @@ def _obstacle(ordinal: int) -> str:
 
 def _built_for() -> str:
     """Return the version of CUDA that ONNX Runtime was built for: "13.0"; empty where it does not say."""
-    try:
-        facts = importlib.import_module("onnxruntime.capi.build_and_package_info")
-    except ImportError:
-        return ""
+    facts = getattr(import_onnxruntime().capi, "build_and_package_info", None)
     version = getattr(facts, "cuda_version", "")
     return version if re.match(r"\d+", str(version)) else ""
 

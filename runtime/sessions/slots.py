@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,7 +51,13 @@ class Pending(Protocol):
 
 
 class Slots(Protocol):
-    """The slots of a session. One thread may lend and withdraw while another submits and takes results."""
+    """The slots of a session. One thread may lend and withdraw while another submits and takes results.
+
+    Attributes:
+        in_use: held while a stream fills them: a second stream would wait for slots that the first does not give back.
+    """
+
+    in_use: threading.Lock
 
     @property
     def count(self) -> int:
@@ -81,9 +88,13 @@ class LendsSlots(Protocol):
 
 @contextmanager
 def slots_of(session: Session) -> Iterator[Slots]:
-    """Give a session's own slots, or some in host memory."""
-    if isinstance(session, LendsSlots):
-        yield session.slots()
+    """Give a session's own slots, or some in host memory where it has none or another stream fills them."""
+    own = session.slots() if isinstance(session, LendsSlots) else None
+    if own and own.in_use.acquire(blocking=False):
+        try:
+            yield own
+        finally:
+            own.in_use.release()
         return
     slots = HostSlots(session)
     try:
@@ -120,7 +131,7 @@ class HostSlots:
 
     def __init__(self, session: Session) -> None:
         """Allocate memory for two batches of the session's limits; the session stays the caller's to close."""
-        self._session = session
+        self._session, self.in_use = session, threading.Lock()
         size, limits = session.info.card.preprocessing, session.limits
         self._free = deque(
             _HostSlot(

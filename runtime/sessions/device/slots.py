@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ from reid.runtime.sessions.device.crops import CropRoom
 from reid.runtime.sessions.session import BatchLimits, Embeddings
 from reid.runtime.sessions.slots import Pending, Slot
 
-__all__ = ["DevicePending", "DeviceSlot", "DeviceSlots", "Lanes"]
+__all__ = ["LENT", "DevicePending", "DeviceSlot", "DeviceSlots", "Lanes"]
 
+
+LENT = 3
+"""How many slots a session lends: one is filled and one is uploaded, while another is computed."""
 
 _ROOM_FOR_CROPS = 2
 """How large the crops of a slot may be on average, in frames of the model; what is too large is resized on the CPU."""
@@ -211,7 +215,7 @@ class DeviceSlots:
         self, slots: Sequence[DeviceSlot], submit: Callable[[DeviceSlot, int, int, Callable[[], None]], Pending]
     ) -> None:
         """Take slots, and how the session embeds one: (slot, frames, tracklets, what gives it back) -> pending."""
-        self.count = len(slots)
+        self.count, self.in_use = len(slots), threading.Lock()
         self._free = deque(slots)
         self._submit = submit
 

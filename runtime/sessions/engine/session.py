@@ -21,7 +21,7 @@ from reid.runtime.kernels.library import Kernels
 from reid.runtime.model_card import ModelCard
 from reid.runtime.sessions.device.crops import find_kernels
 from reid.runtime.sessions.device.on_device import DeviceEmbeddings, DeviceRunner
-from reid.runtime.sessions.device.slots import DevicePending, DeviceSlot, DeviceSlots, Lanes
+from reid.runtime.sessions.device.slots import LENT, DevicePending, DeviceSlot, DeviceSlots, Lanes
 from reid.runtime.sessions.engine.contexts import Contexts
 from reid.runtime.sessions.engine.creation import context_creator
 from reid.runtime.sessions.engine.graphs import Graphs
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["TensorRTSession"]
 
 logger = logging.getLogger(__name__)
-
-_LENT = 2
-"""How many slots it lends: one is filled while the other is computed."""
 
 
 class TensorRTSession:
@@ -114,7 +111,7 @@ class TensorRTSession:
                 try:
                     resources.callback(contexts.reserve(self.limits, by_shapes=is_short).free)
                     # The first one is for `compute`, which takes frames that are resized already.
-                    slots = [self._new_slot(resources, one) for one in (None, *[kernels] * _LENT)]
+                    slots = [self._new_slot(resources, one) for one in (None, *[kernels] * LENT)]
                 except DeviceMemoryError:
                     if self._in_parts.most == 1:
                         raise

@@ -73,6 +73,19 @@ def test_the_first_ranking_comes_with_the_first_query_and_blocks_grow() -> None:
     assert 0 < max(ahead) <= 7
 
 
+def test_a_query_that_comes_late_does_not_wait_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, drawn = 0.0, 0
+    monkeypatch.setattr("reid.runtime.galleries.gallery.time.monotonic", lambda: now)
+
+    def asked() -> Iterator[Embedded]:
+        nonlocal now, drawn
+        for number, query in enumerate(unit(10, seed=1)):
+            now, drawn = now + 1, drawn + 1
+            yield entry(f"q{number}", query)
+
+    assert [drawn - done for done, _ in enumerate(gallery_of(unit(5)).rank(asked(), 2), start=1)] == [0] * 10
+
+
 def test_equal_matches_keep_the_order_of_the_gallery() -> None:
     same = np.repeat(unit(1), 6, axis=0)
     (ranking,) = gallery_of(same).rank([entry("q", same[0])], 4)

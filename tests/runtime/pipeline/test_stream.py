@@ -22,7 +22,7 @@ from reid.runtime.errors import ReidError
 from reid.runtime.pipeline.events import Crop, FrameEvent, events_of
 from reid.runtime.pipeline.stages import Stages
 from reid.runtime.pipeline.stream import embed_events
-from reid.runtime.pipeline.tracks import Unreadable
+from reid.runtime.pipeline.tracks import Track, Unreadable
 from reid.runtime.sessions.session import BatchLimits, Embeddings
 from reid.runtime.tracklet import Frame, Tracklet
 
@@ -191,6 +191,65 @@ def test_an_end_alone_does_not_wait_for_frames() -> None:
     assert next(stream).received == 2
     assert time.monotonic() - start < WAIT_S
     silence.set()
+
+
+def test_an_end_alone_does_not_wait_for_a_batch_without_the_track() -> None:
+    silence = threading.Event()
+
+    def source() -> Iterator[FrameEvent]:
+        yield from (FrameEvent(name, crop(0)) for name in "abc")
+        yield FrameEvent("a", None)
+        silence.wait(WAIT_S)
+
+    stream = embed_events(ProjectionSession(BatchLimits(2, 2)), source())
+    start = time.monotonic()
+    assert next(stream).name == "a"
+    assert time.monotonic() - start < WAIT_S
+    silence.set()
+    assert [track.name for track in stream] == ["b", "c"]
+
+
+def test_a_batch_whose_tracks_have_all_ended_does_not_wait_for_a_row() -> None:
+    camera, session = Camera(), ProjectionSession(BatchLimits(64, 2))
+    stream = embed_events(session, camera)
+    for _ in range(2):
+        camera.show(2)
+        assert len([next(stream), next(stream)]) == 2
+    assert camera.taken == 4
+    assert session.batch_sizes == session.row_counts == [2, 2]
+    stream.close()  # type: ignore[attr-defined]
+
+
+def test_a_frame_may_wait_for_ever() -> None:
+    tracks = embed_events(ProjectionSession(), [FrameEvent("a", crop(0))], max_wait_s=float("inf"))
+    assert [track.name for track in tracks] == ["a"]
+
+
+def test_ends_alone_are_drawn_no_further_ahead_either() -> None:
+    drawn = 0
+
+    def endless() -> Iterator[FrameEvent]:
+        nonlocal drawn
+        for drawn in itertools.count(1):
+            yield FrameEvent(drawn, None)
+
+    stream = embed_events(ProjectionSession(), endless())
+    next(stream)
+    time.sleep(0.05)
+    assert drawn < 20
+    stream.close()  # type: ignore[attr-defined]
+
+
+def test_sums_of_very_many_frames_are_exact_and_hold_no_batch() -> None:
+    track, batch = Track("parked"), np.full((3, 4), 1 << 24, np.float32)
+    track.add(batch[1])
+    for _ in range(7):
+        track.add(np.ones(4, np.float32))
+    assert track.pooled is not None
+    assert track.pooled.tolist() == [(1 << 24) + 7] * 4
+    (track,) = embed_events(ProjectionSession(), [FrameEvent("a", crop(0))], keep_frames=True)
+    assert track.pooled is not None
+    assert track.pooled.base is track.frames[0].base is None
 
 
 def test_an_endless_source_is_drawn_no_further_ahead_than_there_is_room_for() -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +28,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretend]:
         monkeypatch.setattr(
             onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
         )
-        monkeypatch.setitem(sys.modules, "onnxruntime.capi.build_and_package_info", SimpleNamespace(cuda_version=build))
+        monkeypatch.setattr(onnxruntime.capi, "build_and_package_info", SimpleNamespace(cuda_version=build))
         monkeypatch.setattr(providers, "_loads", lambda library: any(name in library for name in libraries))
         forget()
 

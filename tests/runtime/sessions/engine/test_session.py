@@ -215,13 +215,13 @@ def test_markers_for_profilers_are_off(gpu: Gpu) -> None:
 # slots
 
 
-def test_two_slots_are_on_their_way_at_once_and_nothing_waits_for_them(gpu: Gpu) -> None:
+def test_all_slots_are_on_their_way_at_once_and_nothing_waits_for_them(gpu: Gpu) -> None:
     with gpu.open() as session:
         assert isinstance(session, LendsSlots)
         slots = session.slots()
-        assert slots.count == 2
+        assert slots.count == 3
         waiting = []
-        for seed in range(2):
+        for seed in range(3):
             slot, (frames, pooling) = slots.lend(), batch(8, 3, seed)
             assert slot.pooling.shape == (8, 8)
             assert not slot.pooling.any()
@@ -231,7 +231,7 @@ def test_two_slots_are_on_their_way_at_once_and_nothing_waits_for_them(gpu: Gpu)
             waiting.append((slots.submit(slot, 8, 3), frames, pooling))
         with pytest.raises(ValueError, match="all slots are lent"):
             slots.lend()
-        assert [pending.done() for pending, _, _ in waiting] == [False, False]
+        assert [pending.done() for pending, _, _ in waiting] == [False] * 3
         assert gpu.driver.calls["cuStreamSynchronize"] + gpu.driver.calls["cuEventSynchronize"] == 0
         for pending, frames, pooling in reversed(waiting):  # in whatever order they are taken
             check(pending.result(), frames, pooling)
@@ -249,7 +249,7 @@ def test_a_slot_is_free_after_an_error(gpu: Gpu) -> None:
             pending = slots.submit(slot, 2, 1)
             with pytest.raises(SessionError, match="illegal memory access"):
                 pending.result()
-        assert {id(slots.lend()), id(slots.lend())} >= {id(slot)}
+        assert id(slot) in {id(slots.lend()) for _ in range(slots.count)}
 
 
 def test_slots_and_run_do_not_disturb_each_other(gpu: Gpu) -> None:
