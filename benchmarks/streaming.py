@@ -5,6 +5,8 @@
 - `loop`: one tracklet after another: read, resize, run;
 - `padded`: as `loop`, each tracklet filled up to a fixed length, as models with a fixed input want it.
 
+On a CPU, decoding takes time from the session: the CPU time of a frame says how much.
+
 Each runs in processes of its own, in turns, so that their peak memory and the machine's moods are comparable::
 
     python benchmarks/streaming.py BUNDLE DATA --frames 10000 --json benchmarks/results/streaming.json
@@ -91,12 +93,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     tracklets = list(tracklets_of(options.data, options.frames))
     with open_session(options.model, options.session, options.precision) as session:
         full_batches(session, tracklets[:1], 2 * session.limits.frames)
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         extra = WAYS[options.only](session, tracklets, options.frames)
         seconds = time.perf_counter() - start
         size = session.info.card.preprocessing
         return {
             "frames_per_s": round(options.frames / seconds, 2),
+            "cpu_ms_per_frame": round(1000 * (time.process_time() - cpu_start) / options.frames, 3),
             "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             "session": str(session.info),
             "image_size": [size.height, size.width],
@@ -181,25 +184,21 @@ def summary(name: str, rounds: Sequence[dict[str, dict[str, Any]]]) -> dict[str,
     return {
         "frames_per_s": statistics.median(one["frames_per_s"] for one in own),
         "of_the_session_percent": round(100 * statistics.median(ratios), 1),
+        "cpu_ms_per_frame": statistics.median(one["cpu_ms_per_frame"] for one in own),
         "peak_memory_mib": max(one["peak_memory_mib"] for one in own),
     } | extra
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Return the ways as a Markdown table."""
-    lines = [
-        "| | frames/s | of the session | peak memory | full positions | limited by |",
-        "|---|---:|---:|---:|---:|---|",
-    ]
+    head = ["", "frames/s", "of the session", "CPU time a frame", "peak memory", "full positions", "limited by"]
+    lines = [head, ["---", *["---:"] * 5, "---"]]
     for name, row in rows.items():
+        rate = [f"{row['frames_per_s']:,.1f}", f"{row['of_the_session_percent']} %"]
+        costs = [f"{row['cpu_ms_per_frame']:.2f} ms", f"{row['peak_memory_mib']:.0f} MiB"]
         full = f"{row['occupancy_percent']} %" if "occupancy_percent" in row else ""
-        cells = [
-            f"{row['frames_per_s']:,.1f}",
-            f"{row['of_the_session_percent']} %",
-            f"{row['peak_memory_mib']:.0f} MiB",
-        ]
-        lines.append(f"| {' | '.join([name, *cells, full, row.get('limited_by', '')])} |")
-    return "".join(f"{line}\n" for line in lines)
+        lines.append([name, *rate, *costs, full, row.get("limited_by", "")])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":
