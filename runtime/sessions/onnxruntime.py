@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 # It gives biases beside Q/DQ pairs a scale that is a product of two scales: in FP16 that underflows, and the bias is
 # lost.
 _DISABLED_OPTIMIZERS = ["WeightBiasQuantization"]
+_HEEDS_FALLBACK = "1.31"
+"""From this version on, at the latest, `enable_fallback` is heeded where a graph does not load."""
 _ROUNDS_FROM = "1.30"
 """Before this version, QuantizeLinear on the CPU truncates FP16 values where it has to round."""
 _FATAL = 4  # severity of what it logs
@@ -152,15 +155,21 @@ def _load(onnxruntime: ModuleType, graph: Path, provider: Provider, stream: Stre
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = thread_limit()
     try:
-        session = onnxruntime.InferenceSession(
-            str(graph),
-            options,
-            providers=[(provider.name, provider.options(stream.handle if stream else None))],
-            enable_fallback=0,
-            disabled_optimizers=_DISABLED_OPTIMIZERS,
-        )
+        with _quiet(onnxruntime.__version__):
+            session = onnxruntime.InferenceSession(
+                str(graph),
+                options,
+                providers=[(provider.name, provider.options(stream.handle if stream else None))],
+                enable_fallback=0,
+                disabled_optimizers=_DISABLED_OPTIMIZERS,
+            )
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise load_error(error, graph, provider, onnxruntime.__version__) from None
     if session.get_providers()[0] != provider.name:
         raise SessionError(f"{provider.name} did not start; {provider.remedy}")
     return session
+
+
+def _quiet(version: str) -> contextlib.AbstractContextManager[object]:
+    """Keep older versions, which do not heed `enable_fallback`, from printing that they fall back to the CPU."""
+    return contextlib.redirect_stdout(io.StringIO()) if is_older(version, _HEEDS_FALLBACK) else contextlib.nullcontext()
