@@ -16,6 +16,7 @@ from reid.runtime.gpu import find_device
 from reid.runtime.opening import open_session
 from reid.runtime.sessions import onnxruntime as backend
 from reid.runtime.sessions.graph import PRECISION_KEY
+from reid.runtime.sessions.library import is_older
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
 from reid.runtime.sessions.onnxruntime_providers import Provider
 from reid.runtime.sessions.session import run
@@ -143,8 +144,12 @@ def test_opening_leaves_the_programs_log_and_output_as_they_are(graph: Path, mon
 
     monkeypatch.setattr(onnxruntime, "set_default_logger_severity", lambda severity: seen.append(severity))
     monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    before = sys.stdout
     load_onnxruntime(graph, "cpu").close()
-    assert seen == [sys.stdout]
+    assert sys.stdout is before
+    # Older ones print that they fall back to the CPU, whatever they are told, and are kept from it.
+    assert len(seen) == 1
+    assert seen == [sys.stdout] or is_older(onnxruntime.__version__, "1.31")
 
 
 def test_out_of_memory_halves_the_batch(
