@@ -38,7 +38,7 @@ from reid.export.int8.record import Int8Record
 from reid.runtime.bundle import graph_file
 from reid.runtime.errors import GateError
 from reid.runtime.files.storage import atomic_write
-from reid.runtime.imaging import decode, resize
+from reid.runtime.imaging import as_model_input, decode
 from reid.runtime.sessions.session import run
 from reid.train.model.checkpoint import Checkpoint, load_checkpoint
 from reid.train.session import torch_session
@@ -138,7 +138,7 @@ def frames_of(checkpoint: Checkpoint) -> NDArray[np.uint8]:
     """Return the reference crops."""
     size = checkpoint.card.preprocessing
     crops = (decode(content, name) for name, content in sorted(checkpoint.reference.items()))
-    return np.stack([resize(crop, size.height, size.width).transpose(2, 0, 1) for crop in crops])
+    return np.stack([as_model_input(crop, size) for crop in crops])
 
 
 def reference_of(checkpoint: Checkpoint, options: argparse.Namespace) -> Reference:

@@ -44,7 +44,7 @@ from reid.export.int8.record import Int8Record
 from reid.runtime.bundle import graph_file
 from reid.runtime.errors import ReidError
 from reid.runtime.files.storage import atomic_write
-from reid.runtime.imaging import read_frame, resize
+from reid.runtime.imaging import as_model_input, read_frame
 from reid.runtime.model_card import ModelCard
 from reid.runtime.tracklet import Tracklet
 from reid.train.model.checkpoint import load_checkpoint
@@ -141,7 +141,7 @@ def write_data(folder: Path, data: Dataset, card: ModelCard) -> list[str]:
     names = sorted({str(frame) for one in shown for frame in one.frames})
     position = {name: index for index, name in enumerate(names)}
     size = card.preprocessing
-    frames = np.stack([resize(read_frame(Path(name)), size.height, size.width).transpose(2, 0, 1) for name in names])
+    frames = np.stack([as_model_input(read_frame(Path(name)), size) for name in names])
     np.save(folder / "frames.npy", frames)
     for protocol in PROTOCOLS.values():
         query, gallery = getattr(data.query, protocol.query), getattr(data.gallery, protocol.gallery)

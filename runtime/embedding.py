@@ -19,7 +19,7 @@ from reid.runtime.tracklet import Tracklet
 __all__ = ["Embedded", "embed"]
 
 _WORDS: dict[Stage, str] = {
-    "source": "listing",
+    "source": "the source",
     "decoding": "decoding",
     "model": "the model",
     "results": "what takes the embeddings",
@@ -61,9 +61,11 @@ def embed(
         keep_frames: whether to keep the embedding of every frame, too; memory then grows with a tracklet's length.
         progress: its current stage counts the frames of each tracklet that is done, and notes what limits the rate.
     """
-    stages, events = Stages(), events_of(tracklets)
+    stages, noted, events = Stages(), None, events_of(tracklets)
     for track in embed_events(session, events, limits=limits, keep_frames=keep_frames, stages=stages):
         assert isinstance(track.name, Arrival)
         progress.advance(track.received)
-        note(progress, f"limited by {_WORDS[stages.limiting]}")
+        if noted != stages.limiting:
+            noted = stages.limiting
+            note(progress, f"limited by {_WORDS[noted]}")
         yield Embedded(track.name.tracklet, track.embedding, track.frames, tuple(track.unreadable))

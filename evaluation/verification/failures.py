@@ -74,6 +74,7 @@ class Dissimilar(_Record):
         share: the share of the embeddings that is judged: 1, or 0.99 without the least similar ones.
         minimum: the smallest cosine similarity among these.
         required: the similarity that was required.
+        room: how many times the room of the tolerance was allowed.
         tolerance: the similarity that would be required if the model gave different frames 0 on average.
         spread: the mean of `1 - similarity` between different frames, by PyTorch.
         furthest: the level with the smallest similarity.
@@ -84,6 +85,7 @@ class Dissimilar(_Record):
     precision: Precision
     frames: Count
     share: float = 1.0
+    room: int = 1
     minimum: float
     required: float
     tolerance: float

@@ -70,7 +70,8 @@ class Tolerance(_Record):
         rank: the largest permitted fall of R-1, R-5 and R-10, in points.
         similarity: the smallest cosine similarity of an embedding to PyTorch's, where the model gives different frames
             0 on average; where it gives them more, the room left is less in proportion (`required_similarity`).
-        int8_similarity: the same for INT8, whose embeddings differ visibly while they find the same.
+        int8_similarity: the same for INT8, whose embeddings differ visibly while they find the same: for 99 of 100, and
+            with twice the room for the least similar one, where there are 100 or more (`judged_similarities`).
         match: the largest permitted fall of the true-match rate at a false-match rate, in points.
         false_match: the largest permitted ratio of the false-match rate at PyTorch's threshold to PyTorch's own.
         strict: whether only what is shown to be within tolerance passes, and not what few queries leave undecided.

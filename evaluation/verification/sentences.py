@@ -77,10 +77,11 @@ def _dissimilar(failure: Dissimilar) -> str:
     blamed = f"{failure.furthest.level} is the furthest off, {failure.furthest.minimum:.6f}"
     if failure.first is not None and failure.first != failure.furthest:
         blamed += f", and {failure.first.level} the first, {failure.first.minimum:.6f}"
+    twice = " with twice its room, for a single one" if failure.room == 2 else ""
     least = "the least similar" if failure.share == 1 else f"the least similar of {failure.share:.0%}"
     return (
         f"{least} of {failure.frames} embeddings has cosine similarity {failure.minimum:.6f} to the "
-        f"reference's and needs {failure.required:.6f} (tolerance {failure.tolerance:g}, in a model that gives "
+        f"reference's and needs {failure.required:.6f} (tolerance {failure.tolerance:g}{twice}, in a model that gives "
         f"different frames {1 - failure.spread:.4f} on average); {blamed}"
     )
 

@@ -92,11 +92,13 @@ class Judged:
         share: the share of the embeddings that are at least so similar: 1 for the least similar one.
         value: the cosine similarity.
         required: the smallest that is within tolerance.
+        room: how many times the tolerance's room it is allowed.
     """
 
     share: float
     value: float
     required: float
+    room: int = 1
 
 
 def judged_similarities(precision: Precision, similarity: Similarity, tolerance: Tolerance) -> tuple[Judged, ...]:
@@ -112,7 +114,7 @@ def judged_similarities(precision: Precision, similarity: Similarity, tolerance:
         return (Judged(1.0, all_levels.minimum, required),)
     return (
         Judged(0.99, all_levels.first_percentile, required),
-        Judged(1.0, all_levels.minimum, 1 - 2 * (1 - required)),
+        Judged(1.0, all_levels.minimum, 1 - 2 * (1 - required), room=2),
     )
 
 

@@ -26,6 +26,7 @@ def check_similarity(precision: Precision, similarity: Similarity, tolerance: To
             precision=precision,
             frames=similarity.frames,
             share=failing.share,
+            room=failing.room,
             minimum=failing.value,
             required=failing.required,
             tolerance=tolerance.similarity_of(precision),

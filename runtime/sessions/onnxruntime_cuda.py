@@ -69,7 +69,8 @@ class CudaSession:
 
     @cached_property
     def _slots(self) -> DeviceSlots:
-        return DeviceSlots([self._new_slot(find_kernels(self._cuda)) for _ in range(LENT)], self._submit)
+        kernels = find_kernels(self._cuda)
+        return DeviceSlots([self._new_slot(kernels) for _ in range(LENT)], self._submit)
 
     @cached_property
     def _lanes(self) -> Lanes:
@@ -90,7 +91,6 @@ class CudaSession:
 
     def _submit(self, slot: DeviceSlot, frames: int, tracklets: int, give_back: Callable[[], None]) -> Pending:
         batch = slot, frames, tracklets
-        finish: Callable[[], Embeddings] = partial(self._compute, *batch)
         try:
             self._check_open()
             if frames <= self._most:
@@ -100,8 +100,8 @@ class CudaSession:
         except DeviceMemoryError:
             self._most = frames - 1
         except (SessionError, ValueError) as error:
-            finish = partial(_raise, error)
-        return DevicePending(lambda: True, finish, give_back)
+            return DevicePending.failed(error, give_back)
+        return DevicePending(lambda: True, partial(self._compute, *batch), give_back)
 
     def _compute(self, slot: DeviceSlot, frames: int, tracklets: int) -> Embeddings:
         return self.compute(*slot.on_host(frames, tracklets))
@@ -135,7 +135,3 @@ class CudaSession:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def _raise(error: Exception) -> Embeddings:
-    raise error

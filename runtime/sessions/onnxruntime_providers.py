@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from reid.runtime.errors import SessionError
-from reid.runtime.gpu import find_device
+from reid.runtime.gpu import find_device, why_no_device
 
 __all__ = ["Provider", "best_device", "find_provider", "import_onnxruntime"]
 
@@ -123,7 +123,7 @@ def _obstacle(ordinal: int) -> str:
         return f"this ONNX Runtime has no {_CUDA}: install onnxruntime-gpu, which is for x86-64"
     gpu, cuda = find_device(ordinal), _built_for()
     if gpu is None:
-        return f"no NVIDIA GPU {ordinal} with a driver was found here"
+        return why_no_device(ordinal)
     if cuda and _major(gpu.cuda) < _major(cuda):
         return f"the driver is for CUDA {gpu.cuda}, and this ONNX Runtime is for CUDA {cuda}: update the driver"
     missing = _load_libraries(_major(cuda)) if cuda and sys.platform == "linux" else ""

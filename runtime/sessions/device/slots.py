@@ -196,6 +196,15 @@ class DevicePending:
     wait: Callable[[], Embeddings]
     give_back: Callable[[], None]
 
+    @classmethod
+    def failed(cls, error: Exception, give_back: Callable[[], None]) -> DevicePending:
+        """Return a batch that did not get on its way; its result is the error."""
+
+        def wait() -> Embeddings:
+            raise error
+
+        return cls(lambda: True, wait, give_back)
+
     def done(self) -> bool:
         """See Pending.done."""
         return self.is_done()

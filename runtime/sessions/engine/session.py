@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -169,14 +168,14 @@ class TensorRTSession:
             with self._using():
                 return self._start(slot, frames, tracklets, give_back)
         except (SessionError, ValueError) as error:
-            return DevicePending(_yes, functools.partial(_raise, error), give_back)
+            return DevicePending.failed(error, give_back)
 
     def _start(self, slot: DeviceSlot, frames: int, tracklets: int, give_back: Callable[[], None]) -> Pending:
         try:
             self._lanes.start(slot, frames, tracklets)
         except DeviceMemoryError:
             found = Embeddings(*self._in_parts(*slot.on_host(frames, tracklets)))
-            return DevicePending(_yes, lambda: found, give_back)
+            return DevicePending(lambda: True, lambda: found, give_back)
 
         def is_done() -> bool:
             with self._using():
@@ -228,11 +227,3 @@ class TensorRTSession:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def _yes() -> bool:
-    return True
-
-
-def _raise(error: Exception) -> Embeddings:
-    raise error

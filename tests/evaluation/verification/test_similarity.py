@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reid.evaluation.verification.failures import Defect
 from reid.evaluation.verification.records import Similarity, Tolerance
+from reid.evaluation.verification.sentences import failure_sentence
 from reid.evaluation.verification.similarity import (
     EDGES,
     compare_embeddings,
@@ -19,6 +20,7 @@ from reid.evaluation.verification.similarity import (
     judged_similarities,
     required_similarity,
 )
+from reid.evaluation.verification.tolerance_checks import check_similarity
 from reid.runtime.errors import ModelError
 from reid.runtime.galleries.ranking import cosine_distance
 from reid.runtime.model_card import Level
@@ -177,3 +179,11 @@ def test_the_verdict_on_int8_does_not_depend_on_how_many_frames_there_are() -> N
         found = compare_embeddings(before, turned(before, similarities.tolist()), LEVELS)
         verdicts.add(all(one.value >= one.required for one in judged_similarities("int8", found, Tolerance())))
     assert verdicts == {True}
+
+
+def test_a_single_embedding_beyond_twice_the_room_is_said_to_be_so() -> None:
+    before = rows(300)
+    (failure,) = check_similarity("int8", compare_embeddings(before, turned(before, [0.75]), LEVELS), Tolerance())
+    said = failure_sentence(failure)
+    assert "the least similar of 300 embeddings has cosine similarity 0.75" in said
+    assert "(tolerance 0.9 with twice its room, for a single one, in a model" in said
