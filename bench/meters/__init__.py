@@ -1,0 +1,1 @@
+"""Meters of power, energy, clocks and memory."""

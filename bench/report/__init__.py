@@ -1,0 +1,1 @@
+"""What people see of a result: tables, the page, and comparisons."""
