@@ -26,6 +26,7 @@ __all__ = [
     "Settings",
     "Start",
     "SubjectKind",
+    "SubjectPrecision",
     "SubjectResult",
     "Turn",
     "WarmUp",
@@ -37,6 +38,9 @@ FORMAT_VERSION: Literal[1] = 1
 
 SubjectKind: TypeAlias = Literal["session", "peer"]
 """Ours, or what a user would take instead."""
+
+SubjectPrecision: TypeAlias = Precision | Literal["bf16"]
+"""Peers also compute in BF16, which no graph of ours has."""
 
 
 class Settings(Record):
@@ -160,6 +164,7 @@ class BatchResult(Record):
         energy_j_per_1000_frames: the energy; None without a meter.
         turns: all turns, in the order of time; those with disturbances count for nothing above, unless most have some:
             `BenchResult.notes` says so then.
+        steady: what took more than a tenth even of the calm turns: these figures are those of a machine that is busy.
     """
 
     frames: int = Field(ge=1)
@@ -171,6 +176,7 @@ class BatchResult(Record):
     times_peer: Estimate | None = None
     energy_j_per_1000_frames: Estimate | None = None
     turns: tuple[Turn, ...]
+    steady: tuple[Disturbance, ...] = ()
 
 
 class Scenario(Record):
@@ -259,7 +265,7 @@ class SubjectResult(Record):
     kind: SubjectKind
     backend: str
     device: str
-    precision: Precision
+    precision: SubjectPrecision
     model: str
     quality: Quality | None = None
     start: Start | None = None
@@ -310,7 +316,7 @@ class BenchResult(Record):
     settings: Settings
     environment: Environment
     model: ModelFacts
-    costs: dict[Precision, GraphCost] = Field(default_factory=dict)
+    costs: dict[SubjectPrecision, GraphCost] = Field(default_factory=dict)
     roofline: Roofline | None = None
     peer: str = ""
     subjects: tuple[SubjectResult, ...]

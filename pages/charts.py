@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Area", "Axes", "LogAxis", "chart", "hover", "legend", "power_of_ten", "series", "ticks"]
+__all__ = [
+    "Area",
+    "Axes",
+    "LogAxis",
+    "across_at",
+    "chart",
+    "hover",
+    "legend",
+    "log_ticks",
+    "power_of_ten",
+    "series",
+    "ticks",
+    "up_at",
+]
 
 _WIDTH, _HEIGHT = 420, 226
 _LEFT, _RIGHT, _TOP, _FLOOR = 56, 408, 32, 186
 _CHARACTER = 6.3  # widest that one is on average, in the unit of the drawing
 _SERIES = 4  # colors of the style sheet
+_MOST_TICKS = 7
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -103,6 +117,27 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     return [round(number * step, 12) for number in range(first, max(last, first + 1) + 1)]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers for a logarithmic axis, at most seven unless there are more powers of ten.
+
+    Args:
+        low: the smallest value to cover, positive; the first number is not above it.
+        high: the largest value to cover, not below `low`; the last number is not below it.
+    """
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        numbers = [
+            step * 10.0**decade
+            for decade in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+            for step in steps
+        ]
+        first = max(place for place, number in enumerate(numbers) if number <= low * (1 + 1e-9))
+        last = min(place for place, number in enumerate(numbers) if number >= high * (1 - 1e-9))
+        found = numbers[first : max(last, first + 1) + 1]
+        if len(found) <= _MOST_TICKS:
+            break
+    return found
+
+
 def chart(title: str, description: str, area: Area, content: str, axes: Axes) -> str:
     """Return a <figure> with its axes around the content.
 
@@ -113,16 +148,8 @@ def chart(title: str, description: str, area: Area, content: str, axes: Axes) ->
         content: the content, as SVG.
         axes: the ticks of both axes, and what the horizontal one measures.
     """
-    rows = "".join(
-        f'<path class="grid" d="M{_LEFT} {area.y(value):.1f}H{_RIGHT}"/>'
-        f'<text class="count" x="{_LEFT - 6}" y="{area.y(value) + 4:.1f}">{value:,g}</text>\n'
-        for value in axes.up
-    )
-    columns = "".join(
-        f'<path class="grid" d="M{area.x(value):.1f} {_FLOOR}v5"/>'
-        f'<text class="tick" x="{area.x(value):.1f}" y="{_FLOOR + 18}">{value:,g}</text>\n'
-        for value in axes.across
-    )
+    rows = up_at({value: f"{value:,g}" for value in axes.up}, area)
+    columns = across_at({value: f"{value:,g}" for value in axes.across}, area)
     return f"""<figure>
 <figcaption>{escape(title)}</figcaption>
 <svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">
@@ -132,6 +159,29 @@ def chart(title: str, description: str, area: Area, content: str, axes: Axes) ->
 </svg>
 </figure>
 """
+
+
+def up_at(labels: Mapping[float, str], area: Area) -> str:
+    """Return the ticks of the vertical axis, by their values in the area: a logarithmic axis has logarithms there."""
+    return "".join(
+        f'<path class="grid" d="M{_LEFT} {area.y(value):.1f}H{_RIGHT}"/>'
+        f'<text class="count" x="{_LEFT - 6}" y="{area.y(value) + 4:.1f}">{label}</text>\n'
+        for value, label in labels.items()
+    )
+
+
+def across_at(labels: Mapping[float, str], area: Area) -> str:
+    """Return the ticks of the horizontal axis, by their values in the area."""
+    return "".join(
+        f'<path class="grid" d="M{area.x(value):.1f} {_FLOOR}v5"/>'
+        f'<text class="tick" x="{_inside(area.x(value), label):.1f}" y="{_FLOOR + 18}">{label}</text>\n'
+        for value, label in labels.items()
+    )
+
+
+def _inside(x: float, label: str) -> float:
+    """Return where the middle of a label is, so that one at the right end stays in the drawing."""
+    return min(x, _WIDTH - _CHARACTER * len(label) / 2)
 
 
 def legend(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-__all__ = ["Device", "find_device", "is_jetson", "why_no_device"]
+__all__ = ["Device", "find_device", "is_jetson", "pci_address", "why_no_device"]
 
 _JETSON = "/etc/nv_tegra_release"
 """The file in which JetPack says its release."""
@@ -51,6 +51,17 @@ def find_device(ordinal: int = 0) -> Device | None:
     return Device(
         name.value.decode(errors="replace"), capability, f"{version.value // 1000}.{version.value % 1000 // 10}"
     )
+
+
+def pci_address(ordinal: int = 0) -> str | None:
+    """Return where a GPU is on the PCI bus ("0000:65:00.0"), by which other libraries know it; None without a GPU."""
+    driver = _driver()
+    if driver is None or driver.cuInit(0) or not 0 <= ordinal < _count(driver):
+        return None
+    handle, address = ctypes.c_int(), ctypes.create_string_buffer(32)
+    driver.cuDeviceGet(ctypes.byref(handle), ordinal)
+    failed = driver.cuDeviceGetPCIBusId(address, len(address), handle)
+    return None if failed else address.value.decode()
 
 
 def why_no_device(ordinal: int = 0) -> str:

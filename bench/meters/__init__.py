@@ -1,1 +1,1 @@
-"""Meters of power, energy, clocks and memory."""
+"""What a turn cost and what disturbed it, read from the operating system and the devices beside the timed process."""

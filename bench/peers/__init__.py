@@ -1,1 +1,1 @@
-"""What users would take instead of our sessions."""
+"""What users would take instead of our sessions, each in its most ordinary fast way."""

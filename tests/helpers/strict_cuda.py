@@ -1,7 +1,8 @@
 """A CUDA driver that refuses what CUDA refuses, without a GPU; pycuda, cuda-bindings and the C library on top of it.
 
 Work on streams is done when somebody waits for it and no sooner, so that whoever reads too early reads what was there
-before. Every access to memory has to be ordered after those that conflict with it: by its stream, or by an event.
+before. Every access to memory has to be ordered after those that conflict with it: by its stream, or by an event. Work
+takes a millisecond for every byte that it accesses, and nothing else takes any time.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ REASONS = {
     101: "invalid device ordinal",
     201: "invalid device context",
     400: "invalid resource handle",
+    600: "device not ready",
     700: "an illegal memory access was encountered",
     901: "operation failed due to a previous error during capture",
 }
@@ -78,6 +80,7 @@ class Work:
     act: Callable[[], None] | None
     after: list[Work]
     is_done: bool = False
+    done_ms: int = 0
 
     def do(self) -> None:
         if not self.is_done:
@@ -107,6 +110,7 @@ class Driver:
         calls: how often each call was made.
         faults: what went wrong where nothing can be raised; has to be empty in the end.
         is_forked: whether the process is a child of the one that uses the driver, to which it refuses everything.
+        now_ms: how long the device has worked.
     """
 
     def __init__(self, room: int = 1 << 40) -> None:
@@ -118,7 +122,7 @@ class Driver:
         self.graphs: dict[int, Any] = {}
         self.modules: set[int] = set()
         self.host = Counter[int]()  # how far the host is known to be after streams
-        self.retained, self.is_forked = 0, False
+        self.retained, self.is_forked, self.now_ms = 0, False, 0
         self._handles = itertools.count(0x1000)
         self._addresses = itertools.count(0x7F00_0000_0000, 1 << 32)
 
@@ -244,7 +248,12 @@ class Driver:
         stream.clock[handle] += 1
         for access in accesses:
             self._order(access, handle, stream.clock)
-        stream.last = Work(act, [stream.last])
+
+        def take_time() -> None:
+            self.now_ms += sum(access.size for access in accesses)
+            act()
+
+        stream.last = Work(take_time, [stream.last])
 
     def _order(self, access: Access, handle: int, clock: Counter[int]) -> None:
         memory, end = self.find(access.address, access.size), access.address + access.size
@@ -363,7 +372,13 @@ class _Library:
     def _cuEventRecord(self, event: int, stream: int) -> None:  # noqa: N802
         assert event in self._driver.events
         one = self._driver.stream(stream)
-        self._driver.events[event] = one.last, Counter(one.clock)
+        assert one.captured is None, "an event in a graph tells no time"
+        mark = Work(None, [one.last])
+        mark.act = lambda: setattr(mark, "done_ms", self._driver.now_ms)
+        if one.last.is_done:
+            mark.do()
+        one.last = mark
+        self._driver.events[event] = mark, Counter(one.clock)
 
     def _cuEventQuery(self, event: int) -> int:  # noqa: N802
         recorded = self._driver.events[event]
@@ -373,10 +388,12 @@ class _Library:
         if (recorded := self._driver.events[event]) is not None:
             self._driver.wait_for(*recorded)
 
-    def _cuEventElapsedTime(self, milliseconds: Any, earlier: int, later: int) -> None:  # noqa: ANN401, N802
-        assert self._driver.events[earlier]
-        assert self._driver.events[later]
-        milliseconds.value = 1.5
+    def _cuEventElapsedTime(self, milliseconds: Any, earlier: int, later: int) -> int:  # noqa: ANN401, N802
+        marks = [recorded[0] for event in (earlier, later) if (recorded := self._driver.events[event]) is not None]
+        if len(marks) < 2:
+            return INVALID_HANDLE
+        milliseconds.value = marks[1].done_ms - marks[0].done_ms
+        return 0 if all(mark.is_done for mark in marks) else NOT_READY
 
     def _cuMemcpyDtoDAsync_v2(self, target: int, source: int, size: int, stream: int) -> None:  # noqa: N802
         self._driver.copy("cuMemcpyDtoDAsync", target, source, size, stream)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reid.runtime import gpu
-from reid.runtime.gpu import Device, find_device, why_no_device
+from reid.runtime.gpu import Device, find_device, pci_address, why_no_device
 from reid.runtime.tensorrt_api import release
 
 
@@ -31,6 +31,10 @@ class Driver:
 
     def cuDeviceGetName(self, name: Any, size: int, handle: ctypes.c_int) -> int:  # noqa: ANN401, N802
         name.value = f"NVIDIA L4 {handle.value}".encode()
+        return 0
+
+    def cuDeviceGetPCIBusId(self, address: Any, size: int, handle: ctypes.c_int) -> int:  # noqa: ANN401, N802
+        address.value = f"0000:{handle.value:02x}:00.0".encode()
         return 0
 
     def cuDriverGetVersion(self, version: Any) -> int:  # noqa: ANN401, N802
@@ -57,12 +61,19 @@ def test_gpus_are_described_by_the_driver(driver: Driver) -> None:
     assert why_no_device(2) == "no NVIDIA GPU 2 was found here (2 in all): give another number"
 
 
+def test_a_gpu_has_the_address_by_which_other_libraries_know_it(driver: Driver) -> None:
+    driver.count = 12
+    assert pci_address(10) == "0000:0a:00.0"
+    assert pci_address(12) is None
+
+
 def test_without_a_driver_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_driver(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr("ctypes.CDLL", no_driver)
     assert find_device() is None
+    assert pci_address() is None
     assert "with a driver was found here (libcuda.so.1 is missing): install" in why_no_device()
 
 

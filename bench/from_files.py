@@ -1,0 +1,45 @@
+"""From JPEG files to embeddings and a ranking, as `reid-infer` goes: what the plumbing costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reid.bench.estimates import estimate, estimate_ratio
+from reid.bench.process import HostProcess
+from reid.bench.records import Estimate
+from reid.bench.result import EndToEnd
+
+__all__ = ["GALLERY", "measure_from_files"]
+
+GALLERY = 10_000
+"""Embeddings in the gallery that is ranked: about as many as VeRi-776 has."""
+
+_ROUND_S = 1.0
+_RANKING_S = 120.0
+
+
+def measure_from_files(host: HostProcess, jpegs: Path, rate: Estimate, *, seconds: float) -> EndToEnd:
+    """Measure one of our sessions.
+
+    Args:
+        host: the session's process.
+        jpegs: the folder of the JPEG files.
+        rate: the session's throughput.
+        seconds: about how long to measure.
+    """
+    frames = max(32, round(rate.value * _ROUND_S))
+    # A machine that is slower now than it was in the turns has time for it.
+    found = host.ask("end_to_end", 10 * seconds + 600, folder=str(jpegs), frames=frames, seconds=seconds)
+    ranked = host.ask("rank", _RANKING_S, gallery=GALLERY)
+    through, bare = zip(*found["rounds"], strict=True)
+    share = estimate_ratio(through, bare)
+    assert share is not None
+    return EndToEnd(
+        frames_per_s=estimate(through),
+        of_session_percent=Estimate(value=100 * share.value, low=100 * share.low, high=100 * share.high),
+        limited_by=found["limited_by"],
+        stage_ms_per_frame=found["stage_ms_per_frame"],
+        ranking_ms_per_query=ranked["ms_per_query"],
+        gallery=GALLERY,
+        peak_memory_mib=host.memory().host,
+    )

@@ -1,0 +1,1 @@
+"""What kind of machine this is, read from its files and its driver."""

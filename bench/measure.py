@@ -1,0 +1,221 @@
+"""One run of `reid-bench`: every subject starts in a process of its own, is checked, warmed up, and takes its turns.
+
+What takes long and concerns only who might be chosen comes last: frames that arrive by themselves, and the way from
+files, for the sessions on the front of throughput and quality.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+from reid.bench.answers import check_answers
+from reid.bench.from_files import measure_from_files
+from reid.bench.limits import with_limits
+from reid.bench.machine.gathering import gather_environment
+from reid.bench.material import Material, write_material
+from reid.bench.meters.opening import open_meters
+from reid.bench.meters.turns import Meters
+from reid.bench.models import GivenModel
+from reid.bench.process import HostProcess
+from reid.bench.recommendation import best_batch, choose
+from reid.bench.result import Absent, BenchResult, Failure, ModelFacts, Settings, SubjectResult, WarmUp
+from reid.bench.rounds import Cell, take_rounds
+from reid.bench.run_notes import notes_of
+from reid.bench.running import Running, start
+from reid.bench.scenarios import cameras_of, measure_server
+from reid.bench.subjects import Candidate
+from reid.bench.summary import Sample, batch_results, failed_result, subject_result
+from reid.runtime.errors import SessionError
+from reid.runtime.progress import SILENT, Progress
+
+__all__ = ["Plan", "measure"]
+
+_TURN_S = 0.25
+"""Long enough for clocks and meters, short enough for many rounds."""
+
+_WARM_UP_S = 10.0
+_ROUNDS, _SERVER, _FILES = 0.6, 0.25, 0.15
+"""How the time is divided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        models: the models; the first one is the result's.
+        candidates: what may work here; of the peers, the first one that works is what speeds are compared with.
+        absent: what is known not to work here.
+        settings: what was asked for.
+        command: the command that repeats the run.
+    """
+
+    models: Sequence[GivenModel]
+    candidates: Sequence[Candidate]
+    absent: Sequence[Absent]
+    settings: Settings
+    command: str
+
+
+def measure(plan: Plan, progress: Progress = SILENT) -> BenchResult:
+    """Measure everything.
+
+    Raises:
+        ModelError: a model's reference crops cannot be read.
+        SessionError: nothing works here.
+    """
+    began, started = time.perf_counter(), datetime.now(timezone.utc)
+    meters = open_meters()
+    environment = gather_environment(meters)
+    with tempfile.TemporaryDirectory(prefix="reid-bench-") as folder, ExitStack() as processes:
+        material = write_material(Path(folder), plan.models, max(plan.settings.batches))
+        found = _start_all(plan, material, processes, progress)
+        party = {one.name: one for one in found if isinstance(one, Running)}
+        measured = _measure_turns(party, plan.settings, material, meters, progress)
+        result = BenchResult(
+            command=plan.command,
+            started=started.isoformat(timespec="seconds"),
+            seconds=0,
+            settings=plan.settings,
+            environment=environment,
+            model=_model_facts(plan.models[0]),
+            peer=_peer(party),
+            subjects=(*measured, *(one for one in found if isinstance(one, SubjectResult))),
+            absent=_merged([*plan.absent, *(one for one in found if isinstance(one, Absent))]),
+        )
+        subjects = _ask_the_best(result, party, material, progress)
+    result = with_limits(result.model_copy(update={"subjects": subjects}), plan.models[0])
+    return result.model_copy(update={"seconds": time.perf_counter() - began, "notes": notes_of(result, meters)})
+
+
+def _start_all(
+    plan: Plan, material: Mapping[Path, Material], processes: ExitStack, progress: Progress
+) -> list[Running | Absent | SubjectResult]:
+    progress.begin("starting", len(plan.candidates), "sessions")
+    found: list[Running | Absent | SubjectResult] = []
+    for candidate in plan.candidates:
+        pixels = material[candidate.model.path].pixels
+        one = start(candidate, pixels, threads=plan.settings.threads)
+        if isinstance(one, Running):
+            processes.callback(one.close)
+        found.append(failed_result(candidate, one) if isinstance(one, Failure) else one)
+        progress.advance()
+    if not any(isinstance(one, Running) for one in found):
+        first = next((one.reason for one in (*found, *plan.absent) if isinstance(one, Absent)), "there is none")
+        raise SessionError(f"no session works here: {first}")
+    return found
+
+
+def _measure_turns(
+    party: Mapping[str, Running],
+    settings: Settings,
+    material: Mapping[Path, Material],
+    meters: Meters,
+    progress: Progress,
+) -> list[SubjectResult]:
+    """Return what the turns say of every subject."""
+    qualities = {name: check_answers(one, material[one.candidate.model.path]) for name, one in party.items()}
+    warm_ups = _warm_up(party.values(), settings.batches, progress)
+    rounds = take_rounds(
+        list(warm_ups),
+        lambda cell: _take_turn(party[cell.subject], cell.frames, meters),
+        seconds=60 * settings.minutes * _ROUNDS,
+        progress=progress,
+    )
+    kept = {cell: samples for cell, samples in rounds.items() if not party[cell.subject].failure}
+    batches = batch_results(kept, warm_ups, _peer(party))
+    return [subject_result(one, qualities[name], batches.get(name, ()), meters) for name, one in party.items()]
+
+
+def _warm_up(party: Iterable[Running], batches: Sequence[int], progress: Progress) -> dict[Cell, WarmUp]:
+    cells = [(one, frames) for one in party for frames in batches if frames <= one.opened.most_frames]
+    progress.begin("warming up", len(cells), "batch sizes")
+    warm_ups = {}
+    for one, frames in cells:
+        done = one.attempt(
+            f"the warm-up of batches of {frames}", partial(HostProcess.warm_up, frames=frames, at_most_s=_WARM_UP_S)
+        )
+        if done:
+            warm_ups[Cell(one.name, frames)] = WarmUp(batches=done.batches, seconds=done.seconds, stable=done.stable)
+        progress.advance()
+    return warm_ups
+
+
+def _take_turn(one: Running, frames: int, meters: Meters) -> Sample | None:
+    def timed(host: HostProcess) -> Sample:
+        turn = meters.start([host.pid], one.computes)
+        done = host.turn(frames, _TURN_S)
+        return Sample(done, turn.stop())
+
+    return one.attempt(f"batches of {frames}", timed)
+
+
+def _ask_the_best(
+    result: BenchResult, party: Mapping[str, Running], material: Mapping[Path, Material], progress: Progress
+) -> tuple[SubjectResult, ...]:
+    """Return the subjects, those on the front with what they do with frames that arrive and with files."""
+    choice = choose(result)
+    names = {one.subject.name for one in (*choice.front, *filter(None, [choice.taken]))}
+    asked = [one for one in result.subjects if one.name in names and one.kind == "session"]
+    progress.begin("from files, and as frames arrive", len(asked), "sessions")
+    seconds = 60 * result.settings.minutes / max(len(asked), 1)
+    more = {}
+    for subject in asked:
+        running = party[subject.name]
+        jpegs = material[running.candidate.model.path].jpegs
+        more[subject.name] = _asked(subject, running, jpegs, result.settings, seconds)
+        progress.advance()
+    return tuple(more.get(subject.name, subject) for subject in result.subjects)
+
+
+def _asked(subject: SubjectResult, running: Running, jpegs: Path, settings: Settings, seconds: float) -> SubjectResult:
+    rate = best_batch(subject).frames_per_s
+    server = running.attempt(
+        "the Server scenario", lambda host: measure_server(host, subject.batches, settings, seconds=_SERVER * seconds)
+    )
+    files = running.attempt(
+        "the way from files", lambda host: measure_from_files(host, jpegs, rate, seconds=_FILES * seconds)
+    )
+    if running.failure:
+        return failed_result(running.candidate, running.failure, running.opened)
+    return subject.model_copy(
+        update={
+            "scenarios": (*subject.scenarios, *filter(None, [server])),
+            "cameras": cameras_of(server, settings) if server else None,
+            "end_to_end": files,
+        }
+    )
+
+
+def _merged(absent: Sequence[Absent]) -> tuple[Absent, ...]:
+    """Return each reason once for all precisions of a session: "tensorrt" for "tensorrt fp16" and "tensorrt int8"."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for one in absent:
+        names.setdefault((one.name.partition(" ")[0], one.reason), []).append(one.name)
+    return tuple(
+        Absent(name=session if len(together) > 1 else together[0], reason=reason)
+        for (session, reason), together in names.items()
+    )
+
+
+def _peer(party: Mapping[str, Running]) -> str:
+    """Return the subject that speeds are compared with; empty where no peer works."""
+    return next((name for name, one in party.items() if one.candidate.kind == "peer" and not one.failure), "")
+
+
+def _model_facts(model: GivenModel) -> ModelFacts:
+    card = model.card
+    return ModelFacts(
+        fingerprint=card.fingerprint,
+        backbone=card.backbone,
+        levels=tuple(level.name for level in card.levels),
+        image_size=(card.preprocessing.height, card.preprocessing.width),
+        dimensions=card.dimensions,
+    )

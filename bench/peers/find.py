@@ -1,0 +1,76 @@
+"""The peers of the given models: which may work here, and why the others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import TypeAlias
+
+from reid.bench.models import GivenModel
+from reid.bench.peers.trtexec import find_trtexec
+from reid.bench.result import Absent
+from reid.bench.subjects import Candidate
+from reid.runtime.gpu import find_device
+
+__all__ = ["PeerProvider", "find_peers"]
+
+PeerProvider: TypeAlias = Callable[[GivenModel], Iterable[Candidate | Absent]]
+"""Names the peers of a model. The entry points of the group "reid.peers" are such functions, which import no library
+that is slow to load: they are called in the process of the benchmark, which measures nothing itself."""
+
+_GROUP = "reid.peers"
+
+
+def find_peers(models: Sequence[GivenModel]) -> tuple[list[Candidate], list[Absent]]:
+    """Return the peers that may work here, and the absent ones with what would mend it.
+
+    Whether a peer works, only opening it tells.
+    """
+    several = sum(model.kind != "checkpoint" for model in models) > 1
+    found = [peer for model in models for provider in _providers() for peer in provider(model)]
+    candidates = [_named(peer, several=several) for peer in found if isinstance(peer, Candidate)]
+    absent = {peer.name: peer for peer in found if isinstance(peer, Absent)}
+    if not any(model.kind == "checkpoint" for model in models):
+        remedy = "name the run that the model was exported from as well: reid-bench BUNDLE RUN"
+        absent["PyTorch"] = Absent(name="PyTorch", reason=f"it runs checkpoints, and none was given; {remedy}")
+    return candidates, list(absent.values())
+
+
+def _providers() -> Iterator[PeerProvider]:
+    yield from (_onnxruntime, _openvino, _trtexec)
+    for point in sorted(entry_points(group=_GROUP)):
+        yield point.load()
+
+
+def _named(peer: Candidate, *, several: bool) -> Candidate:
+    more = several and peer.model.kind != "checkpoint"
+    return replace(peer, name=f"{peer.name} of {peer.model.path.name}") if more else peer
+
+
+def _onnxruntime(model: GivenModel) -> Iterator[Candidate]:
+    yield from _of_graphs("ONNX Runtime defaults", "reid.bench.peers.onnxruntime:open_subject", model)
+
+
+def _openvino(model: GivenModel) -> Iterator[Candidate | Absent]:
+    if find_spec("openvino"):
+        yield from _of_graphs("OpenVINO defaults", "reid.bench.peers.openvino:open_subject", model)
+    else:
+        yield Absent(name="OpenVINO defaults", reason="openvino is not installed: pip install 'reid[cpu]'")
+
+
+def _trtexec(model: GivenModel) -> Iterator[Candidate | Absent]:
+    program = find_trtexec()
+    if program is None:
+        yield Absent(name="trtexec", reason="it is not on the PATH; it comes with TensorRT's archive, not with pip")
+    elif find_device() is None:
+        yield Absent(name="trtexec", reason="it needs an NVIDIA GPU")
+    else:
+        for peer in _of_graphs("trtexec", "reid.bench.peers.trtexec_subject:open_subject", model):
+            yield replace(peer, request={**peer.request, "program": str(program)}, apart=True)
+
+
+def _of_graphs(name: str, opener: str, model: GivenModel) -> Iterator[Candidate]:
+    for precision in model.precisions if model.kind != "checkpoint" else ():
+        yield Candidate(f"{name} {precision}", "peer", precision, model, opener, {"precision": precision})

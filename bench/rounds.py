@@ -1,0 +1,70 @@
+"""The order of the measurements: subjects take turns with every batch size, round after round.
+
+A machine changes its speed from one minute to the next. Measured one after another, a subject would have the machine of
+its own minutes; in turns, whatever the machine does hits all of them alike, and what is compared is what was measured
+in the same round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from reid.runtime.progress import SILENT, Progress
+
+__all__ = ["LEAST_ROUNDS", "Cell", "Rounds", "take_rounds"]
+
+LEAST_ROUNDS, _MOST_ROUNDS = 8, 400
+"""With fewer, the intervals would say next to nothing; with more, they hardly shrink."""
+
+
+class Cell(NamedTuple):
+    """A subject, by name, with a batch size in frames."""
+
+    subject: str
+    frames: int
+
+
+_Taken = TypeVar("_Taken")
+
+Rounds: TypeAlias = Mapping[Cell, Sequence[_Taken | None]]
+"""What each cell's turns have found, by round; None where it had none."""
+
+
+def take_rounds(
+    cells: Sequence[Cell],
+    take_turn: Callable[[Cell], _Taken | None],
+    *,
+    seconds: float,
+    progress: Progress = SILENT,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rounds[_Taken]:
+    """Let every cell take a turn in each round, for about so many seconds, but at least in LEAST_ROUNDS rounds.
+
+    Each round begins with another cell: no cell is always behind the same one, whose heat and caches it would inherit.
+
+    Args:
+        cells: the cells.
+        take_turn: measures one; None for a cell that can take no more turns.
+        seconds: how long to go on.
+        progress: follows the turns; how many there will be is known after the first round.
+        clock: the clock in seconds.
+    """
+    turns: dict[Cell, list[_Taken | None]] = {cell: [] for cell in cells}
+
+    def take(order: Sequence[Cell]) -> None:
+        for cell in order:
+            turns[cell].append(take_turn(cell))
+            progress.advance()
+
+    progress.begin("first round", len(cells), "turns")
+    start = clock()
+    take(cells)
+    spent = max(clock() - start, 1e-9)
+    more = min(max(round(seconds / spent), LEAST_ROUNDS), _MOST_ROUNDS) - 1
+    progress.begin("measuring", more * len(cells), "turns")
+    for number in range(1, more + 1):
+        first = number % max(len(cells), 1)
+        take([*cells[first:], *cells[:first]])
+    return turns

@@ -1,0 +1,47 @@
+"""What a reader of a result should know of the run, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reid.bench.meters.missing import sentence
+from reid.bench.meters.turns import Meters
+from reid.bench.report.sentences import DISTURBANCES
+from reid.bench.result import BatchResult, BenchResult, SubjectResult
+from reid.bench.summary import undisturbed_are_few
+
+__all__ = ["notes_of"]
+
+
+def notes_of(result: BenchResult, meters: Meters) -> tuple[str, ...]:
+    """Return the notes of a result, and what its turns and the meters add to them."""
+    cells = [(subject, batch) for subject in result.subjects for batch in subject.batches]
+    return (*result.notes, *_restless(cells), *_steady(cells), *_unstable(cells), *map(sentence, meters.missing))
+
+
+def _restless(cells: list[tuple[SubjectResult, BatchResult]]) -> Iterator[str]:
+    few = [_name(*cell) for cell in cells if undisturbed_are_few(cell[1].turns)]
+    if few:
+        yield f"most turns were disturbed, so all of them count, and the figures say little: {_listed(few)}"
+
+
+def _steady(cells: list[tuple[SubjectResult, BatchResult]]) -> Iterator[str]:
+    """Yield what the whole run had to live with."""
+    for cause, words in DISTURBANCES.items():
+        busy = [_name(*cell) for cell in cells if cause in cell[1].steady]
+        if busy:
+            yield f"even the calm turns lost more than a tenth because {words}: {_listed(busy)}"
+
+
+def _unstable(cells: list[tuple[SubjectResult, BatchResult]]) -> Iterator[str]:
+    unstable = [_name(*cell) for cell in cells if not cell[1].warm_up.stable]
+    if unstable:
+        yield f"still became faster or slower when its warm-up was over: {_listed(unstable)}"
+
+
+def _name(subject: SubjectResult, batch: BatchResult) -> str:
+    return f"{subject.name} with batches of {batch.frames}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -1,0 +1,103 @@
+"""A subject that takes part in a run: its process, what is known of it so far, and what ended its part."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from reid.bench.meters.turns import Computes
+from reid.bench.process import HostProcess, SubjectError, start_host
+from reid.bench.replies import Opened
+from reid.bench.result import Absent, Failure, WarmUp
+from reid.bench.subjects import Candidate
+
+__all__ = ["Running", "start"]
+
+_Answer = TypeVar("_Answer")
+
+_NOT_HERE = ("SessionError", "ModuleNotFoundError", "ImportError")
+"""The errors of what does not work on this machine; any other says that something is wrong."""
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A subject in its process.
+
+    Attributes:
+        candidate: what it is.
+        host: its process.
+        opened: what it said when it was opened.
+        warm_ups: how it was warmed up, by batch size in frames.
+        failure: what ended its part; its process is gone then.
+    """
+
+    candidate: Candidate
+    host: HostProcess
+    opened: Opened
+    _process: contextlib.ExitStack
+    warm_ups: dict[int, WarmUp] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    def attempt(self, during: str, action: Callable[[HostProcess], _Answer]) -> _Answer | None:
+        """Ask its process; None where that fails, which ends its part, or where its part has ended before."""
+        if self.failure:
+            return None
+        try:
+            return action(self.host)
+        except SubjectError as error:
+            self.failure = Failure(during=during, reason=str(error))
+            self._process.close()
+            return None
+
+    @property
+    def name(self) -> str:
+        """Its name within the result."""
+        return self.candidate.name
+
+    @property
+    def computes(self) -> Computes:
+        """What computes in it, and so what its meters are."""
+        return "cpu" if self.opened.facts["device"].casefold() == "cpu" else "gpu"
+
+    def close(self) -> None:
+        """End its process."""
+        self._process.close()
+
+
+def start(candidate: Candidate, frames: Path, *, threads: int) -> Running | Absent | Failure:
+    """Start a subject's process and open its model.
+
+    What cannot run on this machine is absent; what fails otherwise is a failure, which people have to know of.
+
+    Args:
+        candidate: the subject.
+        frames: the file of frames, as `HostProcess.open` takes it.
+        threads: the CPU threads that it may use.
+    """
+    process = contextlib.ExitStack()
+    try:
+        host = process.enter_context(
+            start_host(candidate.opener, python=candidate.python, environment=_environment(threads))
+        )
+        opened = host.open(candidate.model.path.absolute(), frames, threads=threads, **candidate.request)
+        return Running(candidate, host, opened, process)
+    except SubjectError as error:
+        process.close()
+        if error.kind in _NOT_HERE:
+            return Absent(name=candidate.name, reason=str(error))
+        return Failure(during="opening", reason=str(error))
+    except BaseException:
+        process.close()
+        raise
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Return the variables that give every subject as many threads, none of which spins while others have their turn.
+
+    A thread that spins takes the core from the thread that it waits for, which has cost PyTorch more than half of its
+    speed on two cores.
+    """
+    return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}

@@ -1,0 +1,103 @@
+"""Peers embed as PyTorch did when the bundle was exported."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from reid.bench.models import Frames, frames_of, read_model
+from reid.bench.peers import find
+from reid.bench.peers.find import find_peers
+from reid.bench.result import Absent
+from reid.bench.subjects import Candidate
+from reid.train.peers import find_torch_peers
+
+
+@pytest.fixture(scope="module")
+def frames(bundle: Path) -> Frames:
+    return frames_of(read_model(bundle), 5)
+
+
+def similarity(found: NDArray[np.float32], frames: Frames) -> float:
+    """The smallest cosine similarity to PyTorch's embeddings, which have length 1."""
+    assert found.dtype == np.float32
+    assert frames.expected is not None
+    lengths = np.linalg.norm(found.astype(np.float64), axis=1)
+    return float(((found * frames.expected).sum(axis=1) / lengths).min())
+
+
+def embed(candidate: Candidate, frames: Frames) -> NDArray[np.float32]:
+    """Open a peer as its process does, and embed in batches of two sizes."""
+    module, _, function = candidate.opener.partition(":")
+    request = {"model": str(candidate.model.path), "threads": 1, **candidate.request}
+    subject = getattr(import_module(module), function)(request)
+    assert subject.facts.keys() == {"backend", "device", "precision"}
+    assert len(frames.pixels) <= subject.most_frames
+    parts = [subject.embed(part) for part in (frames.pixels[:1], frames.pixels[1:])]
+    subject.close()
+    return np.concatenate(parts)
+
+
+def of_kind(found: list[Candidate], name: str) -> Candidate:
+    return next(one for one in found if one.name == name)
+
+
+def test_libraries_as_users_run_them_embed_a_bundle(bundle: Path, frames: Frames) -> None:
+    pytest.importorskip("openvino")
+    candidates, _ = find_peers([read_model(bundle)])
+    exact = of_kind(candidates, "ONNX Runtime defaults fp32")
+    assert similarity(embed(exact, frames), frames) > 0.99999
+    assert similarity(embed(of_kind(candidates, "OpenVINO defaults fp32"), frames), frames) > 0.999  # may be in BF16
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.99999), ("bf16", 0.999)])
+def test_pytorch_embeds_a_checkpoint(checkpoint: Path, frames: Frames, precision: str, least: float) -> None:
+    request = {"way": "eager", "precision": precision}
+    peer = Candidate(
+        "PyTorch", "peer", "fp32", read_model(checkpoint), "reid.train.peers.subject:open_subject", request
+    )
+    found = embed(peer, frames)
+    assert similarity(found, frames) > least
+    assert (precision == "fp32") == (similarity(found, frames) > 0.9999999)  # it did compute in BF16
+
+
+@pytest.mark.gpu
+@pytest.mark.torch
+def test_every_way_of_pytorch_embeds_on_a_gpu(checkpoint: Path, frames: Frames) -> None:
+    for peer in find_torch_peers(read_model(checkpoint)):
+        if isinstance(peer, Candidate):
+            assert similarity(embed(peer, frames), frames) > 0.999, peer.name
+
+
+def test_each_model_has_the_peers_that_can_run_it(
+    bundle: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "find_trtexec", lambda: None)
+    monkeypatch.setattr(find, "_providers", lambda: (find._onnxruntime, find._trtexec, find_torch_peers))
+    alone, absent = find_peers([read_model(bundle)])
+    assert [one.name for one in alone] == ["ONNX Runtime defaults fp32"]
+    assert [one.name for one in absent] == ["trtexec", "PyTorch"]  # and why each is
+
+    both, absent = find_peers([read_model(bundle), read_model(checkpoint)])
+    assert of_kind(both, "PyTorch eager fp32").model.path == checkpoint
+    assert of_kind(both, "torch.compile fp32").kind == "peer"
+    assert "PyTorch" not in [one.name for one in absent]
+    assert len({one.name for one in both}) == len(both)
+
+    twice, _ = find_peers([read_model(bundle), read_model(bundle)])
+    assert twice[0].name == f"ONNX Runtime defaults fp32 of {bundle.name}"
+
+
+def test_what_needs_a_gpu_or_a_package_is_absent_with_the_reason(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reid.train.peers.find_device", lambda: None)
+    monkeypatch.setattr("reid.train.peers.find_spec", lambda name: None)
+    absent = {one.name: one.reason for one in find_torch_peers(read_model(checkpoint)) if isinstance(one, Absent)}
+    assert "NVIDIA GPU" in absent["PyTorch CUDA graph fp16"]
+    assert "pip install torch-tensorrt" in absent["Torch-TensorRT"]
