@@ -119,7 +119,8 @@ FalseMatchRate: TypeAlias = Annotated[
 SessionOption: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="Backend, with its device after a colon if wanted: openvino, onnxruntime:cpu, torch:cuda.",
+        help="Backend, with its device after a colon if wanted: openvino, onnxruntime:cpu, torch:cuda. With "
+        "+nvimgcodec at the end, the GPU decodes JPEG files.",
         rich_help_panel=MODEL,
     ),
 ]

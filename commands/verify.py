@@ -122,9 +122,9 @@ def verify(
 def _open_sessions(bundle: Bundle, name: str, precisions: Sequence[str] | None) -> Iterator[Session]:
     """Yield a session for each precision that was named, or else for each that the backend has something to run in."""
     from reid.runtime.engine_card import engine_precisions
-    from reid.runtime.opening import open_unchecked
+    from reid.runtime.opening import backend_of, open_unchecked
 
-    there: Sequence[str] = precisions or engine_precisions(bundle, name.partition(":")[0]) or bundle.precisions
+    there: Sequence[str] = precisions or engine_precisions(bundle, backend_of(name)) or bundle.precisions
     for precision in PRECISIONS:
         if precision in there:
             yield open_unchecked(bundle.root, name, precision).session  # what is wrong with it, the report says

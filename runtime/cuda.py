@@ -114,14 +114,14 @@ class Cuda:
         with self.current():
             self._package.upload(buffer.address, array, stream.owned)
 
-    def download(self, array: NDArray[Any], buffer: DeviceBuffer, stream: Stream) -> None:
-        """Fill an array from the start of a buffer, in a stream's order. Raises ValueError as `upload` does.
+    def download(self, array: NDArray[Any], buffer: DeviceBuffer, stream: Stream, start: int = 0) -> None:
+        """Fill an array from a buffer, from its byte `start` on, in a stream's order. Raises ValueError as `upload`.
 
         The array is filled once the stream has come so far.
         """
-        check_copy(array, buffer)
+        check_copy(array, buffer, start)
         with self.current():
-            self._package.download(array, buffer.address, stream.owned)
+            self._package.download(array, buffer.address + start, stream.owned)
 
     def module(self, image: bytes) -> Module:
         """Load code for the device: a fat binary. Raises SessionError where it has none for this GPU."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reid.runtime.environment import environment_integer
 from reid.runtime.errors import DataError
 from reid.runtime.files.reading import MEBIBYTE, read_file
-from reid.runtime.image_headers.reading import read_header
+from reid.runtime.image_headers.reading import ImageHeader, read_header
 
 if TYPE_CHECKING:
     from reid.runtime.model_card import Preprocessing
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGE_SUFFIXES",
     "as_model_input",
+    "check_image",
     "decode",
     "is_image",
     "pixel_limit",
@@ -95,15 +96,7 @@ def decode(content: bytes, name: object) -> NDArray[np.uint8]:
         DataError: the file is empty, of a format that is not read here or not by the installed OpenCV, cut short, made
             to be slow, or has more pixels than are permitted; all but damage is found before anything is decoded.
     """
-    if not content:
-        raise DataError(f"{name}: the file is empty")
-    try:
-        kind, width, height = read_header(content)
-    except ValueError as reason:
-        raise DataError(f"{name}: {reason}") from None
-    if kind in _OPTIONAL and not cv2.haveImageWriter(_OPTIONAL[kind]):
-        raise DataError(f"{name}: OpenCV {cv2.__version__} does not decode {kind}; convert the image, e.g. to PNG")
-    _check_pixels(name, kind, width, height)
+    _, width, height = check_image(content, name)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if width * height else None
     except cv2.error:
@@ -111,6 +104,25 @@ def decode(content: bytes, name: object) -> NDArray[np.uint8]:
     if image is None:
         raise DataError(f"{name}: not a readable image")
     return _as_uint8(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def check_image(content: bytes, name: object) -> ImageHeader:
+    """Return an image file's format and size, before its orientation is applied, if `decode` may decode it.
+
+    Raises:
+        DataError: as `decode` does, for all but damage.
+    """
+    if not content:
+        raise DataError(f"{name}: the file is empty")
+    try:
+        header = read_header(content)
+    except ValueError as reason:
+        raise DataError(f"{name}: {reason}") from None
+    kind, width, height = header
+    if kind in _OPTIONAL and not cv2.haveImageWriter(_OPTIONAL[kind]):
+        raise DataError(f"{name}: OpenCV {cv2.__version__} does not decode {kind}; convert the image, e.g. to PNG")
+    _check_pixels(name, kind, width, height)
+    return header
 
 
 def _check_pixels(name: object, kind: str, width: int, height: int) -> None:

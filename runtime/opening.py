@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from reid.runtime.errors import ModelError, SessionError
+from reid.runtime.image_headers.plain_jpeg import plain_jpeg_size
+from reid.runtime.imaging import read_image
 from reid.runtime.precision import PRECISIONS, Precision
 from reid.runtime.self_check import check_session
 from reid.runtime.sessions.opened import Opened, Opener
 from reid.runtime.sessions.session import Session
+from reid.runtime.sessions.slots import DecodesOnDevice
 
-__all__ = ["open_session", "open_unchecked"]
+__all__ = ["backend_of", "open_session", "open_unchecked"]
 
 logger = logging.getLogger(__name__)
+
+_DECODER = "nvimgcodec"
 
 
 def open_session(model: str | os.PathLike[str], name: str = "auto", precision: Precision = "fp32") -> Session:
@@ -26,7 +32,8 @@ def open_session(model: str | os.PathLike[str], name: str = "auto", precision: P
     Args:
         model: a bundle, an .onnx file that `reid-export` wrote, or a checkpoint or run of `reid-train`.
         name: the name of a backend, with a device behind a colon if wanted: "onnxruntime", "onnxruntime:cpu",
-            "torch:cuda". "auto" takes torch for a checkpoint and ONNX Runtime for the rest.
+            "torch:cuda". "auto" takes torch for a checkpoint and ONNX Runtime for the rest. With "+nvimgcodec" at the
+            end, as in "tensorrt:0+nvimgcodec", the GPU decodes JPEG files; its pixels may differ from the CPU's.
         precision: the precision of the bundle's graph to open.
 
     Raises:
@@ -53,6 +60,9 @@ def open_unchecked(model: str | os.PathLike[str], name: str = "auto", precision:
         raise ModelError(f"{path}: no such model; give a bundle, an .onnx file, or a run of reid-train")
     if precision not in PRECISIONS:
         raise SessionError(f"unknown precision {precision!r}; choose one of: {', '.join(PRECISIONS)}")
+    name, plus, decoder = name.partition("+")
+    if plus and decoder != _DECODER:
+        raise SessionError(f"unknown decoder {decoder!r}; the only one is {_DECODER}, as in tensorrt+{_DECODER}")
     backend, _, device = (
         ("torch" if _is_checkpoint(path) else "onnxruntime", "", "") if name == "auto" else name.partition(":")
     )
@@ -60,7 +70,33 @@ def open_unchecked(model: str | os.PathLike[str], name: str = "auto", precision:
     if backend not in openers:
         raise SessionError(f"unknown session {backend!r}; choose one of: {', '.join(sorted(openers))}")
     opener: Opener = openers[backend].load()
-    return opener(path, device or None, precision)
+    opened = opener(path, device or None, precision)
+    return _decoding_on_device(opened) if plus else opened
+
+
+def backend_of(name: str) -> str:
+    """Return the backend in a session's name: "tensorrt" of "tensorrt:0+nvimgcodec"."""
+    return name.partition("+")[0].partition(":")[0]
+
+
+def _decoding_on_device(opened: Opened) -> Opened:
+    session, reference = opened.session, opened.reference
+    try:
+        if not isinstance(session, DecodesOnDevice):
+            remedy = f"leave out +{_DECODER}, or use tensorrt or onnxruntime:cuda"
+            raise SessionError(f"{session.info} does not decode on a GPU; {remedy}")
+        session.decode_on_device()
+        decoder, note = session.info.decoder, opened.note
+        if reference is None or not any(plain_jpeg_size(read_image(crop)) for crop in reference.bundle.reference()[0]):
+            unknown = f"no reference crop is a JPEG file that {decoder} decodes: what its pixels cost is not known"
+            note = f"{note}; {unknown}" if note else unknown
+    except BaseException:
+        session.close()
+        raise
+    if reference:
+        remedy = f"{decoder} may decode to other pixels than the CPU: leave out +{_DECODER}, or else {reference.remedy}"
+        reference = replace(reference, remedy=remedy)
+    return Opened(session, reference, note)
 
 
 def _is_checkpoint(model: Path) -> bool:

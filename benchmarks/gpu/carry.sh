@@ -27,7 +27,7 @@ download() {
 rm -rf "$out"
 mkdir -p "$out/wheels" "$out/parts"
 download --dest "$out/wheels" "pydantic==$(version pydantic 2.14.4)" pytools mako
-download --dest "$out/wheels" --no-deps hypothesis sortedcontainers
+download --dest "$out/wheels" --no-deps hypothesis sortedcontainers nvidia-nvimgcodec-cu13 nvidia-nvjpeg
 
 download --dest "$work" --no-deps "onnxruntime-gpu==$(version onnxruntime-gpu 1.31.1)"
 for wheel in "$work"/onnxruntime_gpu-*.whl; do split -b 55m "$wheel" "$out/parts/$(basename "$wheel").part-"; done

@@ -38,6 +38,7 @@ class MarkedBuilder:
         card: the model's card.
         graph: the graph that the engine was built from.
         folder: a temporary folder, for what builds share.
+        ordinal: the number of the GPU to build for and run on.
         progress: the progress to advance.
     """
 
@@ -45,6 +46,7 @@ class MarkedBuilder:
     card: ModelCard
     graph: Path
     folder: Path
+    ordinal: int = 0
     progress: Progress = SILENT
 
     @contextmanager
@@ -55,9 +57,11 @@ class MarkedBuilder:
             SessionError: TensorRT, its version, or a GPU is missing here.
             ModelError: the engine cannot be built.
         """
-        plan = self.build(tensors)
+        cuda = open_cuda(self.ordinal)
+        with cuda.current():  # TensorRT builds for the GPU that is current
+            plan = self.build(tensors)
         api, host_code = import_tensorrt(self.sidecar.flavor), self.sidecar.version_compatible
-        with EngineRun(api, plan, open_cuda(), host_code=host_code) as engine:
+        with EngineRun(api, plan, cuda, host_code=host_code) as engine:
             yield engine
 
     def build(self, tensors: Collection[str]) -> bytes:
@@ -68,7 +72,7 @@ class MarkedBuilder:
                 f"{sidecar.flavor} {sidecar.version} built it, and this is {api.__version__}, which may fuse otherwise"
             )
         watch = BuildWatch(self.progress, f"building {sidecar.precision} engine that gives {len(tensors)} tensors more")
-        build = Build(api, options_of(sidecar, self.folder / "timing.cache"), find_device(), watch)
+        build = Build(api, options_of(sidecar, self.folder / "timing.cache"), find_device(self.ordinal), watch)
         graph = Graph(sidecar.precision, self.graph, sidecar.graph_sha256)
         plan, _ = build.run(ExportedGraph(graph), self.card, tensors)
         watch.complete()

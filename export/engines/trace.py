@@ -22,6 +22,7 @@ from reid.runtime.engine_card import EngineCard
 from reid.runtime.errors import ReidError, SessionError
 from reid.runtime.imaging import as_model_input, read_frame
 from reid.runtime.progress import SILENT, Progress
+from reid.runtime.sessions.engine.session import TensorRTSession
 from reid.runtime.sessions.session import Session
 from reid.runtime.text import clipped, one_line
 
@@ -67,7 +68,8 @@ class SessionTrace:
         if read_sidecar is None:
             return partial(_not_given, str(session.info))
         graph = self.graphs / graph_file(session.info.precision)
-        return MarkedBuilder(read_sidecar(), session.info.card, graph, folder, self.progress)
+        ordinal = session.ordinal if isinstance(session, TensorRTSession) else 0
+        return MarkedBuilder(read_sidecar(), session.info.card, graph, folder, ordinal, self.progress)
 
     def _traced(self, found: PrecisionVerification, session: Session, engines: MarkedEngines) -> PrecisionVerification:
         graph, fp32 = (self.graphs / graph_file(precision) for precision in (session.info.precision, "fp32"))

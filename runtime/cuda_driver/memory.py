@@ -18,11 +18,11 @@ from reid.runtime.cuda_driver.package import Package
 __all__ = ["DeviceArray", "DeviceBuffer", "check_copy", "pinned_array"]
 
 
-def check_copy(array: NDArray[Any], buffer: DeviceBuffer) -> None:
-    """Raise ValueError where an array is not contiguous, or larger than a buffer."""
+def check_copy(array: NDArray[Any], buffer: DeviceBuffer, start: int = 0) -> None:
+    """Raise ValueError where an array is not contiguous, or larger than a buffer from its byte `start` on."""
     if not array.flags.c_contiguous:
         raise ValueError(f"an array {array.shape} with strides {array.strides} is not contiguous: copy it first")
-    _check_size(array.nbytes, buffer)
+    _check_size(start + array.nbytes, buffer)
 
 
 def _check_size(size: int, buffer: DeviceBuffer) -> None:

@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Iterator
 from typing import TypeAlias
 
-__all__ = ["BYTES", "VARINT", "Field", "bytes_field", "fields"]
+__all__ = ["BYTES", "VARINT", "Field", "bytes_field", "fields", "varint_field"]
 
 VARINT, BYTES = 0, 2
 """The wire types that ONNX's messages hold what matters in."""
@@ -42,6 +42,11 @@ def fields(content: mmap.mmap | bytes, start: int, end: int) -> Iterator[Field]:
 def bytes_field(number: int, value: bytes) -> bytes:
     """Return a field that holds bytes: a text, or a message in another."""
     return _as_varint(number << 3 | BYTES) + _as_varint(len(value)) + value
+
+
+def varint_field(number: int, value: int) -> bytes:
+    """Return a field that holds a number that is not negative."""
+    return _as_varint(number << 3 | VARINT) + _as_varint(value)
 
 
 def _varint(content: mmap.mmap | bytes, start: int, end: int) -> tuple[int, int]:

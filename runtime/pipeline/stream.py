@@ -166,6 +166,8 @@ class _Runner:
     def _submit(self, batch: Filling | None) -> Pending | None:
         if batch is None:
             return None
+        with self.stages.waiting_for("decoding"), self._withdrawing(batch):
+            batch.finish()
         if len(batch.failures) == len(batch.members):
             self.slots.withdraw(batch.slot)
             self.assembly.freed()
@@ -173,8 +175,14 @@ class _Runner:
         self.stages.batches += 1
         self.stages.positions += len(batch.members)
         self.stages.frames += len(batch.members) - len(batch.failures)
-        try:
+        with self._withdrawing(batch):
             return self.slots.submit(batch.slot, len(batch.members), len(batch.rows))
+
+    @contextlib.contextmanager
+    def _withdrawing(self, batch: Filling) -> Iterator[None]:
+        """Give a batch's slot back where something fails."""
+        try:
+            yield
         except BaseException:
             self.slots.withdraw(batch.slot)
             raise
@@ -182,9 +190,11 @@ class _Runner:
     def _finish(self, closed: Closed, pending: Pending | None) -> None:
         if closed.batch:
             closed.batch.report()
+            self.stages.took("decode", sum(closed.batch.decode_s))
             if pending:
                 with self.stages.waiting_for("model"):
                     embeddings = pending.result()
+                self.stages.took_batch(pending.seconds)
                 self.assembly.freed()
                 closed.batch.take(embeddings, keep_frames=self.keep_frames)
         if closed.ended:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +14,42 @@ from numpy.typing import NDArray
 from reid.runtime.cuda import DeviceMemoryError
 from reid.runtime.sessions.host import Infer
 
-__all__ = ["Halving"]
+__all__ = ["Halving", "reserve"]
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+def reserve(
+    most: int, allocate: Callable[[int, contextlib.ExitStack], _T], resources: contextlib.ExitStack
+) -> tuple[_T, int]:
+    """Allocate memory for the largest batch that finds room, with half as many frames each time that it does not.
+
+    Args:
+        most: the frames to begin with.
+        allocate: allocates memory for batches of so many frames, and has it freed by the stack that it is given.
+        resources: frees the memory in the end.
+
+    Returns:
+        What was allocated, and the frames.
+
+    Raises:
+        DeviceMemoryError: not even batches of one frame find room.
+    """
+    while True:
+        with contextlib.ExitStack() as tried:
+            try:
+                found = allocate(most, tried)
+            except DeviceMemoryError:
+                if most == 1:
+                    raise
+            else:
+                resources.push(tried.pop_all())
+                return found, most
+        # Outside the handler, because the error keeps what was allocated alive.
+        logger.warning("out of memory for batches of %d frames: they have at most %d", most, most // 2)
+        most //= 2
 
 
 @dataclass(slots=True, eq=False)

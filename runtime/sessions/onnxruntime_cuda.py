@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,13 @@ from numpy.typing import NDArray
 from reid.runtime.cuda import Cuda, DeviceMemoryError
 from reid.runtime.errors import SessionError
 from reid.runtime.kernels.library import Kernels
+from reid.runtime.sessions.clocks import Timed
 from reid.runtime.sessions.device.crops import find_kernels
+from reid.runtime.sessions.device.lanes import DevicePending, Lanes
+from reid.runtime.sessions.device.nvimgcodec import open_decoder
 from reid.runtime.sessions.device.on_device import DeviceEmbeddings, DeviceRunner
-from reid.runtime.sessions.device.slots import LENT, DevicePending, DeviceSlot, DeviceSlots, Lanes
+from reid.runtime.sessions.device.slots import LENT, DeviceSlot, DeviceSlots
+from reid.runtime.sessions.halving import reserve
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.onnxruntime_binding import BoundGraph
 from reid.runtime.sessions.session import BatchLimits, Embeddings, SessionInfo
@@ -62,15 +67,26 @@ class CudaSession:
     def slots(self) -> Slots:
         """Return slots in memory that the GPU copies from by itself; see LendsSlots.
 
+        Where they find no room, they hold smaller batches, and so do the session's limits from then on.
+
         Raises:
-            DeviceMemoryError: there is no room for them.
+            DeviceMemoryError: not even slots of a single frame find room.
         """
         return self._slots
+
+    def decode_on_device(self) -> None:
+        """See DecodesOnDevice."""
+        slots, lanes = self._slots, self._lanes  # which end before the slots are freed
+        with self._cuda.current():
+            decoder = open_decoder(self._cuda.ordinal, lanes.uploads)
+        self._resources.callback(decoder.close)
+        slots.decode_with(decoder)
+        self.info = replace(self.info, decoder=decoder.name)
 
     @cached_property
     def _slots(self) -> DeviceSlots:
         kernels = find_kernels(self._cuda)
-        return DeviceSlots([self._new_slot(kernels) for _ in range(LENT)], self._submit)
+        return DeviceSlots(self._reserve(LENT, kernels), self._submit)
 
     @cached_property
     def _lanes(self) -> Lanes:
@@ -81,13 +97,23 @@ class CudaSession:
 
     @cached_property
     def _on_device(self) -> DeviceRunner:
-        return DeviceRunner(self._cuda, self._graph, self._new_slot(), self.info.card)
+        (slot,) = self._reserve(1)
+        return DeviceRunner(self._cuda, self._graph, slot, self.info.card)
 
-    def _new_slot(self, kernels: Kernels | None = None) -> DeviceSlot:
+    def _reserve(self, count: int, kernels: Kernels | None = None) -> list[DeviceSlot]:
+        """Return slots for the largest batch that finds room."""
         self._check_open()
-        slot = DeviceSlot(self._cuda, self.info.card, self.limits, kernels)
-        self._resources.callback(slot.free)
-        return slot
+
+        def allocate(most: int, resources: contextlib.ExitStack) -> list[DeviceSlot]:
+            limits = self.limits.within(BatchLimits(most, most))
+            slots = [DeviceSlot(self._cuda, self.info.card, limits, kernels) for _ in range(count)]
+            for slot in slots:
+                resources.callback(slot.free)
+            return slots
+
+        slots, most = reserve(self.limits.frames, allocate, self._resources)
+        self._host.limits = self.limits.within(BatchLimits(most, most))
+        return slots
 
     def _submit(self, slot: DeviceSlot, frames: int, tracklets: int, give_back: Callable[[], None]) -> Pending:
         batch = slot, frames, tracklets
@@ -96,15 +122,15 @@ class CudaSession:
             if frames <= self._most:
                 with self._cuda.current():
                     self._lanes.start(*batch)
-                return DevicePending(slot.downloaded.done, partial(self._lanes.finish, *batch), give_back)
+                return DevicePending(slot.downloading.ended.done, partial(self._finish, *batch), give_back)
         except DeviceMemoryError:
             self._most = frames - 1
         except (SessionError, ValueError) as error:
             return DevicePending.failed(error, give_back)
-        return DevicePending(lambda: True, partial(self._compute, *batch), give_back)
+        return DevicePending(lambda: True, partial(slot.embed_on_host, self.compute, frames, tracklets), give_back)
 
-    def _compute(self, slot: DeviceSlot, frames: int, tracklets: int) -> Embeddings:
-        return self.compute(*slot.on_host(frames, tracklets))
+    def _finish(self, slot: DeviceSlot, frames: int, tracklets: int) -> Timed:
+        return self._lanes.finish(slot, frames, tracklets), slot.seconds()
 
     def run_on_device(self, frames: Any, pooling: Any, stream: int | None = None) -> DeviceEmbeddings:  # noqa: ANN401
         """Embed a batch that is on this GPU, and leave the embeddings there; see TensorRTSession.run_on_device.

@@ -41,6 +41,7 @@ class SessionInfo:
         device: the device that it runs on: "CPU", "NVIDIA L4".
         precision: the precision of the graph or engine.
         card: the model's card.
+        decoder: what decodes JPEG files on the device: "nvImageCodec 0.9.0"; empty where the CPU does.
     """
 
     backend: str
@@ -48,6 +49,7 @@ class SessionInfo:
     device: str
     precision: Precision
     card: ModelCard
+    decoder: str = ""
 
     @property
     def space(self) -> Space:
@@ -55,8 +57,9 @@ class SessionInfo:
         return Space(self.card.fingerprint, self.precision, self.card.dimensions)
 
     def __str__(self) -> str:
-        """Return backend and device for people: "ONNX Runtime 1.31.0 on CPU"."""
-        return f"{BACKEND_TITLES.get(self.backend, self.backend)} {self.backend_version} on {self.device}"
+        """Return backend, device and decoder for people: "ONNX Runtime 1.31.0 on CPU"."""
+        runs = f"{BACKEND_TITLES.get(self.backend, self.backend)} {self.backend_version} on {self.device}"
+        return f"{runs} with {self.decoder}" if self.decoder else runs
 
 
 @dataclass(frozen=True, slots=True)

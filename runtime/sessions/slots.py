@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,9 +16,25 @@ from numpy.typing import NDArray
 
 from reid.runtime.imaging import as_model_input
 from reid.runtime.model_card import Preprocessing
+from reid.runtime.sessions.clocks import BatchSeconds, Timed, embed_timed, timing
 from reid.runtime.sessions.session import Embeddings, Session
 
-__all__ = ["HostSlots", "LendsSlots", "Pending", "Slot", "Slots", "slots_of"]
+__all__ = ["DecodesOnDevice", "HostSlots", "ImageFile", "LendsSlots", "Pending", "Slot", "Slots", "slots_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFile:
+    """An image file that becomes a frame of a batch.
+
+    Attributes:
+        position: the frame's position in the batch.
+        content: the file's bytes.
+        path: what it is called where it cannot be read.
+    """
+
+    position: int
+    content: bytes
+    path: Path
 
 
 class Slot(Protocol):
@@ -32,9 +49,32 @@ class Slot(Protocol):
         """Put an RGB crop, uint8 [h, w, 3] of any size, at a position; it is resized here or on the device."""
         ...
 
+    def keep(self, file: ImageFile) -> bool:
+        """Keep a file for `decode`; return False if it is the caller's to decode and to place.
+
+        Raises:
+            DataError: as `imaging.decode`, for what is found before anything is decoded.
+        """
+        ...
+
+    def decode(self) -> Sequence[ImageFile]:
+        """Decode the files that were kept, on the device; return those that it cannot decode, which are the caller's.
+
+        Called once, by one thread, when nobody places or keeps any more; the caller may place afterwards.
+
+        Raises:
+            SessionError: the device failed.
+        """
+        ...
+
 
 class Pending(Protocol):
     """A batch that a device works on."""
+
+    @property
+    def seconds(self) -> BatchSeconds:
+        """How long its steps took, as far as the session can tell; known once `result` has returned."""
+        ...
 
     def done(self) -> bool:
         """Return whether `result` would not wait."""
@@ -86,6 +126,19 @@ class LendsSlots(Protocol):
         ...
 
 
+@runtime_checkable
+class DecodesOnDevice(Protocol):
+    """A session whose slots may keep image files, for its device to decode."""
+
+    def decode_on_device(self) -> None:
+        """Let the slots keep JPEG files from here on; `info.decoder` says what decodes them.
+
+        Raises:
+            SessionError: there is nothing to decode them with.
+        """
+        ...
+
+
 @contextmanager
 def slots_of(session: Session) -> Iterator[Slots]:
     """Give a session's own slots, or some in host memory where it has none or another stream fills them."""
@@ -108,20 +161,34 @@ class _HostSlot:
     frames: NDArray[np.uint8]
     pooling: NDArray[np.float32]
     preprocessing: Preprocessing
+    resize_s: list[float] = field(default_factory=list)
 
     def place(self, position: int, crop: NDArray[np.uint8]) -> None:
-        self.frames[position] = as_model_input(crop, self.preprocessing)
+        with timing(self.resize_s.append):
+            self.frames[position] = as_model_input(crop, self.preprocessing)
+
+    def keep(self, file: ImageFile) -> bool:
+        return False
+
+    def decode(self) -> Sequence[ImageFile]:
+        return ()
+
+    def clear(self) -> None:
+        self.pooling.fill(0)
+        self.resize_s.clear()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _HostPending:
-    future: Future[Embeddings]
+    future: Future[Timed]
+    seconds: BatchSeconds = field(default_factory=BatchSeconds)
 
     def done(self) -> bool:
         return self.future.done()
 
     def result(self) -> Embeddings:
-        return self.future.result()
+        embeddings, self.seconds = self.future.result()
+        return embeddings
 
 
 class HostSlots:
@@ -148,7 +215,7 @@ class HostSlots:
         if not self._free:
             raise ValueError("all slots are lent; take a result first")
         slot = self._free.popleft()
-        slot.pooling.fill(0)
+        slot.clear()
         return slot
 
     def submit(self, slot: Slot, frames: int, tracklets: int) -> Pending:
@@ -165,9 +232,9 @@ class HostSlots:
         """End the thread, after the batch that it computes."""
         self._worker.shutdown()
 
-    def _compute(self, slot: _HostSlot, frames: int, tracklets: int) -> Embeddings:
+    def _compute(self, slot: _HostSlot, frames: int, tracklets: int) -> Timed:
         try:
             pooling = np.ascontiguousarray(slot.pooling[:tracklets, :frames])
-            return self._session.compute(slot.frames[:frames], pooling)
+            return embed_timed(self._session.compute, slot.frames[:frames], pooling, slot.resize_s)
         finally:
             self._free.append(slot)

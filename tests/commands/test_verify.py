@@ -49,7 +49,7 @@ class OnEngine(TensorRTSession):
 
     def __init__(self, path: Path, graph: Path, *, bgr: bool) -> None:
         self._inner, self._bgr = load_onnxruntime(graph, "cpu"), bgr
-        self.path = path
+        self.path, self.ordinal = path, 0
         self.info = replace(self._inner.info, backend="tensorrt", device="NVIDIA L4")
 
     @property

@@ -5,6 +5,8 @@ finds these and ten C functions in them: so libraries that do nothing stand in f
 
     python tests/contract/bindings.py write     # after a change of CLASSES in facts.py, or of a version below
     python tests/contract/bindings.py check     # what `make test-contract` does: exit code 1 where the facts differ
+
+nvImageCodec, whose wheels have their libraries in them, can be imported as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 
 from facts import Facts
 
-__all__ = ["PACKAGES", "file_of"]
+__all__ = ["NVIMGCODEC", "PACKAGES", "file_of"]
 
 _HERE = Path(__file__).parent
 
@@ -32,6 +34,18 @@ PACKAGES = {
 }
 """The name of a file of facts -> the wheel that they are about."""
 
+# The oldest that is supported, and the newest.
+NVIMGCODEC = {
+    "nvimgcodec-0.6.1.37": "nvidia-nvimgcodec-cu12==0.6.1.37",
+    "nvimgcodec-0.9.0.20": "nvidia-nvimgcodec-cu13==0.9.0.20",
+}
+"""The same for nvImageCodec."""
+
+_MODULES = {
+    "tensorrt": "tensorrt_bindings",
+    "tensorrt_rtx": "tensorrt_rtx_bindings",
+    "nvimgcodec": "nvidia.nvimgcodec",
+}
 _LIBRARIES = {
     "tensorrt": ("libnvinfer.so", "libnvinfer_plugin.so", "libnvonnxparser.so"),
     "tensorrt_rtx": ("libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so"),
@@ -52,15 +66,15 @@ def read_bindings(name: str, folder: Path) -> Facts:
     """
     package, _, version = name.partition("-")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    subprocess.run([*pip, "--dest", str(folder), PACKAGES[name]], check=True)
+    subprocess.run([*pip, "--dest", str(folder), {**PACKAGES, **NVIMGCODEC}[name]], check=True)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         wheel.extractall(folder)
-    for library in _LIBRARIES[package]:
+    for library in _LIBRARIES.get(package, ()):
         file = f"{library}.{version.partition('.')[0]}"
         build = ["cc", "-shared", "-fPIC", f"-Wl,-soname,{file}", "-o", str(folder / file), str(_HERE / "stand_ins.c")]
         subprocess.run(build, check=True)
     environment = {**os.environ, "LD_LIBRARY_PATH": str(folder), "PYTHONPATH": str(folder)}
-    command = [sys.executable, str(_HERE / "facts.py"), f"{package}_bindings"]
+    command = [sys.executable, str(_HERE / "facts.py"), _MODULES[package]]
     read = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     facts: Facts = json.loads(read.stdout)
     return facts
@@ -69,7 +83,7 @@ def read_bindings(name: str, folder: Path) -> Facts:
 def main(task: str) -> int:
     """Write or check the facts about every package."""
     differ = []
-    for name in PACKAGES:
+    for name in (*PACKAGES, *NVIMGCODEC):
         with tempfile.TemporaryDirectory() as folder:
             found = read_bindings(name, Path(folder))
         if task == "write":

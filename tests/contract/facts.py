@@ -1,4 +1,4 @@
-"""What a package of TensorRT has, as its bindings say it themselves: classes, members, signatures, enumerators.
+"""What a package of NVIDIA has, as its bindings say it themselves: classes, members, signatures, enumerators.
 
 Run as `python facts.py MODULE`, where the module can be imported, it prints the facts as JSON. pybind11 keeps the
 signatures of a function in its docstring, and the type of a property in that of its getter.
@@ -19,11 +19,16 @@ Facts = dict[str, dict[str, dict[str, Any]]]
 """Class -> kind of member -> name -> what is known of it; see facts_of."""
 
 CLASSES = (
+    "Backend",
+    "BackendKind",
     "Builder",
     "BuilderFlag",
+    "CodeStream",
     "ComputeCapability",
     "CudaGraphStrategy",
     "DataType",
+    "DecodeParams",
+    "Decoder",
     "Dims",
     "DynamicShapesKernelSpecializationStrategy",
     "EngineInspector",
@@ -44,6 +49,7 @@ CLASSES = (
     "IRuntimeConfig",
     "ITensor",
     "ITimingCache",
+    "Image",
     "LayerInformationFormat",
     "LayerType",
     "MemoryPoolType",
@@ -57,7 +63,7 @@ CLASSES = (
 """The classes that are used here. A class that is not among them has no stub, and mypy says so where it is used."""
 
 _SIGNATURE = re.compile(r"^(?:\d+\. )?\w* ?\((?P<parameters>.*)\) -> (?P<result>.*)$", re.MULTILINE)
-_SPECIAL = ("__init__", "__len__", "__getitem__", "__int__")
+_SPECIAL = ("__init__", "__len__", "__getitem__", "__int__", "__cuda_array_interface__")
 _NAMES = {"SupportsInt": "int", "buffer": "Buffer", "IParserError": "ParserError", "List": "list", "Tuple": "tuple"}
 
 
@@ -68,7 +74,7 @@ def facts_of(module: ModuleType) -> Facts:
     with its type, after "settable " where it can be set; a function, with its signatures: "(flags: int = ...) ->
     INetworkDefinition". Functions that say no signature are left out.
     """
-    nested = {"Severity": module.ILogger.Severity}
+    nested = {"Severity": module.ILogger.Severity} if hasattr(module, "ILogger") else {}
     return {name: _members(one) for name, one in sorted({**vars(module), **nested}.items()) if name in _wanted(nested)}
 
 

@@ -47,7 +47,7 @@ class DeviceRunner:
         inputs = self._aligned(given[0], FRAMES), self._aligned(given[1], POOLING)
         addresses = (*inputs, outputs[0].address, outputs[1].address)
         self._contexts.enqueue(Batch(profile, count, tracklets, addresses))
-        self._slot.computed.record(computing)
+        self._slot.computing.ended.record(computing)
         end = self._end(stream)
         return DeviceEmbeddings(
             self._array(outputs[0], (count, depth), stream, end),

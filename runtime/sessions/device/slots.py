@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,20 @@ from numpy.typing import NDArray
 
 from reid.runtime.cuda import Cuda, Stream
 from reid.runtime.errors import SessionError
-from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
+from reid.runtime.graph_names import FRAMES
 from reid.runtime.imaging import as_model_input
 from reid.runtime.kernels.library import Kernels
 from reid.runtime.model_card import ModelCard
-from reid.runtime.sessions.device.batch import TENSORS, Batch, Computes, Runs
+from reid.runtime.sessions.clocks import BatchSeconds, Timed, embed_timed, timing
+from reid.runtime.sessions.device.batch import TENSORS
 from reid.runtime.sessions.device.crops import CropRoom
+from reid.runtime.sessions.device.laps import Lap
+from reid.runtime.sessions.device.nvimgcodec import JpegDecoder
+from reid.runtime.sessions.host import Infer
 from reid.runtime.sessions.session import BatchLimits, Embeddings
-from reid.runtime.sessions.slots import Pending, Slot
+from reid.runtime.sessions.slots import ImageFile, Pending, Slot
 
-__all__ = ["LENT", "DevicePending", "DeviceSlot", "DeviceSlots", "Lanes"]
+__all__ = ["LENT", "DeviceSlot", "DeviceSlots"]
 
 
 LENT = 3
@@ -40,12 +43,14 @@ class DeviceSlot:
         frames: uint8 [limits.frames, 3, H, W], page-locked: what was resized on the CPU.
         crops: the crops that the device resizes; None where the CPU resizes all.
         buffers: the TENSORS' memory on the device.
-        uploaded: happens when the device has the inputs.
-        computed: happens when the device's buffers are free for the next inputs.
-        downloaded: happens when the outputs are on the host.
+        uploading: ends when the device has the inputs.
+        computing: ends when the device's buffers are free for the next inputs.
+        downloading: ends when the outputs are on the host.
     """
 
-    def __init__(self, cuda: Cuda, card: ModelCard, limits: BatchLimits, kernels: Kernels | None = None) -> None:
+    def __init__(
+        self, cuda: Cuda, card: ModelCard, limits: BatchLimits, kernels: Kernels | None = None, *, is_timed: bool = True
+    ) -> None:
         """Allocate its memory. Raises DeviceMemoryError where there is not as much; nothing is left then.
 
         Args:
@@ -53,6 +58,7 @@ class DeviceSlot:
             card: the model's card.
             limits: the largest batch.
             kernels: what resizes crops on the device; None to resize them on the CPU.
+            is_timed: whether `seconds` will be asked for.
         """
         self._card = card
         frames, tracklets, size = limits.frames, limits.tracklets, card.preprocessing
@@ -65,21 +71,34 @@ class DeviceSlot:
         arrays: tuple[NDArray[Any], ...] = (self.frames, self._packed, *self._outputs)
         self.buffers = {name: cuda.allocate(array.nbytes) for name, array in zip(TENSORS, arrays, strict=True)}
         self.crops = CropRoom(cuda, kernels, frames, _ROOM_FOR_CROPS * self.frames.nbytes) if kernels else None
-        self.uploaded, self.computed, self.downloaded = cuda.event(), cuda.event(), cuda.event()
-        self._has_frames = False
+        self.uploading, self.computing, self.downloading = (Lap(cuda, is_timed=is_timed) for _ in range(3))
+        self._has_frames, self._resize_s = False, list[float]()
 
     def clear(self) -> None:
         """Make room for another batch."""
         self.pooling.fill(0)
         self._has_frames = False
+        self._resize_s.clear()
         if self.crops:
             self.crops.clear()
 
     def place(self, position: int, crop: NDArray[np.uint8]) -> None:
         """See Slot.place."""
         if self.crops is None or not self.crops.take(position, crop):
-            self.frames[position] = as_model_input(crop, self._card.preprocessing)
+            self._resize(position, crop)
             self._has_frames = True
+
+    def keep(self, file: ImageFile) -> bool:
+        """See Slot.keep."""
+        return self.crops is not None and self.crops.keep(file)
+
+    def decode(self) -> Sequence[ImageFile]:
+        """See Slot.decode."""
+        return self.crops.decode() if self.crops else ()
+
+    def _resize(self, position: int, crop: NDArray[np.uint8]) -> None:
+        with timing(self._resize_s.append):
+            self.frames[position] = as_model_input(crop, self._card.preprocessing)
 
     def put(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> None:
         """Fill the slot with a batch."""
@@ -98,8 +117,12 @@ class DeviceSlot:
     def on_host(self, frames: int, tracklets: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return the batch in host memory: frames and pooling."""
         for position, crop in self.crops.on_host() if self.crops else ():
-            self.frames[position] = as_model_input(crop, self._card.preprocessing)
+            self._resize(position, crop)
         return self.frames[:frames], np.ascontiguousarray(self.pooling[:tracklets, :frames])
+
+    def embed_on_host(self, compute: Infer, frames: int, tracklets: int) -> Timed:
+        """Embed the batch from host memory."""
+        return embed_timed(compute, *self.on_host(frames, tracklets), self._resize_s)
 
     def packed(self, frames: int, tracklets: int, rows: int) -> NDArray[np.float32]:
         """Return the first tracklets' pooling in page-locked memory: [rows, frames], with zeros for what is missing."""
@@ -112,6 +135,17 @@ class DeviceSlot:
         """Return the page-locked memory for a batch's outputs."""
         return Embeddings(self._outputs.frame_embedding[:frames], self._outputs.pooled[:tracklets])
 
+    def seconds(self) -> BatchSeconds:
+        """Return how long a batch took whose outputs are on the host."""
+        on_device = self.crops.resize_s() if self.crops else 0.0
+        return BatchSeconds(
+            decode_s=self.crops.decode_s() if self.crops else None,
+            upload_s=self.uploading.seconds() - on_device,  # which it did meanwhile
+            resize_s=on_device + sum(self._resize_s),
+            engine_s=self.computing.seconds(),
+            download_s=self.downloading.seconds(),
+        )
+
     def addresses(self) -> tuple[int, int, int, int]:
         """Return the addresses of the TENSORS."""
         frames, pooling, frame_embedding, pooled = (self.buffers[name].address for name in TENSORS)
@@ -121,100 +155,8 @@ class DeviceSlot:
         """Free the device's memory; page-locked memory goes with the slot."""
         for buffer in (*self.buffers.values(), *([self.crops] if self.crops else ())):
             buffer.free()
-        for event in (self.uploaded, self.computed, self.downloaded):
-            event.free()
-
-
-@dataclass(frozen=True, slots=True)
-class Lanes:
-    """The way of a batch through the device: upload, compute and download, each on a stream of its own.
-
-    Attributes:
-        cuda: the GPU.
-        contexts: what computes, and on which stream.
-        graphs: how it is put there.
-        uploads: the stream of uploads.
-        downloads: the stream of downloads.
-    """
-
-    cuda: Cuda
-    contexts: Computes
-    graphs: Runs
-    uploads: Stream
-    downloads: Stream
-
-    def start(self, slot: DeviceSlot, frames: int, tracklets: int) -> None:
-        """Put a slot's batch on its way; `slot.downloaded` happens at its end. Raises as Graphs.run does."""
-        profile = self.contexts.profile_for(frames, tracklets)
-        most = min(len(slot.pooling), self.contexts.profiles[profile].tracklets[2])
-        rows = min(most, 1 << (tracklets - 1).bit_length())  # fewer sizes: more batches find a graph
-        self.uploads.wait(slot.computed)
-        try:
-            slot.upload(self.cuda, frames, self.uploads)
-            self.cuda.upload(slot.buffers[POOLING], slot.packed(frames, tracklets, rows), self.uploads)
-            slot.uploaded.record(self.uploads)
-            self.contexts.stream.wait(slot.uploaded)
-            self.graphs.run(Batch(profile, frames, rows, slot.addresses()))
-        except SessionError:
-            self.uploads.synchronize()  # before anybody fills the slot again
-            raise
-        slot.computed.record(self.contexts.stream)
-        self.downloads.wait(slot.computed)
-        outputs = slot.outputs(frames, tracklets)
-        self.cuda.download(outputs.frame_embedding, slot.buffers[FRAME_EMBEDDING], self.downloads)
-        self.cuda.download(outputs.pooled, slot.buffers[POOLED], self.downloads)
-        slot.downloaded.record(self.downloads)
-
-    def finish(self, slot: DeviceSlot, frames: int, tracklets: int) -> Embeddings:
-        """Wait for a slot's batch, and return copies of its outputs."""
-        slot.downloaded.synchronize()
-        outputs = slot.outputs(frames, tracklets)
-        return Embeddings(outputs.frame_embedding.copy(), outputs.pooled.copy())
-
-    def synchronize(self) -> None:
-        """Wait until nothing is on its way."""
-        for stream in (self.uploads, self.contexts.stream, self.downloads):
-            stream.synchronize()
-
-    def close(self) -> None:
-        """Free the streams of copies."""
-        self.uploads.free()
-        self.downloads.free()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DevicePending:
-    """A batch on its way. See Pending.
-
-    Attributes:
-        is_done: returns whether `wait` would not wait.
-        wait: waits for the embeddings, or raises what went wrong.
-        give_back: gives the slot back.
-    """
-
-    is_done: Callable[[], bool]
-    wait: Callable[[], Embeddings]
-    give_back: Callable[[], None]
-
-    @classmethod
-    def failed(cls, error: Exception, give_back: Callable[[], None]) -> DevicePending:
-        """Return a batch that did not get on its way; its result is the error."""
-
-        def wait() -> Embeddings:
-            raise error
-
-        return cls(lambda: True, wait, give_back)
-
-    def done(self) -> bool:
-        """See Pending.done."""
-        return self.is_done()
-
-    def result(self) -> Embeddings:
-        """See Pending.result."""
-        try:
-            return self.wait()
-        finally:
-            self.give_back()
+        for lap in (self.uploading, self.computing, self.downloading):
+            lap.free()
 
 
 class DeviceSlots:
@@ -225,8 +167,16 @@ class DeviceSlots:
     ) -> None:
         """Take slots, and how the session embeds one: (slot, frames, tracklets, what gives it back) -> pending."""
         self.count, self.in_use = len(slots), threading.Lock()
-        self._free = deque(slots)
+        self._slots, self._free = tuple(slots), deque(slots)
         self._submit = submit
+
+    def decode_with(self, decoder: JpegDecoder) -> None:
+        """Let the device decode JPEG files. Raises SessionError where crops are resized on the CPU."""
+        for slot in self._slots:
+            if slot.crops is None:
+                remedy = "install the CUDA toolkit, and then reid again"
+                raise SessionError(f"{decoder.name} decodes for the kernels, which reid does not have here; {remedy}")
+            slot.crops.decoder = decoder
 
     def lend(self) -> Slot:
         """See Slots.lend."""

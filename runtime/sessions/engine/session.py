@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,17 @@ from reid.runtime.errors import ModelError, ReidError, SessionError
 from reid.runtime.gpu import Device
 from reid.runtime.kernels.library import Kernels
 from reid.runtime.model_card import ModelCard
+from reid.runtime.sessions.clocks import Timed
 from reid.runtime.sessions.device.crops import find_kernels
+from reid.runtime.sessions.device.lanes import DevicePending, Lanes
+from reid.runtime.sessions.device.nvimgcodec import open_decoder
 from reid.runtime.sessions.device.on_device import DeviceEmbeddings, DeviceRunner
-from reid.runtime.sessions.device.slots import LENT, DevicePending, DeviceSlot, DeviceSlots, Lanes
+from reid.runtime.sessions.device.slots import LENT, DeviceSlot, DeviceSlots
 from reid.runtime.sessions.engine.contexts import Contexts
 from reid.runtime.sessions.engine.creation import context_creator
 from reid.runtime.sessions.engine.graphs import Graphs
 from reid.runtime.sessions.engine.loading import LoadedEngine, map_plan
-from reid.runtime.sessions.halving import Halving
+from reid.runtime.sessions.halving import Halving, reserve
 from reid.runtime.sessions.session import BatchLimits, Embeddings, SessionInfo
 from reid.runtime.sessions.slots import Pending, Slots
 from reid.runtime.tensorrt_api import TensorRT
@@ -44,6 +48,7 @@ class TensorRTSession:
     Attributes:
         path: the engine's file.
         info: the facts about the session.
+        ordinal: the number of the GPU that it runs on.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class TensorRTSession:
             ModelError: the engine does not load.
             SessionError: there is nothing to drive CUDA with, or it failed.
         """
-        self.path = path
+        self.path, self.ordinal = path, ordinal
         self.info = SessionInfo(engine.flavor, api.__version__, gpu.name, engine.precision, card)
         largest = max(engine.profiles, key=lambda profile: (profile.frames[2], profile.tracklets[2]))
         self._largest = BatchLimits(largest.frames[2], largest.tracklets[2])
@@ -104,25 +109,22 @@ class TensorRTSession:
 
     def _reserve(self, contexts: Contexts, kernels: Kernels | None) -> list[DeviceSlot]:
         """Allocate memory for the largest batch that finds room."""
-        is_short = False
-        while True:
-            with contextlib.ExitStack() as resources:
-                try:
-                    resources.callback(contexts.reserve(self.limits, by_shapes=is_short).free)
-                    # The first one is for `compute`, which takes frames that are resized already.
-                    slots = [self._new_slot(resources, one) for one in (None, *[kernels] * LENT)]
-                except DeviceMemoryError:
-                    if self._in_parts.most == 1:
-                        raise
-                else:
-                    self._resources.push(resources.pop_all())
-                    return slots
-            is_short, most = True, self._in_parts.most
-            self._in_parts.most = most // 2
-            logger.warning("out of memory for batches of %d frames: they have at most %d", most, most // 2)
 
-    def _new_slot(self, resources: contextlib.ExitStack, kernels: Kernels | None) -> DeviceSlot:
-        slot = DeviceSlot(self._cuda, self.info.card, self.limits, kernels)
+        def allocate(most: int, resources: contextlib.ExitStack) -> list[DeviceSlot]:
+            self._in_parts.most = most
+            is_short = most < self._largest.frames
+            resources.callback(contexts.reserve(self.limits, by_shapes=is_short).free)
+            # The first one is for `compute`, which takes frames that are resized already, and tells no times.
+            own = self._new_slot(resources, None, is_timed=False)
+            return [own, *(self._new_slot(resources, kernels) for _ in range(LENT))]
+
+        slots, _ = reserve(self._largest.frames, allocate, self._resources)
+        return slots
+
+    def _new_slot(
+        self, resources: contextlib.ExitStack, kernels: Kernels | None, *, is_timed: bool = True
+    ) -> DeviceSlot:
+        slot = DeviceSlot(self._cuda, self.info.card, self.limits, kernels, is_timed=is_timed)
         resources.callback(slot.free)
         return slot
 
@@ -163,6 +165,14 @@ class TensorRTSession:
         """Return slots in memory that the GPU copies from by itself; see LendsSlots."""
         return self._slots
 
+    def decode_on_device(self) -> None:
+        """See DecodesOnDevice."""
+        with self._using():
+            decoder = open_decoder(self._cuda.ordinal, self._lanes.uploads)
+            self._resources.callback(decoder.close)
+            self._slots.decode_with(decoder)
+            self.info = replace(self.info, decoder=decoder.name)
+
     def _submit(self, slot: DeviceSlot, frames: int, tracklets: int, give_back: Callable[[], None]) -> Pending:
         try:
             with self._using():
@@ -174,16 +184,16 @@ class TensorRTSession:
         try:
             self._lanes.start(slot, frames, tracklets)
         except DeviceMemoryError:
-            found = Embeddings(*self._in_parts(*slot.on_host(frames, tracklets)))
+            found = slot.embed_on_host(self._in_parts, frames, tracklets)
             return DevicePending(lambda: True, lambda: found, give_back)
 
         def is_done() -> bool:
             with self._using():
-                return slot.downloaded.done()
+                return slot.downloading.ended.done()
 
-        def wait() -> Embeddings:
+        def wait() -> Timed:
             with self._using():
-                return self._lanes.finish(slot, frames, tracklets)
+                return self._lanes.finish(slot, frames, tracklets), slot.seconds()
 
         return DevicePending(is_done, wait, give_back)
 

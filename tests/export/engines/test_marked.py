@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import reid.export.engines.marked as marked
 from reid.evaluation.verification.graph_layers import GraphLayers
+from reid.evaluation.verification.reference import Crops
 from reid.export.engines.build import build_engine
 from reid.export.engines.marked import MarkedBuilder, options_of
 from reid.export.engines.marking import mark_outputs
 from reid.export.engines.options import EngineOptions
+from reid.export.engines.trace import SessionTrace
 from reid.export.graphs import ExportedGraph
 from reid.runtime.bundle import Bundle
 from reid.runtime.engine_card import EngineCard, Profile
 from reid.runtime.errors import SessionError
 from reid.runtime.precision import PRECISIONS, Precision
+from reid.runtime.sessions.engine.session import TensorRTSession
+from reid.runtime.sessions.session import SessionInfo
 from reid.runtime.tensorrt_api import import_tensorrt, logger_for
 
 STORED = Path(__file__).parents[2] / "stored" / "engine.json"
@@ -41,7 +50,7 @@ def test_an_engine_of_every_precision_gives_all_of_its_layers(
     sidecar = build_engine(ExportedGraph(graph), tmp_path / "engines", bundle.card, SMALL)
     tensors = asked_of(graph.path)
     steps = Steps()
-    builder = MarkedBuilder(sidecar, bundle.card, graph.path, tmp_path, steps)
+    builder = MarkedBuilder(sidecar, bundle.card, graph.path, tmp_path, progress=steps)
     plan = builder.build(tensors)
     assert len(plan) > sidecar.engine_bytes  # other kernels, where no two layers are one
     assert steps.stages == [f"building {precision} engine that gives {len(tensors)} tensors more"]
@@ -120,3 +129,45 @@ def test_another_version_would_build_another_engine(whole_bundle: Path, tmp_path
     builder = MarkedBuilder(sidecar, bundle.card, bundle.graph("fp32").path, tmp_path)
     with pytest.raises(SessionError, match=r"tensorrt-rtx 1\.2\.3 built it, and this is .*, which may fuse otherwise"):
         builder.build(["relu"])
+
+
+@dataclass
+class Gpus:
+    """Several GPUs: which is current, and for which an engine was built and is run."""
+
+    current: int = 0
+    used: list[tuple[str, int]] = field(default_factory=list)
+
+    def open(self, ordinal: int = 0) -> Any:  # noqa: ANN401
+        @contextmanager
+        def current() -> Iterator[None]:
+            former, self.current = self.current, ordinal
+            yield
+            self.current = former
+
+        return SimpleNamespace(ordinal=ordinal, current=current)
+
+    def build(self, api: object, options: object, device: int, watch: object) -> Any:  # noqa: ANN401
+        self.used += [("target", device), ("builder", self.current)]
+        return SimpleNamespace(run=lambda *_: (b"plan", None))
+
+    def run(self, api: object, plan: bytes, cuda: Any, **_: object) -> Any:  # noqa: ANN401
+        self.used.append(("engine", cuda.ordinal))
+        return nullcontext()
+
+
+def test_it_is_built_for_and_run_on_the_gpu_of_the_session(
+    whole_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus, sidecar, bundle = Gpus(), sidecar_for(SMALL), Bundle.open(whole_bundle)
+    monkeypatch.setattr(marked, "open_cuda", gpus.open)
+    monkeypatch.setattr(marked, "find_device", lambda ordinal=0: ordinal)
+    monkeypatch.setattr(marked, "Build", gpus.build)
+    monkeypatch.setattr(marked, "EngineRun", gpus.run)
+    monkeypatch.setattr(marked, "import_tensorrt", lambda flavor: SimpleNamespace(__version__=sidecar.version))
+    session = TensorRTSession.__new__(TensorRTSession)
+    session.info, session.ordinal = SessionInfo("tensorrt", "10", "NVIDIA L4", "fp32", bundle.card), 1
+    engines = SessionTrace(bundle.root, Crops.of(bundle))._engines(session, lambda: sidecar, tmp_path)
+    with engines(["relu"]):
+        assert gpus.used == [("target", 1), ("builder", 1), ("engine", 1)]
+        assert gpus.current == 0

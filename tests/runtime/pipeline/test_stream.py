@@ -9,6 +9,7 @@ import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from projection import HEIGHT, WIDTH, ProjectionSession, crop
 
-from reid.runtime.errors import ReidError
+from reid.runtime.errors import DataError, ReidError
 from reid.runtime.pipeline.events import Crop, FrameEvent, events_of
 from reid.runtime.pipeline.stages import Stages
 from reid.runtime.pipeline.stream import embed_events
@@ -427,3 +428,44 @@ def test_the_slowest_stage_is_the_one_that_is_waited_for(stage: str, monkeypatch
     for _ in embed_events(Session(BatchLimits(4, 4)), source(), stages=stages):
         time.sleep(pause["results"])
     assert stages.limiting == stage
+
+
+class ThreadClock(threading.local):
+    """A clock of each thread, which stands still but for what is done there."""
+
+    now = 0.0
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_each_step_takes_what_its_frames_and_batches_take_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ThreadClock()
+    monkeypatch.setattr("reid.runtime.sessions.clocks.time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def read(frame: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+        clock.pass_by(frame[0, 0, 0] / 8)
+        if frame[0, 0, 0] < 40:
+            raise DataError(f"{name} is dark")
+        return frame
+
+    def resize(frame: NDArray[np.uint8], preprocessing: object) -> NDArray[np.uint8]:
+        clock.pass_by(frame[0, 0, 1] / 16)
+        return frame.transpose(2, 0, 1)
+
+    class Session(ProjectionSession):
+        def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
+            clock.pass_by(len(frames) ** 2 / 4)
+            return super().compute(frames, pooling)
+
+    monkeypatch.setattr("reid.runtime.pipeline.filling.read_crop", read)
+    monkeypatch.setattr("reid.runtime.sessions.slots.as_model_input", resize)
+    crops = [crop(number) for number in range(90)] + [np.full((HEIGHT, WIDTH, 3), 7, np.uint8)] * 13
+    session, stages = Session(BatchLimits(4, 4)), Stages()
+    list(embed_events(session, (FrameEvent(number, pixels) for number, pixels in enumerate(crops)), stages=stages))
+    colors = np.array([pixels[0, 0] for pixels in crops], float)
+    assert stages.busy_s == {
+        "decode": colors[:, 0].sum() / 8,
+        "resize": colors[colors[:, 0] >= 40, 1].sum() / 16,
+        "engine": sum(size**2 for size in session.batch_sizes) / 4,
+    }

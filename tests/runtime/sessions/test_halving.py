@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reid.runtime.cuda import DeviceMemoryError
 from reid.runtime.errors import SessionError
-from reid.runtime.sessions.halving import Halving
+from reid.runtime.sessions.halving import Halving, reserve
 
 
 class Device:
@@ -68,3 +71,26 @@ def test_another_error_ends_it_at_once() -> None:
 
     with pytest.raises(SessionError, match="broken"):
         Halving(broken, 32)(*batch(4, 1))
+
+
+@given(st.integers(1, 1000), st.integers(0, 1000))
+def test_what_is_reserved_is_the_first_half_that_finds_room_and_nothing_else_is_kept(most: int, room: int) -> None:
+    held: list[int] = []
+
+    def allocate(frames: int, resources: contextlib.ExitStack) -> str:
+        held.append(frames)
+        resources.callback(held.remove, frames)
+        if frames > room:
+            raise DeviceMemoryError(f"no room for {frames}")
+        return f"for {frames}"
+
+    expected = next((most >> step for step in range(most.bit_length()) if most >> step <= room), None)
+    with contextlib.ExitStack() as resources:
+        if expected is None:
+            with pytest.raises(DeviceMemoryError, match=r"no room for 1$"):
+                reserve(most, allocate, resources)
+            assert held == []
+        else:
+            assert reserve(most, allocate, resources) == (f"for {expected}", expected)
+            assert held == [expected]
+    assert held == []

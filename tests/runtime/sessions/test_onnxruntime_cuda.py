@@ -18,15 +18,19 @@ from numpy.typing import NDArray
 
 from reid.runtime.cuda import Cuda, DeviceArray, DeviceMemoryError
 from reid.runtime.cuda_driver.library import DriverLibrary
+from reid.runtime.cuda_driver.ownership import Owned
+from reid.runtime.embedding import embed
 from reid.runtime.errors import SessionError
 from reid.runtime.imaging import as_model_input
 from reid.runtime.opening import open_session
 from reid.runtime.sessions import onnxruntime as backend
+from reid.runtime.sessions.device.slots import LENT
 from reid.runtime.sessions.onnxruntime_binding import BoundGraph
 from reid.runtime.sessions.onnxruntime_cuda import CudaSession
 from reid.runtime.sessions.onnxruntime_providers import Provider, find_provider
-from reid.runtime.sessions.session import Session, run
-from reid.runtime.sessions.slots import LendsSlots, Pending, Slot
+from reid.runtime.sessions.session import BatchLimits, Session, run
+from reid.runtime.sessions.slots import LendsSlots, Pending, Slot, slots_of
+from reid.runtime.tracklet import Tracklet
 
 
 class Driver:
@@ -182,7 +186,7 @@ def test_the_device_computes_after_the_upload_and_downloads_after_that(session: 
     slots.submit(slot, *size)
     waited = [name for name in driver.called if name in ("cuEventRecord", "cuStreamWaitEvent")]
     record, wait = "cuEventRecord", "cuStreamWaitEvent"
-    assert waited == [wait, record, wait, record, wait, record]  # for the buffers, the inputs and the outputs
+    assert waited == [wait, record, record] * 3  # for the buffers, the inputs and the outputs
     assert "cuStreamSynchronize" not in driver.called
 
 
@@ -204,6 +208,72 @@ def test_where_memory_is_short_batches_are_halved_and_said_so_once(
         assert_same(run(session, *batch(32, 5)), expected[32])
     sizes = {1: [16, 8, 4, 2, 1], 4: [16, 8, 4], 20: [16]}[room]
     assert [int(message.rpartition(" ")[2]) for message in caplog.messages] == sizes
+
+
+def give_room(frames: int, session: CudaSession, package: HostPackage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the device have memory for slots of so many frames; return a list of the bytes that are in use."""
+    each = 3 * 64 * 64 + 4 * frames + 2 * 4 * session.info.card.dimensions
+    room, sizes, real = LENT * frames * each, list[int](), package.allocate
+
+    def allocate(size: int) -> Owned:
+        if sum(sizes) + size > room:
+            raise DeviceMemoryError("memory is full; end other programs on the GPU")
+        sizes.append(size)
+        memory = real(size)
+
+        def free(_: object) -> None:
+            sizes.remove(size)
+            memory.release()
+
+        return Owned(None, memory.handle, free)
+
+    monkeypatch.setattr(package, "allocate", allocate)
+    return sizes
+
+
+@pytest.mark.parametrize(("room", "most"), [(32, 32), (31, 16), (9, 8), (1, 1)])
+def test_slots_that_find_no_room_are_halved_and_said(
+    session: CudaSession,
+    reference: Session,
+    driver: Driver,
+    room: int,
+    most: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    used = give_room(room, session, driver.package, monkeypatch)
+    frames, pooling = batch(most, 1)
+    expected = run(reference, frames, pooling)
+    with caplog.at_level(logging.WARNING), slots_of(session) as slots:
+        assert session.limits == BatchLimits(most, most)
+        lent = [slots.lend() for _ in range(slots.count)]
+        assert [slot.pooling.shape for slot in lent] == [(most, most)] * slots.count
+        assert_same(slots.submit(lent[-1], *fill(lent[-1], frames, pooling)).result(), expected)
+        for slot in lent[:-1]:
+            slots.withdraw(slot)
+    sizes = [32 >> step for step in range(6) if 32 >> step > most]
+    assert caplog.messages == [
+        f"out of memory for batches of {size} frames: they have at most {size // 2}" for size in sizes
+    ]
+    tracklets = [Tracklet(str(number), tuple(frames[:3].transpose(0, 2, 3, 1))) for number in range(4)]
+    mean = expected.frame_embedding[:3].mean(axis=0)
+    for entry in embed(session, tracklets):
+        np.testing.assert_allclose(entry.embedding, mean / np.linalg.norm(mean), atol=1e-5)
+    session.close()
+    assert used == []
+
+
+def test_without_room_for_slots_of_one_frame_it_says_so_and_takes_arrays_as_before(
+    session: CudaSession, reference: Session, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as short:
+        used = give_room(0, session, driver.package, short)
+        for ask in (session.slots, lambda: session.run_on_device(*map(Foreign, batch(2, 1)))):
+            with pytest.raises(DeviceMemoryError, match="memory is full"):
+                ask()
+        assert used == []
+    assert_same(run(session, *batch(32, 5)), run(reference, *batch(32, 5)))
+    assert session.slots().lend().pooling.shape == (32, 32)
 
 
 def test_without_room_for_one_frame_the_result_is_an_error_and_the_slot_free(

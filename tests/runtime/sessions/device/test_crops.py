@@ -10,52 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from strict_cuda import Access, Driver, cuda_on
+from strict_cuda import Driver, cuda_on
+from strict_resizing import Resizing
 
 from reid.runtime.bundle import Bundle
-from reid.runtime.cuda import Cuda, DeviceArray, DeviceBuffer, Stream
+from reid.runtime.cuda import Cuda
 from reid.runtime.imaging import as_model_input
-from reid.runtime.kernels.crops import CROP, Interleaved
+from reid.runtime.kernels.crops import CROP
 from reid.runtime.model_card import ModelCard
+from reid.runtime.sessions.clocks import BatchSeconds
 from reid.runtime.sessions.device.slots import DeviceSlot
 from reid.runtime.sessions.session import BatchLimits
 
 LIMITS = BatchLimits(6, 3)
-
-
-class Resizing:
-    """The kernel that resizes, done by the CPU when its stream comes to it."""
-
-    def __init__(self, driver: Driver, cuda: Cuda, card: ModelCard) -> None:
-        self.driver, self.cuda, self.card = driver, cuda, card
-        self.resized = 0
-
-    def resize_crops(
-        self,
-        pixels: DeviceArray,
-        layout: Interleaved,
-        crops: NDArray[np.void],
-        room: DeviceBuffer,
-        frames: DeviceArray,
-        stream: Stream,
-    ) -> None:
-        assert layout == Interleaved("rgb")
-        assert crops.nbytes <= room.size
-        self.cuda.upload(room, crops, stream)
-        count = len(crops)
-
-        def act() -> None:
-            given = self.driver.at(pixels.address, pixels.shape, np.uint8)
-            batch = self.driver.at(frames.address, frames.shape, np.uint8)
-            for crop in self.driver.at(room.address, (count * CROP.itemsize,), np.uint8).view(CROP):
-                start, height, width = (int(crop[name]) for name in ("offset", "height", "width"))
-                assert (crop["pitch"], crop["left"], crop["top"]) == (3 * width, 0, 0)
-                cut = given[start : start + 3 * height * width].reshape(height, width, 3)
-                batch[crop["position"]] = as_model_input(cut, self.card.preprocessing)
-                self.resized += 1
-
-        read = Access(pixels.address, pixels.nbytes, False), Access(room.address, crops.nbytes, False)
-        self.driver.put(stream.handle, act, [*read, Access(frames.address, frames.nbytes, True)])
 
 
 @pytest.fixture
@@ -118,6 +85,32 @@ def test_a_slot_that_is_lent_again_has_nothing_of_the_batch_before(
     slot.put(frames, np.ones((1, 2), np.float32))
     np.testing.assert_array_equal(on_device(cuda, slot, 2), frames)
     assert kernels.resized == 0
+
+
+def test_resizing_on_the_device_is_timed_apart_from_the_upload_that_it_is_part_of(
+    device: tuple[Cuda, Resizing, DeviceSlot],
+) -> None:
+    cuda, _, slot = device
+    stream = cuda.stream()
+    for sizes in ([(40, 60), (7, 200)], [(64, 64)]):
+        slot.clear()
+        for position, size in enumerate(sizes):
+            slot.place(position, crop(*size, seed=position))
+        with slot.uploading.on(stream):
+            slot.upload(cuda, len(sizes), stream)
+        for step in (slot.computing, slot.downloading):
+            with step.on(stream):
+                pass
+        stream.synchronize()
+        pixels, table = sum(3 * height * width for height, width in sizes), len(sizes) * CROP.itemsize
+        # The stand-in takes a millisecond for each byte that it reads or writes, and its kernel reads all of the room.
+        assert slot.seconds() == BatchSeconds(
+            upload_s=pytest.approx(2 * pixels / 1000),
+            resize_s=(2 * table + table + 3 * slot.frames.nbytes) / 1000,
+            engine_s=0.0,
+            download_s=0.0,
+        )
+    stream.free()
 
 
 def test_many_threads_may_place_crops(device: tuple[Cuda, Resizing, DeviceSlot], card: ModelCard) -> None:

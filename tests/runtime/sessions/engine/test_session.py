@@ -5,14 +5,19 @@ from __future__ import annotations
 import gc
 import hashlib
 import itertools
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from jpeg_files import jpeg, picture, turned
 from strict_cuda import LEGACY, Driver, cuda_on
+from strict_nvimgcodec import NvImageCodec, on_driver
+from strict_resizing import Resizing
 from strict_tensorrt import SCRATCH, Api
 
 import reid.runtime.sessions.engine.session as module
@@ -22,9 +27,13 @@ from reid.runtime.embedding import embed
 from reid.runtime.engine_card import EngineCard, LayerSummary, Profile
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.gpu import Device
+from reid.runtime.pipeline.events import FrameEvent
+from reid.runtime.pipeline.stages import Stages
+from reid.runtime.pipeline.stream import embed_events
+from reid.runtime.sessions.clocks import BatchSeconds
 from reid.runtime.sessions.engine.session import TensorRTSession
 from reid.runtime.sessions.session import BatchLimits, Embeddings, run
-from reid.runtime.sessions.slots import LendsSlots
+from reid.runtime.sessions.slots import DecodesOnDevice, LendsSlots, Pending
 from reid.runtime.tracklet import Tracklet
 
 ONE = (Profile((1, 4, 8), (1, 2, 8)),)
@@ -266,6 +275,55 @@ def test_slots_and_run_do_not_disturb_each_other(gpu: Gpu) -> None:
             check(pending.result(), frames, pooling)
 
 
+def test_each_step_is_timed_on_the_device_and_nothing_waits_for_that(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr("reid.runtime.sessions.clocks.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    depth = gpu.card.dimensions
+
+    def expected(count: int, tracklets: int) -> BatchSeconds:
+        """By the bytes that are read and written, at a millisecond each."""
+        rows = {1: 1, 3: 4, 5: 8}[tracklets]
+        given = count * 3 * 64 * 64 + 4 * rows * count
+        engine = given + 4 * depth * (count + rows) + 8 * SCRATCH
+        return BatchSeconds(
+            upload_s=2 * given / 1000,
+            resize_s=count,
+            engine_s=engine / 1000,
+            download_s=8 * depth * (count + tracklets) / 1000,
+        )
+
+    with gpu.open() as session:
+        slots = session.slots()
+        for _ in range(3):  # as they are, captured, and launched as graphs
+            waiting = []
+            for count, tracklets in ((8, 3), (2, 1), (6, 5)):
+                slot, (frames, _) = slots.lend(), batch(count, tracklets)
+                for position, frame in enumerate(frames):
+                    slot.place(position, frame.transpose(1, 2, 0))
+                waiting.append((slots.submit(slot, count, tracklets), expected(count, tracklets)))
+            assert [pending.seconds for pending, _ in waiting] == [BatchSeconds()] * 3
+            for pending, seconds in waiting:
+                pending.result()
+                assert pending.seconds == seconds
+        assert gpu.driver.calls["cuGraphLaunch"] == 3
+        assert (gpu.driver.calls["cuStreamSynchronize"], gpu.driver.calls["cuEventSynchronize"]) == (0, 9)
+
+
+def test_a_stream_adds_up_what_its_batches_took(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, _ = batch(40, 1)
+    events = [FrameEvent(number % 5, frame.transpose(1, 2, 0)) for number, frame in enumerate(pixels)]
+    stages, waiting = Stages(), list[Pending]()
+    with gpu.open() as session:
+        slots = session.slots()
+        submit = slots.submit
+        monkeypatch.setattr(slots, "submit", lambda *batch: (waiting.append(submit(*batch)), waiting[-1])[1])
+        assert len(list(embed_events(session, events, stages=stages))) == 5
+    assert len(waiting) == stages.batches == 5
+    assert set(stages.busy_s) == {"decode", "upload", "resize", "engine", "download"}
+    for step in ("upload", "resize", "engine", "download"):
+        assert stages.busy_s[step] == pytest.approx(sum(getattr(one.seconds, f"{step}_s") for one in waiting))
+
+
 # CUDA graphs
 
 
@@ -361,7 +419,9 @@ def test_what_finds_no_room_while_running_is_halved_and_said(
             for position, frame in enumerate(frames):
                 slot.place(position, frame.transpose(1, 2, 0))
             gpu.api.most = 4
-            found = slots.submit(slot, 8, 8).result()
+            pending = slots.submit(slot, 8, 8)
+            found = pending.result()
+            assert None not in (pending.seconds.resize_s, pending.seconds.engine_s)
         else:
             gpu.api.most = 4
             found = run(session, frames, pooling)
@@ -524,3 +584,33 @@ def test_a_cache_that_others_could_have_written_is_not_read(gpu: Gpu, cache: Pat
     file.chmod(0o666)
     with gpu.open(flavor="tensorrt-rtx"):
         assert gpu.api.compiled == b""
+
+
+def test_the_gpu_decodes_files_where_that_was_asked_for(
+    gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = NvImageCodec(on_driver(gpu.driver))
+    monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", api)
+    monkeypatch.setattr(module, "find_kernels", lambda cuda: Resizing(gpu.driver, gpu.cuda, gpu.card))
+    contents = [jpeg(picture(40 + index, 60, index)) for index in range(11)]
+    contents[2], contents[5], contents[9] = contents[2][:-2], turned(contents[5], 6), contents[9][:400] + bytes(99)
+    files = [tmp_path / f"{position}.jpg" for position in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
+    broken = contents[4]  # in a way that only decoders notice, and that OpenCV does not mind
+    api.refused = {broken}
+    tracklets = [Tracklet("a", tuple(files[:7])), Tracklet("b", (*files[7:], tmp_path / "missing.jpg"))]
+    with gpu.open() as session:
+        assert isinstance(session, DecodesOnDevice)
+        on_cpu = list(embed(session, tracklets, keep_frames=True))
+        session.decode_on_device()
+        assert str(session.info) == "TensorRT 1.7.1.116 on NVIDIA L4 with nvImageCodec 0.9.0"
+        on_gpu = list(embed(session, tracklets, keep_frames=True))
+    assert sum(api.batches[1:]) == 8  # after the first, which tries it out
+    for one, other in zip(on_cpu, on_gpu, strict=True):
+        assert one.unreadable == other.unreadable
+        np.testing.assert_array_equal(one.embedding, other.embedding)
+        assert all(np.array_equal(one.frames[index], other.frames[index]) for index in one.frames)
+    assert [len(one.unreadable) for one in on_gpu] == [1, 2]
+    assert api.open == 0
+    gpu.check_nothing_is_left()
