@@ -1,6 +1,6 @@
 """The machine and its software: everything besides the code that a time depends on.
 
-`reid.bench.machine.gathering` fills it in. It names no host, no user and no folder, so that results can be published.
+`reid.bench.machine.gathering` fills it in. It names no host, no user and no folder.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reid.bench.costs.graph import graph_cost
 from reid.bench.costs.peaks import measure_peaks
 from reid.bench.costs.roofline import attainable_frames_per_s
@@ -14,21 +16,29 @@ from reid.runtime.errors import ReidError
 __all__ = ["with_limits"]
 
 
-def with_limits(result: BenchResult, model: GivenModel) -> BenchResult:
-    """Return a result with what its model's graphs cost, the machine's peaks, and each subject's share of them.
+def with_limits(result: BenchResult, models: Sequence[GivenModel]) -> BenchResult:
+    """Return a result with what a model's graphs cost, the machine's peaks, and each subject's share of them.
 
     Measures the peaks of what computes: of the GPU, if any subject ran there. A note says why they are missing.
+
+    Args:
+        result: the result.
+        models: the models; the first one with graphs is meant, and the subjects that run it in any form.
     """
+    model = next((one for one in models if one.kind != "checkpoint"), models[0])
+    forms = [str(one.path) for one in models if one.card.fingerprint == model.card.fingerprint]
+    # More threads than there are cores would wait for one another.
+    threads = min(result.settings.threads, result.environment.processor.cores)
     try:
         costs = {precision: graph_cost(path) for precision, path in model.graphs().items()}
         on_gpu = any(not _on_cpu(subject) for subject in result.subjects if subject.batches)
-        roofline = measure_peaks("cuda" if on_gpu else "cpu", result.settings.threads) if costs else None
+        roofline = measure_peaks("cuda" if on_gpu else "cpu", threads) if costs else None
     except ReidError as error:
         return result.model_copy(update={"notes": (*result.notes, f"roofline: {error}")})
     found = result.model_copy(update={"costs": costs, "roofline": roofline})
     subjects = [
         subject.model_copy(update={"roofline_percent": _share(found, subject)})
-        if _on_cpu(subject) != on_gpu
+        if _on_cpu(subject) != on_gpu and subject.model in forms
         else subject
         for subject in result.subjects
     ]

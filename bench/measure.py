@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,8 +24,8 @@ from reid.bench.meters.opening import open_meters
 from reid.bench.meters.turns import Meters
 from reid.bench.models import GivenModel
 from reid.bench.process import HostProcess
-from reid.bench.recommendation import best_batch, choose
-from reid.bench.result import Absent, BenchResult, Failure, ModelFacts, Settings, SubjectResult, WarmUp
+from reid.bench.recommendation import LEAST_SIMILARITY, best_batch, choose
+from reid.bench.result import Absent, BenchResult, Failure, ModelFacts, Quality, Settings, SubjectResult, WarmUp
 from reid.bench.rounds import Cell, take_rounds
 from reid.bench.run_notes import notes_of
 from reid.bench.running import Running, start
@@ -40,7 +40,10 @@ __all__ = ["Plan", "measure"]
 _TURN_S = 0.25
 """Long enough for clocks and meters, short enough for many rounds."""
 
-_WARM_UP_S = 10.0
+_WARM_UP_S, _LEAST_WARM_UP_S = 10.0, 1.0
+_WARMING = 0.15
+"""The share of the time that warming up takes at most, beside it, unless that is less than a second a batch size."""
+
 _ROUNDS, _SERVER, _FILES = 0.6, 0.25, 0.15
 """How the time is divided."""
 
@@ -51,7 +54,8 @@ class Plan:
 
     Attributes:
         models: the models; the first one is the result's.
-        candidates: what may work here; of the peers, the first one that works is what speeds are compared with.
+        candidates: what may work here; of the peers, the first one that works and answers rightly is what speeds are
+            compared with.
         absent: what is known not to work here.
         settings: what was asked for.
         command: the command that repeats the run.
@@ -78,7 +82,8 @@ def measure(plan: Plan, progress: Progress = SILENT) -> BenchResult:
         material = write_material(Path(folder), plan.models, max(plan.settings.batches))
         found = _start_all(plan, material, processes, progress)
         party = {one.name: one for one in found if isinstance(one, Running)}
-        measured = _measure_turns(party, plan.settings, material, meters, progress)
+        qualities = {name: check_answers(one, material[one.candidate.model.path]) for name, one in party.items()}
+        measured = _measure_turns(party, qualities, plan.settings, meters, progress)
         result = BenchResult(
             command=plan.command,
             started=started.isoformat(timespec="seconds"),
@@ -86,62 +91,85 @@ def measure(plan: Plan, progress: Progress = SILENT) -> BenchResult:
             settings=plan.settings,
             environment=environment,
             model=_model_facts(plan.models[0]),
-            peer=_peer(party),
+            peer=_peer(party, qualities),
             subjects=(*measured, *(one for one in found if isinstance(one, SubjectResult))),
             absent=_merged([*plan.absent, *(one for one in found if isinstance(one, Absent))]),
+            notes=tuple(_too_large(party.values(), plan.settings.batches)),
         )
         subjects = _ask_the_best(result, party, material, progress)
-    result = with_limits(result.model_copy(update={"subjects": subjects}), plan.models[0])
+    result = with_limits(result.model_copy(update={"subjects": subjects}), plan.models)
     return result.model_copy(update={"seconds": time.perf_counter() - began, "notes": notes_of(result, meters)})
 
 
 def _start_all(
     plan: Plan, material: Mapping[Path, Material], processes: ExitStack, progress: Progress
 ) -> list[Running | Absent | SubjectResult]:
-    progress.begin("starting", len(plan.candidates), "sessions")
-    found: list[Running | Absent | SubjectResult] = []
-    for candidate in plan.candidates:
-        pixels = material[candidate.model.path].pixels
-        one = start(candidate, pixels, threads=plan.settings.threads)
+    """Start the sessions and, if any works, the peers."""
+
+    def begin(candidate: Candidate) -> Running | Absent | SubjectResult:
+        one = start(candidate, material[candidate.model.path].pixels, threads=plan.settings.threads)
         if isinstance(one, Running):
             processes.callback(one.close)
-        found.append(failed_result(candidate, one) if isinstance(one, Failure) else one)
         progress.advance()
-    if not any(isinstance(one, Running) for one in found):
-        first = next((one.reason for one in (*found, *plan.absent) if isinstance(one, Absent)), "there is none")
-        raise SessionError(f"no session works here: {first}")
-    return found
+        return failed_result(candidate, one) if isinstance(one, Failure) else one
+
+    progress.begin("starting", len(plan.candidates), "sessions")
+    sessions = [begin(one) for one in plan.candidates if one.kind == "session"]
+    _check_that_any_works(sessions, min(plan.settings.batches))
+    return [*sessions, *(begin(one) for one in plan.candidates if one.kind == "peer")]
+
+
+def _check_that_any_works(sessions: Sequence[Running | Absent | SubjectResult], frames: int) -> None:
+    """Raise SessionError where no session runs, or none with so many frames."""
+    reasons = [one.reason for one in sessions if isinstance(one, Absent)]
+    reasons += [one.failure.reason for one in sessions if isinstance(one, SubjectResult) and one.failure]
+    most = max((one.opened.most_frames for one in sessions if isinstance(one, Running)), default=0)
+    if not most:
+        raise SessionError(f"no session works here: {reasons[0] if reasons else 'there is none'}")
+    if most < frames:
+        raise SessionError(f"no session takes batches of {frames:,}; the largest --batch is {most:,} here")
+
+
+def _too_large(party: Iterable[Running], batches: Sequence[int]) -> Iterator[str]:
+    for one in party:
+        if left_out := [f"{frames:,}" for frames in batches if frames > one.opened.most_frames]:
+            yield f"{one.name} takes at most {one.opened.most_frames:,} frames at once, not {' or '.join(left_out)}"
 
 
 def _measure_turns(
     party: Mapping[str, Running],
+    qualities: Mapping[str, Quality],
     settings: Settings,
-    material: Mapping[Path, Material],
     meters: Meters,
     progress: Progress,
 ) -> list[SubjectResult]:
     """Return what the turns say of every subject."""
-    qualities = {name: check_answers(one, material[one.candidate.model.path]) for name, one in party.items()}
-    warm_ups = _warm_up(party.values(), settings.batches, progress)
-    rounds = take_rounds(
-        list(warm_ups),
-        lambda cell: _take_turn(party[cell.subject], cell.frames, meters),
-        seconds=60 * settings.minutes * _ROUNDS,
-        progress=progress,
-    )
+    warm_ups = _warm_up(party.values(), settings, progress)
+    rounds: dict[Cell, Sequence[Sample | None]] = {}
+    # What is apart takes seconds for a turn: it would keep the others from having many.
+    for apart, seconds in ((False, 60 * settings.minutes * _ROUNDS), (True, 0.0)):
+        cells = [cell for cell in warm_ups if party[cell.subject].candidate.apart == apart]
+        if cells:
+            rounds |= take_rounds(
+                cells,
+                lambda cell: _take_turn(party[cell.subject], cell.frames, meters),
+                seconds=seconds,
+                progress=progress,
+            )
     kept = {cell: samples for cell, samples in rounds.items() if not party[cell.subject].failure}
-    batches = batch_results(kept, warm_ups, _peer(party))
+    batches = batch_results(kept, warm_ups, _peer(party, qualities))
     return [subject_result(one, qualities[name], batches.get(name, ()), meters) for name, one in party.items()]
 
 
-def _warm_up(party: Iterable[Running], batches: Sequence[int], progress: Progress) -> dict[Cell, WarmUp]:
-    cells = [(one, frames) for one in party for frames in batches if frames <= one.opened.most_frames]
+def _warm_up(party: Iterable[Running], settings: Settings, progress: Progress) -> dict[Cell, WarmUp]:
+    cells = [(one, frames) for one in party for frames in settings.batches if frames <= one.opened.most_frames]
     progress.begin("warming up", len(cells), "batch sizes")
+    each_s = _WARMING * 60 * settings.minutes / max(len(cells), 1)
+    warm_up_s = min(max(each_s, _LEAST_WARM_UP_S), _WARM_UP_S)
     warm_ups = {}
     for one, frames in cells:
-        done = one.attempt(
-            f"the warm-up of batches of {frames}", partial(HostProcess.warm_up, frames=frames, at_most_s=_WARM_UP_S)
-        )
+        warm_up = partial(HostProcess.warm_up, frames=frames, at_most_s=warm_up_s)
+        done = one.attempt(f"the warm-up of batches of {frames}", warm_up)
         if done:
             warm_ups[Cell(one.name, frames)] = WarmUp(batches=done.batches, seconds=done.seconds, stable=done.stable)
         progress.advance()
@@ -205,9 +233,14 @@ def _merged(absent: Sequence[Absent]) -> tuple[Absent, ...]:
     )
 
 
-def _peer(party: Mapping[str, Running]) -> str:
-    """Return the subject that speeds are compared with; empty where no peer works."""
-    return next((name for name, one in party.items() if one.candidate.kind == "peer" and not one.failure), "")
+def _peer(party: Mapping[str, Running], qualities: Mapping[str, Quality]) -> str:
+    """Return the subject that speeds are compared with; empty where no peer works and answers as it should."""
+    for name, one in party.items():
+        similarity = qualities[name].least_similarity
+        is_wrong = similarity is not None and similarity < LEAST_SIMILARITY[one.candidate.precision]
+        if one.candidate.kind == "peer" and not one.failure and not is_wrong:
+            return name
+    return ""
 
 
 def _model_facts(model: GivenModel) -> ModelFacts:

@@ -9,7 +9,7 @@ from pydantic import RootModel, model_validator
 
 from reid.bench.result import FORMAT_VERSION, RESULT_FILE, BatchResult, BenchResult
 from reid.runtime.errors import DataError
-from reid.runtime.files.validation import read_stored
+from reid.runtime.files.validation import read_stored, refuse_newer
 
 __all__ = ["read_result"]
 
@@ -34,10 +34,7 @@ class _Stored(RootModel[BenchResult]):
     @model_validator(mode="before")
     @classmethod
     def _check_version(cls, stored: Any) -> Any:  # noqa: ANN401 - whatever the JSON holds
-        version = stored.get("format_version") if isinstance(stored, dict) else None
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise ValueError(f"format version {version} is newer than {FORMAT_VERSION}: update reid")
-        return stored
+        return refuse_newer(stored, FORMAT_VERSION)
 
     @model_validator(mode="after")
     def _check_subjects(self) -> _Stored:

@@ -44,6 +44,11 @@ class TimedTurn(Record):
     started: float
     ended: float
 
+    @property
+    def wall_s(self) -> float:
+        """The wall time of all batches, in seconds."""
+        return sum(self.wall_ms) / 1000
+
 
 class Served(Record):
     """See `reid.bench.host.server.Served`."""

@@ -8,14 +8,14 @@ in the same round.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from reid.runtime.progress import SILENT, Progress
 
 __all__ = ["LEAST_ROUNDS", "Cell", "Rounds", "take_rounds"]
 
-LEAST_ROUNDS, _MOST_ROUNDS = 8, 400
+LEAST_ROUNDS, _MOST_ROUNDS = 5, 400
 """With fewer, the intervals would say next to nothing; with more, they hardly shrink."""
 
 
@@ -26,6 +26,7 @@ class Cell(NamedTuple):
     frames: int
 
 
+_Side = TypeVar("_Side", bound=Hashable)
 _Taken = TypeVar("_Taken")
 
 Rounds: TypeAlias = Mapping[Cell, Sequence[_Taken | None]]
@@ -33,27 +34,27 @@ Rounds: TypeAlias = Mapping[Cell, Sequence[_Taken | None]]
 
 
 def take_rounds(
-    cells: Sequence[Cell],
-    take_turn: Callable[[Cell], _Taken | None],
+    cells: Sequence[_Side],
+    take_turn: Callable[[_Side], _Taken | None],
     *,
     seconds: float,
     progress: Progress = SILENT,
     clock: Callable[[], float] = time.perf_counter,
-) -> Rounds[_Taken]:
+) -> Mapping[_Side, Sequence[_Taken | None]]:
     """Let every cell take a turn in each round, for about so many seconds, but at least in LEAST_ROUNDS rounds.
 
     Each round begins with another cell: no cell is always behind the same one, whose heat and caches it would inherit.
 
     Args:
-        cells: the cells.
+        cells: the cells, or whatever else takes turns.
         take_turn: measures one; None for a cell that can take no more turns.
         seconds: how long to go on.
         progress: follows the turns; how many there will be is known after the first round.
         clock: the clock in seconds.
     """
-    turns: dict[Cell, list[_Taken | None]] = {cell: [] for cell in cells}
+    turns: dict[_Side, list[_Taken | None]] = {cell: [] for cell in cells}
 
-    def take(order: Sequence[Cell]) -> None:
+    def take(order: Sequence[_Side]) -> None:
         for cell in order:
             turns[cell].append(take_turn(cell))
             progress.advance()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reid.bench.costs.sentences import above_the_peak
 from reid.bench.meters.missing import sentence
 from reid.bench.meters.turns import Meters
 from reid.bench.report.sentences import DISTURBANCES
@@ -16,7 +17,14 @@ __all__ = ["notes_of"]
 def notes_of(result: BenchResult, meters: Meters) -> tuple[str, ...]:
     """Return the notes of a result, and what its turns and the meters add to them."""
     cells = [(subject, batch) for subject in result.subjects for batch in subject.batches]
-    return (*result.notes, *_restless(cells), *_steady(cells), *_unstable(cells), *map(sentence, meters.missing))
+    return (
+        *result.notes,
+        *_restless(cells),
+        *_steady(cells),
+        *_unstable(cells),
+        *_above_the_peak(result),
+        *map(sentence, meters.missing),
+    )
 
 
 def _restless(cells: list[tuple[SubjectResult, BatchResult]]) -> Iterator[str]:
@@ -37,6 +45,12 @@ def _unstable(cells: list[tuple[SubjectResult, BatchResult]]) -> Iterator[str]:
     unstable = [_name(*cell) for cell in cells if not cell[1].warm_up.stable]
     if unstable:
         yield f"still became faster or slower when its warm-up was over: {_listed(unstable)}"
+
+
+def _above_the_peak(result: BenchResult) -> Iterator[str]:
+    for subject in result.subjects:
+        if subject.roofline_percent and (said := above_the_peak(subject.roofline_percent.value)):
+            yield f"{subject.name}: {said}"
 
 
 def _name(subject: SubjectResult, batch: BatchResult) -> str:

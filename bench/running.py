@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+
+from pydantic import ValidationError
 
 from reid.bench.meters.turns import Computes
 from reid.bench.process import HostProcess, SubjectError, start_host
 from reid.bench.replies import Opened
 from reid.bench.result import Absent, Failure, WarmUp
 from reid.bench.subjects import Candidate
+from reid.runtime.files.validation import first_problem
 
 __all__ = ["Running", "start"]
 
 _Answer = TypeVar("_Answer")
+
+_FACTS = ("backend", "device", "precision")
+"""What every subject says of itself."""
 
 _NOT_HERE = ("SessionError", "ModuleNotFoundError", "ImportError")
 """The errors of what does not work on this machine; any other says that something is wrong."""
@@ -46,7 +52,8 @@ class Running:
         if self.failure:
             return None
         try:
-            return action(self.host)
+            with _replies_make_sense():
+                return action(self.host)
         except SubjectError as error:
             self.failure = Failure(during=during, reason=str(error))
             self._process.close()
@@ -82,7 +89,10 @@ def start(candidate: Candidate, frames: Path, *, threads: int) -> Running | Abse
         host = process.enter_context(
             start_host(candidate.opener, python=candidate.python, environment=_environment(threads))
         )
-        opened = host.open(candidate.model.path.absolute(), frames, threads=threads, **candidate.request)
+        with _replies_make_sense():
+            opened = host.open(candidate.model.path.absolute(), frames, threads=threads, **candidate.request)
+        if missing := [name for name in _FACTS if name not in opened.facts]:
+            raise SubjectError(f"its facts do not say {missing[0]!r}")
         return Running(candidate, host, opened, process)
     except SubjectError as error:
         process.close()
@@ -92,6 +102,15 @@ def start(candidate: Candidate, frames: Path, *, threads: int) -> Running | Abse
     except BaseException:
         process.close()
         raise
+
+
+@contextlib.contextmanager
+def _replies_make_sense() -> Iterator[None]:
+    """Let a reply that makes no sense be an error of its subject alone: the script of a peer is anybody's."""
+    try:
+        yield
+    except ValidationError as error:
+        raise SubjectError(f"its reply is not valid ({first_problem(error)})") from None
 
 
 def _environment(threads: int) -> dict[str, str]:

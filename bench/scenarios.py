@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from reid.bench.estimates import estimate_percentiles
 from reid.bench.process import HostProcess
@@ -25,6 +25,9 @@ _TRIALS = 10
 
 _FRAMES, _LEAST_S, _MOST_S = 300, 1.0, 20.0
 """A trial has so many frames, so that three of them may be late, within these bounds of time."""
+
+_LONGER = 2.0
+"""How many times its share of the time a trial may take to have them: of a slow subject it has fewer."""
 
 
 def closed_scenarios(batches: Sequence[BatchResult]) -> Iterator[Scenario]:
@@ -77,12 +80,12 @@ class _Trials:
     most_frames: int
     each_s: float
     seconds: float = 0.0
-    _seeds: Iterator[int] = field(default_factory=lambda: iter(range(1 << 30)))
 
-    def run(self, frames_per_s: float) -> list[float]:
+    def run(self, frames_per_s: float, seed: int) -> list[float]:
         """Let frames arrive at a rate; return their latencies in ms, infinite for those that were not finished."""
-        seconds = min(max(self.each_s, _LEAST_S, _FRAMES / frames_per_s), _MOST_S)
-        served = self.host.serve(frames_per_s, seconds, next(self._seeds), self.most_frames)
+        wanted = min(max(self.each_s, _FRAMES / frames_per_s), _MOST_S)
+        seconds = max(_LEAST_S, min(wanted, _LONGER * self.each_s))
+        served = self.host.serve(frames_per_s, seconds, seed, self.most_frames)
         self.seconds += seconds
         return [*served.latency_ms, *[math.inf] * served.unfinished]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+
 from reid.bench.blocks import student_quantile
 from reid.bench.quantiles import rank
 from reid.bench.records import Estimate
@@ -21,12 +24,17 @@ _CONFIRMED = 2
 _FIRST, _STEP = 0.7, 2.0
 """The first rate relative to the throughput, and the factor until one rate passes and one fails."""
 
-_RESAMPLES = 100
-_STRETCHES = 10
-"""The number of parts of a trial whose frames have waited in one queue."""
-
 _LEAST = 1 / 64
 """The share of the throughput below which no rate is looked for."""
+
+_STRETCHES = 10
+"""The number of parts of a trial; frames of one part have waited in the same queue."""
+
+_RESAMPLES = 100
+
+Trial: TypeAlias = Callable[[float, int], Sequence[float]]
+"""Lets frames arrive at a rate, in frames per second, as a seed says; returns their latencies in ms, in the order of
+arrival, `inf` for those that were not finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class FoundRate:
 
     Attributes:
         frames_per_s: the highest rate that keeps the limit.
-        latency_ms: the latencies of the trials with this rate.
+        latency_ms: the latencies of the finished frames with this rate, by stretches of its trials.
         trials: the number of all trials.
     """
 
@@ -45,10 +53,10 @@ class FoundRate:
 
 
 @dataclass(slots=True)
-class _Trials:
+class _Tried:
     """The trials of one rate: their latencies, and whether each kept the limit."""
 
-    latency_ms: list[tuple[float, ...]] = field(default_factory=list)
+    latency_ms: list[NDArray[np.float64]] = field(default_factory=list)
     passed: list[bool] = field(default_factory=list)
 
     @property
@@ -56,62 +64,56 @@ class _Trials:
         """How many more trials passed than failed."""
         return 2 * sum(self.passed) - len(self.passed)
 
+    @property
+    def stretches(self) -> list[NDArray[np.float64]]:
+        """The latencies in consecutive parts of the trials."""
+        parts = (np.array_split(trial, min(_STRETCHES, len(trial))) for trial in self.latency_ms)
+        return [part for trial in parts for part in trial]
 
-def search_rate(
-    trial: Callable[[float], Sequence[float]], limit_ms: float, throughput: Estimate, most_trials: int = 24
-) -> FoundRate | None:
+
+def search_rate(trial: Trial, limit_ms: float, throughput: Estimate, most_trials: int = 24) -> FoundRate | None:
     """Find the highest rate of arrivals whose p99 keeps a limit, within 5 %; None if no rate does.
 
     Bisection, on a logarithmic scale, between the highest rate that passes and the lowest one above it that fails.
     Where they are close, both are tried once more. A rate that passed once and failed once is tried a third time, and
-    the majority says what it is; so one trial that was disturbed, wherever it happens, does not decide.
-
-    The interval goes from the lowest rate that failed in any trial to the highest one that passed in any, at least from
-    one end of the last bracket to the other, and is widened by what the throughput's interval says of this machine.
+    the majority says what it is; so one trial that was disturbed, wherever it happens, does not decide. All rates are
+    tried first with the same pattern of arrivals, then with the next one: luck hits them alike, and other runs, too.
 
     Args:
-        trial: lets frames arrive at a rate, in frames per second, and returns their latencies in ms, `inf` for those
-            that were not finished. A trial of fewer than a hundred frames passes if no frame is late.
+        trial: tries a rate. A trial of fewer than a hundred frames passes if no frame is late.
         limit_ms: what 99 of 100 frames must keep.
         throughput: the frames per second of full batches, where the search begins.
         most_trials: where to stop, if the machine is so restless that the search comes to no end; the rate that has
             passed until then, if any, is returned.
     """
-    rates: dict[float, _Trials] = {}
+    rates: dict[float, _Tried] = {}
     for _ in range(most_trials):
         rate = _next_rate(rates, throughput.value)
         if rate is None:
             break
-        latency_ms = tuple(trial(rate))
-        tried = rates.setdefault(rate, _Trials())
+        tried = rates.setdefault(rate, _Tried())
+        latency_ms = np.asarray(trial(rate, len(tried.passed)), np.float64)
         tried.latency_ms.append(latency_ms)
-        tried.passed.append(_keeps(latency_ms, limit_ms))
+        tried.passed.append(bool((latency_ms > limit_ms).mean() <= _MAY_BE_LATE))
     best, _ = _bracket(rates)
     if best is None:
         return None
+    finished = (tuple(filter(math.isfinite, stretch.tolist())) for stretch in rates[best].stretches)
     return FoundRate(
         _interval(rates, best, limit_ms, throughput),
-        tuple(rates[best].latency_ms),
+        tuple(stretch for stretch in finished if stretch),
         sum(len(tried.passed) for tried in rates.values()),
     )
 
 
-def _keeps(latency_ms: Sequence[float], limit_ms: float) -> bool:
-    late = sum(one > limit_ms for one in latency_ms)
-    return late <= _MAY_BE_LATE * len(latency_ms)
-
-
-def _next_rate(rates: dict[float, _Trials], throughput: float) -> float | None:
+def _next_rate(rates: Mapping[float, _Tried], throughput: float) -> float | None:
     """Return the rate to try next; None at the end."""
     undecided = [rate for rate, tried in rates.items() if not tried.balance]
     if undecided:
         return undecided[0]
     best, failing = _bracket(rates)
-    if best is None and failing is None:
-        return _FIRST * throughput
     if failing is None:
-        assert best is not None
-        return _STEP * best
+        return _STEP * best if best else _FIRST * throughput
     if best is None and failing > _LEAST * throughput:
         return failing / _STEP
     if best is not None and failing / best > _TOLERANCE:
@@ -120,52 +122,51 @@ def _next_rate(rates: dict[float, _Trials], throughput: float) -> float | None:
     return next((end for end in ends if len(rates[end].passed) < _CONFIRMED), None)
 
 
-def _bracket(rates: dict[float, _Trials]) -> tuple[float | None, float | None]:
+def _bracket(rates: Mapping[float, _Tried]) -> tuple[float | None, float | None]:
     """Return the highest rate that passes, and the lowest one above it that fails."""
     best = max((rate for rate, tried in rates.items() if tried.balance > 0), default=None)
     failing = min((rate for rate, tried in rates.items() if tried.balance < 0 and rate > (best or 0)), default=None)
     return best, failing
 
 
-def _interval(rates: dict[float, _Trials], best: float, limit_ms: float, throughput: Estimate) -> Estimate:
+def _interval(rates: Mapping[float, _Tried], best: float, limit_ms: float, throughput: Estimate) -> Estimate:
+    """Return the rate with the interval of what other runs find.
+
+    From where the p99 would have crossed the limit if other stretches of the same trials had come (the bootstrap of
+    Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7, 1979), the width of the bracket,
+    and what the throughput's interval says of this machine.
+    """
     random = np.random.default_rng(0)
-    stretches = [(rate, _stretches(tried.latency_ms)) for rate, tried in sorted(rates.items())]
-    found = []
-    for _ in range(_RESAMPLES):
-        points = [(rate, _resampled_p99(parts, random)) for rate, parts in stretches]
-        found.append(math.log(_crossing(points, limit_ms)))
-    reach = math.sqrt(2) * student_quantile(_STRETCHES - 1) * float(np.std(found))
+    ascending = [(rate, rates[rate].stretches) for rate in sorted(rates)]
+    crossings = [
+        _crossing([(rate, _resampled_p99(stretches, random)) for rate, stretches in ascending], limit_ms)
+        for _ in range(_RESAMPLES)
+    ]
+    reach = math.sqrt(2) * student_quantile(_STRETCHES - 1) * float(np.std(np.log(crossings)))
+    reach += math.log(_TOLERANCE)
     return Estimate(
         value=best,
-        low=best * math.exp(-reach) / _TOLERANCE * throughput.low / throughput.value,
-        high=best * math.exp(reach) * _TOLERANCE * throughput.high / throughput.value,
+        low=best * math.exp(-reach) * throughput.low / throughput.value,
+        high=best * math.exp(reach) * throughput.high / throughput.value,
     )
 
 
-def _resampled_p99(parts: Sequence[Sequence[float]], random: np.random.Generator) -> float:
-    drawn = np.sort(np.concatenate([parts[index] for index in random.integers(0, len(parts), len(parts))]))
-    return float(drawn[rank(len(drawn), 1 - _MAY_BE_LATE) - 1])
+def _resampled_p99(stretches: Sequence[NDArray[np.float64]], random: np.random.Generator) -> float:
+    drawn = [stretches[index] for index in random.integers(0, len(stretches), len(stretches))]
+    ordered = np.sort(np.concatenate(drawn))
+    return float(ordered[rank(len(ordered), 1 - _MAY_BE_LATE) - 1])
 
 
 def _crossing(points: Sequence[tuple[float, float]], limit: float) -> float:
-    """Return where a quantity that grows with the rate exceeds the limit first, between points in ascending order.
+    """Return the rate at which a latency first exceeds the limit, between points (rate, latency) in ascending order.
 
-    On logarithmic scales. One step beyond the points, if it does so at all or none of them.
+    On logarithmic scales; a step beyond the points, if it does so at all of them or at none.
     """
-    first = next((index for index, (_, value) in enumerate(points) if value > limit), len(points))
+    first = next((index for index, (_, latency) in enumerate(points) if latency > limit), len(points))
     if first == 0:
         return points[0][0] / _STEP
     if first == len(points):
         return points[-1][0] * _STEP
-    (rate, value), (next_rate, next_value) = points[first - 1], points[first]
-    return rate * (next_rate / rate) ** (math.log(limit / value) / math.log(next_value / value))
-
-
-def _stretches(trials: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
-    """Cut trials into consecutive stretches, whose frames have had the same moment; an endless latency has an end."""
-    end = 10 * max((one for trial in trials for one in trial if math.isfinite(one)), default=1.0)
-    stretches = []
-    for trial in trials:
-        size = -(-len(trial) // _STRETCHES)
-        stretches += [tuple(min(one, end) for one in trial[first : first + size]) for first in range(0, len(trial), size)]
-    return stretches
+    (rate, latency), (next_rate, next_latency) = points[first - 1], points[first]
+    share = math.log(limit / latency) / math.log(next_latency / latency)
+    return float(rate * (next_rate / rate) ** share)

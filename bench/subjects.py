@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import Any
 
 from reid.bench.models import GivenModel
 from reid.bench.result import SubjectKind, SubjectPrecision
 from reid.runtime.engine_card import engine_precisions
-from reid.runtime.precision import Precision
+from reid.runtime.errors import SessionError
+from reid.runtime.opening import backend_of
+from reid.runtime.precision import PRECISIONS, Precision
 
-__all__ = ["Candidate", "find_sessions"]
+__all__ = ["Candidate", "find_sessions", "with_own_names"]
 
 _OPENER = "reid.bench.session_subject:open_subject"
 _TORCH = "torch"
@@ -53,9 +56,13 @@ def find_sessions(
         models: the models.
         sessions: the sessions, as `--session` names them; all that are known, if none is given.
         precisions: the precisions; all that a model has, if none is given.
+
+    Raises:
+        SessionError: one that was asked for is unknown, or none of the models can be run by it, or in its precision.
     """
+    _check_known(sessions)
     several = sum(model.kind != "checkpoint" for model in models) > 1
-    return [
+    found = [
         Candidate(
             f"{session} {precision}" + (f" of {model.path.name}" if several else ""),
             "session",
@@ -70,15 +77,71 @@ def find_sessions(
         for precision in _precisions(model, session)
         if not precisions or precision in precisions
     ]
+    for session in sessions:
+        if not any(one.request["session"] == session for one in found):
+            raise SessionError(_why_none(session, models, precisions))
+    for precision in precisions:
+        if not any(one.precision == precision for one in found):
+            raise SessionError(f"there is no {precision} graph in what was given; {_choices(models)}")
+    return found
+
+
+def with_own_names(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates such that no two have the same name, which tells them apart in a result.
+
+    Of models in folders of the same name, "before/bundle" and "after/bundle", the path is told.
+
+    Raises:
+        SessionError: two peers have the same name.
+    """
+    models = Counter(name for name, _ in {(one.name, one.model.path) for one in candidates})
+    found = [_with_path(one) if models[one.name] > 1 else one for one in candidates]
+    for name, count in Counter(one.name for one in found).items():
+        if count > 1:
+            raise SessionError(f"{count} subjects are called {name!r}; give each --peer a name of its own")
+    return found
+
+
+def _with_path(candidate: Candidate) -> Candidate:
+    path = candidate.model.path
+    return replace(candidate, name=f"{candidate.name.removesuffix(f' of {path.name}')} of {path}")
+
+
+def _known() -> list[str]:
+    return sorted({point.name for point in entry_points(group="reid.sessions")})
+
+
+def _check_known(sessions: Sequence[str]) -> None:
+    for session in sessions:
+        if backend_of(session) not in _known():
+            raise SessionError(f"unknown session {session!r}; choose one of: {', '.join(_known())}")
+
+
+def _why_none(session: str, models: Sequence[GivenModel], precisions: Sequence[Precision]) -> str:
+    """Return why a session has nothing to run, and what would mend it."""
+    if any(_runs(session, model) for model in models):
+        return f"{session} has no {' or '.join(precisions)} to run in what was given; {_choices(models)}"
+    if backend_of(session) == _TORCH:
+        return f"{session} runs checkpoints, and none was given; name the run that the model was exported from as well"
+    return f"{session} runs graphs, and only checkpoints were given; export one with reid-export, and give the bundle"
+
+
+def _choices(models: Sequence[GivenModel]) -> str:
+    there = {precision for model in models for precision in model.precisions}
+    return f"choose one of: {', '.join(one for one in PRECISIONS if one in there)}"
+
+
+def _runs(session: str, model: GivenModel) -> bool:
+    """Return whether a session runs models of this kind: PyTorch runs checkpoints, all others run graphs."""
+    return (backend_of(session) == _TORCH) == (model.kind == "checkpoint")
 
 
 def _sessions(model: GivenModel, asked: Sequence[str]) -> Iterator[str]:
-    known = sorted(point.name for point in entry_points(group="reid.sessions"))
-    for session in asked or known:
-        if (session.partition(":")[0] == _TORCH) == (model.kind == "checkpoint"):
+    for session in dict.fromkeys(asked or _known()):
+        if _runs(session, model):
             yield session
 
 
 def _precisions(model: GivenModel, session: str) -> tuple[Precision, ...]:
-    built = engine_precisions(model.bundle, session.partition(":")[0]) if model.bundle else ()
+    built = engine_precisions(model.bundle, backend_of(session)) if model.bundle else ()
     return built or model.precisions

@@ -32,11 +32,6 @@ class Sample:
     timed: TimedTurn
     reading: Reading
 
-    @property
-    def wall_s(self) -> float:
-        """The wall time of all batches, in seconds."""
-        return sum(self.timed.wall_ms) / 1000
-
 
 def batch_results(
     rounds: Rounds[Sample], warm_ups: Mapping[Cell, WarmUp], peer: str
@@ -83,15 +78,17 @@ def subject_result(running: Running, quality: Quality, batches: Sequence[BatchRe
 
 def failed_result(candidate: Candidate, failure: Failure | None, opened: Opened | None = None) -> SubjectResult:
     """Return what is known of a subject without its figures."""
-    facts = opened.facts if opened else {}
-    return SubjectResult(
-        name=candidate.name,
-        kind=candidate.kind,
-        backend=facts.get("backend", ""),
-        device=facts.get("device", ""),
-        precision=candidate.precision,
-        model=str(candidate.model.path),
-        failure=failure,
+    said: Mapping[str, str] = opened.facts if opened else {}
+    known = {name: said.get(name, "") for name in ("backend", "device")}
+    return SubjectResult.model_validate(
+        {
+            **known,
+            "name": candidate.name,
+            "kind": candidate.kind,
+            "precision": said.get("precision", candidate.precision),
+            "model": str(candidate.model.path),
+            "failure": failure,
+        }
     )
 
 
@@ -112,7 +109,7 @@ def _batch_result(
 ) -> BatchResult:
     samples = [sample for sample in by_round if sample]
     counted = _counted(by_round)
-    wall_s, cpu_s = sum(one.wall_s for one in counted), sum(one.timed.cpu_s for one in counted)
+    wall_s, cpu_s = sum(one.timed.wall_s for one in counted), sum(one.timed.cpu_s for one in counted)
     frames = cell.frames * sum(len(one.timed.wall_ms) for one in counted)
     return BatchResult(
         frames=cell.frames,
@@ -121,7 +118,8 @@ def _batch_result(
         frames_per_s=estimate([rate for rate in rates if rate is not None]),
         cpu_ms_per_frame=1000 * cpu_s / frames,
         cores=cpu_s / wall_s,
-        times_peer=estimate_ratio(rates, of_peer) if of_peer else None,
+        # What is apart had its turns in other rounds.
+        times_peer=estimate_ratio(rates, of_peer) if of_peer and len(of_peer) == len(rates) else None,
         energy_j_per_1000_frames=_energy(cell, counted),
         turns=tuple(map(_turn, samples, disturbances([one.reading for one in samples]))),
         steady=steady_disturbances([one.reading for one in samples]),
@@ -145,7 +143,8 @@ def _rates(cell: Cell, by_round: Sequence[Sample | None]) -> list[float | None]:
     """Return the frames per second of each round's turn, if it counts."""
     counted = set(map(id, _counted(by_round)))
     return [
-        cell.frames * len(one.timed.wall_ms) / one.wall_s if one and id(one) in counted else None for one in by_round
+        cell.frames * len(one.timed.wall_ms) / one.timed.wall_s if one and id(one) in counted else None
+        for one in by_round
     ]
 
 
@@ -160,7 +159,7 @@ def _turn(sample: Sample, causes: tuple[Disturbance, ...]) -> Turn:
     timed, reading = sample.timed, sample.reading
     return Turn(
         batches=len(timed.wall_ms),
-        wall_s=sample.wall_s,
+        wall_s=timed.wall_s,
         cpu_s=timed.cpu_s,
         median_ms=statistics.median(timed.wall_ms),
         slowest_ms=max(timed.wall_ms),

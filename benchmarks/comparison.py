@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
-import os
-import platform
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from result_files import environment, write_result
 from score_tables import summary
 from trials import Bench, Method, Trials, data_digest, run_trials
 
 from reid.runtime.errors import ReidError
-from reid.runtime.files.storage import atomic_write
 
-__all__ = ["compare", "versions"]
+__all__ = ["compare"]
 
 BUDGET = ("backbone", "weights", "image-size", "epochs", "batch")
 
@@ -45,7 +41,8 @@ def compare(
             return f"{_caption(surroundings['command'], trials, options.seeds)}\n{as_markdown(trials)}"
 
         def write(trials: Trials) -> None:
-            _write(options.output, page(trials), surroundings | {"methods": _as_json(trials)})
+            file = options.output.with_name(f"{options.output.name}.json")
+            write_result(file, surroundings | {"methods": _as_json(trials)}, page(trials))
 
         print(page(run_trials(methods, options.seeds, bench, write)), end="")
     except ReidError as error:
@@ -99,14 +96,8 @@ def _surroundings(script: str, bench: Bench, options: argparse.Namespace) -> dic
     return {
         "command": shlex.join(["python", f"benchmarks/{script}", *words]),
         "data": data_digest(bench.data),
-        "cores": os.cpu_count(),
-        "versions": versions("reid", "torch", "timm"),
+        "environment": environment(),
     }
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of Python and of the packages that a result depends on."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
 def _caption(command: str, trials: Trials, seeds: Sequence[int]) -> str:
@@ -117,9 +108,3 @@ def _caption(command: str, trials: Trials, seeds: Sequence[int]) -> str:
 
 def _as_json(trials: Trials) -> dict[str, Any]:
     return {name: {"summary": summary(of_method), "trials": of_method} for name, of_method in trials.items()}
-
-
-def _write(output: Path, markdown: str, result: Mapping[str, Any]) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(output.with_name(f"{output.name}.md"), markdown.encode())
-    atomic_write(output.with_name(f"{output.name}.json"), (json.dumps(result, indent=2) + "\n").encode())

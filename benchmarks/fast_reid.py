@@ -30,7 +30,6 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
-import json
 import logging
 import math
 import os
@@ -40,14 +39,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from comparison import versions
 from numpy.typing import NDArray
+from result_files import environment, script_parser, write_result
 from score_tables import score_table, summary
 from torch import nn
 from torch.nn import functional
@@ -57,7 +57,6 @@ from trials import data_digest
 from reid.data.layout import open_dataset
 from reid.evaluation.protocols import PROTOCOLS, embed_data, evaluate_protocol
 from reid.runtime.errors import DataError, ReidError
-from reid.runtime.files.storage import atomic_write
 from reid.runtime.model_card import FORMAT_VERSION, Level, ModelCard, Preprocessing
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.session import SessionInfo
@@ -85,15 +84,14 @@ def main() -> None:
     try:
         result = run(options)
         if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(options.json, (json.dumps(result, indent=2) + "\n").encode())
+            write_result(options.json, result)
     except ReidError as error:
         sys.exit(f"error: {error}")
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of a data set in VeRi-776's layout")
     parser.add_argument("--fast-reid", type=Path, metavar="CLONE", required=True, help="clone of fast-reid")
     parser.add_argument("--config", choices=CONFIGS, default="bagtricks", help="[default: bagtricks]")
@@ -107,7 +105,6 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, metavar="RATE", help="[default: as published]")
     parser.add_argument("--seed", type=at_least(0), default=0, help="[default: 0]")
     parser.add_argument("--output", type=Path, required=True, help="folder for the files that fast-reid writes")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     return parser.parse_args(words)
 
 
@@ -155,9 +152,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "command": command(options),
         "data": data_digest(options.data),
-        "cores": os.cpu_count(),
-        "versions": versions("reid", "torch", "torchvision", "pillow")
-        | {"fast-reid": import_module("fastreid").__version__},
+        "environment": environment(),
+        "versions": {"pillow": version("pillow"), "fast-reid": import_module("fastreid").__version__},
         "methods": {name: {"summary": summary(trials), "trials": trials}},
     }
 

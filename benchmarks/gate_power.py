@@ -16,8 +16,6 @@ The table for docs/verification.md is printed; see `table`.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from numpy.typing import NDArray
+from result_files import command, markdown_table, script_parser, write_result
 
 from reid.data.dataset import Split
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
@@ -171,25 +170,29 @@ def _percent(which: Sequence[bool]) -> float:
 
 def table(cases: Sequence[Case]) -> str:
     """Return the table of docs/verification.md."""
-    head = (
-        "| true change | queries | draws | refused | by R-1 of I2I alone | in part undecided | mAP fell | R-1 fell |\n"
-        "|---|---|---|---|---|---|---|---|\n"
-    )
-    rows = (
-        f"| {one.perturbation} | {one.queries:,} | {one.draws} | {one.refused:.1f} % | {one.by_rank_1:.1f} % "
-        f"| {one.undecided:.0f} % | {one.map_fall:.2f} | {one.rank_1_fall:.2f} |\n"
-        for one in cases
-    )
-    return head + "".join(rows)
+    counts, rates = ["queries", "draws"], ["refused", "by R-1 of I2I alone", "in part undecided"]
+    return markdown_table(["true change", *counts, *rates, "mAP fell", "R-1 fell"], [cells(one) for one in cases])
+
+
+def cells(one: Case) -> list[str]:
+    """Return a row of the table."""
+    rates = [f"{one.refused:.1f} %", f"{one.by_rank_1:.1f} %", f"{one.undecided:.0f} %"]
+    return [
+        one.perturbation,
+        f"{one.queries:,}",
+        f"{one.draws}",
+        *rates,
+        f"{one.map_fall:.2f}",
+        f"{one.rank_1_fall:.2f}",
+    ]
 
 
 def main() -> None:
     """Run all cases, print the table, and store the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = script_parser(__doc__)
     parser.add_argument("--draws", type=int, default=50_000, help="queries of all draws of a case, 300 draws at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--queries", type=int, nargs="+", default=QUERIES)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     kinds = {"FP16, similarity 0.9999": FP16_SIMILARITY}
     kinds |= {f"mAP falls by {fall:g}": similarity_of(fall) for fall in FALLS}
@@ -200,7 +203,8 @@ def main() -> None:
     print(table(cases))
     if given.json:
         facts = {"similarities": kinds, "tolerance": Tolerance().model_dump(), "cases": [asdict(one) for one in cases]}
-        given.json.write_text(json.dumps(facts, indent=2) + "\n")
+        caption = f"`{command()}`: simulated data, new in each draw."
+        write_result(given.json, facts, f"{caption}\n\n{table(cases)}")
 
 
 if __name__ == "__main__":

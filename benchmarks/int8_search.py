@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,8 +21,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from comparison import versions
 from numpy.typing import NDArray
+from result_files import environment, markdown_table, script_parser, write_result
 from torch import Tensor, nn
 
 from reid.calibration.selection import open_calibration_data
@@ -37,7 +36,6 @@ from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.export.int8.record import Int8Record
 from reid.runtime.bundle import graph_file
 from reid.runtime.errors import GateError
-from reid.runtime.files.storage import atomic_write
 from reid.runtime.imaging import as_model_input, decode
 from reid.runtime.sessions.session import run
 from reid.train.model.checkpoint import Checkpoint, load_checkpoint
@@ -61,21 +59,18 @@ def main() -> None:
             rows.append(search(load_checkpoint(folder), options, reference, guilty))
             print(json.dumps(rows[-1]), flush=True)
     print(table(rows), end="")
-    result = {"cores": os.cpu_count(), "versions": versions("reid", "onnxruntime-gpu", "openvino"), "searches": rows}
     if options.json:
-        atomic_write(options.json, (json.dumps(result, indent=2) + "\n").encode())
-        atomic_write(options.json.with_suffix(".md"), table(rows).encode())
+        write_result(options.json, {"environment": environment(), "searches": rows}, table(rows))
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="data set to calibrate and to judge on")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run of reid-train")
     parser.add_argument("--positions", type=int, default=4, help="hostile models of each run [default: 4]")
     parser.add_argument("--frames", type=int, default=64, help="frames to calibrate on [default: 64]")
     parser.add_argument("--tolerance", type=float, default=0.5, help="how far mAP may fall, in points [default: 0.5]")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, and a table beside it")
     return parser.parse_args(words)
 
 
@@ -197,8 +192,7 @@ def facts(made: Int8Record) -> dict[str, Any]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the searches as a Markdown table."""
     head = ["network", "guilty", "evaluations", "in FP16", "guilty of these", "work in INT8", "worst mAP", "minutes"]
-    lines = [head, ["---", "---", *["---:"] * 6], *(cells(row) for row in rows)]
-    return "".join(f"| {' | '.join(one)} |\n" for one in lines)
+    return markdown_table(head, [cells(row) for row in rows], texts=2)
 
 
 def cells(row: dict[str, Any]) -> list[str]:

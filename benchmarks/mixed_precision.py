@@ -13,6 +13,7 @@ leaves FP16, which OpenVINO computes in FP32 on a CPU, and also holds embeddings
 and the final graph to ONNX Runtime. An evaluation is one pass over all queries and gallery frames. NNCF makes one of
 FP32, one of INT8, and one for each group of layers that it returns; before these it ranks all groups, on outputs of 300
 batches at most. Minutes are those of ranges, sensitivity, search and the last comparison; NNCF's are those of its call.
+The three models are timed as `reid-bench` does it, by NNCF's OpenVINO.
 """
 
 from __future__ import annotations
@@ -25,14 +26,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison import versions
+from nncf_peer import BATCH
 from numpy.typing import NDArray
+from result_files import command, environment, markdown_table, script_parser, write_result
 
+from reid.bench.estimates import estimate
+from reid.bench.process import start_host
+from reid.bench.records import Estimate
+from reid.bench.report.numbers import estimated
+from reid.bench.rounds import take_rounds
 from reid.calibration.selection import open_calibration_data
 from reid.data.dataset import Dataset
 from reid.data.layout import open_dataset
@@ -43,14 +51,16 @@ from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.export.int8.record import Int8Record
 from reid.runtime.bundle import graph_file
 from reid.runtime.errors import ReidError
-from reid.runtime.files.storage import atomic_write
 from reid.runtime.imaging import as_model_input, read_frame
 from reid.runtime.model_card import ModelCard
 from reid.runtime.tracklet import Tracklet
 from reid.train.model.checkpoint import load_checkpoint
 
 CALIBRATION_FRAMES = 256
-COMMAND = "python benchmarks/mixed_precision.py RUN DATA --nncf-python PYTHON --tolerance {:g}"
+PEER = Path(__file__).with_name("nncf_peer.py")
+MODELS = {"fp32": "fp32.onnx", "nncf": "nncf.xml", "reid": "int8.onnx"}
+"""The models that are timed, by name, and their files."""
+WARM_UP_S, TURN_S, TIMED_S = 10.0, 0.25, 60.0
 
 
 def main() -> None:
@@ -63,19 +73,17 @@ def main() -> None:
         sys.exit(f"error: {error}")
     print(table(result), end="")
     if options.json:
-        atomic_write(options.json, (json.dumps(result, indent=2) + "\n").encode())
-        atomic_write(options.json.with_suffix(".md"), table(result).encode())
+        write_result(options.json, result, table(result))
 
 
-def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="run of reid-train")
     parser.add_argument("data", type=Path, metavar="DATA", help="data set to calibrate and to judge on")
     parser.add_argument("--nncf-python", type=Path, required=True, help="Python of an environment with nncf, openvino")
     parser.add_argument("--tolerance", type=float, default=0.5, help="how far mAP may fall, in points [default: 0.5]")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, and a table beside it")
-    return parser.parse_args(words)
+    return parser.parse_args()
 
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -94,7 +102,8 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         (folder / "bundle" / graph_file(precision)).rename(folder / f"{precision}.onnx")
     protocols = write_data(folder, data, checkpoint.card)
     (folder / "settings.json").write_text(json.dumps({"tolerance": options.tolerance}))
-    peer = run_peer(options.nncf_python, folder)
+    python = options.nncf_python.absolute()
+    peer = run_peer(python, folder)
     own = {
         "seconds": round(seconds, 1),
         "evaluations": len(export.int8.evaluations),
@@ -102,18 +111,16 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "judged_by": export.int8.judged_by,
     }
     return {
-        "command": COMMAND.format(options.tolerance),
+        "command": command(),
         "model": {"backbone": checkpoint.card.backbone, "image_size": checkpoint.card.preprocessing.height},
         "data": {"query_images": len(data.query.images), "gallery_images": len(data.gallery.images)},
         "protocols": protocols,
-        "cores": os.cpu_count(),
-        "threads": os.environ.get("OMP_NUM_THREADS"),
-        "versions": versions("reid", "onnxruntime-gpu", "openvino") | {"nncf": peer["nncf"]},
+        "environment": environment(),
         "reid": own,
-        "nncf": {name: peer[name] for name in ("seconds", "evaluations", "int8_percent")},
+        "nncf": {name: peer[name] for name in ("version", "openvino", "seconds", "evaluations", "int8_percent")},
         "mAP": peer["mAP"],
         "noise": noise(export.verification.precisions[-1]),
-        "frames_per_second": peer["frames_per_second"],
+        "frames_per_s": {name: one.model_dump() for name, one in speeds(python, folder).items()},
     }
 
 
@@ -172,38 +179,55 @@ def run_peer(python: Path, folder: Path) -> dict[str, Any]:
     Raises:
         ReidError: it failed.
     """
-    script = Path(__file__).with_name("nncf_peer.py")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([python, script, folder], env=environment, stdout=sys.stderr, check=False)
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([python, PEER, folder], env=variables, stdout=sys.stderr, check=False)
     if done.returncode:
-        raise ReidError(f"{python} {script.name} ended with exit code {done.returncode}; its output is above")
+        raise ReidError(f"{python} {PEER.name} ended with exit code {done.returncode}; its output is above")
     found: dict[str, Any] = json.loads((folder / "nncf.json").read_text())
     return found
+
+
+def speeds(python: Path, folder: Path) -> dict[str, Estimate]:
+    """Return the frames per second of each of MODELS, which take turns in processes of NNCF's environment.
+
+    Raises:
+        SubjectError: one of them fails.
+    """
+    with ExitStack() as processes:
+        hosts = {name: processes.enter_context(start_host(f"{PEER}:open_model", python=python)) for name in MODELS}
+        for name, host in hosts.items():
+            host.open(folder / MODELS[name], folder / "frames.npy")
+            host.warm_up(BATCH, WARM_UP_S)
+        rounds = take_rounds([*hosts], lambda name: hosts[name].turn(BATCH, TURN_S), seconds=TIMED_S)
+    return {
+        name: estimate([BATCH * len(turn.wall_ms) / turn.wall_s for turn in turns if turn])
+        for name, turns in rounds.items()
+    }
 
 
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown, below the command that made them."""
     names = [name for name in result["protocols"] if name in result["mAP"]["fp32"]]
     head = ["", "evaluations", "minutes", "work in INT8", *(f"{name.upper()} mAP" for name in names), "frames/s"]
-    rows = [head, ["---", *["---:"] * (len(head) - 1)], row("FP32", {}, "fp32", result, names)]
-    rows += [row("reid", result["reid"], "reid", result, names), row("NNCF", result["nncf"], "nncf", result, names)]
+    shown = {"FP32": ("fp32", {}), "reid": ("reid", result["reid"]), "NNCF": ("nncf", result["nncf"])}
+    rows = [row(title, figures, name, result, names) for title, (name, figures) in shown.items()]
     model, data = result["model"], result["data"]
     facts = (
         f"`{result['command']}`: {model['backbone']} at {model['image_size']} pixels, {data['query_images']} queries, "
-        f"{data['gallery_images']} gallery images; NNCF {result['versions']['nncf']}. All three run in OpenVINO, in "
+        f"{data['gallery_images']} gallery images; NNCF {result['nncf']['version']}. All three run in OpenVINO, in "
         "batches of 8, in turns."
     )
     if "noise" in result:
         facts += (
             f" With so many queries, the 95 % paired interval of reid's change is up to ±{result['noise']:g} points."
         )
-    return facts + "\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+    return f"{facts}\n\n{markdown_table(head, rows)}"
 
 
 def row(title: str, figures: dict[str, Any], name: str, result: dict[str, Any], protocols: Sequence[str]) -> list[str]:
     """Return a row of the table: a mAP with its change from FP32."""
     maps, before = result["mAP"][name], result["mAP"]["fp32"]
-    speed = f"{result['frames_per_second'][name]:.1f}"
+    speed = estimated(Estimate(**result["frames_per_s"][name]))
     if not figures:
         return [title, "", "", "", *(f"{maps[one]:.2f}" for one in protocols), speed]
     cost = [str(figures["evaluations"]), f"{figures['seconds'] / 60:.1f}", f"{figures['int8_percent']:.1f} %"]

@@ -1,17 +1,17 @@
 """The part of `mixed_precision.py` that runs in NNCF's environment: numpy, OpenVINO and NNCF, and nothing of `reid`.
 
 `python nncf_peer.py FOLDER` reads the model, the frames and the protocols that `mixed_precision.py` left in FOLDER,
-runs `nncf.quantize_with_accuracy_control`, times the three models in turns, and leaves `nncf.json` there.
+runs `nncf.quantize_with_accuracy_control`, and leaves `nncf.json` and its model there. `open_model` opens a model to be
+timed.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PROTOCOLS", "mean_average_precision", "protocol_maps"]
+__all__ = ["BATCH", "PROTOCOLS", "mean_average_precision", "open_model", "protocol_maps"]
 
 PROTOCOLS = ("i2i", "i2t", "t2t")
 BATCH = 8
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-TURNS = 20
 
 
 def mean_average_precision(embeddings: NDArray[np.float32], protocol: dict[str, NDArray[Any]]) -> float:
@@ -88,7 +87,7 @@ class Judge:
 
 
 def main() -> None:
-    """Quantize, measure and time."""
+    """Quantize and measure."""
     folder = Path(sys.argv[1])
     import nncf
     import openvino as ov
@@ -113,21 +112,25 @@ def main() -> None:
     models = {"fp32": model, "nncf": quantized, "reid": core.read_model(folder / "int8.onnx")}
     compiled = {name: core.compile_model(one, "CPU", SETTINGS) for name, one in models.items()}
     result = {
-        "nncf": nncf.__version__,
+        "version": nncf.__version__,
         "openvino": ov.__version__.partition("-")[0],
         "seconds": round(seconds, 1),
         "evaluations": len(judge.changes),
         "int8_percent": round(100 * int8_share(quantized), 1),
         "mAP": {name: protocol_maps(embed(one, judge.items), protocols) for name, one in compiled.items()},
-        "frames_per_second": speeds(compiled, judge.items[0]),
     }
+    ov.save_model(quantized, folder / "nncf.xml", compress_to_fp16=False)
     (folder / "nncf.json").write_text(json.dumps(result, indent=2))
 
 
 def batches(frames: NDArray[np.uint8]) -> list[dict[str, NDArray[Any]]]:
+    """Return all frames as inputs of the graph."""
+    return [inputs_of(frames[start : start + BATCH]) for start in range(0, len(frames), BATCH)]
+
+
+def inputs_of(frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """Return inputs of the graph, each frame a tracklet."""
-    parts = [frames[start : start + BATCH] for start in range(0, len(frames), BATCH)]
-    return [{"frames": part, "pooling": np.eye(len(part), dtype=np.float32)} for part in parts]
+    return {"frames": frames, "pooling": np.eye(len(frames), dtype=np.float32)}
 
 
 def load_protocols(folder: Path) -> dict[str, dict[str, NDArray[Any]]]:
@@ -141,17 +144,30 @@ def embed(compiled: Any, items: Sequence[dict[str, NDArray[Any]]]) -> NDArray[np
     return np.concatenate([request.infer(item)["frame_embedding"].copy() for item in items])
 
 
-def speeds(compiled: dict[str, Any], item: dict[str, NDArray[Any]]) -> dict[str, float]:
-    """Time the models in turns of one batch, and return the median of each in frames per second."""
-    requests = {name: one.create_infer_request() for name, one in compiled.items()}
-    rates: dict[str, list[float]] = {name: [] for name in requests}
-    for turn in range(TURNS + 3):
-        for name, request in requests.items():
-            start = time.perf_counter()
-            request.infer(item)
-            if turn >= 3:
-                rates[name].append(len(item["frames"]) / (time.perf_counter() - start))
-    return {name: round(statistics.median(one), 1) for name, one in rates.items()}
+def open_model(request: Mapping[str, Any]) -> CompiledModel:
+    """Open a model that `mixed_precision.py` times."""
+    import openvino as ov
+
+    return CompiledModel(ov.Core().compile_model(request["model"], "CPU", SETTINGS), ov.__version__)
+
+
+class CompiledModel:
+    """A compiled model, as `reid.bench.host` times it."""
+
+    most_frames = BATCH
+
+    def __init__(self, compiled: Any, version: str) -> None:  # noqa: ANN401
+        self._request = compiled.create_infer_request()
+        self.facts = {"backend": f"OpenVINO {version.partition('-')[0]}", "device": "CPU"}
+
+    def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed a batch, uint8 [N, 3, H, W] -> float32 [N, D]."""
+        embeddings: NDArray[np.float32] = self._request.infer(inputs_of(frames))["frame_embedding"]
+        return embeddings
+
+    def close(self) -> None:
+        """Release the model."""
+        self._request = None
 
 
 def int8_share(model: Any) -> float:  # noqa: ANN401

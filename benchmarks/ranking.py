@@ -1,14 +1,14 @@
 """Time `reid.evaluation.metrics.evaluate` beside fast-reid's Cython ranker.
 
-Two things are timed, in one process, in turns (A B A B), with the same number of BLAS threads:
+Two things are timed, in one process, in turns, with the same number of BLAS threads:
 
 - *ranking*: from an existing distance matrix to mAP and Rank-k;
 - *distances + ranking*: from the embeddings. Ours are `distance_rows`, which never holds the whole matrix and
   compares by exact distance whatever the product leaves in doubt; the peer's are what fast-reid's evaluator computes
   with PyTorch: normalize, multiply, 1 minus.
 
-The figure of each side is its fastest turn, in CPU seconds. On an idle machine and with one thread, these equal wall
-seconds; other work can only slow a turn down, and adds less to its CPU time than to its wall time.
+The figures are CPU seconds, which other work on the machine lengthens less than wall seconds; with one thread on an
+idle machine the two are the same.
 
 The data is seeded and has VeRi-776's size: 1,678 queries, 11,579 gallery images, 200 vehicles, 20 cameras,
 1,536 dimensions. An embedding is its vehicle's direction plus its camera's plus noise, which gives an mAP like
@@ -21,7 +21,7 @@ The peer is `evaluate_cy` of https://github.com/JDAI-CV/fast-reid. Build it once
     git clone https://github.com/JDAI-CV/fast-reid
     pip install cython setuptools
     make -C fast-reid/fastreid/evaluation/rank_cylib
-    python benchmarks/ranking.py --fastreid fast-reid --json benchmarks/results/ranking.json
+    OMP_NUM_THREADS=1 python benchmarks/ranking.py --fastreid fast-reid --json benchmarks/results/ranking.json
 
 Its source compiles unchanged with Cython 3.3 and numpy 2.4.
 """
@@ -29,23 +29,24 @@ Its source compiles unchanged with Cython 3.3 and numpy 2.4.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:  # numpy reads the number of threads when it is imported, so `main` sets that first
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from result_files import command, environment, script_parser, write_result
+from side_by_side import as_text, compare_in_turns
+from torch.nn.functional import normalize
 
-    from reid.evaluation.metrics import Labels
-    from reid.runtime.galleries.ranking import DistanceBlock
+from reid.evaluation.metrics import Labels, evaluate
+from reid.runtime.galleries.ranking import DistanceBlock, distance_rows
 
 VEHICLES, CAMERAS = 200, 20
 CAMERA_SHARE, NOISE = 0.8, 2.2
@@ -54,7 +55,7 @@ TOLERANCES = {"ranking": 1e-6, "distances + ranking": 1e-5}
 Score: TypeAlias = tuple[float, float]
 """mAP and R-1, from 0 to 1."""
 Task: TypeAlias = Callable[[], Score]
-Ranker: TypeAlias = "Callable[..., tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]"
+Ranker: TypeAlias = Callable[..., tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]
 """The peer's function, which returns the CMC curve, the average precisions and one more measure."""
 
 
@@ -68,40 +69,35 @@ class Images:
 
     def labels(self) -> Labels:
         """Return the labels in the form that our evaluator takes."""
-        from reid.evaluation.metrics import Labels
-
         return Labels([f"{n:04}" for n in self.vehicles], [f"c{n:03}" for n in self.cameras])
 
 
 def main() -> None:
-    """Generate the data, check that both sides agree, time them, and print the table."""
+    """Generate the data, check that both sides agree, and time them."""
     options = parse()
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = str(options.threads)
     ranker = load_peer(options.fastreid)
     query, gallery = generate(options.queries, options.gallery, options.dims)
     results = {}
     for name, (ours, peer) in tasks(query, gallery, ranker).items():
         check_agreement(name, ours(), peer(), TOLERANCES[name])  # also the warm-up
-        results[name] = compare(ours, peer, options.repeats)
-    show(results)
+        turns = {"reid": partial(cpu_seconds, ours), "fast-reid": partial(cpu_seconds, peer)}
+        figures = compare_in_turns(turns, options.seconds)
+        print(as_text(f"{name}, CPU seconds", figures))
+        results[name] = {side: one.model_dump() for side, one in figures.items()}
     if options.json:
-        record = {"command": command(options), "machine": machine(options.threads), "CPU seconds": results}
-        options.json.write_text(json.dumps(record, indent=2) + "\n")
+        write_result(options.json, {"command": command(), "environment": environment(), "cpu_seconds": results})
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--fastreid", type=Path, metavar="CHECKOUT", help="checkout of fast-reid with its Cython ranker built"
     )
     parser.add_argument("--queries", type=int, default=1678)
     parser.add_argument("--gallery", type=int, default=11579)
     parser.add_argument("--dims", type=int, default=1536)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1, help="BLAS threads of both sides")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    parser.add_argument("--seconds", type=float, default=30, help="how long to take turns with a task [default: 30]")
     return parser.parse_args()
 
 
@@ -120,8 +116,6 @@ def load_peer(checkout: Path | None) -> Ranker:
 
 def generate(queries: int, gallery: int, dims: int) -> tuple[Images, Images]:
     """Return seeded query and gallery images of the same vehicles and cameras."""
-    import numpy as np
-
     rng = np.random.default_rng(0)
     vehicle_direction = rng.standard_normal((VEHICLES, dims), np.float32)
     camera_direction = CAMERA_SHARE * rng.standard_normal((CAMERAS, dims), np.float32)
@@ -137,10 +131,6 @@ def generate(queries: int, gallery: int, dims: int) -> tuple[Images, Images]:
 
 def tasks(query: Images, gallery: Images, ranker: Ranker) -> dict[str, tuple[Task, Task]]:
     """Return both sides of every task that is timed: task -> (ours, the peer's)."""
-    import numpy as np
-
-    from reid.runtime.galleries.ranking import DistanceBlock, distance_rows
-
     labels = query.labels(), gallery.labels()
     ids = query.vehicles, gallery.vehicles, query.cameras, gallery.cameras
     embeddings = query.embeddings, gallery.embeddings
@@ -156,8 +146,6 @@ def tasks(query: Images, gallery: Images, ranker: Ranker) -> dict[str, tuple[Tas
 
 def our_score(blocks: Iterable[DistanceBlock], query: Labels, gallery: Labels) -> Score:
     """Evaluate blocks of distances with this project."""
-    from reid.evaluation.metrics import evaluate
-
     metrics = evaluate(blocks, query, gallery)
     return float(metrics.average_precision.mean()), float((metrics.first_hit == 0).mean())
 
@@ -170,9 +158,6 @@ def peer_score(ranker: Ranker, distances: NDArray[np.float32], *ids: NDArray[np.
 
 def peer_distances(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the cosine distances, float32 [Q, G], computed in the steps of the peer's evaluator."""
-    import torch
-    from torch.nn.functional import normalize
-
     features, others = (normalize(torch.from_numpy(side), dim=1) for side in (query, gallery))
     distances: NDArray[np.float32] = (1 - features @ others.T).numpy()
     return distances
@@ -185,56 +170,11 @@ def check_agreement(name: str, ours: Score, peer: Score, tolerance: float) -> No
         sys.exit(f"{name}: mAP and R-1 are {ours} here and {peer} there, more than {tolerance:g} apart")
 
 
-def compare(ours: Task, peer: Task, repeats: int) -> dict[str, float]:
-    """Return the fewest CPU seconds of both, run in turns, and their ratio."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for task, taken in zip((ours, peer), times, strict=True):
-            start = time.process_time()
-            task()
-            taken.append(time.process_time() - start)
-    fastest = [min(taken) for taken in times]
-    return {
-        "reid": round(fastest[0], 4),
-        "fast-reid": round(fastest[1], 4),
-        "ratio": round(fastest[0] / fastest[1], 3),
-    }
-
-
-def show(results: dict[str, dict[str, float]]) -> None:
-    """Print the times as a table."""
-    print(f"\n{'fastest, CPU seconds':22}{'reid':>10}{'fast-reid':>12}{'ratio':>8}")
-    for name, row in results.items():
-        print(f"{name:22}{row['reid']:10.3f}{row['fast-reid']:12.3f}{row['ratio']:8.2f}")
-
-
-def command(options: argparse.Namespace) -> str:
-    """Return the command that repeats this run anywhere."""
-    numbers = " ".join(
-        f"--{name} {getattr(options, name)}" for name in ("queries", "gallery", "dims", "repeats", "threads")
-    )
-    return f"python benchmarks/ranking.py --fastreid fast-reid {numbers}"
-
-
-def machine(threads: int) -> dict[str, str | int | float]:
-    """Return what a time depends on besides the code."""
-    import numpy as np
-    import torch
-
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count() or 1,
-        "threads": threads,
-        "load average": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-    }
+def cpu_seconds(task: Task) -> float:
+    """Return the CPU seconds that a task takes."""
+    start = time.process_time()
+    task()
+    return time.process_time() - start
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from result_files import markdown_table
+
 __all__ = ["COLUMNS", "PROTOCOLS", "Spread", "difference", "difference_table", "score_table", "summary"]
 
 PROTOCOLS = ("i2i", "i2t", "t2t")
@@ -72,7 +74,7 @@ def score_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]], columns:
         [name, *(_cell(list(scores(trials, p, c).values())) for p in PROTOCOLS for c in columns)]
         for name, trials in results.items()
     ]
-    return _markdown(head, rows)
+    return markdown_table(head, rows)
 
 
 def difference_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]], reference: str) -> str:
@@ -83,7 +85,7 @@ def difference_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]], ref
         if name != reference:
             gains = [difference(trials, results[reference], protocol) for protocol in PROTOCOLS]
             rows.append([name, *(_cell(values, "+") + _share(values) for values in gains)])
-    return _markdown(head, rows)
+    return markdown_table(head, rows)
 
 
 def _cell(values: Sequence[float], sign: str = "") -> str:
@@ -92,8 +94,3 @@ def _cell(values: Sequence[float], sign: str = "") -> str:
 
 def _share(gains: Sequence[float]) -> str:
     return f" ({sum(gain > 0 for gain in gains)} of {len(gains)})" if gains else ""
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *("---:" for _ in head[1:])]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *rows))

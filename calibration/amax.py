@@ -33,6 +33,8 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 _ENTROPY_BINS = 2048
 _ENTROPY_LEVELS = 128
+_ROUNDING = 1e-12
+"""Divergences that differ by less are equal but for rounding."""
 
 _MSE_CANDIDATES = 2.0 ** -np.linspace(0, 10, 1281)
 """Fractions of the largest value: neighbors differ by 0.5 %, and the error is flat around its minimum."""
@@ -151,30 +153,35 @@ def _entropy(histogram: Histogram) -> float:
     counts = np.add.reduceat(histogram.counts[: histogram.used], np.arange(0, histogram.used, merged)).astype(float)
     if len(counts) <= _ENTROPY_LEVELS:
         return histogram.amax
-    divergences = np.fromiter(_divergences(counts), float)
-    return (_ENTROPY_LEVELS + int(divergences.argmin())) * merged * histogram.width
+    divergences = _divergences(counts)
+    least = np.flatnonzero(divergences <= divergences.min() + _ROUNDING)[0]  # of equal ones, the smallest range
+    return (_ENTROPY_LEVELS + int(least)) * merged * histogram.width
 
 
-def _divergences(counts: NDArray[np.float64]) -> Iterator[float]:
-    """Yield KL(P || Q) for ranges of the first bins: 128 of them, 129, and so on.
+def _divergences(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return KL(P || Q) for ranges of the first bins: 128 of them, 129, and so on.
 
     P counts everything beyond the range in its last bin; Q leaves that out and is quantized. Where only P has a count,
     Q is given half a value: otherwise a distant outlier would rule out every range but its own.
+
+    With the totals p and q, KL(P || Q) = (sum of P log P - sum of P log Q) / p - log p + log q, and Q is constant in
+    each of the levels: so sums over levels, of all ranges at once, stand for those over bins.
     """
-    filled = np.flatnonzero(counts)
+    bins = np.arange(_ENTROPY_LEVELS, len(counts) + 1)
+    edges = np.arange(_ENTROPY_LEVELS + 1) * bins[:, None] // _ENTROPY_LEVELS
     below = np.concatenate(([0.0], np.cumsum(counts)))  # of whole numbers: exact
     filled_below = np.concatenate(([0], np.cumsum(counts > 0)))
-    for bins in range(_ENTROPY_LEVELS, len(counts) + 1):
-        edges = np.arange(_ENTROPY_LEVELS + 1) * bins // _ENTROPY_LEVELS
-        sums, shared_by = np.diff(below[edges]), np.diff(filled_below[edges])
-        if not sums.any():
-            yield np.inf
-            continue
-        p = counts[filled[: filled_below[bins]]]
-        if (beyond := below[-1] - below[bins]) and not counts[bins - 1]:
-            p = np.append(p, 0.0)
-            shared_by[-1] += 1
-        p[-1] += beyond
-        q = np.maximum(np.repeat(sums / np.maximum(shared_by, 1), shared_by), 0.5)
-        total = p.sum()
-        yield float((p * np.log((p / total) / (q / q.sum()))).sum() / total)
+    total, beyond = below[-1], below[-1] - below[bins]
+    last = counts[bins - 1]
+    sums, shared_by = np.diff(below[edges]), np.diff(filled_below[edges])
+    shared_by[:, -1] += (beyond > 0) & (last == 0)
+    q = np.maximum(sums / np.maximum(shared_by, 1), 0.5)
+    p_log_p = np.cumsum(_times_log(counts))[bins - 1] - _times_log(last) + _times_log(last + beyond)
+    p_log_q = (sums * np.log(q)).sum(axis=1) + beyond * np.log(q[:, -1])
+    found = (p_log_p - p_log_q) / total - np.log(total) + np.log((shared_by * q).sum(axis=1))
+    return np.where(sums.any(axis=1), found, np.inf)
+
+
+def _times_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return x log x, which is 0 for 0."""
+    return values * np.log(np.maximum(values, 1))

@@ -17,7 +17,7 @@ from reid.calibration.selection import CalibrationFacts, CalibrationSet
 from reid.runtime.errors import ModelError
 from reid.runtime.files.reading import sha256_of
 from reid.runtime.files.storage import atomic_write
-from reid.runtime.files.validation import read_stored
+from reid.runtime.files.validation import read_stored, refuse_newer
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
 
@@ -50,10 +50,7 @@ class ScaleFile(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_newer_format(cls, data: Any) -> Any:  # noqa: ANN401 - whatever the JSON holds
-        version = data.get("format_version") if isinstance(data, dict) else None
-        if isinstance(version, int) and version > SCALES_FORMAT_VERSION:
-            raise ValueError(f"format version {version} is newer than {SCALES_FORMAT_VERSION}: update reid")
-        return data
+        return refuse_newer(data, SCALES_FORMAT_VERSION)
 
     @classmethod
     def load(cls, path: Path) -> ScaleFile:

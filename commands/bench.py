@@ -32,11 +32,12 @@ _LARGEST_BATCH = 4096
 def bench(
     models: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[MODEL]...", help="Bundles, .onnx files, runs or checkpoints. [default: bundle]"),
+        typer.Argument(metavar="MODEL", help="Bundles, .onnx files, runs or checkpoints. [default: bundle]"),
     ] = None,
     session: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="SESSION",
             help="Session to measure, with its device after a colon if wanted; may be repeated. [default: all]",
             rich_help_panel=MODEL,
         ),
@@ -62,7 +63,7 @@ def bench(
     ] = True,
     batches: Annotated[
         str, typer.Option("--batch", metavar="N,N,...", help="Batch sizes.", rich_help_panel=METHOD)
-    ] = "1,2,4,8,16,32",
+    ] = "1,4,8,16,32",
     threads: Annotated[
         int | None,
         typer.Option(
@@ -119,35 +120,44 @@ def bench(
     from reid.bench.models import read_model
     from reid.bench.peers.find import find_peers
     from reid.bench.peers.foreign import foreign_peer
+    from reid.bench.recommendation import choose
     from reid.bench.report.files import PAGE_FILE, write_result
     from reid.bench.report.table import as_renderables
-    from reid.bench.subjects import find_sessions
+    from reid.bench.subjects import find_sessions, with_own_names
+    from reid.runtime.errors import SessionError
     from reid.runtime.files.manifest import replaceable_directory
 
-    paths = models or [Path("bundle")]
+    paths = list(dict.fromkeys(models or [Path("bundle")]))
     settings = _settings(batches, threads, minutes, latency_limit, camera_rate)
+    wanted = _precisions(precision)
     given = [read_model(path) for path in paths]
     if predict:
-        _predict(given[0], predict, settings.batches, as_json=as_json)
+        with_graph = next((one for one in given if one.kind != "checkpoint"), given[0])
+        _predict(with_graph, wanted, predict, settings.batches, as_json=as_json)
         return
-    sessions = find_sessions(given, session or (), _precisions(precision))
+    sessions = find_sessions(given, session or (), wanted)
     others, absent = find_peers(given) if peers else ([], [])
     own = [foreign_peer(text, given) for text in peer or ()]
-    plan = Plan(given, [*sessions, *others, *own], absent, settings, shlex.join(["reid-bench", *sys.argv[1:]]))
+    candidates = with_own_names([*sessions, *others, *own])
+    plan = Plan(given, candidates, absent, settings, shlex.join(["reid-bench", *sys.argv[1:]]))
     # Opening the folder first finds out before the work whether it can be written.
     with replaceable_directory(output, inputs=paths) as folder:
         with ProgressBar() as progress:
             result = measure(plan, progress)
-        write_result(folder, result, f"reid-bench {paths[0].name}")
+        write_result(folder, result, f"reid-bench {paths[0].absolute().name}")
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
         print_tables(*as_renderables(result), printable(output / PAGE_FILE))
+    if choose(result).taken is None:
+        raise SessionError(f"no session works here as it should; see {output / PAGE_FILE}")
 
 
 def _precisions(names: Sequence[str] | None) -> list[Precision]:
     if unknown := [one for one in names or () if one not in PRECISIONS]:
-        raise typer.BadParameter(f"unknown precision {unknown[0]!r}; choose one of: {', '.join(PRECISIONS)}")
+        raise typer.BadParameter(
+            f"unknown precision {unknown[0]!r}; choose one of: {', '.join(PRECISIONS)}", param_hint="'--precision'"
+        )
     return [one for one in PRECISIONS if one in (names or ())]
 
 
@@ -172,7 +182,9 @@ def _settings(batches: str, threads: int | None, minutes: float, limit: float, r
     )
 
 
-def _predict(model: GivenModel, devices: Sequence[str], batches: Sequence[int], *, as_json: bool) -> None:
+def _predict(
+    model: GivenModel, wanted: Sequence[Precision], devices: Sequence[str], batches: Sequence[int], *, as_json: bool
+) -> None:
     """Print what a model's graphs would take on other devices."""
     from reid.bench.costs.devices import find_known_device
     from reid.bench.costs.efficiency import leave_one_out
@@ -181,10 +193,13 @@ def _predict(model: GivenModel, devices: Sequence[str], batches: Sequence[int], 
     from reid.bench.costs.sentences import how_well_predicted, prediction_lines
     from reid.runtime.errors import ModelError
 
-    known = [find_known_device(name) for name in devices]
-    costs = {precision: graph_cost(path) for precision, path in model.graphs().items()}
-    if not costs:
+    known = [find_known_device(name) for name in dict.fromkeys(devices)]
+    graphs = model.graphs()
+    if not graphs:
         raise ModelError(f"{model.path} has no graph whose operations could be counted; export it and give the bundle")
+    if absent := [precision for precision in wanted if precision not in graphs]:
+        raise ModelError(f"{model.path} has no {absent[0]} graph; choose one of: {', '.join(graphs)}")
+    costs = {precision: graph_cost(graphs[precision]) for precision in wanted or graphs}
     found = {
         device.name: [predict(cost, device, precision, batch) for precision, cost in costs.items() for batch in batches]
         for device in known
@@ -194,7 +209,7 @@ def _predict(model: GivenModel, devices: Sequence[str], batches: Sequence[int], 
         print_json({"predicted": predicted, "checked_on": how_well_predicted(leave_one_out())})
     else:
         lines = [line for device in known for line in prediction_lines(device, found[device.name])]
-        print_result("\n".join([*lines, *how_well_predicted(leave_one_out())]))
+        print_result("\n".join([*how_well_predicted(leave_one_out()), *lines]))
 
 
 @compare_app.command(epilog="Example: reid-bench compare before/bench.json after/bench.json")

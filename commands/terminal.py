@@ -55,7 +55,8 @@ def print_tables(*parts: RenderableType, width: int | None = None) -> None:
     """Print tables that are the result.
 
     Args:
-        parts: the tables, and lines between them. Their cells are taken as they are: see `text.printable`.
+        parts: the tables, and lines between them, which stay whole however long: they may be commands to copy. Their
+            cells are taken as they are: see `text.printable`.
         width: the width in a file or a pipe, in characters; None for that of a common terminal.
 
     Raises:
@@ -76,7 +77,7 @@ def print_tables(*parts: RenderableType, width: int | None = None) -> None:
     )
     with console.capture() as captured:
         for part in parts:
-            console.print(part)
+            console.print(part, soft_wrap=isinstance(part, str))
     print_result(captured.get().removesuffix("\n"))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reid.runtime.files.names import FileHashes
-from reid.runtime.files.validation import parse_stored, read_stored
+from reid.runtime.files.validation import parse_stored, read_stored, refuse_newer
 from reid.runtime.operating_point import OperatingPoints
 from reid.runtime.precision import Precision
 from reid.runtime.training_facts import TrainingFacts
@@ -96,10 +96,7 @@ class ModelCard(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_newer_format(cls, data: Any) -> Any:  # noqa: ANN401 - whatever the JSON holds
-        version = data.get("format_version") if isinstance(data, dict) else None
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise ValueError(f"format version {version} is newer than {FORMAT_VERSION}: update reid")
-        return data
+        return refuse_newer(data, FORMAT_VERSION)
 
     @model_validator(mode="after")
     def _refuse_equal_levels(self) -> ModelCard:

@@ -19,12 +19,26 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
+# Dozens of programs import the package: what one of them has compiled, the others need not.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 import untrained
 
 from reid.runtime.gpu import find_device
 
-_LONGEST = ("test_readme.py", "test_full_disk.py", "test_resume.py", "test_processes.py", "test_nothing_gets_out.py")
-"""Files of few tests that take long: at the end, one process would run them while the others wait."""
+_LONGEST = (
+    "test_readme.py",
+    "test_processes.py",
+    "test_full_disk.py",
+    "test_nothing_gets_out.py",
+    "test_loop.py",
+    "test_start.py",
+    "test_foreign_weights.py",
+    "test_kills.py",
+    "test_resume.py",
+    "test_held_out.py",
+)
+"""The files that take longest, longest first: at the end, one process would run them while the others wait."""
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("patient", deadline=None)
@@ -38,7 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests marked `gpu` where there is none; begin with the files whose tests take longest."""
-    items.sort(key=lambda item: item.path.name not in _LONGEST)
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
     if find_device() is None:
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -64,5 +64,5 @@ def find_known_device(name: str) -> Device:
     if name in devices:
         return devices[name]
     close = difflib.get_close_matches(name, devices, n=1)
-    meant = f"did you mean {close[0]!r}?" if close else "give one of these:"
-    raise ReidError(f"no device {name!r} is known; {meant} known are {', '.join(devices)}")
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    raise ReidError(f"no device {name!r} is known; {meant}Known are: {', '.join(devices)}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.errors import ModelError
-from reid.runtime.files.protobuf import BYTES, VARINT, bytes_field, fields
+from reid.runtime.files.protobuf import BYTES, VARINT, bytes_field, bytes_of, fields, text_of, texts_of
 from reid.runtime.files.reading import read_file
 from reid.runtime.sessions.library import graph_refused
 from reid.runtime.sessions.onnx_file import check_onnx_file
@@ -132,11 +132,13 @@ class OnnxGraph:
             content = read_file(path, at_most=_AT_MOST)
         except OSError as error:
             raise ModelError(f"{path}: {error.strerror}; export it again with `reid-export`") from None
-        graphs = [*_bytes_of(content, (0, len(content)), _GRAPH)]
-        nodes = tuple(_node(content, part) for graph in graphs for part in _bytes_of(content, graph, _NODE))
-        initializers = [part for graph in graphs for part in _bytes_of(content, graph, _INITIALIZER)]
-        constants = {_text(content, part, _TENSOR_NAME): _initializer(content, part) for part in initializers}
-        outputs = [_text(content, part, _VALUE_NAME) for graph in graphs for part in _bytes_of(content, graph, _OUTPUT)]
+        graphs = [*bytes_of(content, (0, len(content)), _GRAPH)]
+        nodes = tuple(_node(content, part) for graph in graphs for part in bytes_of(content, graph, _NODE))
+        initializers = [part for graph in graphs for part in bytes_of(content, graph, _INITIALIZER)]
+        constants = {text_of(content, part, _TENSOR_NAME): _initializer(content, part) for part in initializers}
+        outputs = [
+            text_of(content, part, _VALUE_NAME) for graph in graphs for part in bytes_of(content, graph, _OUTPUT)
+        ]
         given = {name for node in nodes for name in node.outputs if name} - set(outputs)
         added = b"".join(bytes_field(_OUTPUT, bytes_field(_VALUE_NAME, name.encode())) for name in sorted(given))
         tensors = constants | _described(path, content + bytes_field(_GRAPH, added))
@@ -182,24 +184,9 @@ def _initializer(content: bytes, part: tuple[int, int]) -> Tensor:
 
 
 def _node(content: bytes, part: tuple[int, int]) -> Node:
-    inputs, outputs = (tuple(_texts(content, part, number)) for number in (_NODE_INPUT, _NODE_OUTPUT))
-    name = _text(content, part, _NODE_NAME) or next(iter(outputs), "")
-    return Node(name, _text(content, part, _NODE_OPERATOR), inputs, outputs)
-
-
-def _bytes_of(content: bytes, message: tuple[int, int], wanted: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each field of a message that has a number."""
-    for number, wire, start, end in fields(content, *message):
-        if (number, wire) == (wanted, BYTES):
-            yield start, end
-
-
-def _texts(content: bytes, message: tuple[int, int], number: int) -> list[str]:
-    return [content[start:end].decode(errors="replace") for start, end in _bytes_of(content, message, number)]
-
-
-def _text(content: bytes, message: tuple[int, int], number: int) -> str:
-    return next(reversed(_texts(content, message, number)), "")  # of a field that is there twice, the last counts
+    inputs, outputs = (tuple(texts_of(content, part, number)) for number in (_NODE_INPUT, _NODE_OUTPUT))
+    name = text_of(content, part, _NODE_NAME) or next(iter(outputs), "")
+    return Node(name, text_of(content, part, _NODE_OPERATOR), inputs, outputs)
 
 
 def _integers(content: bytes, message: tuple[int, int], wanted: int) -> tuple[int, ...]:

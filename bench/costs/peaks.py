@@ -82,7 +82,7 @@ def _measured(device: str, threads: int) -> Roofline:
 def _on_cpu(threads: int) -> Iterator[tuple[Precision, int, _Run]]:
     """Yield precision, operations and how to run them, of each product in each library.
 
-    A run takes about a millisecond: in a shorter one, threads do not pay; on a busy machine, no longer one is left alone.
+    A run takes about a millisecond: a shorter one gains nothing from threads, a longer one is seldom left alone.
     """
     precisions: tuple[Precision, ...] = ("fp32", "int8")
     for precision in precisions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -55,9 +56,9 @@ def load_opener(text: str) -> Opener:
 
 
 def _load_script(file: Path) -> ModuleType:
-    spec = spec_from_file_location(file.stem, file)
+    spec = spec_from_file_location("_script", file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} cannot be imported")
-    module = module_from_spec(spec)
+    module = sys.modules[spec.name] = module_from_spec(spec)  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from reid.bench.environment import Environment
@@ -32,7 +32,7 @@ def gather_environment(meters: Meters, variables: Mapping[str, str] = os.environ
     """
     tree, gpu = meters.tree, meters.gpu
     jetson = describe_jetson(tree, gpu if isinstance(gpu, JetsonGpu) else None) if is_jetson(tree) else None
-    sources = {computes: meters.energy_source(computes) for computes in _computes(meters)}
+    metered = [computes for computes in _computes(meters) if meters.energy_source(computes)]
     return Environment(
         product=jetson.model if jetson else _product(tree),
         processor=describe_processor(tree),
@@ -46,8 +46,8 @@ def gather_environment(meters: Meters, variables: Mapping[str, str] = os.environ
         python=platform.python_version(),
         libraries=libraries(),
         variables=speed_variables(variables),
-        energy_sources={computes: source for computes, source in sources.items() if source},
-        idle_power_w=_idle(meters),
+        energy_sources={computes: meters.energy_source(computes) for computes in metered},
+        idle_power_w=_idle(meters, metered),
     )
 
 
@@ -56,8 +56,8 @@ def _computes(meters: Meters) -> list[Computes]:
     return [computes for computes in get_args(Computes) if computes == "cpu" or meters.gpu]
 
 
-def _idle(meters: Meters) -> dict[str, float]:
-    powers = {computes: meters.idle_power_w(computes, IDLE_S) for computes in _computes(meters)}
+def _idle(meters: Meters, with_meters: Iterable[Computes]) -> dict[str, float]:
+    powers = {computes: meters.idle_power_w(computes, IDLE_S) for computes in with_meters}
     return {computes: power for computes, power in powers.items() if power is not None}
 
 

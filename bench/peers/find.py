@@ -13,6 +13,7 @@ from reid.bench.peers.trtexec import find_trtexec
 from reid.bench.result import Absent
 from reid.bench.subjects import Candidate
 from reid.runtime.gpu import find_device
+from reid.runtime.precision import Precision
 
 __all__ = ["PeerProvider", "find_peers"]
 
@@ -39,9 +40,10 @@ def find_peers(models: Sequence[GivenModel]) -> tuple[list[Candidate], list[Abse
 
 
 def _providers() -> Iterator[PeerProvider]:
-    yield from (_onnxruntime, _openvino, _trtexec)
+    """Yield PyTorch's first: speeds are compared with the first peer, and a checkpoint is what everyone begins with."""
     for point in sorted(entry_points(group=_GROUP)):
         yield point.load()
+    yield from (_onnxruntime, _openvino, _trtexec)
 
 
 def _named(peer: Candidate, *, several: bool) -> Candidate:
@@ -50,12 +52,12 @@ def _named(peer: Candidate, *, several: bool) -> Candidate:
 
 
 def _onnxruntime(model: GivenModel) -> Iterator[Candidate]:
-    yield from _of_graphs("ONNX Runtime defaults", "reid.bench.peers.onnxruntime:open_subject", model)
+    yield from _of_graphs("ONNX Runtime defaults", "reid.bench.peers.onnxruntime:open_subject", model, _plain(model))
 
 
 def _openvino(model: GivenModel) -> Iterator[Candidate | Absent]:
     if find_spec("openvino"):
-        yield from _of_graphs("OpenVINO defaults", "reid.bench.peers.openvino:open_subject", model)
+        yield from _of_graphs("OpenVINO defaults", "reid.bench.peers.openvino:open_subject", model, _plain(model))
     else:
         yield Absent(name="OpenVINO defaults", reason="openvino is not installed: pip install 'reid[cpu]'")
 
@@ -67,10 +69,15 @@ def _trtexec(model: GivenModel) -> Iterator[Candidate | Absent]:
     elif find_device() is None:
         yield Absent(name="trtexec", reason="it needs an NVIDIA GPU")
     else:
-        for peer in _of_graphs("trtexec", "reid.bench.peers.trtexec_subject:open_subject", model):
+        for peer in _of_graphs("trtexec", "reid.bench.peers.trtexec_subject:open_subject", model, model.precisions):
             yield replace(peer, request={**peer.request, "program": str(program)}, apart=True)
 
 
-def _of_graphs(name: str, opener: str, model: GivenModel) -> Iterator[Candidate]:
-    for precision in model.precisions if model.kind != "checkpoint" else ():
+def _plain(model: GivenModel) -> tuple[Precision, ...]:
+    """Return the precision that somebody has who exports a model himself: FP32, where there is such a graph."""
+    return ("fp32",) if "fp32" in model.precisions else model.precisions
+
+
+def _of_graphs(name: str, opener: str, model: GivenModel, precisions: Sequence[Precision]) -> Iterator[Candidate]:
+    for precision in precisions if model.kind != "checkpoint" else ():
         yield Candidate(f"{name} {precision}", "peer", precision, model, opener, {"precision": precision})

@@ -16,7 +16,7 @@ CONTRIBUTE = """\
 1. Export a bundle (`reid-export --fp16 --int8 --calibration DATA --verify DATA`), then leave the machine alone.
 2. Run `reid-bench bundle --output benchmarks/results/bench/DEVICE`; name the device in short, such as `orin-nx`.
 3. Run `python -m reid.bench.report.collected`, which writes this page again, and look at your section.
-4. Open a pull request with that folder and the page; the file names no host, no user and no folder.
+4. Open a pull request with that folder and the page. The file names no host and no user, but the paths that you gave.
 """
 """How to add one's own results, in four lines."""
 

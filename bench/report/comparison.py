@@ -73,7 +73,7 @@ def renderables_of(found: Comparison) -> list[RenderableType]:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for place, name in enumerate(HEAD):
         is_number = 0 < place < len(HEAD) - 1
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=place > 0)
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=place > 0, overflow="fold")
     for row in comparison_rows(found):
         table.add_row(*map(one_line, row))
     lines = [one_line(line) for line in comparison_lines(found)]

@@ -32,7 +32,7 @@ def estimated(one: Estimate) -> str:
     value, arm = f"{one.value:,.{decimals}f}", f"{arms[1]:,.{decimals}f}"
     if not arm.strip("0."):
         return value
-    if arms[1] <= _LOPSIDED * arms[0]:
+    if arms[1] <= _LOPSIDED * arms[0] and arms[1] < one.value:
         return f"{value} ± {arm}"
     return f"{value} ({one.low:,.{decimals}f} to {one.high:,.{decimals}f})"
 

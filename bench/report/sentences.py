@@ -78,7 +78,7 @@ def why_missing(result: BenchResult, choice: Choice) -> Iterator[str]:
         if subject.name in choice.wrong and subject.quality and subject.quality.least_similarity is not None:
             yield (
                 f"{subject.name} is wrong: an embedding has a similarity of only "
-                f"{subject.quality.least_similarity:.4f} to the reference's; reid-verify shows where it drifts"
+                f"{subject.quality.least_similarity:.4f} to the reference's"
             )
     for absent in result.absent:
         yield f"{absent.name} was not measured: {absent.reason}"
@@ -154,7 +154,7 @@ def _qualifications(result: BenchResult, choice: Choice, taken: Standing) -> Ite
     if not choice.measure.protocols:
         yield (
             "mAP is not known: sessions are compared by their least similarity to the reference embeddings. "
-            f"Measure it: reid-verify {shlex.quote(taken.subject.model)} DATA"
+            "A bundle knows it that was exported with --verify DATA."
         )
 
 

@@ -32,7 +32,7 @@ def draw_tradeoff(choice: Choice, kinds: Mapping[str, str]) -> str:
 def _ends(qualities: Sequence[float]) -> tuple[float, float]:
     """Return the ends of the axis: with some room, since a front that hugs the frame is not seen."""
     low, high = min(qualities), max(qualities)
-    room = (high - low) * 0.15 or abs(high) * 0.01 or 0.01
+    room = max(0.15 * (high - low), 1e-3 * abs(high), 1e-6)  # qualities may differ by rounding alone
     return low - room, high + room
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.errors import ModelError
-from reid.runtime.files.protobuf import BYTES, VARINT, bytes_field, fields
+from reid.runtime.files.protobuf import VARINT, bytes_field, bytes_of, fields, text_of, texts_of
 from reid.runtime.files.reading import read_file
 from reid.runtime.graph_names import FRAMES, POOLING
 from reid.runtime.sessions.library import graph_refused
@@ -109,39 +109,24 @@ def _parse(content: bytes) -> tuple[list[Layer], set[str]]:
     """Return the named nodes of a checked graph, in order, and the names of the graph's outputs."""
     nodes: list[tuple[int, int]] = []
     weights, outputs = set(), set()
-    for part in _bytes_of(content, (0, len(content)), _GRAPH):
-        nodes += _bytes_of(content, part, _NODE)
-        tensors = [*_bytes_of(content, part, _INITIALIZER)]
-        weights |= {_text(content, one, _TENSOR_NAME) for one in tensors if _dimensions(content, one) > 1}
-        outputs |= {_text(content, one, _VALUE_NAME) for one in _bytes_of(content, part, _OUTPUT)}
+    for part in bytes_of(content, (0, len(content)), _GRAPH):
+        nodes += bytes_of(content, part, _NODE)
+        tensors = [*bytes_of(content, part, _INITIALIZER)]
+        weights |= {text_of(content, one, _TENSOR_NAME) for one in tensors if _dimensions(content, one) > 1}
+        outputs |= {text_of(content, one, _VALUE_NAME) for one in bytes_of(content, part, _OUTPUT)}
     found = (_layer(content, node, position, weights) for position, node in enumerate(nodes))
     return [layer for layer in found if layer.name and layer.tensor], outputs
 
 
 def _layer(content: bytes, node: tuple[int, int], position: int, weights: set[str]) -> Layer:
-    inputs, outputs = (_texts(content, node, number) for number in (_NODE_INPUT, _NODE_OUTPUT))
+    inputs, outputs = (texts_of(content, node, number) for number in (_NODE_INPUT, _NODE_OUTPUT))
     return Layer(
-        name=_text(content, node, _NODE_NAME),
-        op=_text(content, node, _NODE_OPERATOR),
+        name=text_of(content, node, _NODE_NAME),
+        op=text_of(content, node, _NODE_OPERATOR),
         position=position,
         tensor=next(iter(outputs), ""),
         weight=next((name for name in inputs if name in weights), ""),
     )
-
-
-def _bytes_of(content: bytes, message: tuple[int, int], wanted: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each field of a message that has a number."""
-    for number, wire, start, end in fields(content, *message):
-        if (number, wire) == (wanted, BYTES):
-            yield start, end
-
-
-def _texts(content: bytes, message: tuple[int, int], number: int) -> list[str]:
-    return [content[start:end].decode(errors="replace") for start, end in _bytes_of(content, message, number)]
-
-
-def _text(content: bytes, message: tuple[int, int], number: int) -> str:
-    return next(reversed(_texts(content, message, number)), "")  # of a field that is there twice, the last counts
 
 
 def _dimensions(content: bytes, tensor: tuple[int, int]) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
 from reid.evaluation.verification.records import FORMAT_VERSION, Tolerance, Verification
-from reid.runtime.files.validation import read_stored
+from reid.runtime.files.validation import read_stored, refuse_newer
 
 __all__ = ["read_verification"]
 
@@ -31,9 +31,8 @@ class _Stored(RootModel[Verification]):
     @model_validator(mode="before")
     @classmethod
     def _upgrade(cls, stored: Any) -> Any:  # noqa: ANN401 - whatever the JSON holds
+        refuse_newer(stored, FORMAT_VERSION)
         version = stored.get("format_version") if isinstance(stored, dict) else None
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise ValueError(f"format version {version} is newer than {FORMAT_VERSION}: update reid")
         if version == 1:
             stored, version = _Version1.model_validate(stored).upgraded(), 2
         return _Version2.model_validate(stored).upgraded() if version == 2 else stored

@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Iterator
 from typing import TypeAlias
 
-__all__ = ["BYTES", "VARINT", "Field", "bytes_field", "fields", "varint_field"]
+__all__ = ["BYTES", "VARINT", "Field", "bytes_field", "bytes_of", "fields", "text_of", "texts_of", "varint_field"]
 
 VARINT, BYTES = 0, 2
 """The wire types that ONNX's messages hold what matters in."""
@@ -37,6 +37,23 @@ def fields(content: mmap.mmap | bytes, start: int, end: int) -> Iterator[Field]:
         if start > end:
             raise ValueError("cut short")
         yield number, wire, first, second
+
+
+def bytes_of(content: bytes, message: tuple[int, int], wanted: int) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each field of a message, given by its own, that has a number and holds bytes."""
+    for number, wire, start, end in fields(content, *message):
+        if (number, wire) == (wanted, BYTES):
+            yield start, end
+
+
+def texts_of(content: bytes, message: tuple[int, int], number: int) -> list[str]:
+    """Return the texts of a message's field that may be there several times."""
+    return [content[start:end].decode(errors="replace") for start, end in bytes_of(content, message, number)]
+
+
+def text_of(content: bytes, message: tuple[int, int], number: int) -> str:
+    """Return the text of a message's field; of one that is there twice, the last counts."""
+    return next(reversed(texts_of(content, message, number)), "")
 
 
 def bytes_field(number: int, value: bytes) -> bytes:

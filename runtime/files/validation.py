@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from reid.runtime.errors import ModelError, ReidError
 from reid.runtime.files.reading import MEBIBYTE, read_file
 
-__all__ = ["JSON_AT_MOST", "first_problem", "parse_object", "parse_stored", "read_stored"]
+__all__ = ["JSON_AT_MOST", "first_problem", "parse_object", "parse_stored", "read_stored", "refuse_newer"]
 
 JSON_AT_MOST = 64 * MEBIBYTE
 """The largest JSON file that is read; the largest that reid writes, the scale file of a deep network, has a few MiB."""
@@ -71,6 +71,18 @@ def parse_object(
             return facts
         reason = "it is not an object"
     raise error(f"{source}: the {what} is not valid ({reason}); {remedy}")
+
+
+def refuse_newer(stored: Any, known: int) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    """Return what was stored, unless it is of a format that comes after the newest known one.
+
+    Raises:
+        ValueError: it is.
+    """
+    version = stored.get("format_version") if isinstance(stored, dict) else None
+    if isinstance(version, int) and version > known:
+        raise ValueError(f"format version {version} is newer than {known}: update reid")
+    return stored
 
 
 def first_problem(error: ValidationError) -> str:

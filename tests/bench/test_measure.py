@@ -16,8 +16,9 @@ from reid.bench.models import Frames, GivenModel, frames_of
 from reid.bench.reading import read_result
 from reid.bench.recommendation import choose
 from reid.bench.report.files import write_result
-from reid.bench.result import Absent, BenchResult, Settings, SubjectKind, SubjectResult
+from reid.bench.result import Absent, BenchResult, Failure, Settings, SubjectKind, SubjectResult
 from reid.bench.rounds import LEAST_ROUNDS
+from reid.bench.running import Running, start
 from reid.bench.subjects import Candidate
 from reid.runtime.errors import SessionError
 from reid.runtime.model_card import Level, ModelCard, Preprocessing
@@ -49,7 +50,7 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reid.bench.material.frames_of", frames)
         patch.setattr(measure, "_TURN_S", 0.005)
-        patch.setattr(measure, "_WARM_UP_S", 0.01)
+        patch.setattr(measure, "_LEAST_WARM_UP_S", 0.01)
         patch.setattr("reid.bench.machine.gathering.IDLE_S", 0.01)
         patch.setattr(measure, "with_limits", lambda result, model: result)
         patch.setattr("reid.bench.scenarios._FRAMES", 10)
@@ -74,6 +75,8 @@ def result(quick: None) -> BenchResult:
         candidate("absent fp32", fault="absent"),
         candidate("absent int8", fault="absent"),
         candidate("damaged", fault="damaged"),
+        candidate("wrong peer", kind="peer", fault="wrong"),
+        candidate("mute peer", kind="peer", fault="mute"),
         candidate("peer", kind="peer", batch_s=0.001),
         absent=(Absent(name="trtexec", reason="it is not on the PATH"),),
     )
@@ -121,6 +124,7 @@ def test_the_peer_of_the_same_rounds_is_what_speeds_are_compared_with(
         ("killed", "SIGKILL"),
         ("gone", "CUDA error: the GPU has fallen off the bus"),
         ("damaged", "the engine is damaged"),
+        ("mute peer", "its facts do not say 'device'"),
     ],
 )
 def test_whoever_fails_says_when_and_why_and_has_no_figures(
@@ -148,7 +152,7 @@ def test_wrong_answers_are_measured_and_never_recommended(
     assert quality.least_similarity is not None
     assert quality.least_similarity < 0.99
     choice = choose(result)
-    assert choice.wrong == ("wrong",)
+    assert choice.wrong == ("wrong", "wrong peer")
     assert choice.taken is not None
     assert choice.taken.subject.name in ("good", "slow")
 
@@ -174,6 +178,31 @@ def test_the_result_is_read_back_as_it_was(result: BenchResult, tmp_path: Path) 
 def test_where_nothing_works_there_is_no_result() -> None:
     with pytest.raises(SessionError, match="no session works here: no such device here"):
         run(candidate("absent", fault="absent"))
+
+
+def test_where_the_only_session_is_damaged_that_is_said_and_no_peer_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str] = []
+
+    def spy(one: Candidate, *arguments: Path, threads: int) -> Running | Absent | Failure:
+        started.append(one.name)
+        return start(one, *arguments, threads=threads)
+
+    monkeypatch.setattr(measure, "start", spy)
+    with pytest.raises(SessionError, match="no session works here: the engine is damaged"):
+        run(candidate("peer", kind="peer"), candidate("damaged", fault="damaged"))
+    assert started == ["damaged"]
+
+
+def test_batches_that_no_session_takes_are_refused_with_the_largest() -> None:
+    settings = SETTINGS.model_copy(update={"batches": (8, 16)})
+    with pytest.raises(SessionError, match="no session takes batches of 8; the largest --batch is 4 here"):
+        measure.measure(Plan([MODEL], [candidate("good")], (), settings, "reid-bench party.onnx"))
+
+
+def test_a_batch_size_that_a_session_does_not_take_is_noted(result: BenchResult) -> None:
+    assert "good takes at most 4 frames at once, not 8" in result.notes
 
 
 def test_every_step_of_the_work_is_followed() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from reid.bench.material import write_material
 from reid.bench.models import frames_of, map_of, read_model
-from reid.bench.subjects import find_sessions
-from reid.runtime.errors import ModelError
+from reid.bench.subjects import find_sessions, with_own_names
+from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.imaging import as_model_input, read_frame
 from reid.runtime.opening import open_session
 from reid.runtime.sessions.session import run
@@ -37,7 +37,7 @@ def test_what_is_no_model_is_refused_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no graph")
     (tmp_path / "empty.onnx").touch()
     for name in ("text.onnx", "empty.onnx", "absent", "."):
-        with pytest.raises(ModelError, match="export|give|make these"):
+        with pytest.raises(ModelError, match=r"export|give|make these"):
             read_model(tmp_path / name)
 
 
@@ -106,3 +106,19 @@ def test_subjects_can_be_narrowed_down(whole_bundle: Path) -> None:
 def test_subjects_of_two_models_have_different_names(bundle: Path, whole_bundle: Path) -> None:
     found = find_sessions([read_model(bundle), read_model(whole_bundle)], ["onnxruntime"], ["fp32"])
     assert [one.name for one in found] == [f"onnxruntime fp32 of {path.name}" for path in (bundle, whole_bundle)]
+
+
+def test_models_in_folders_of_one_name_are_told_apart_by_their_paths(bundle: Path, tmp_path: Path) -> None:
+    models = []
+    for place in ("before", "after"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "bundle").symlink_to(bundle)
+        models.append(read_model(tmp_path / place / "bundle"))
+    found = find_sessions(models, ["onnxruntime"])
+    assert len({one.name for one in found}) == 1
+    names = [f"onnxruntime fp32 of {model.path}" for model in models]
+    assert [one.name for one in with_own_names(found)] == names
+    with pytest.raises(
+        SessionError, match="2 subjects are called 'onnxruntime fp32 of bundle'; give each --peer a name"
+    ):
+        with_own_names([found[0], found[0]])

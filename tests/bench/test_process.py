@@ -141,7 +141,7 @@ def test_nothing_of_it_is_left(frames: Path, ending: type[BaseException] | None)
     assert not Path(folder).exists()
 
 
-def test_it_ends_if_its_parent_is_killed(frames: Path) -> None:
+def test_it_ends_if_its_parent_is_killed(frames: Path, tmp_path: Path) -> None:
     program = f"""
 import time
 from reid.bench.process import start_host
@@ -150,7 +150,9 @@ with start_host({OPENER!r}) as host:
     print(host.pid, host.ask("child", 30)["pid"], flush=True)
     host.ask("sleep", 1000, seconds=1000)
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == 2

@@ -104,6 +104,14 @@ def test_openers_are_modules_or_scripts() -> None:
         load_opener("fake_subject:nothing")
 
 
+def test_a_script_may_have_dataclasses(tmp_path: Path) -> None:
+    script = tmp_path / "peer.py"
+    lines = ("from __future__ import annotations", "from dataclasses import dataclass", "@dataclass", "class Opened:")
+    script.write_text("\n".join([*lines, "    model: str", "def open_it(request): return Opened(request['model'])"]))
+    opened: Any = load_opener(f"{script}:open_it")({"model": "one"})
+    assert opened.model == "one"
+
+
 def test_the_peak_of_memory_is_read_from_linux_or_asked_of_the_system(tmp_path: Path) -> None:
     status = tmp_path / "status"
     status.write_text("Name:\tpython\nVmPeak:\t 9999999 kB\nVmHWM:\t  204800 kB\nVmRSS:\t 1024 kB\n")

@@ -42,7 +42,7 @@ def draws(reference: Ranked, candidate: Ranked, queries: int, count: int, tolera
 
 
 def test_errors_of_fp16_are_not_refused() -> None:
-    for queries, count in ((50, 30), (334, 5)):
+    for queries, count in ((50, 12), (334, 2)):
         found = gate_power.case("errors of FP16", 0.9999, queries, count, seed=0)
         assert (found.draws, found.refused) == (count, 0)
 

@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from reid.calibration.amax import METHODS, PERCENTILE, Method, TensorAmax, collect_amax, collect_histograms
+from reid.calibration.amax import (
+    METHODS,
+    PERCENTILE,
+    Method,
+    TensorAmax,
+    _divergences,
+    collect_amax,
+    collect_histograms,
+)
 from reid.calibration.histogram import BINS, Histogram
 from reid.runtime.errors import DataError, ModelError
 
@@ -218,6 +226,15 @@ def test_entropy_is_that_of_a_plain_loop(tmp_path: Path, name: str) -> None:
     expected = entropy_by_loops(samples)
     assert of_samples(tmp_path, samples).by_method["entropy"].value == pytest.approx(expected, rel=1e-9)
     assert expected < np.abs(samples).max()
+
+
+@pytest.mark.parametrize("filled", [0.02, 0.5, 1.0])
+def test_the_divergence_of_every_range_is_that_of_a_plain_loop(filled: float) -> None:
+    """Also where levels are empty, where the last bin is, and where a count is small beside its neighbors'."""
+    random = np.random.default_rng(5)
+    counts = random.geometric(0.01, 300) ** 2 * (random.random(300) < filled)
+    expected = [divergence_by_loops(counts.tolist(), kept) for kept in range(128, 301)]
+    np.testing.assert_allclose(_divergences(counts.astype(float)), expected, rtol=0, atol=1e-12)
 
 
 def test_a_tensor_that_is_zero_everywhere_has_an_amax_of_0(tmp_path: Path) -> None:

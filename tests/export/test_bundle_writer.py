@@ -297,17 +297,17 @@ def seconds():
     assert os.waitpid(write(), 0)[1] == 0
     return time.monotonic() - start
 
-usual = min(seconds() for _ in range(3))  # the first is slow: it warms caches
+usual = min(seconds() for _ in range(2))  # the first is slow: it warms caches
 Bundle.open(output)
 former = output.with_name("former")
 output.rename(former)
 killed = whole = 0
-for attempt in range(14):
+for attempt in range(8):
     shutil.rmtree(output, ignore_errors=True)
     if attempt % 2:
         shutil.copytree(former, output)
     pid = write()
-    time.sleep(usual * attempt / 14)
+    time.sleep(usual * attempt / 8)
     os.kill(pid, signal.SIGKILL)
     killed += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
     if output.exists():
@@ -324,5 +324,5 @@ def test_a_bundle_is_whole_or_absent_after_being_killed_at_any_moment(
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     killed, whole = map(int, done.stdout.split())
-    assert killed >= 5
-    assert whole >= 3
+    assert killed >= 3
+    assert whole >= 2

@@ -113,10 +113,11 @@ def test_the_bundles_graph_equals_torch(bundle: Path, checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("backbone", "levels", "size"),
     [
-        ("mobilenetv3_small_050", (2, 3, 4), 64),
-        ("tf_efficientnet_lite0", (2, 3, 4), 64),
-        ("test_vit", (1, 3, 5), 48),
-        ("convnext_atto", (1, 2, 3), 64),
+        # Two levels of a network's beginning have all its operations, and a third of its nodes.
+        ("mobilenetv3_small_050", (1, 2), 64),
+        ("tf_efficientnet_lite0", (1, 2), 64),
+        ("test_vit", (0, 1), 48),
+        ("convnext_atto", (0, 1), 64),
     ],
 )
 def test_graphs_of_other_backbones_equal_torch(

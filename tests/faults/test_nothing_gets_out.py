@@ -96,18 +96,31 @@ def test_inference(veri: Path, bundle: Path, session: str, tmp_path: Path) -> No
     assert any((tmp_path / "cache" / "reid" / "self-checks").iterdir())
 
 
-@pytest.mark.parametrize("model", ["checkpoint", "bundle"])
-def test_evaluation(veri: Path, model: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    done = watch_command(tmp_path, "evaluate", request.getfixturevalue(model), veri, "--json")
+def test_evaluation_of_a_bundle(veri: Path, bundle: Path, tmp_path: Path) -> None:
+    done = watch_command(tmp_path, "evaluate", bundle, veri, "--json")
     assert_nothing_got_out(tmp_path)
     assert json.loads(done.stdout)["protocols"]
 
 
-def test_training_on_weights_of_this_machine(veri: Path, checkpoint: Path, short_path: Path) -> None:
+def test_training_on_weights_of_this_machine_and_evaluation_of_the_checkpoint(
+    veri: Path, checkpoint: Path, short_path: Path
+) -> None:
+    """In one process, which imports PyTorch once."""
     options = ("--weights", checkpoint / "checkpoint.safetensors", "--output", "runs/new")
-    watch_command(short_path, "train", veri, *SMALL, *options)
+    code = f"""
+import sys
+from contextlib import redirect_stdout, suppress
+from reid.commands import evaluate, train
+
+with suppress(SystemExit), redirect_stdout(sys.stderr):
+    train.main()
+sys.argv[1:] = ["runs/new", {str(veri)!r}, "--json"]
+evaluate.main()
+"""
+    done = watch(short_path, "-c", code, veri, *SMALL, *options)
     assert_nothing_got_out(short_path, "runs")
     assert any((short_path / "here" / "runs" / "new" / "tensorboard").iterdir())
+    assert json.loads(done.stdout)["protocols"]
 
 
 def test_training_on_default_weights_asks_hugging_face_and_nobody_else(veri: Path, short_path: Path) -> None:

@@ -33,12 +33,23 @@ WRITERS = {
     *("mkdtemp", "mkstemp", "NamedTemporaryFile", "TemporaryDirectory", "SummaryWriter"),
     *("atomic_write", "atomic_directory", "amended_directory", "replaceable_directory", "workspace_for"),
 }
-NOT_FILES = {"commands.calibrate._measure: save", "train.tensor_file.tensors_to_bytes: save"}
+NOT_FILES = {
+    "bench.host.__main__.main: fdopen",
+    "commands.calibrate._measure: save",
+    "train.tensor_file.tensors_to_bytes: save",
+}
 
 OWN_NAMES = (
+    "bench.host.protocol.Host._embed_all",
+    "bench.material",
+    "bench.measure.measure",
+    "bench.peers.trtexec_subject.TrtexecPeer",
+    "bench.process.start_host",
+    "bench.report",
     "calibration.journal.Journal",
     "calibration.probe._embed",
     "calibration.scales.ScaleFile.save",
+    "commands.bench.bench",
     "commands.calibrate._measure",
     "commands.infer.infer",
     "commands.verify._write_again",

@@ -68,4 +68,7 @@ def open_party(request: Mapping[str, Any]) -> PartySubject:
         raise SessionError("no such device here: use another")
     if request.get("fault") == "damaged":
         raise ValueError("the engine is damaged")
-    return PartySubject(request)
+    subject = PartySubject(request)
+    if request.get("fault") == "mute":
+        subject.facts = {"backend": "Party 1.0"}
+    return subject

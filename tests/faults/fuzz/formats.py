@@ -83,6 +83,7 @@ _TABLE = "data.readers.table data.readers.table_file"
 _CARD = "runtime.model_card runtime.training_facts runtime.files.validation runtime.files.names"
 _CHECKPOINT = "train.model.checkpoint train.model.architecture train.model.quantization train.tensor_file"
 _PAGE = "evaluation.verification.reading pages.verification.report"
+_BENCHMARK = "bench.reading bench.recommendation bench.compare bench.report.table bench.report.page"
 
 FORMATS = (
     Format("JPEG", loaders.jpeg, _mostly(jpeg_segments), _image("jpeg"), 90),
@@ -126,6 +127,7 @@ FORMATS = (
     Format("engine card", loaders.engine_card, _mostly(json_facts, sealed_facts), "runtime.engine_card", 30),
     Format("verification", loaders.verification, _mostly(json_facts), _PAGE, 30),
     Format("scale file", loaders.scales, _mostly(json_facts), "calibration.scales", 25),
+    Format("benchmark result", loaders.benchmark, _mostly(json_facts), _BENCHMARK, 15),
     Format("tolerances", loaders.tolerances, _mostly(json_facts), "evaluation.verification.tolerances", 20),
     Format("INT8 record", loaders.int8_record, _mostly(json_facts), "export.int8.record", 15),
     Format("run.json", loaders.run_origin, _mostly(json_facts), "train.run.origin", 25),

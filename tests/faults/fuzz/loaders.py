@@ -378,6 +378,36 @@ def scales(folder: Path) -> Prepared:
     return _in_file(folder / "scales.json", [seeds.stored("scales.json"), sound.model_dump_json().encode()], load)
 
 
+def benchmark(folder: Path) -> Prepared:
+    from reid.bench.compare import compare
+    from reid.bench.reading import read_result
+    from reid.bench.recommendation import choose
+    from reid.bench.report.comparison import comparison_lines, comparison_rows
+    from reid.bench.report.files import write_result
+    from reid.bench.report.table import as_renderables
+
+    path, again = folder / "bench.json", folder / "again"
+    path.write_bytes(seeds.benchmark())
+    sound = read_result(path)
+    again.mkdir()
+
+    def load(path: Path) -> None:
+        result = read_result(path)
+        write_result(again, result, "a bundle")
+        _expect(read_result(again) == result, "a result that changes when it is stored again")
+        _expect("<script" not in (again / "report.html").read_text(encoding="utf-8"), "the page has a script")
+        as_renderables(result)
+        taken = choose(result).taken
+        _expect(taken is None or taken.subject in result.subjects, "a session is recommended that is not in the result")
+        for one, other in ((sound, result), (result, sound), (result, result)):
+            found = compare(one, other)
+            _expect(not found.regressed or one != other, "a result is worse than itself")
+            comparison_rows(found)
+            list(comparison_lines(found))
+
+    return _in_file(path, [seeds.benchmark()], load)
+
+
 def tolerances(folder: Path) -> Prepared:
     from reid.evaluation.verification.tolerances import read_tolerance
 

@@ -282,6 +282,56 @@ def crop(place: int) -> Any:  # noqa: ANN401 - uint8 [10, 10, 3]
     return noise(10, 10, 3) // (place + 1)
 
 
+def benchmark() -> bytes:
+    """Return what `reid-bench` writes: of three sessions and a peer, one is wrong and one has failed."""
+    from reid.bench.result import BenchResult
+
+    def estimate(value: float) -> dict[str, float]:
+        return {"value": value, "low": 0.9 * value, "high": 1.1 * value}
+
+    latency = {"p50": estimate(5), "p90": estimate(6), "p99": estimate(8)}
+    turn = {"batches": 4, "wall_s": 0.02, "cpu_s": 0.01, "median_ms": 5, "slowest_ms": 9, "energy_j": 0.5}
+    batch = {
+        "frames": 1,
+        "warm_up": {"batches": 9, "seconds": 0.5, "stable": True},
+        **{"latency_ms": latency, "frames_per_s": estimate(200), "times_peer": estimate(1.5)},
+        **{"cpu_ms_per_frame": 2.5, "cores": 0.5, "energy_j_per_1000_frames": estimate(120)},
+        "turns": [turn, {**turn, "clock_mhz": 2400, "others_cores": 0.9, "disturbances": ["busy_neighbor", "stolen"]}],
+    }
+    server = {"name": "Server", "latency_ms": latency, "frames_per_s": estimate(90), "seconds": 3}
+    subject = {
+        **{"name": "openvino fp32", "kind": "session", "backend": "OpenVINO 2026.4.1", "device": "CPU"},
+        **{"precision": "fp32", "model": "bundle", "quality": {"least_similarity": 0.999, "map_percent": {"i2i": 70}}},
+        **{"start": {"import_s": 0.5, "open_s": 0.2, "first_batch_s": 0.1}, "memory_mib": {"host": 300}},
+        **{"batches": [batch, {**batch, "frames": 8}], "scenarios": [server], "roofline_percent": estimate(40)},
+        "cameras": {"low": 7, "value": 9, "high": 10},
+    }
+    other = {**subject, "name": "onnxruntime fp32", "quality": {"least_similarity": 0.998, "map_percent": {"i2i": 71}}}
+    wrong = {**subject, "name": "openvino int8", "precision": "int8", "quality": {"least_similarity": 0.1}}
+    failure = {"during": "batches of 8", "reason": "its process was killed by SIGKILL"}
+    failed = {"name": "PyTorch eager fp32", "kind": "peer", "backend": "", "device": "", "precision": "fp32"}
+    cost = {"flops": 1e9, "weight_bytes": 4e6, "activation_bytes": 9e6}
+    layer = {"name": "conv1", "op": "Conv", "precision": "fp32", **cost}
+    facts = {
+        **{"command": "reid-bench bundle", "started": "2026-11-27T21:00:00+00:00", "seconds": 300},
+        "settings": {
+            **{"batches": [1, 8], "threads": 2, "minutes": 5},
+            **{"latency_limit_ms": 100, "camera_frames_per_s": 10},
+        },
+        "environment": {"processor": {"model": "a CPU", "architecture": "x86_64", "cores": 2}, "python": "3.12.1"},
+        "model": {
+            **{"fingerprint": FINGERPRINT, "backbone": "resnet18", "levels": ["level4"]},
+            **{"image_size": [SIDE, SIDE], "dimensions": DIMENSIONS},
+        },
+        "costs": {"fp32": {**cost, "layers": [layer]}},
+        "roofline": {"operations_per_s": {"fp32": 1e11}, "bytes_per_s": 1e10, "source": "measured in this run"},
+        "subjects": [subject, other, wrong, {**failed, "model": "run", "failure": failure}],
+        "absent": [{"name": "tensorrt", "reason": "there is no NVIDIA GPU"}],
+        "notes": ["clock: it does not say"],
+    }
+    return BenchResult.model_validate(facts).model_dump_json(indent=1).encode()
+
+
 def packed(files: dict[str, bytes]) -> bytes:
     """Return a folder as one zip file."""
     file = io.BytesIO()

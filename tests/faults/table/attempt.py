@@ -34,6 +34,7 @@ _OF_THE_PROCESS = ("torchinductor_", "pymp-")
 """PyTorch's cache, and the folder of multiprocessing, which goes when the process ends."""
 
 _MODULES = {
+    "reid-bench": "bench",
     "reid-calibrate": "calibrate",
     "reid-data": "data",
     "reid-eval": "evaluate",

@@ -26,8 +26,8 @@ class World:
 
     Names: `run` (a checkpoint's folder), `bundle` (exported from it), `data` (VeRi-776's layout), `gallery` and `query`
     (folders of crops), `saved.npz` (a gallery), `scales.json`, `cityflow` (a data set with a challenge), `trained` (a
-    run of one epoch on `data`, with its state), `engined` (the bundle with an engine), `weights.pth`, `big.png` (109 KB
-    that are 30,000 x 30,000 pixels).
+    run of one epoch on `data`, with its state), `engined` (the bundle with an engine), `weights.pth`, `bench.json` (a
+    benchmark's result), `big.png` (109 KB that are 30,000 x 30,000 pixels).
 
     Args:
         folder: where they are made.
@@ -50,6 +50,7 @@ class World:
             "trained": self._trained,
             "engined": self._engined,
             "weights.pth": self._weights,
+            "bench.json": self._benchmark,
             "big.png": self._big_png,
         }
 
@@ -174,6 +175,11 @@ class World:
         import torch
 
         torch.save(timm.create_model(_BACKBONE, pretrained=False).state_dict(), file)
+
+    def _benchmark(self, file: Path) -> None:
+        from bench_results import sample
+
+        file.write_text(sample().model_dump_json())
 
     def _big_png(self, file: Path) -> None:
         file.write_bytes(big_png(30_000, 30_000))

@@ -1,4 +1,4 @@
-"""Take two steps of small models in one of the processes of RANK and WORLD_SIZE, and write the results.
+"""Take two steps of small models in each of the processes of WORLD_SIZE, and write the results.
 
 Usage: share_of_a_step.py OUTPUT MODEL ...
 MODEL is SETTING=VALUE; ... with the settings of one; the results of the first are in OUTPUT/0-RANK.safetensors.
@@ -6,7 +6,9 @@ MODEL is SETTING=VALUE; ... with the settings of one; the results of the first a
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +34,26 @@ RECIPE = Recipe(
 
 def main() -> None:
     output, *models = sys.argv[1:]
-    with joined_processes() as processes:
-        take_steps(Path(output), models, processes)
+    # PyTorch is imported once; nothing is computed before the processes fork, because its threads do not survive that.
+    children = [_forked(rank, Path(output), models) for rank in range(int(os.environ["WORLD_SIZE"]))]
+    sys.exit(max([os.waitpid(child, 0)[1] for child in children]) != 0)
+
+
+def _forked(rank: int, output: Path, models: Iterable[str]) -> int:
+    """Return the number of a process that takes its share of the steps."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        with joined_processes() as processes:
+            take_steps(output, models, processes)
+        code = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def take_steps(output: Path, models: Iterable[str], processes: Processes) -> None:
