@@ -32,7 +32,10 @@ logger = logging.getLogger(__name__)
 @app.command(epilog="Example: reid-infer gallery/ query/")
 def infer(
     gallery: Annotated[
-        Path, typer.Argument(metavar="GALLERY", help="Folder or archive of crops, or a saved gallery (.npz).")
+        Path,
+        typer.Argument(
+            metavar="GALLERY", help="Folder or archive of crops, a saved gallery (.npz), or the folder of reid-gallery."
+        ),
     ],
     query: Annotated[Path, typer.Argument(metavar="QUERY", help="Folder or archive of crops.")],
     top_k: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of matches per query.")] = 10,
@@ -99,7 +102,7 @@ def infer(
                 "post_processing": inference.post_processing.name,
                 "operating_point": None if point is None else point.model_dump(mode="json"),
                 "queries": len(inference.rankings),
-                "gallery": len(inference.gallery.tracklets),
+                "gallery": len(inference.gallery),
                 "frames": inference.frames,
                 "unreadable": unreadable,
                 "left_out": {

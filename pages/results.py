@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reid.pages.ranked_lists import write_report
+from reid.runtime.galleries.gallery import Gallery
 from reid.runtime.galleries.ranked_lists import Ranking, write_csv, write_json
 from reid.runtime.inference import Inference
 from reid.runtime.operating_point import OperatingPoint, rate_name
@@ -15,14 +16,14 @@ __all__ = ["write_results"]
 
 
 def write_results(folder: Path, inference: Inference, session: Session) -> None:
-    """Write rankings.json, rankings.csv, report.html and gallery.npz into an existing folder."""
+    """Write rankings.json, rankings.csv, report.html and, unless it is a store, gallery.npz into an existing folder."""
     facts = {
         "model": inference.gallery.space.fingerprint[:12],
         "session": str(session.info),
         "precision": inference.gallery.space.precision,
         "ranking": inference.post_processing.name,
         "queries": f"{len(inference.rankings):,}",
-        "gallery": f"{len(inference.gallery.tracklets):,} tracklets",
+        "gallery": f"{len(inference.gallery):,} tracklets",
         "frames": f"{inference.frames:,}",
     }
     point = inference.operating_point
@@ -37,7 +38,8 @@ def write_results(folder: Path, inference: Inference, session: Session) -> None:
         operating_point=point,
     )
     write_csv(folder / "rankings.csv", inference.rankings, decided=point is not None)
-    inference.gallery.save(folder / "gallery.npz")
+    if isinstance(inference.gallery, Gallery):  # the other kind is on disk, and may be large
+        inference.gallery.save(folder / "gallery.npz")
     write_report(
         folder / "report.html",
         inference.rankings,

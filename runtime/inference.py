@@ -13,11 +13,14 @@ from reid.runtime.folders import tracklets_in, what_is_left_out
 from reid.runtime.galleries.gallery import Gallery, Kind, kind_of, open_gallery
 from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
 from reid.runtime.galleries.ranked_lists import Ranking
+from reid.runtime.galleries.store_folder import is_stored
+from reid.runtime.galleries.stored import StoredGallery
 from reid.runtime.left_out import LeftOut
 from reid.runtime.listing import list_tree
 from reid.runtime.operating_point import OperatingPoint, choose_operating_point, protocol_of
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import BatchLimits, Session
+from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Inference", "infer"]
@@ -38,7 +41,7 @@ class Inference:
     """
 
     rankings: tuple[Ranking, ...]
-    gallery: Gallery
+    gallery: Gallery | StoredGallery
     unreadable: tuple[str, ...]
     frames: int
     left_out: Mapping[Path, tuple[LeftOut, ...]] = field(default_factory=dict)
@@ -62,7 +65,8 @@ def infer(
 
     Args:
         session: the model.
-        gallery: a folder or an archive (see read_folder), or a gallery that an earlier inference saved.
+        gallery: a folder or an archive (see read_folder), or a gallery that was embedded before: the folder of a store,
+            or a file that an earlier inference saved.
         query: a folder or an archive.
         k: matches per query.
         expand_queries: the number of gallery entries that each query is averaged with first; 0 for none.
@@ -79,10 +83,10 @@ def infer(
             threshold for the rate.
     """
     post_processing = PostProcessing(expand_queries, rerank)
-    is_saved = gallery.is_file() and not is_archive(gallery)
+    is_saved = is_stored(gallery) or (gallery.is_file() and not is_archive(gallery))
     listings = [list_tree(query), *([] if is_saved else [list_tree(gallery)])]
     queries = tracklets_in(listings[0])
-    saved = open_gallery(gallery, session.info.space) if is_saved else None
+    saved = _open_saved(gallery, session.info.space) if is_saved else None
     tracklets = [] if saved else tracklets_in(listings[1])
     point = None
     if false_match_rate is not None:
@@ -108,6 +112,10 @@ def infer(
     return Inference(rankings, members, tuple(unreadable), frames, left_out, post_processing, point)
 
 
+def _open_saved(gallery: Path, space: Space) -> Gallery | StoredGallery:
+    return StoredGallery.open(gallery, space) if is_stored(gallery) else open_gallery(gallery, space)
+
+
 def _operating_point(
     session: Session, kinds: tuple[Kind, Kind | None], false_match_rate: float, post_processing: PostProcessing
 ) -> OperatingPoint:
@@ -120,7 +128,7 @@ def _operating_point(
         )
     if gallery is None:
         raise DataError(
-            "the saved gallery does not say whether it holds images or tracklets, which have thresholds of their own: "
+            "the gallery does not say whether it holds images or tracklets, which have thresholds of their own: "
             "embed it again from its folder"
         )
     info = session.info

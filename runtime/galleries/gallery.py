@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
@@ -25,7 +25,7 @@ from reid.runtime.galleries.ranking import wrong_lengths
 from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
-__all__ = ["Gallery", "Kind", "kind_of", "open_gallery"]
+__all__ = ["Gallery", "Kind", "kind_of", "open_gallery", "ranked"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,10 @@ class Gallery:
     space: Space
     kind: Kind | None = None
 
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return len(self.tracklets)
+
     @classmethod
     def collect(cls, embedded: Iterable[Embedded], space: Space) -> Gallery:
         """Gather embedded tracklets; those without a readable frame are left out.
@@ -90,12 +94,12 @@ class Gallery:
             block: the most queries at a time: a few come first, and fewer where they come slowly. Re-ranking takes all
                 together, since each query's result depends on the others.
         """
-        answerable = ((entry.tracklet, entry.embedding) for entry in queries if entry.embedding is not None)
-        for chunk in filter(None, [list(answerable)]) if post_processing.rerank else _growing(answerable, block):
-            asked = np.stack([embedding for _, embedding in chunk])
+
+        def search(asked: NDArray[np.float32]) -> Iterator[tuple[Match, ...]]:
             indices, scores = top_k_of(asked, self.embeddings, k, post_processing)
-            for (query, _), row, row_scores in zip(chunk, indices.tolist(), scores.tolist(), strict=True):
-                yield Ranking(query, self._matches(row, row_scores))
+            return map(self._matches, indices.tolist(), scores.tolist())
+
+        return ranked(queries, search, None if post_processing.rerank else block)
 
     def _matches(self, indices: Sequence[int], scores: Sequence[float]) -> tuple[Match, ...]:
         pairs = zip(indices, scores, strict=True)
@@ -118,6 +122,23 @@ class Gallery:
         content = io.BytesIO()
         np.savez(content, **fields, digest=np.array(_digest(fields)))
         atomic_write(Path(path), content.getvalue())
+
+
+def ranked(
+    queries: Iterable[Embedded], search: Callable[[NDArray[np.float32]], Iterable[tuple[Match, ...]]], most: int | None
+) -> Iterator[Ranking]:
+    """Yield a ranking for each query that has an embedding, in order, the first one at once.
+
+    Args:
+        queries: the embedded queries.
+        search: returns the matches of each of some embeddings, float32 [Q, D].
+        most: the most queries that are searched for at a time; None for all together.
+    """
+    answerable = ((entry.tracklet, entry.embedding) for entry in queries if entry.embedding is not None)
+    for chunk in _growing(answerable, most) if most else filter(None, [list(answerable)]):
+        asked = np.stack([embedding for _, embedding in chunk])
+        for (query, _), matches in zip(chunk, search(asked), strict=True):
+            yield Ranking(query, matches)
 
 
 def _growing(items: Iterable[_Item], most: int) -> Iterator[list[_Item]]:

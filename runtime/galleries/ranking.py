@@ -7,7 +7,7 @@ entries that are too close to tell apart are compared by their exact distance.
 
 The exact distance is a sum that has no rounding to depend on. Both embeddings are rounded to multiples of 2^-26,
 which moves a typical distance by less than float32 can tell, and none by more than about sqrt(D) * 2^-26 (see
-`_product_error`). Then they are multiplied as integers held in float64: by Cauchy-Schwarz no partial sum reaches
+`product_error`). Then they are multiplied as integers held in float64: by Cauchy-Schwarz no partial sum reaches
 2^53, so every order of summation gives the same bits, and the fastest matrix product may compute it. A fixed order
 of summation, written out in elementwise operations, would be as reproducible, but fifty times slower where many
 entries are tied.
@@ -28,8 +28,10 @@ __all__ = [
     "cosine_distance",
     "distance_rows",
     "exact_distances",
+    "limits_of",
     "nearest",
     "nearest_of",
+    "product_error",
     "top_k",
     "wrong_lengths",
 ]
@@ -190,7 +192,7 @@ def nearest(block: DistanceBlock, k: int) -> tuple[NDArray[np.int64], NDArray[np
     """
     shape = (len(block), min(k, block.values.shape[1]))
     columns, distances = np.full(shape, -1, np.int64), np.full(shape, np.inf)
-    for row, limit in enumerate(_limits(block, k)):
+    for row, limit in enumerate(limits_of(block, k)):
         candidates = np.flatnonzero(block.values[row] <= limit)
         exact = block.exact(row, candidates)
         best = np.argsort(exact, kind="stable")[:k]
@@ -212,14 +214,14 @@ def cosine_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[n
 
 
 def _distance_blocks(query: NDArray[np.float32], gallery: NDArray[np.float32], chunk: int) -> Iterator[DistanceBlock]:
-    error = _product_error(gallery.shape[1])
+    error = product_error(gallery.shape[1])
     for start in range(0, len(query), chunk):
         asked = query[start : start + chunk]
         block = asked @ gallery.T
         yield DistanceBlock(np.subtract(1, block, out=block), error, (asked, gallery))
 
 
-def _product_error(dimensions: int) -> float:
+def product_error(dimensions: int) -> float:
     """Bound the difference between `1 - q.g` in float32, summed in any order, and the exact distance.
 
     The sum is off by at most gamma_D |q|.|g| (Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.1),
@@ -236,7 +238,7 @@ def _as_integers(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(np.rint(embeddings * np.float32(_STEPS)), np.float64)  # a power of two: exact in float32
 
 
-def _limits(block: DistanceBlock, k: int) -> NDArray[np.float32]:
+def limits_of(block: DistanceBlock, k: int) -> NDArray[np.float32]:
     """Return the value, float32 [c], beyond which an entry is certainly not among a query's nearest k."""
     largest = np.finfo(np.float32).max  # below infinity, which is left out
     if k >= block.values.shape[1]:

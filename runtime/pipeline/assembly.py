@@ -86,7 +86,7 @@ class Assembly:
             place = None
             if event.crop is not None:
                 batch = self._with_room(track)
-                place = batch, batch.add(track)
+                place = batch, batch.add(track, event.weight)
             if event.last or event.crop is None:
                 self._end(self._tracks.pop(event.track))
             if self._open and self._open.is_full:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
 from reid.runtime.imaging import decode, read_image
-from reid.runtime.pipeline.events import Crop, read_crop
+from reid.runtime.pipeline.events import Crop, as_weight, read_crop
 from reid.runtime.pipeline.tracks import Track, Unreadable
 from reid.runtime.sessions.clocks import timing
 from reid.runtime.sessions.session import BatchLimits, Embeddings
 from reid.runtime.sessions.slots import ImageFile, Slot
 from reid.runtime.tracklet import Frame
 
-__all__ = ["Filling", "Member"]
+__all__ = ["Filling", "Member", "Weigh"]
+
+Weigh: TypeAlias = Callable[[NDArray[np.uint8]], float]
+"""The weight of a frame, from its pixels, RGB [h, w, 3] before they are resized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Filling:
         limits: the largest batch.
         began: when its first frame came, in seconds of a monotonic clock.
         members: the frame at each position.
+        weights: the weight of the frame at each position.
         rows: the track of each row of `pooling`.
         undecoded: the number of positions whose pixels are still to come.
         failures: position -> why its frame was left out.
@@ -50,6 +55,7 @@ class Filling:
     limits: BatchLimits
     began: float
     members: list[Member] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     rows: dict[Track, int] = field(default_factory=dict)
     undecoded: int = 0
     failures: dict[int, str] = field(default_factory=dict)
@@ -64,24 +70,27 @@ class Filling:
         """Whether no frame of any track fits."""
         return len(self.members) == self.limits.frames
 
-    def add(self, track: Track) -> int:
+    def add(self, track: Track, weight: float) -> int:
         """Give the next frame of a track a position, and return it."""
         row, position = self.rows.setdefault(track, len(self.rows)), len(self.members)
         self.members.append(Member(track, track.received, row))
-        self.slot.pooling[row, position] = 1
+        self.weights.append(weight)
+        self.slot.pooling[row, position] = weight
         self.undecoded += 1
         track.received += 1
         return position
 
-    def decode(self, position: int, crop: Frame | Crop) -> None:
-        """Fill a position, or leave it for `finish`.
+    def decode(self, position: int, crop: Frame | Crop, weigh: Weigh | None = None) -> None:
+        """Fill a position, or leave it for `finish`, where nothing weighs its frame.
 
         One whose frame cannot be read stays as it was, and no row of `pooling` takes it.
         """
         with self._leaving_out(position):
             with timing(self.decode_s.append):
-                pixels = self._read(position, crop)
+                pixels = self._read(position, crop, on_device=weigh is None)
             if pixels is not None:
+                if weigh:
+                    self._weigh(position, weigh(pixels))
                 self.slot.place(position, pixels)
 
     def finish(self) -> None:
@@ -92,13 +101,18 @@ class Filling:
                     pixels = decode(file.content, file.path)
                 self.slot.place(file.position, pixels)
 
-    def _read(self, position: int, crop: Frame | Crop) -> NDArray[np.uint8] | None:
+    def _read(self, position: int, crop: Frame | Crop, *, on_device: bool) -> NDArray[np.uint8] | None:
         """Return a crop's pixels; None if the slot keeps its file."""
         if isinstance(crop, Path):
             content = read_image(crop)
-            return None if self.slot.keep(ImageFile(position, content, crop)) else decode(content, crop)
+            is_kept = on_device and self.slot.keep(ImageFile(position, content, crop))
+            return None if is_kept else decode(content, crop)
         member = self.members[position]
         return read_crop(crop, f"frame {member.index} of {member.track.name}")
+
+    def _weigh(self, position: int, factor: float) -> None:
+        self.weights[position] = as_weight(self.weights[position] * factor)
+        self.slot.pooling[self.members[position].row, position] = self.weights[position]
 
     @contextmanager
     def _leaving_out(self, position: int) -> Iterator[None]:
@@ -110,11 +124,17 @@ class Filling:
 
     def take(self, embeddings: Embeddings, *, keep_frames: bool) -> None:
         """Add what was computed to the tracks."""
-        read = [(at, member) for at, member in enumerate(self.members) if at not in self.failures]
-        for track, row in {member.track: member.row for _, member in read}.items():
-            track.add(embeddings.pooled[row])
-        for position, member in read if keep_frames else ():
-            member.track.frames[member.index] = embeddings.frame_embedding[position].copy()
+        read: dict[Track, list[int]] = {}
+        for position, member in enumerate(self.members):
+            if position not in self.failures:
+                read.setdefault(member.track, []).append(position)
+        for track, positions in read.items():
+            weight = sum(self.weights[position] for position in positions)
+            frames = embeddings.frame_embedding
+            pooled = embeddings.pooled[self.rows[track]] if weight else frames[positions].sum(axis=0)
+            track.add(pooled, weight, len(positions))
+            for position in positions if keep_frames else ():
+                track.frames[self.members[position].index] = frames[position].copy()
 
     def report(self) -> None:
         """Tell the tracks which of their frames were left out."""

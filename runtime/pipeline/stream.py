@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from reid.runtime.pipeline.assembly import Assembly, Closed, Stopped
 from reid.runtime.pipeline.events import Crop, FrameEvent
-from reid.runtime.pipeline.filling import Filling
+from reid.runtime.pipeline.filling import Filling, Weigh
 from reid.runtime.pipeline.stages import Stages
 from reid.runtime.pipeline.tracks import Track
 from reid.runtime.sessions.session import BatchLimits, Session
@@ -43,6 +43,8 @@ def embed_events(
     limits: BatchLimits | None = None,
     max_wait_s: float | None = None,
     keep_frames: bool = False,
+    weigh: Weigh | None = None,
+    grown: Callable[[Track], None] | None = None,
     stages: Stages | None = None,
 ) -> Iterator[Track]:
     """Embed the frames of tracks, and yield each track as soon as its last frame has been through the session.
@@ -53,6 +55,10 @@ def embed_events(
         limits: a smaller batch than the largest that the session takes.
         max_wait_s: how long a frame waits for others to share a batch with, in seconds; None for as long as it takes.
         keep_frames: whether to keep the embedding of every frame, too; memory then grows with a track's length.
+        weigh: gives the weight of a frame, from its pixels, RGB [h, w, 3]; the weight of its event is a factor of it.
+            It is called in several threads at a time, and all files are decoded on the CPU.
+        grown: is called with each track after every batch with frames of it, in the thread that runs the session: what
+            its `embedding` is so far. It must be quick, and keep what it wants to read later.
         stages: is told how long the stream waits, and for what.
 
     Yields:
@@ -68,8 +74,8 @@ def embed_events(
     resources.callback(assembly.withdraw)
     decoders = ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode")
     resources.callback(decoders.shutdown, cancel_futures=True)
-    feed = threading.Thread(target=_feed, args=(events, assembly, decoders), name="feed", daemon=True)
-    yield from _embedded(feed, _Runner(slots, assembly, stages, keep_frames, resources))
+    feed = threading.Thread(target=_feed, args=(events, assembly, decoders, weigh), name="feed", daemon=True)
+    yield from _embedded(feed, _Runner(slots, assembly, stages, keep_frames, grown, resources))
 
 
 def _embedded(feed: threading.Thread, runner: _Runner) -> Iterator[Track]:
@@ -102,19 +108,19 @@ def _wait_for(run: threading.Thread, feed: threading.Thread, results: Queue[_Res
         feed.join(_PATIENCE_S)  # a source that says nothing keeps its thread
 
 
-def _feed(events: Iterable[FrameEvent], assembly: Assembly, decoders: ThreadPoolExecutor) -> None:
+def _feed(events: Iterable[FrameEvent], assembly: Assembly, decoders: ThreadPoolExecutor, weigh: Weigh | None) -> None:
     try:
         for event in events:
             if (place := assembly.add(event)) and event.crop is not None:
-                decoders.submit(_decode, assembly, *place, event.crop)
+                decoders.submit(_decode, assembly, weigh, *place, event.crop)
         assembly.end()
     except BaseException as error:
         assembly.end(error)
 
 
-def _decode(assembly: Assembly, batch: Filling, position: int, crop: Frame | Crop) -> None:
+def _decode(assembly: Assembly, weigh: Weigh | None, batch: Filling, position: int, crop: Frame | Crop) -> None:
     try:
-        batch.decode(position, crop)
+        batch.decode(position, crop, weigh)
     except BaseException as error:
         assembly.fail(error)
     else:
@@ -129,6 +135,7 @@ class _Runner:
     assembly: Assembly
     stages: Stages
     keep_frames: bool
+    grown: Callable[[Track], None] | None
     resources: contextlib.ExitStack
     results: Queue[_Result] = field(default_factory=lambda: Queue(2))
     _running: deque[tuple[Closed, Pending | None]] = field(default_factory=deque)
@@ -197,6 +204,9 @@ class _Runner:
                 self.stages.took_batch(pending.seconds)
                 self.assembly.freed()
                 closed.batch.take(embeddings, keep_frames=self.keep_frames)
+            if self.grown:
+                for track in closed.batch.rows:
+                    self.grown(track)
         if closed.ended:
             self._hand_on(closed.ended)
 

@@ -28,14 +28,20 @@ class Track:
     Attributes:
         name: the name that its events have.
         received: the number of its frames so far, unreadable ones included.
-        pooled: the sum of its frames' embeddings, float64 [D], since a track may last for days; None before the first.
+        embedded: the number of its frames that have been embedded so far.
+        pooled: the weighted sum of its frames' embeddings, float64 [D], since a track may last for days; the plain sum
+            as long as none of them weighs anything; None before the first. It is replaced, never changed, so that any
+            thread may read it while the track goes on.
+        weight: the sum of its frames' weights.
         frames: the embedding of each frame, float32 [D], by its index; empty unless asked for.
         unreadable: the frames that were left out, in order.
     """
 
     name: Hashable
     received: int = 0
+    embedded: int = 0
     pooled: NDArray[np.float64] | None = None
+    weight: float = 0.0
     frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
 
@@ -44,6 +50,17 @@ class Track:
         """The track's embedding so far, float32 [D], L2-normalized; None if no frame could be read."""
         return None if self.pooled is None else normalize(self.pooled.astype(np.float32))
 
-    def add(self, pooled: NDArray[np.float32]) -> None:
-        """Add the sum over some more frames, float32 [D]."""
-        self.pooled = pooled.astype(np.float64) if self.pooled is None else self.pooled + pooled
+    def add(self, pooled: NDArray[np.float32], weight: float, frames: int) -> None:
+        """Add some more frames.
+
+        Args:
+            pooled: their weighted sum, float32 [D]; the plain sum where they weigh nothing.
+            weight: the sum of their weights.
+            frames: their number.
+        """
+        if self.pooled is None or (weight and not self.weight):
+            self.pooled = pooled.astype(np.float64)
+        elif weight or not self.weight:
+            self.pooled = self.pooled + pooled
+        self.weight += weight
+        self.embedded += frames

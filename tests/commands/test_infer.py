@@ -217,6 +217,7 @@ def test_a_write_that_the_system_stops_half_way_leaves_nothing(work: Path) -> No
         capture_output=True,
         text=True,
         preexec_fn=limit_files_to_a_few_bytes,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # its files would be cut short, too, and stay
         timeout=60,
         check=False,
     )

@@ -16,6 +16,7 @@ import pytest
 from recording import Recorder
 
 from reid.pages.results import write_results
+from reid.runtime.appending import append
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.galleries.gallery import Gallery
 from reid.runtime.galleries.reranking import reranked_rows
@@ -276,7 +277,12 @@ def test_matches_are_decided_by_the_threshold_of_what_is_ranked(
         [round(match.score, 6) >= middle for match in ranking.matches] for ranking in plain.rankings
     ]
     found.gallery.save(tmp_path / "gallery.npz")
-    for ranked, protocol in ((gallery, 1), (tmp_path / "gallery.npz", 1), (images, 0)):
+    append(session, tmp_path / "store of tracks", gallery)
+    append(session, tmp_path / "store of images", images)
+    for ranked, protocol in (
+        *((gallery, 1), (tmp_path / "gallery.npz", 1), (tmp_path / "store of tracks", 1)),
+        *((images, 0), (tmp_path / "store of images", 0)),
+    ):
         point = infer(deciding, ranked, images, k=1, false_match_rate=1e-3).operating_point
         assert point is not None
         assert point.threshold is not None

@@ -39,6 +39,7 @@ _MODULES = {
     "reid-data": "data",
     "reid-eval": "evaluate",
     "reid-export": "export",
+    "reid-gallery": "gallery",
     "reid-infer": "infer",
     "reid-train": "train",
     "reid-verify": "verify",

@@ -36,11 +36,12 @@ class Place:
         return self.root / name
 
     def provide(self, *lines: str) -> None:
-        """Bring what is named in command lines, and the bundle that `reid-infer` takes where none is named."""
+        """Bring what is named in command lines, and the bundle that commands take where none is named."""
         for line in lines:
             for word in re.split(r"[\s/'\"=]+", line):
-                if word in self.world.names or word == "reid-infer":
-                    self._bring("bundle" if word == "reid-infer" else word, copy="reid-export" in line)
+                takes_bundle = word in ("reid-infer", "reid-gallery")
+                if word in self.world.names or takes_bundle:
+                    self._bring("bundle" if takes_bundle else word, copy="reid-export" in line)
 
     def own(self, name: str) -> Path:
         """Return a copy of a sound input, to be damaged."""

@@ -25,9 +25,9 @@ class World:
     """Sound inputs by name.
 
     Names: `run` (a checkpoint's folder), `bundle` (exported from it), `data` (VeRi-776's layout), `gallery` and `query`
-    (folders of crops), `saved.npz` (a gallery), `scales.json`, `cityflow` (a data set with a challenge), `trained` (a
-    run of one epoch on `data`, with its state), `engined` (the bundle with an engine), `weights.pth`, `bench.json` (a
-    benchmark's result), `big.png` (109 KB that are 30,000 x 30,000 pixels).
+    (folders of crops), `saved.npz` (a gallery), `store` (the same in a folder), `scales.json`, `cityflow` (a data set
+    with a challenge), `trained` (a run of one epoch on `data`, with its state), `engined` (the bundle with an engine),
+    `weights.pth`, `bench.json` (a benchmark's result), `big.png` (109 KB that are 30,000 x 30,000 pixels).
 
     Args:
         folder: where they are made.
@@ -45,6 +45,7 @@ class World:
             "gallery": self._gallery,
             "query": self._query,
             "saved.npz": self._saved,
+            "store": self._store,
             "scales.json": self._scales,
             "cityflow": self._cityflow,
             "trained": self._trained,
@@ -128,6 +129,18 @@ class World:
 
         with open_session(self["bundle"]) as session:
             Gallery.collect(embed(session, read_folder(self["gallery"])), session.info.space).save(file)
+
+    def _store(self, folder: Path) -> None:
+        from reid.runtime.galleries.entry import Entry
+        from reid.runtime.galleries.gallery import open_gallery
+        from reid.runtime.galleries.store.store import Store
+        from reid.runtime.model_card import ModelCard
+        from reid.runtime.space import Space
+
+        card = ModelCard.read(self["bundle"] / "model.json")
+        saved = open_gallery(self["saved.npz"], Space(card.fingerprint, "fp32", card.dimensions))
+        with Store.create(folder, saved.space) as store:
+            store.add([Entry(one.id, one.camera, one.vehicle) for one in saved.tracklets], saved.embeddings)
 
     def _scales(self, file: Path) -> None:
         from reid.calibration.selection import open_calibration_data

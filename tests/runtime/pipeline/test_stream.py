@@ -243,9 +243,9 @@ def test_ends_alone_are_drawn_no_further_ahead_either() -> None:
 
 def test_sums_of_very_many_frames_are_exact_and_hold_no_batch() -> None:
     track, batch = Track("parked"), np.full((3, 4), 1 << 24, np.float32)
-    track.add(batch[1])
+    track.add(batch[1], 1.0, 1)
     for _ in range(7):
-        track.add(np.ones(4, np.float32))
+        track.add(np.ones(4, np.float32), 1.0, 1)
     assert track.pooled is not None
     assert track.pooled.tolist() == [(1 << 24) + 7] * 4
     (track,) = embed_events(ProjectionSession(), [FrameEvent("a", crop(0))], keep_frames=True)

@@ -1,0 +1,1 @@
+"""Which tracks show the same vehicle: identities over cameras."""

@@ -1,0 +1,146 @@
+"""Files in blocks with a checksum each, mapped into memory and checked where they are first used.
+
+So a gallery of any size is open at once, and nothing that is read was damaged, whether by a bad disk or a bad copy.
+A checksum is a CRC-32, which finds every damage of up to 32 bits in a row and one in four billion others not; it is no
+seal against forgery. The checksums of all blocks follow the last block; the manifest holds the SHA-256 of these and of
+where everything is in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.files.reading import open_regular
+from reid.runtime.galleries.store.manifest import damaged
+
+__all__ = ["BLOCK", "BlockWriter", "Blocks"]
+
+BLOCK = 1 << 18
+"""Bytes of a block: what has to be read to look at one row."""
+
+_CHECKSUM = np.dtype("<u4")
+
+
+class Blocks:
+    """A file of blocks, mapped into memory. Several threads may read it."""
+
+    def __init__(self, path: Path, size: int, facts: bytes, digest: str) -> None:
+        """Map a file.
+
+        Args:
+            path: the file. It is open and stays readable if it is removed.
+            size: the bytes that it should have, without the checksums.
+            facts: what it has to be read by.
+            digest: the SHA-256 that these and its checksums should have.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            DataError: it is damaged, as far as can be told without reading the blocks.
+        """
+        self._path, self._size = path, size
+        count = -(-size // BLOCK)
+        expected = size + count * _CHECKSUM.itemsize
+        try:
+            with open_regular(path) as file:
+                found = file.seek(0, 2)
+                if found != expected:
+                    raise damaged(path, f"{found:,} bytes, not {expected:,}")
+                content = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise damaged(path, error.strerror) from None
+        self._bytes = np.frombuffer(content, np.uint8)
+        if _digest(facts, self._bytes[size:].tobytes()) != digest:
+            raise damaged(path, "its checksums are not those in the manifest")
+        self._checksums = self._bytes[size:].view(_CHECKSUM) if size % 4 == 0 else self._bytes[size:].copy().view("<u4")
+        self._sound = np.zeros(count, np.bool_)
+
+    def array(self, dtype: np.dtype[Any], start: int, count: int) -> NDArray[Any]:
+        """Return so many numbers from a byte on, as a view of the file. Raises DataError if they are damaged."""
+        stop = start + count * dtype.itemsize
+        first, last = start // BLOCK, -(-stop // BLOCK)
+        if not self._sound[first:last].all():
+            self.check(np.arange(first, last))
+        return self._bytes[start:stop].view(dtype)
+
+    def rows(self, dtype: np.dtype[Any], start: int, size: int, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return some rows of a matrix, [n, size], as a copy. Raises DataError if they are damaged.
+
+        Args:
+            dtype: the type of its numbers.
+            start: the byte where the matrix begins.
+            size: the numbers of a row.
+            rows: the rows, ascending.
+        """
+        if not len(rows):
+            return np.empty((0, size), dtype)
+        width = size * dtype.itemsize  # at most a block's, so that a row is in two at most
+        first, last = (start + rows * width) // BLOCK, (start + (rows + 1) * width - 1) // BLOCK
+        self.check(np.union1d(first, last))
+        lowest, highest = int(rows[0]), int(rows[-1]) + 1
+        matrix = self._bytes[start + lowest * width : start + highest * width].view(dtype).reshape(-1, size)
+        return np.asarray(matrix[rows - lowest])
+
+    def spans(self, start: int, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return runs of bytes, counted from a byte on, one after the other. Raises DataError if they are damaged."""
+        first, last = (start + starts) // BLOCK, (start + stops - 1) // BLOCK
+        long = [np.arange(first[run], last[run]) for run in np.flatnonzero(last > first + 1)]
+        self.check(np.unique(np.concatenate([first, last, *long])))
+        runs = zip((start + starts).tolist(), (start + stops).tolist(), strict=True)
+        return np.concatenate([np.empty(0, np.uint8), *(self._bytes[one:other] for one, other in runs)])
+
+    def check(self, blocks: NDArray[np.int64] | None = None) -> None:
+        """Check blocks that were not found sound before; all without an argument. Raises DataError if one is not."""
+        wanted = np.arange(len(self._sound)) if blocks is None else blocks[~self._sound[blocks]]
+        for block in wanted.tolist():
+            content = self._bytes[block * BLOCK : min((block + 1) * BLOCK, self._size)]
+            if zlib.crc32(content.data) != self._checksums[block]:
+                raise damaged(self._path, f"the checksum of bytes from {block * BLOCK:,} differs")
+            self._sound[block] = True
+
+
+class BlockWriter:
+    """Writes a file of blocks."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._checksums: list[int] = []
+        self._checksum = 0
+        self.size = 0
+
+    def write(self, content: NDArray[Any] | bytes) -> None:
+        """Write numbers or bytes."""
+        array = np.frombuffer(content, np.uint8) if isinstance(content, bytes) else np.ascontiguousarray(content)
+        view = array.reshape(-1).view(np.uint8).data
+        self._file.write(view)
+        while view.nbytes:
+            part = view[: BLOCK - self.size % BLOCK]
+            self._checksum = zlib.crc32(part, self._checksum)
+            self.size += part.nbytes
+            view = view[part.nbytes :]
+            if self.size % BLOCK == 0:
+                self._close_block()
+
+    def finish(self, facts: bytes) -> str:
+        """Write the checksums and return the SHA-256 of what the file has to be read by and of them."""
+        if self.size % BLOCK:
+            self._close_block()
+        checksums = np.array(self._checksums, _CHECKSUM).tobytes()
+        self._file.write(checksums)
+        return _digest(facts, checksums)
+
+    def _close_block(self) -> None:
+        self._checksums.append(self._checksum)
+        self._checksum = 0
+
+
+def _digest(facts: bytes, checksums: bytes) -> str:
+    return hashlib.sha256(facts + checksums).hexdigest()

@@ -1,0 +1,165 @@
+"""Exact search that goes through a gallery once, tile by tile, whatever its size.
+
+Results depend neither on tiles and segments nor on the BLAS: as in `reid.runtime.galleries.ranking`, exact distances
+decide. Embeddings were checked when they went in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.galleries.conditions import Condition
+from reid.runtime.galleries.entry import Entry
+from reid.runtime.galleries.protocol import Found
+from reid.runtime.galleries.ranking import exact_distances, product_error
+from reid.runtime.galleries.store.candidates import Candidates, Proposal
+from reid.runtime.galleries.store.filtering import allowed_rows
+from reid.runtime.galleries.store.numbers import as_float32
+from reid.runtime.galleries.store.segment import Segment
+
+__all__ = ["best_rows", "found_in"]
+
+_TILE_BYTES = 1 << 25
+"""Of the embeddings, in float32, that are looked at together."""
+
+_FIRST_ROWS = 512
+"""Rows of the first tile; each is twice as long as the one before, since the first leave the most candidates."""
+
+_QUERIES = 256
+"""Queries whose distances to a tile are held together."""
+
+_FEW = 3
+"""So many queries are faster one by one: to a matrix product, the gallery is a matrix to lay out anew."""
+
+_SPARSE = 0.5
+"""Where no more of a tile are allowed, their embeddings are copied and the others not looked at."""
+
+_DECIDED_ROWS = 4096
+"""Candidates whose embeddings are held together."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tile:
+    """Rows of the gallery that are looked at together.
+
+    Attributes:
+        rows: int64 [n]: their numbers in the whole gallery, ascending.
+        embeddings: float32 [n, D].
+        allowed: bool [conditions, n]; None where all are.
+    """
+
+    rows: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    allowed: NDArray[np.bool_] | None
+
+
+class _Rows:
+    """The rows of all segments, by their numbers in the whole gallery: one after the other."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._segments = segments
+        self._starts = np.cumsum([0, *(segment.record.rows for segment in segments)])
+
+    def _by_segment(self, rows: NDArray[np.int64]) -> Iterator[tuple[Segment, NDArray[np.int64]]]:
+        """Yield the segments that ascending rows are in, and the rows' numbers there."""
+        ends = np.searchsorted(rows, self._starts)
+        for place in np.flatnonzero(np.diff(ends)).tolist():
+            yield self._segments[place], rows[ends[place] : ends[place + 1]] - self._starts[place]
+
+    def entries(self, rows: NDArray[np.int64]) -> list[Entry]:
+        """Return the entries of ascending rows."""
+        return [entry for segment, own in self._by_segment(rows) for entry in segment.columns_of(own).entries()]
+
+    def exact_distances(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the exact distances of a query, float32 [D], to ascending rows, float64 [n]."""
+        distances = [np.empty(0)]
+        for start in range(0, len(rows), _DECIDED_ROWS):
+            for segment, own in self._by_segment(rows[start : start + _DECIDED_ROWS]):
+                distances.append(exact_distances(query[None], as_float32(segment.embeddings_of(own)))[0])
+        return np.concatenate(distances)
+
+
+def found_in(
+    segments: Sequence[Segment], queries: NDArray[np.float32], k: int, conditions: Sequence[Condition]
+) -> list[tuple[Found, ...]]:
+    """Return the best k entries of each query; arguments and errors are those of `best_rows`, but k may be 0."""
+    if not k or not len(queries):
+        return [()] * len(queries)
+    rows, distances = best_rows(segments, queries, k, conditions)
+    found = np.unique(rows[rows >= 0])
+    entries = dict(zip(found.tolist(), _Rows(segments).entries(found), strict=True))
+    scores = (1 - distances).astype(np.float32)
+    return [
+        tuple(Found(entries[row], score) for row, score in zip(*pair, strict=True) if row >= 0)
+        for pair in zip(rows.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def best_rows(
+    segments: Sequence[Segment], queries: NDArray[np.float32], k: int, conditions: Sequence[Condition]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the nearest k entries of each query, nearest first, ties in the gallery's order.
+
+    Args:
+        segments: the gallery.
+        queries: float32 [Q, D], L2-normalized.
+        k: entries per query, at least 1.
+        conditions: what each query's entries must be.
+
+    Returns:
+        Their numbers in the whole gallery, int64 [Q, k], and exact distances, float64 [Q, k]: -1 and infinity where
+        there are fewer.
+
+    Raises:
+        DataError: the gallery is damaged.
+    """
+    rows, error = _Rows(segments), product_error(queries.shape[1])
+    candidates = Candidates(len(queries), k, lambda query, own: rows.exact_distances(queries[query], own))
+    places = {condition: place for place, condition in enumerate(dict.fromkeys(conditions))}
+    place = np.array([places[condition] for condition in conditions], np.int64)
+    for tile in _tiles(segments, queries.shape[1], tuple(places)):
+        for start in range(0, len(queries), _QUERIES):
+            asked = queries[start : start + _QUERIES]
+            values = _distances(asked, tile.embeddings)
+            if tile.allowed is not None:
+                own = tile.allowed if len(places) == 1 else tile.allowed[place[start : start + _QUERIES]]
+                np.copyto(values, np.inf, where=~own)
+            candidates.offer(start, Proposal(values, error, asked, tile.embeddings), tile.rows)
+    return candidates.best()
+
+
+def _distances(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDArray[np.float32]:
+    if len(queries) <= _FEW:
+        values = np.stack([np.einsum("nd,d->n", gallery, query) for query in queries], axis=1)
+    else:
+        values = gallery @ queries.T  # up to twice as fast as its transpose
+    np.subtract(1, values, out=values)
+    return values.T
+
+
+def _tiles(segments: Sequence[Segment], dimensions: int, conditions: Sequence[Condition]) -> Iterator[_Tile]:
+    """Yield the rows that any condition allows."""
+    before, size, most = 0, _FIRST_ROWS, max(1, _TILE_BYTES // (4 * dimensions))
+    for segment in segments:
+        start = 0
+        while start < segment.record.rows:
+            stop = min(start + min(size, most), segment.record.rows)
+            if (tile := _tile(segment, start, stop, before, conditions)) is not None:
+                yield tile
+                size *= 2
+            start = stop
+        before += segment.record.rows
+
+
+def _tile(segment: Segment, start: int, stop: int, before: int, conditions: Sequence[Condition]) -> _Tile | None:
+    rows, allowed = np.arange(start, stop), allowed_rows(segment, start, stop, conditions)
+    if allowed is not None and (wanted := allowed.any(axis=0)).mean() <= _SPARSE:
+        if not wanted.any():
+            return None
+        rows, allowed = rows[wanted], allowed[:, wanted]
+        return _Tile(before + rows, as_float32(segment.embeddings_of(rows)), allowed)
+    return _Tile(before + rows, as_float32(segment.embeddings(start, stop)), allowed)

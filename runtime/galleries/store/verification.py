@@ -1,0 +1,55 @@
+"""Reading a gallery whole, to find what is damaged before a search does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.runtime.errors import DataError
+from reid.runtime.galleries.ranking import wrong_lengths
+from reid.runtime.galleries.store.columns import id_hashes
+from reid.runtime.galleries.store.manifest import damaged
+from reid.runtime.galleries.store.numbers import as_float32
+from reid.runtime.galleries.store.segment import Segment
+from reid.runtime.galleries.store.snapshot import Snapshot
+
+__all__ = ["problems"]
+
+
+def problems(snapshot: Snapshot) -> Iterator[str]:
+    """Yield a sentence for each segment that is damaged, or does not hold what its writer had to check."""
+    hashes: list[NDArray[np.uint64]] = []
+    for segment in snapshot.segments:
+        if problem := _problem(segment):
+            yield problem
+        else:
+            hashes.extend(id_hashes(columns.ids) for _, columns in segment.pieces())
+    if hashes and (twice := len(every := np.concatenate(hashes)) - len(np.unique(every))):
+        yield f"{twice} of {len(every)} ids are there twice; embed the gallery again"
+
+
+def _problem(segment: Segment) -> str:
+    try:
+        segment.check()
+        _check_rows(segment)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _check_rows(segment: Segment) -> None:
+    """Raise DataError where embeddings and entries, though as they were written, cannot be right."""
+    for embeddings, columns in segment.pieces():
+        if wrong := wrong_lengths(as_float32(embeddings)):
+            raise damaged(segment.path, wrong)
+        try:
+            flaw = next(filter(None, (entry.flaw() for entry in columns.entries())), "")
+        except (ValueError, IndexError) as error:
+            flaw = str(error)
+        if flaw:
+            raise damaged(segment.path, flaw)
+        ids = list(columns.ids)
+        if (segment.find(columns.ids, id_hashes(columns.ids)) < 0).any():
+            raise damaged(segment.path, f"an id between {ids[0]!r} and {ids[-1]!r} is not found")
