@@ -8,7 +8,7 @@ not overlap; that is stricter than needed, since an alarm in CI that is none cos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from statistics import NormalDist
 from typing import TypeAlias
 
@@ -171,11 +171,24 @@ def _differences(before: BenchResult, after: BenchResult) -> Iterator[Difference
         ("model ", before.model, after.model),
     )
     for prefix, one, other in parts:
-        facts, others = flat_facts(one), flat_facts(other)
-        for fact in dict.fromkeys((*facts, *others)):
-            if facts.get(fact) != others.get(fact) and not fact.startswith(_NEVER_EQUAL):
-                yield Difference(fact=prefix + fact, before=facts.get(fact, ""), after=others.get(fact, ""))
-    backends = {one.name: one.backend for one in before.subjects}
-    for subject in after.subjects:
-        if backends.get(subject.name, subject.backend) != subject.backend:
-            yield Difference(fact=subject.name, before=backends[subject.name], after=subject.backend)
+        yield from _changed(prefix, flat_facts(one), flat_facts(other))
+    earlier, later = _by_name(before), _by_name(after)
+    asked = {*before.settings.batches} & {*after.settings.batches}
+    for name in later:
+        if name in earlier:
+            yield from _changed(name, *_subject_facts(earlier[name], later[name], asked))
+
+
+def _changed(prefix: str, facts: Mapping[str, str], others: Mapping[str, str]) -> Iterator[Difference]:
+    for fact in dict.fromkeys((*facts, *others)):
+        if facts.get(fact) != others.get(fact) and not fact.startswith(_NEVER_EQUAL):
+            yield Difference(fact=prefix + fact, before=facts.get(fact, ""), after=others.get(fact, ""))
+
+
+def _subject_facts(before: SubjectResult, after: SubjectResult, asked: Set[int]) -> Iterator[dict[str, str]]:
+    """Yield what is known of a subject in each result besides what is compared: a mAP is there if only one has it."""
+    known = [one.quality.map_percent if one.quality else {} for one in (before, after)]
+    for one, qualities, others in zip((before, after), known, reversed(known), strict=True):
+        sizes = ", ".join(str(batch.frames) for batch in one.batches if batch.frames in asked)
+        alone = {f" mAP ({name.upper()})": f"{qualities[name]:.2f} %" for name in qualities if name not in others}
+        yield {"": one.backend, " device": one.device, " batches": sizes} | alone

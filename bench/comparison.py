@@ -68,7 +68,7 @@ class Vanished(Record):
 
 
 class Difference(Record):
-    """A fact of the machine, its software, the model or the settings that is not the same; empty where it is absent."""
+    """A fact of the machine, its software, the model, the settings or a subject that differs; empty where absent."""
 
     fact: str
     before: str

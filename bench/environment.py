@@ -44,11 +44,11 @@ class Gpu(Record):
     """An NVIDIA GPU; None for what the driver does not tell.
 
     Attributes:
-        name: its name: "NVIDIA H100 80GB HBM3".
+        name: its name: "NVIDIA H100 80GB HBM3", and with MIG that of the part: "NVIDIA H100 80GB HBM3 MIG 1g.10gb".
         compute_capability: its compute capability: "9.0".
         driver: the version of the driver.
         cuda: the newest CUDA version that the driver supports.
-        memory_mib: its memory.
+        memory_mib: its memory; None for a part.
         power_limit_w: the power that it may take.
         clock_mhz: the highest clock of the multiprocessors and of the memory.
         persistence: whether the driver stays loaded while nobody uses the GPU.

@@ -19,7 +19,8 @@ __all__ = ["with_limits"]
 def with_limits(result: BenchResult, models: Sequence[GivenModel]) -> BenchResult:
     """Return a result with what a model's graphs cost, the machine's peaks, and each subject's share of them.
 
-    Measures the peaks of what computes: of the GPU, if any subject ran there. A note says why they are missing.
+    Measures the peaks of what computes: of the GPU, if any subject ran there. A note says why they are missing; the
+    costs stay without them.
 
     Args:
         result: the result.
@@ -29,13 +30,15 @@ def with_limits(result: BenchResult, models: Sequence[GivenModel]) -> BenchResul
     forms = [str(one.path) for one in models if one.card.fingerprint == model.card.fingerprint]
     # More threads than there are cores would wait for one another.
     threads = min(result.settings.threads, result.environment.processor.cores)
+    on_gpu = any(not _on_cpu(subject) for subject in result.subjects if subject.batches)
+    found = result
     try:
         costs = {precision: graph_cost(path) for precision, path in model.graphs().items()}
-        on_gpu = any(not _on_cpu(subject) for subject in result.subjects if subject.batches)
+        found = result.model_copy(update={"costs": costs})
         roofline = measure_peaks("cuda" if on_gpu else "cpu", threads) if costs else None
     except ReidError as error:
-        return result.model_copy(update={"notes": (*result.notes, f"roofline: {error}")})
-    found = result.model_copy(update={"costs": costs, "roofline": roofline})
+        return found.model_copy(update={"notes": (*result.notes, f"roofline: {error}")})
+    found = found.model_copy(update={"roofline": roofline})
     subjects = [
         subject.model_copy(update={"roofline_percent": _share(found, subject)})
         if _on_cpu(subject) != on_gpu and subject.model in forms

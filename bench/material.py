@@ -28,8 +28,8 @@ class Material:
     jpegs: Path
 
 
-def write_material(folder: Path, models: Sequence[GivenModel], count: int) -> Mapping[Path, Material]:
-    """Write so many frames for each model, by its path.
+def write_material(folder: Path, models: Sequence[GivenModel]) -> Mapping[Path, Material]:
+    """Write each model's frames, by its path; larger batches repeat them.
 
     Models of the same fingerprint share frames, so that a checkpoint is measured on the crops of its bundle.
 
@@ -40,7 +40,7 @@ def write_material(folder: Path, models: Sequence[GivenModel], count: int) -> Ma
     for model in sorted(models, key=lambda model: model.bundle is None):
         if model.card.fingerprint not in written:
             place = folder / str(len(written))
-            written[model.card.fingerprint] = _write(place, frames_of(model, count))
+            written[model.card.fingerprint] = _write(place, frames_of(model))
     return {model.path: written[model.card.fingerprint] for model in models}
 
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ _WARM_UP_S, _LEAST_WARM_UP_S = 10.0, 1.0
 _WARMING = 0.15
 """The share of the time that warming up takes at most, beside it, unless that is less than a second a batch size."""
 
+_NOTES_S = 30.0
 _ROUNDS, _SERVER, _FILES = 0.6, 0.25, 0.15
 """How the time is divided."""
 
@@ -79,11 +80,18 @@ def measure(plan: Plan, progress: Progress = SILENT) -> BenchResult:
     meters = open_meters()
     environment = gather_environment(meters)
     with tempfile.TemporaryDirectory(prefix="reid-bench-") as folder, ExitStack() as processes:
-        material = write_material(Path(folder), plan.models, max(plan.settings.batches))
+        material = write_material(Path(folder), plan.models)
         found = _start_all(plan, material, processes, progress)
         party = {one.name: one for one in found if isinstance(one, Running)}
-        qualities = {name: check_answers(one, material[one.candidate.model.path]) for name, one in party.items()}
-        measured = _measure_turns(party, qualities, plan.settings, meters, progress)
+        qualities = {
+            name: check_answers(one, material[one.candidate.model.path], plan.settings.batches)
+            for name, one in party.items()
+        }
+        rounds, warm_ups = _measure_turns(party, plan.settings, meters, progress)
+        peer = _peer(party, qualities, plan.models[0])
+        apart = {name for name, one in party.items() if one.candidate.apart}
+        batches = batch_results(rounds, warm_ups, peer, apart)
+        measured = [subject_result(one, qualities[name], batches.get(name, ()), meters) for name, one in party.items()]
         result = BenchResult(
             command=plan.command,
             started=started.isoformat(timespec="seconds"),
@@ -91,12 +99,12 @@ def measure(plan: Plan, progress: Progress = SILENT) -> BenchResult:
             settings=plan.settings,
             environment=environment,
             model=_model_facts(plan.models[0]),
-            peer=_peer(party, qualities),
+            peer=peer,
             subjects=(*measured, *(one for one in found if isinstance(one, SubjectResult))),
             absent=_merged([*plan.absent, *(one for one in found if isinstance(one, Absent))]),
-            notes=tuple(_too_large(party.values(), plan.settings.batches)),
+            notes=(*_too_large(party.values(), plan.settings.batches), *_without_energy(party.values(), meters)),
         )
-        subjects = _ask_the_best(result, party, material, progress)
+        subjects = _with_notes(_ask_the_best(result, party, material, progress), party)
     result = with_limits(result.model_copy(update={"subjects": subjects}), plan.models)
     return result.model_copy(update={"seconds": time.perf_counter() - began, "notes": notes_of(result, meters)})
 
@@ -105,9 +113,11 @@ def _start_all(
     plan: Plan, material: Mapping[Path, Material], processes: ExitStack, progress: Progress
 ) -> list[Running | Absent | SubjectResult]:
     """Start the sessions and, if any works, the peers."""
+    settings = plan.settings
 
     def begin(candidate: Candidate) -> Running | Absent | SubjectResult:
-        one = start(candidate, material[candidate.model.path].pixels, threads=plan.settings.threads)
+        pixels = material[candidate.model.path].pixels
+        one = start(candidate, pixels, threads=settings.threads, most_frames=max(settings.batches))
         if isinstance(one, Running):
             processes.callback(one.close)
         progress.advance()
@@ -115,7 +125,7 @@ def _start_all(
 
     progress.begin("starting", len(plan.candidates), "sessions")
     sessions = [begin(one) for one in plan.candidates if one.kind == "session"]
-    _check_that_any_works(sessions, min(plan.settings.batches))
+    _check_that_any_works(sessions, min(settings.batches))
     return [*sessions, *(begin(one) for one in plan.candidates if one.kind == "peer")]
 
 
@@ -136,14 +146,16 @@ def _too_large(party: Iterable[Running], batches: Sequence[int]) -> Iterator[str
             yield f"{one.name} takes at most {one.opened.most_frames:,} frames at once, not {' or '.join(left_out)}"
 
 
+def _without_energy(party: Iterable[Running], meters: Meters) -> Iterator[str]:
+    for one in party:
+        if one.candidate.apart and meters.energy_source(one.computes):
+            yield f"{one.name} has no energy: its turns include the start of its program"
+
+
 def _measure_turns(
-    party: Mapping[str, Running],
-    qualities: Mapping[str, Quality],
-    settings: Settings,
-    meters: Meters,
-    progress: Progress,
-) -> list[SubjectResult]:
-    """Return what the turns say of every subject."""
+    party: Mapping[str, Running], settings: Settings, meters: Meters, progress: Progress
+) -> tuple[dict[Cell, Sequence[Sample | None]], dict[Cell, WarmUp]]:
+    """Return the turns of the subjects that took part until the end, and how each was warmed up."""
     warm_ups = _warm_up(party.values(), settings, progress)
     rounds: dict[Cell, Sequence[Sample | None]] = {}
     # What is apart takes seconds for a turn: it would keep the others from having many.
@@ -156,9 +168,7 @@ def _measure_turns(
                 seconds=seconds,
                 progress=progress,
             )
-    kept = {cell: samples for cell, samples in rounds.items() if not party[cell.subject].failure}
-    batches = batch_results(kept, warm_ups, _peer(party, qualities))
-    return [subject_result(one, qualities[name], batches.get(name, ()), meters) for name, one in party.items()]
+    return {cell: samples for cell, samples in rounds.items() if not party[cell.subject].failure}, warm_ups
 
 
 def _warm_up(party: Iterable[Running], settings: Settings, progress: Progress) -> dict[Cell, WarmUp]:
@@ -180,7 +190,9 @@ def _take_turn(one: Running, frames: int, meters: Meters) -> Sample | None:
     def timed(host: HostProcess) -> Sample:
         turn = meters.start([host.pid], one.computes)
         done = host.turn(frames, _TURN_S)
-        return Sample(done, turn.stop())
+        reading = turn.stop()
+        # A turn of what is apart begins with the start of its program, whose energy no batch has used.
+        return Sample(done, replace(reading, energy_j=None) if one.candidate.apart else reading)
 
     return one.attempt(f"batches of {frames}", timed)
 
@@ -216,10 +228,25 @@ def _asked(subject: SubjectResult, running: Running, jpegs: Path, settings: Sett
     return subject.model_copy(
         update={
             "scenarios": (*subject.scenarios, *filter(None, [server])),
-            "cameras": cameras_of(server, settings) if server else None,
+            "cameras": cameras_of(server, settings),
             "end_to_end": files,
         }
     )
+
+
+def _with_notes(subjects: Sequence[SubjectResult], party: Mapping[str, Running]) -> tuple[SubjectResult, ...]:
+    """Return the subjects with what our sessions warned of."""
+    noted = []
+    for subject in subjects:
+        running = party.get(subject.name)
+        asks = running is not None and subject.kind == "session" and not subject.failure
+        said = running.attempt("telling its notes", _notes) if running and asks else None
+        noted.append(subject.model_copy(update={"notes": tuple(said or ())}))
+    return tuple(noted)
+
+
+def _notes(host: HostProcess) -> list[str]:
+    return [str(note) for note in host.ask("notes", _NOTES_S)["notes"]]
 
 
 def _merged(absent: Sequence[Absent]) -> tuple[Absent, ...]:
@@ -233,12 +260,16 @@ def _merged(absent: Sequence[Absent]) -> tuple[Absent, ...]:
     )
 
 
-def _peer(party: Mapping[str, Running], qualities: Mapping[str, Quality]) -> str:
-    """Return the subject that speeds are compared with; empty where no peer works and answers as it should."""
+def _peer(party: Mapping[str, Running], qualities: Mapping[str, Quality], model: GivenModel) -> str:
+    """Return the subject that speeds are compared with: the first peer of a model that works and answers rightly.
+
+    Empty where there is none.
+    """
     for name, one in party.items():
         similarity = qualities[name].least_similarity
-        is_wrong = similarity is not None and similarity < LEAST_SIMILARITY[one.candidate.precision]
-        if one.candidate.kind == "peer" and not one.failure and not is_wrong:
+        is_wrong = similarity is not None and similarity < LEAST_SIMILARITY[one.precision]
+        runs_it = one.candidate.model.card.fingerprint == model.card.fingerprint
+        if one.candidate.kind == "peer" and runs_it and not one.failure and not is_wrong:
             return name
     return ""
 

@@ -31,6 +31,8 @@ _JPEG = b"\xff\xd8"
 _PATCH = 8
 """Pixels of a patch of made-up frames: fine enough to be JPEG files of about a crop's size."""
 
+_MADE_UP = 64
+
 
 @dataclass(frozen=True, slots=True)
 class GivenModel:
@@ -89,24 +91,24 @@ def read_model(path: Path) -> GivenModel:
     return GivenModel(path, "bundle", bundle.card, bundle.precisions, bundle)
 
 
-def frames_of(model: GivenModel, count: int, *, seed: int = 0) -> Frames:
+def frames_of(model: GivenModel, count: int | None = None, *, seed: int = 0) -> Frames:
     """Return so many frames: a bundle's reference crops, again and again; made-up ones for what carries none.
 
-    Speed does not depend on what they show.
+    Without a number, each crop once. Speed does not depend on what they show.
 
     Raises:
         ModelError: the bundle's reference cannot be read.
     """
     size = model.card.preprocessing
     if model.bundle is None:
-        crops = [_made_up(size, seed + index) for index in range(min(count, 64))]
+        crops = [_made_up(size, seed + index) for index in range(min(count or _MADE_UP, _MADE_UP))]
         jpegs = tuple(map(_as_jpeg, crops))
         expected = None
     else:
         files, expected = model.bundle.reference()
         crops = [read_frame(file) for file in files]
         jpegs = tuple(_jpeg_of(file, crop) for file, crop in zip(files, crops, strict=True))
-    chosen = np.arange(count) % len(crops)
+    chosen = np.arange(count or len(crops)) % len(crops)
     pixels = np.stack([as_model_input(crop, size) for crop in crops])
     return Frames(pixels[chosen], jpegs, None if expected is None else expected[chosen])
 

@@ -19,10 +19,10 @@ import reid
 from reid.bench.replies import Memory, Opened, Served, TimedTurn, WarmedUp
 from reid.runtime.errors import ReidError
 
-__all__ = ["HostDiedError", "HostProcess", "HostStuckError", "SubjectError", "start_host"]
+__all__ = ["FIRST_S", "HostDiedError", "HostProcess", "HostStuckError", "SubjectError", "start_host"]
 
-_OPEN_S = 900.0
-"""A first opening may build an engine or compile the model."""
+FIRST_S = 900.0
+"""What comes for the first time may take as long: opening builds an engine, and each batch size is compiled for."""
 
 _PATIENCE_S = 120.0
 """What a request may take beyond the time that it asks for: a batch is not cut."""
@@ -95,7 +95,7 @@ def start_host(
                 stderr=stderr,
                 bufsize=0,
                 cwd=folder,
-                env={**os.environ, **(environment or {}), "PYTHONPATH": _search_path(folder)},
+                env={**os.environ, **(environment or {}), **_own_places(folder)},
                 start_new_session=True,  # Ctrl-C is for this process alone; and its group can be killed
             )
         )
@@ -118,7 +118,7 @@ class HostProcess:
         """The process's id."""
         return self._process.pid
 
-    def open(self, model: str | Path, frames: Path, timeout_s: float = _OPEN_S, **more: object) -> Opened:
+    def open(self, model: str | Path, frames: Path, timeout_s: float = FIRST_S, **more: object) -> Opened:
         """Open the model, and embed one frame.
 
         Args:
@@ -133,7 +133,7 @@ class HostProcess:
 
     def warm_up(self, frames: int, at_most_s: float) -> WarmedUp:
         """Run batches until they are stable."""
-        reply = self.ask("warm_up", at_most_s + _PATIENCE_S, frames=frames, at_most_s=at_most_s)
+        reply = self.ask("warm_up", at_most_s + FIRST_S, frames=frames, at_most_s=at_most_s)
         return WarmedUp.model_validate(reply)
 
     def turn(self, frames: int, seconds: float) -> TimedTurn:
@@ -143,11 +143,11 @@ class HostProcess:
     def serve(self, frames_per_s: float, seconds: float, seed: int, most_frames: int) -> Served:
         """Let frames arrive by themselves for some seconds."""
         request = {"frames_per_s": frames_per_s, "seconds": seconds, "seed": seed, "most_frames": most_frames}
-        return Served.model_validate(self.ask("server", 2 * seconds + _PATIENCE_S, **request))
+        return Served.model_validate(self.ask("server", 2 * seconds + FIRST_S, **request))
 
-    def embed(self, output: Path, timeout_s: float = 2 * _PATIENCE_S) -> None:
-        """Embed all frames into a file of float32 [N, D]."""
-        self.ask("embed", timeout_s, output=str(Path(output).absolute()))
+    def embed(self, output: Path, frames: int) -> None:
+        """Embed all frames in batches of so many into a file of float32 [N, D]; the last one begins anew with them."""
+        self.ask("embed", FIRST_S, output=str(Path(output).absolute()), frames=frames)
 
     def memory(self) -> Memory:
         """Return the most memory that it had so far."""
@@ -204,9 +204,11 @@ def _absolute(opener: str) -> str:
     return f"{Path(place).absolute()}:{name}" if place.endswith(".py") else opener
 
 
-def _search_path(folder: str) -> str:
+def _own_places(folder: str) -> dict[str, str]:
+    """Return the variables by which it finds `reid`, and compiles anew what an earlier run has compiled."""
     before = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([folder, before] if before else [folder])
+    path = os.pathsep.join([folder, before] if before else [folder])
+    return {"PYTHONPATH": path, "TORCHINDUCTOR_CACHE_DIR": str(Path(folder) / "inductor")}
 
 
 def _say_goodbye(process: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from reid.bench.records import Count, NotNegative, Record
+from reid.bench.records import Count, NotNegative, Positive, Record
 
 __all__ = ["Memory", "Opened", "Served", "TimedTurn", "WarmedUp"]
 
@@ -38,7 +38,7 @@ class WarmedUp(Record):
 class TimedTurn(Record):
     """See `reid.bench.host.timing.Turn`."""
 
-    wall_ms: tuple[NotNegative, ...] = Field(min_length=1)
+    wall_ms: tuple[Positive, ...] = Field(min_length=1)
     cpu_s: NotNegative
     untimed: Count
     started: float

@@ -99,8 +99,8 @@ class Start(Record):
     """How long a subject takes from nothing to its first embedding, in a process of its own.
 
     Attributes:
-        import_s: from the start of the process until its libraries are imported.
-        open_s: opening the model: reading, optimizing, self-check.
+        import_s: from the start of the process until its libraries are imported; their files are cached already.
+        open_s: opening the model: reading and optimizing, without the self-check.
         first_batch_s: the first batch of one frame.
     """
 
@@ -160,7 +160,7 @@ class BatchResult(Record):
         cpu_ms_per_frame: the CPU time of a frame.
         cores: CPU time over wall time.
         times_peer: how many times as many frames per second as the result's `peer`: the median of the rounds' ratios;
-            None where there is no peer, or it has no turns with this batch size.
+            None where there is no peer, or it has no turns with this batch size in the same rounds.
         energy_j_per_1000_frames: the energy; None without a meter.
         turns: all turns, in the order of time; those with disturbances count for nothing above, unless most have some:
             `BenchResult.notes` says so then.
@@ -254,11 +254,12 @@ class SubjectResult(Record):
         memory_mib: the most memory that its process had, by place: "host", "device"; without those it does not say.
         batches: its results by batch size, ascending.
         scenarios: its scenarios.
-        cameras: how many cameras it serves; None where the Server scenario was not run, or finds no rate.
+        cameras: how many cameras it serves, 0 where no rate keeps the limit; None where this was not measured.
         end_to_end: from files to embeddings; None where it was not measured, as for peers.
         roofline_percent: its best throughput relative to what this machine's measured peaks permit its graph; None
             where they are not known.
         failure: what ended its part; None for nothing.
+        notes: what the session warned of: a provider that copies, batches that were halved.
     """
 
     name: str
@@ -276,6 +277,7 @@ class SubjectResult(Record):
     end_to_end: EndToEnd | None = None
     roofline_percent: Estimate | None = None
     failure: Failure | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Absent(Record):
@@ -303,7 +305,7 @@ class BenchResult(Record):
         model: the model.
         costs: what a frame costs in each precision's graph, by precision.
         roofline: the measured peaks of this machine; None where they were not measured.
-        peer: the name of the subject that `times_peer` refers to; empty for none.
+        peer: the name of the subject that `times_peer` refers to, which runs `model`; empty for none.
         subjects: what was measured.
         absent: what does not work here.
         notes: what a reader should know of this run, in sentences: disturbances, missing meters.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from random import Random
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from reid.runtime.progress import SILENT, Progress
@@ -43,7 +44,8 @@ def take_rounds(
 ) -> Mapping[_Side, Sequence[_Taken | None]]:
     """Let every cell take a turn in each round, for about so many seconds, but at least in LEAST_ROUNDS rounds.
 
-    Each round begins with another cell: no cell is always behind the same one, whose heat and caches it would inherit.
+    Each round has an order of its own, drawn from its number: a cell comes behind any of the others, and inherits the
+    heat and the caches of none of them again and again.
 
     Args:
         cells: the cells, or whatever else takes turns.
@@ -66,6 +68,5 @@ def take_rounds(
     more = min(max(round(seconds / spent), LEAST_ROUNDS), _MOST_ROUNDS) - 1
     progress.begin("measuring", more * len(cells), "turns")
     for number in range(1, more + 1):
-        first = number % max(len(cells), 1)
-        take([*cells[first:], *cells[:first]])
+        take(Random(number).sample(cells, len(cells)))
     return turns

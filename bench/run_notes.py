@@ -23,6 +23,8 @@ def notes_of(result: BenchResult, meters: Meters) -> tuple[str, ...]:
         *_steady(cells),
         *_unstable(cells),
         *_above_the_peak(result),
+        *_shared_gpu(result),
+        *_warned(result),
         *map(sentence, meters.missing),
     )
 
@@ -45,6 +47,22 @@ def _unstable(cells: list[tuple[SubjectResult, BatchResult]]) -> Iterator[str]:
     unstable = [_name(*cell) for cell in cells if not cell[1].warm_up.stable]
     if unstable:
         yield f"still became faster or slower when its warm-up was over: {_listed(unstable)}"
+
+
+def _shared_gpu(result: BenchResult) -> Iterator[str]:
+    for gpu in result.environment.gpus:
+        if gpu.other_processes:
+            others = f"{gpu.other_processes} other process{'es' if gpu.other_processes > 1 else ''}"
+            yield f"{others} had {gpu.name} open when the run began: what they computed on it is in its figures"
+
+
+def _warned(result: BenchResult) -> Iterator[str]:
+    """Yield what sessions warned of, each once with the sessions."""
+    said: dict[str, list[str]] = {}
+    for subject in result.subjects:
+        for note in subject.notes:
+            said.setdefault(note, []).append(subject.name)
+    yield from (f"{_listed(names)}: {note}" for note, names in said.items())
 
 
 def _above_the_peak(result: BenchResult) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from reid.bench.meters.turns import Computes
 from reid.bench.process import HostProcess, SubjectError, start_host
 from reid.bench.replies import Opened
-from reid.bench.result import Absent, Failure, WarmUp
+from reid.bench.result import Absent, Failure, SubjectPrecision
 from reid.bench.subjects import Candidate
 from reid.runtime.files.validation import first_problem
+from reid.runtime.precision import PRECISIONS
 
 __all__ = ["Running", "start"]
 
@@ -23,6 +24,8 @@ _Answer = TypeVar("_Answer")
 
 _FACTS = ("backend", "device", "precision")
 """What every subject says of itself."""
+
+_PRECISIONS: tuple[SubjectPrecision, ...] = (*PRECISIONS, "bf16")
 
 _NOT_HERE = ("SessionError", "ModuleNotFoundError", "ImportError")
 """The errors of what does not work on this machine; any other says that something is wrong."""
@@ -36,7 +39,6 @@ class Running:
         candidate: what it is.
         host: its process.
         opened: what it said when it was opened.
-        warm_ups: how it was warmed up, by batch size in frames.
         failure: what ended its part; its process is gone then.
     """
 
@@ -44,7 +46,6 @@ class Running:
     host: HostProcess
     opened: Opened
     _process: contextlib.ExitStack
-    warm_ups: dict[int, WarmUp] = field(default_factory=dict)
     failure: Failure | None = None
 
     def attempt(self, during: str, action: Callable[[HostProcess], _Answer]) -> _Answer | None:
@@ -55,7 +56,7 @@ class Running:
             with _replies_make_sense():
                 return action(self.host)
         except SubjectError as error:
-            self.failure = Failure(during=during, reason=str(error))
+            self.failure = Failure(during=during, reason=_reason(error, self.candidate))
             self._process.close()
             return None
 
@@ -69,12 +70,17 @@ class Running:
         """What computes in it, and so what its meters are."""
         return "cpu" if self.opened.facts["device"].casefold() == "cpu" else "gpu"
 
+    @property
+    def precision(self) -> SubjectPrecision:
+        """The precision that it computes in, which of peers is not always the graph's."""
+        return _precision(self.opened)
+
     def close(self) -> None:
         """End its process."""
         self._process.close()
 
 
-def start(candidate: Candidate, frames: Path, *, threads: int) -> Running | Absent | Failure:
+def start(candidate: Candidate, frames: Path, *, threads: int, most_frames: int) -> Running | Absent | Failure:
     """Start a subject's process and open its model.
 
     What cannot run on this machine is absent; what fails otherwise is a failure, which people have to know of.
@@ -83,6 +89,7 @@ def start(candidate: Candidate, frames: Path, *, threads: int) -> Running | Abse
         candidate: the subject.
         frames: the file of frames, as `HostProcess.open` takes it.
         threads: the CPU threads that it may use.
+        most_frames: the largest batch that it is asked for.
     """
     process = contextlib.ExitStack()
     try:
@@ -90,18 +97,33 @@ def start(candidate: Candidate, frames: Path, *, threads: int) -> Running | Abse
             start_host(candidate.opener, python=candidate.python, environment=_environment(threads))
         )
         with _replies_make_sense():
-            opened = host.open(candidate.model.path.absolute(), frames, threads=threads, **candidate.request)
+            path = candidate.model.path.absolute()
+            opened = host.open(path, frames, threads=threads, most_frames=most_frames, **candidate.request)
         if missing := [name for name in _FACTS if name not in opened.facts]:
             raise SubjectError(f"its facts do not say {missing[0]!r}")
+        _precision(opened)
         return Running(candidate, host, opened, process)
     except SubjectError as error:
         process.close()
         if error.kind in _NOT_HERE:
-            return Absent(name=candidate.name, reason=str(error))
-        return Failure(during="opening", reason=str(error))
+            return Absent(name=candidate.name, reason=_reason(error, candidate))
+        return Failure(during="opening", reason=_reason(error, candidate))
     except BaseException:
         process.close()
         raise
+
+
+def _precision(opened: Opened) -> SubjectPrecision:
+    said = opened.facts["precision"]
+    if found := [one for one in _PRECISIONS if one == said]:
+        return found[0]
+    raise SubjectError(f"its facts say the precision {said[:40]!r}, which is none of {', '.join(_PRECISIONS)}")
+
+
+def _reason(error: SubjectError, candidate: Candidate) -> str:
+    """Return what an error says, with the model's path as it was given: results name no folders of people."""
+    path = candidate.model.path
+    return str(error).replace(str(path.absolute()), str(path))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from reid.bench.estimates import estimate_percentiles
 from reid.bench.process import HostProcess
@@ -33,9 +34,10 @@ _LONGER = 2.0
 def closed_scenarios(batches: Sequence[BatchResult]) -> Iterator[Scenario]:
     """Yield SingleStream, MultiStream and Offline, as far as their batch sizes were measured."""
     by_size = {batch.frames: batch for batch in batches}
-    for name, frames in (("SingleStream", _SINGLE), ("MultiStream", _MULTI)):
-        if batch := by_size.get(frames):
-            yield _closed("SingleStream" if name == "SingleStream" else "MultiStream", batch)
+    if single := by_size.get(_SINGLE):
+        yield _closed("SingleStream", single)
+    if multi := by_size.get(_MULTI):
+        yield _closed("MultiStream", multi)
     if batches:
         best = max(batches, key=lambda batch: batch.frames_per_s.value)
         yield Scenario(name="Offline", latency_ms=None, frames_per_s=best.frames_per_s, seconds=_seconds(best))
@@ -65,8 +67,10 @@ def measure_server(
     )
 
 
-def cameras_of(server: Scenario, settings: Settings) -> Cameras:
-    """Return how many cameras fit into the rate of the Server scenario."""
+def cameras_of(server: Scenario | None, settings: Settings) -> Cameras:
+    """Return how many cameras fit into the rate of the Server scenario; none where no rate keeps the limit."""
+    if server is None:
+        return Cameras(low=0, value=0, high=0)
     low, value, high = (
         int(rate // settings.camera_frames_per_s)
         for rate in (server.frames_per_s.low, server.frames_per_s.value, server.frames_per_s.high)
@@ -95,15 +99,8 @@ def _largest_batch(batches: Sequence[BatchResult], limit_ms: float) -> int:
     return max((batch.frames for batch in batches if 2 * batch.latency_ms.p50.value <= limit_ms), default=1)
 
 
-def _closed(name: str, batch: BatchResult) -> Scenario:
-    return Scenario.model_validate(
-        {
-            "name": name,
-            "latency_ms": batch.latency_ms,
-            "frames_per_s": batch.frames_per_s,
-            "seconds": _seconds(batch),
-        }
-    )
+def _closed(name: Literal["SingleStream", "MultiStream"], batch: BatchResult) -> Scenario:
+    return Scenario(name=name, latency_ms=batch.latency_ms, frames_per_s=batch.frames_per_s, seconds=_seconds(batch))
 
 
 def _seconds(batch: BatchResult) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -31,14 +32,19 @@ _RANKED, _MATCHES = 64, 10
 
 def open_subject(request: Mapping[str, Any]) -> SessionSubject:
     """Open a model with a session: what `open_session` does, but for the self-check."""
-    return SessionSubject(open_unchecked(request["model"], request["session"], request["precision"]))
+    warnings = _Warnings()
+    logging.getLogger("reid").addHandler(warnings)
+    opened = open_unchecked(request["model"], request["session"], request["precision"])
+    if opened.note:
+        warnings.said[opened.note] = None
+    return SessionSubject(opened, warnings)
 
 
 class SessionSubject:
     """A session, as `reid.bench.host` times it."""
 
-    def __init__(self, opened: Opened) -> None:
-        self._session, self._reference = opened.session, opened.reference
+    def __init__(self, opened: Opened, warnings: _Warnings) -> None:
+        self._session, self._reference, self._warnings = opened.session, opened.reference, warnings
         info, limits = self._session.info, self._session.limits
         backend, _, device = str(info).partition(" on ")
         self.facts: Mapping[str, str] = {"backend": backend, "device": device, "precision": info.precision}
@@ -47,6 +53,7 @@ class SessionSubject:
             "check": self.check,
             "end_to_end": self.end_to_end,
             "rank": self.rank,
+            "notes": self.notes,
         }
 
     def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -100,6 +107,10 @@ class SessionSubject:
             times.append(time.perf_counter() - start)
         return {"ms_per_query": 1000 * sorted(times)[1] / _RANKED}
 
+    def notes(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return "notes": what the session warned of since it was opened, each once."""
+        return {"notes": list(self._warnings.said)}
+
     def close(self) -> None:
         """Close the session."""
         self._session.close()
@@ -117,6 +128,17 @@ class SessionSubject:
         for first in range(0, count, most):
             self.embed(frames[: min(most, count - first)])
         return count / (time.perf_counter() - start)
+
+
+class _Warnings(logging.Handler):
+    """Keeps what the library warns of: whatever slows a session down has to be told with its speed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said[record.getMessage()] = None
 
 
 def _tracklets(files: list[Path], count: int) -> Iterator[Tracklet]:

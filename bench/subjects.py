@@ -58,9 +58,11 @@ def find_sessions(
         precisions: the precisions; all that a model has, if none is given.
 
     Raises:
-        SessionError: one that was asked for is unknown, or none of the models can be run by it, or in its precision.
+        SessionError: one that was asked for is unknown or names another GPU than the first, or none of the models can
+            be run by it, or in its precision.
     """
     _check_known(sessions)
+    _check_gpu(sessions)
     several = sum(model.kind != "checkpoint" for model in models) > 1
     found = [
         Candidate(
@@ -115,6 +117,17 @@ def _check_known(sessions: Sequence[str]) -> None:
     for session in sessions:
         if backend_of(session) not in _known():
             raise SessionError(f"unknown session {session!r}; choose one of: {', '.join(_known())}")
+
+
+def _check_gpu(sessions: Sequence[str]) -> None:
+    """Refuse any GPU but the first one that CUDA shows: peers run on it, and its meters and peaks are measured."""
+    for session in sessions:
+        number = session.partition("+")[0].rpartition(":")[2]
+        if number.isdecimal() and int(number):
+            remedy = f"make it the first one: CUDA_VISIBLE_DEVICES={number} reid-bench --session "
+            raise SessionError(
+                f"{session} is not on the GPU that is measured; {remedy}{session.replace(f':{number}', '')}"
+            )
 
 
 def _why_none(session: str, models: Sequence[GivenModel], precisions: Sequence[Precision]) -> str:

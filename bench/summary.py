@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from reid.bench.disturbances import disturbances, steady_disturbances
@@ -34,7 +34,7 @@ class Sample:
 
 
 def batch_results(
-    rounds: Rounds[Sample], warm_ups: Mapping[Cell, WarmUp], peer: str
+    rounds: Rounds[Sample], warm_ups: Mapping[Cell, WarmUp], peer: str, apart: Container[str] = ()
 ) -> dict[str, tuple[BatchResult, ...]]:
     """Return each subject's results by batch size, ascending.
 
@@ -42,12 +42,13 @@ def batch_results(
         rounds: the turns of the subjects that took part until the end.
         warm_ups: how each was warmed up.
         peer: the subject that speeds are compared with; empty for none.
+        apart: the subjects with rounds of their own, which are not those of the others.
     """
     rates = {cell: _rates(cell, samples) for cell, samples in rounds.items()}
     found: dict[str, tuple[BatchResult, ...]] = {}
     for cell in sorted(rounds, key=lambda cell: cell.frames):
         if any(rounds[cell]):
-            of_peer = rates.get(Cell(peer, cell.frames))
+            of_peer = rates.get(Cell(peer, cell.frames)) if (cell.subject in apart) == (peer in apart) else None
             result = _batch_result(cell, rounds[cell], warm_ups[cell], rates[cell], of_peer)
             found[cell.subject] = (*found.get(cell.subject, ()), result)
     return found
@@ -94,9 +95,9 @@ def failed_result(candidate: Candidate, failure: Failure | None, opened: Opened 
 
 def _memory(host: HostProcess, meters: Meters) -> dict[str, float]:
     said = host.memory()
-    on_device = said.device
-    if on_device is None and isinstance(meters.gpu, Nvml):
-        on_device = meters.gpu.memory_mib([host.pid])
+    # NVML counts the context and the libraries, too: the same for all, where it answers.
+    on_device = meters.gpu.memory_mib([host.pid]) if isinstance(meters.gpu, Nvml) else None
+    on_device = said.device if on_device is None else on_device
     return {"host": said.host} | ({} if on_device is None else {"device": on_device})
 
 
@@ -118,8 +119,7 @@ def _batch_result(
         frames_per_s=estimate([rate for rate in rates if rate is not None]),
         cpu_ms_per_frame=1000 * cpu_s / frames,
         cores=cpu_s / wall_s,
-        # What is apart had its turns in other rounds.
-        times_peer=estimate_ratio(rates, of_peer) if of_peer and len(of_peer) == len(rates) else None,
+        times_peer=estimate_ratio(rates, of_peer) if of_peer else None,
         energy_j_per_1000_frames=_energy(cell, counted),
         turns=tuple(map(_turn, samples, disturbances([one.reading for one in samples]))),
         steady=steady_disturbances([one.reading for one in samples]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ def bench(
         typer.Option(
             min=1,
             max=1024,
-            help="CPU threads of each subject. [default: OMP_NUM_THREADS, or all cores]",
+            help="CPU threads of each subject. [default: OMP_NUM_THREADS, or all usable cores]",
             rich_help_panel=METHOD,
         ),
     ] = None,
@@ -162,8 +163,6 @@ def _precisions(names: Sequence[str] | None) -> list[Precision]:
 
 
 def _settings(batches: str, threads: int | None, minutes: float, limit: float, rate: float) -> Settings:
-    from reid.bench.meters.cpu_time import usable_cpus
-    from reid.bench.meters.tree import Tree
     from reid.bench.result import Settings
     from reid.runtime.sessions.threads import thread_limit
 
@@ -175,11 +174,22 @@ def _settings(batches: str, threads: int | None, minutes: float, limit: float, r
         )
     return Settings(
         batches=tuple(sorted({size for size in sizes if size})),
-        threads=threads or thread_limit() or len(usable_cpus(Tree("/"))),
+        threads=threads or thread_limit() or _usable_cores(),
         minutes=minutes,
         latency_limit_ms=limit,
         camera_frames_per_s=rate,
     )
+
+
+def _usable_cores(root: str = "/") -> int:
+    """Return how many threads can run at once: those of the cores, as far as the control group's quota permits."""
+    from reid.bench.meters.cgroups import quota_cores
+    from reid.bench.meters.cpu_time import usable_cpus
+    from reid.bench.meters.tree import Tree
+
+    tree = Tree(root)
+    cores = len(usable_cpus(tree)) or os.cpu_count() or 1
+    return max(1, min(cores, int(quota_cores(tree) or cores)))
 
 
 def _predict(

@@ -165,6 +165,7 @@ def merge(
     """Add the entries of other galleries, all or none."""
     from contextlib import ExitStack
 
+    from reid.runtime.errors import DataError
     from reid.runtime.files.storage import check_apart
     from reid.runtime.galleries.store.store import Store
     from reid.runtime.galleries.store_folder import is_stored, writable_store
@@ -172,7 +173,10 @@ def merge(
     check_apart(store, others)
     with ExitStack() as stack:
         opened = [stack.enter_context(Store.open(other)) for other in others]
-        storage = None if is_stored(store) else opened[0].storage
+        is_new = not is_stored(store)
+        if is_new and not any(map(len, opened)):
+            raise DataError(f"there is nothing to merge in {', '.join(map(str, others))}; append crops there first")
+        storage = opened[0].storage if is_new else None
         merged = stack.enter_context(writable_store(store, opened[0].space, storage))
         before = len(merged)
         merged.merge(opened)

@@ -163,7 +163,8 @@ def replay(tracks: Sequence[Recorded], stream: TrackletStream) -> None:
 
 def waiting(stream: TrackletStream) -> int:
     """Return how many frames wait for the model."""
-    return sum(one.pushed - one.embedding - one.dropped - one.repeated for one in stream.counts().values())
+    counts = stream.counts().values()
+    return sum(one.pushed - one.embedding - one.dropped - one.repeated - one.forgotten for one in counts)
 
 
 def as_seen(track: LiveTrack) -> SeenTrack | None:

@@ -90,7 +90,12 @@ class UntilSettled:
         Args:
             similarity: the cosine similarity of the mean to the one before, from which it has not moved.
             times: how often in a row it may not move until it counts as settled.
+
+        Raises:
+            ValueError: `times` is below 1.
         """
+        if times < 1:
+            raise ValueError(f"settled after {times} times: expected at least 1")
         self._similarity = similarity
         self._left = self._times = times
         self._mean: NDArray[np.float32] | None = None
@@ -100,7 +105,9 @@ class UntilSettled:
         return self._left > 0
 
     def took(self, embedding: NDArray[np.float32]) -> None:
-        """Compare the mean with the one before."""
+        """Compare the mean with the one before. The very same says nothing: no frame has come since."""
+        if self._mean is not None and np.array_equal(self._mean, embedding):
+            return
         if self._left and self._mean is not None:
             still = 1 - exact_distances(self._mean[None], embedding[None])[0, 0] >= self._similarity
             self._left = self._left - 1 if still else self._times

@@ -18,7 +18,7 @@ from reid.bench.costs.products import INPUT, OUTPUT, Products
 from reid.bench.costs.record import Roofline
 from reid.runtime.errors import SessionError
 from reid.runtime.precision import Precision
-from reid.runtime.sessions.onnxruntime import import_onnxruntime
+from reid.runtime.sessions.onnxruntime_providers import Provider, find_provider, import_onnxruntime
 from reid.runtime.sessions.openvino import import_openvino
 
 __all__ = ["measure_peaks"]
@@ -61,9 +61,12 @@ def measure_peaks(device: str = "cpu", threads: int = 1) -> Roofline:
 
 def _measured(device: str, threads: int) -> Roofline:
     """Measure in this process; what else happens on the machine hits some rounds, not all."""
-    products, copies = (_on_cuda, _cuda_copies) if device == "cuda" else (_on_cpu, _cpu_copies)
+    provider = find_provider(device)  # loads what the provider needs
     with ThreadPoolExecutor(threads) as pool:
-        computing, moving = [*products(threads)], [*copies(pool, threads)]
+        if provider.ordinal is None:
+            computing, moving = [*_on_cpu(provider, threads)], [*_cpu_copies(pool, threads)]
+        else:
+            computing, moving = [*_on_cuda(provider, threads)], [*_cuda_copies()]
         for _, run in moving:
             run()
         for _, _, run in computing:
@@ -79,7 +82,7 @@ def _measured(device: str, threads: int) -> Roofline:
     return Roofline(operations_per_s=peaks, bytes_per_s=bandwidth, source="measured in this run")
 
 
-def _on_cpu(threads: int) -> Iterator[tuple[Precision, int, _Run]]:
+def _on_cpu(provider: Provider, threads: int) -> Iterator[tuple[Precision, int, _Run]]:
     """Yield precision, operations and how to run them, of each product in each library.
 
     A run takes about a millisecond: a shorter one gains nothing from threads, a longer one is seldom left alone.
@@ -89,17 +92,22 @@ def _on_cpu(threads: int) -> Iterator[tuple[Precision, int, _Run]]:
         work = threads * (4 if precision == "int8" else 1)
         for products in (Products("MatMul", precision, 128 * work, 512), Products("Conv", precision, work, 128)):
             given = {INPUT: products.given()}
-            session = _onnxruntime(products, ["CPUExecutionProvider"], threads)
+            session = _onnxruntime(products, provider, {}, threads)
             yield precision, products.flops, functools.partial(session.run, None, given)
             with contextlib.suppress(SessionError):  # OpenVINO is an extra
                 yield precision, products.flops, functools.partial(_openvino(products, threads).infer, given)
 
 
-def _onnxruntime(products: Products, providers: list[Any], threads: int) -> Any:  # noqa: ANN401 - no stubs
+def _onnxruntime(products: Products, provider: Provider, settings: dict[str, str], threads: int) -> Any:  # noqa: ANN401
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 4
-    return onnxruntime.InferenceSession(products.onnx(), options, providers=providers, enable_fallback=0)
+    session = onnxruntime.InferenceSession(
+        products.onnx(), options, providers=[(provider.name, settings)], enable_fallback=0
+    )
+    if session.get_providers()[0] != provider.name:  # older versions do not heed enable_fallback
+        raise SessionError(f"ONNX Runtime fell back from {provider.name} to the CPU: {provider.remedy}")
+    return session
 
 
 def _openvino(products: Products, threads: int) -> Any:  # noqa: ANN401 - no stubs
@@ -123,11 +131,11 @@ def _cpu_copies(pool: ThreadPoolExecutor, threads: int) -> Iterator[tuple[int, _
     yield source.nbytes, lambda: list(pool.map(np.bitwise_or.reduce, sources))
 
 
-def _on_cuda(threads: int) -> Iterator[tuple[Precision, int, _Run]]:
+def _on_cuda(provider: Provider, threads: int) -> Iterator[tuple[Precision, int, _Run]]:
     precisions: tuple[Precision, ...] = ("fp32", "fp16")
     for precision in precisions:
         for products in (Products("MatMul", precision, 8192, 4096), Products("Conv", precision, 256, 256)):
-            session = _onnxruntime(products, [("CUDAExecutionProvider", {"use_tf32": "0"})], threads)
+            session = _onnxruntime(products, provider, {"use_tf32": "0"}, threads)
             given = products.given()
             binding = session.io_binding()
             binding.bind_ortvalue_input(INPUT, _on_device(given))
@@ -139,7 +147,7 @@ def _on_device(values: NDArray[np.generic]) -> Any:  # noqa: ANN401 - no stubs
     return import_onnxruntime().OrtValue.ortvalue_from_numpy(values, "cuda", 0)
 
 
-def _cuda_copies(pool: ThreadPoolExecutor, threads: int) -> Iterator[tuple[int, _Run]]:
+def _cuda_copies() -> Iterator[tuple[int, _Run]]:
     from reid.runtime.cuda import open_cuda
 
     cuda = open_cuda()

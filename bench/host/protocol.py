@@ -5,7 +5,7 @@
     {"do": "warm_up", "frames": 8, "at_most_s": 10}       -> {"batches", "seconds", "stable"}
     {"do": "turn", "frames": 8, "seconds": 0.25}          -> {"wall_ms", "cpu_s", "untimed", "started", "ended"}
     {"do": "server", "frames_per_s": 50, "seconds": 5, "seed": 0, "most_frames": 8}     -> {"latency_ms", "unfinished"}
-    {"do": "embed", "output": "embeddings.npy"}           -> {}
+    {"do": "embed", "output": "embeddings.npy", "frames": 8}                            -> {}
     {"do": "memory"}                                      -> {"host", "device"}
     {"do": another, ..}                                   -> what the subject's `commands` has under that name
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -37,6 +38,9 @@ __all__ = ["Host", "answer"]
 
 Request: TypeAlias = dict[str, Any]
 Reply: TypeAlias = Mapping[str, Any]
+
+_FIRST_RUNS = 3
+"""A library may compile for a size when it comes first, and capture a CUDA graph when it comes for the third time."""
 
 _LONGEST = 1000
 """Length of the line that says what failed, in characters."""
@@ -70,6 +74,7 @@ class Host:
         self._subject: Subject | None = None
         self._frames: NDArray[np.uint8]
         self._batches: dict[int, NDArray[np.uint8]] = {}
+        self._runs: Counter[int] = Counter()
 
     def do(self, request: Request) -> Reply:
         """Answer one request."""
@@ -133,27 +138,29 @@ class Host:
 
     def _serve(self, request: Request) -> Reply:
         most = request["most_frames"]
-        for frames in range(1, most + 1):  # libraries may compile for each size
-            if frames not in self._batches:
+        for frames in range(1, most + 1):
+            while self._runs[frames] < _FIRST_RUNS:
                 self._run(frames)
         schedule = arrivals(request["frames_per_s"], request["seconds"], request["seed"])
         return asdict(serve(self._run, schedule, most))
 
     def _embed_all(self, request: Request) -> Reply:
+        """Embed all frames in batches of one size; the last one begins anew with the first frames."""
         import numpy as np
 
         assert self._subject is not None
-        most = self._subject.most_frames
-        parts = [self._frames[first : first + most] for first in range(0, len(self._frames), most)]
+        count, size = len(self._frames), request["frames"]
+        parts = [self._frames[(first + np.arange(size)) % count] for first in range(0, count, size)]
         np.save(request["output"], np.concatenate([self._subject.embed(part) for part in parts]))
         return {}
 
     def _memory(self, _: Request) -> Reply:
-        on_device: Callable[[], float] | None = getattr(self._subject, "device_memory_mib", None)
+        on_device: Callable[[], float | None] | None = getattr(self._subject, "device_memory_mib", None)
         return {"host": peak_host_mib(), "device": on_device() if on_device else None}
 
     def _run(self, frames: int) -> NDArray[np.float32]:
         assert self._subject is not None
+        self._runs[frames] += 1
         return self._subject.embed(self._batch(frames))
 
     def _batch(self, frames: int) -> NDArray[np.uint8]:

@@ -38,7 +38,7 @@ class Subject(Protocol):
 
 
 Opener: TypeAlias = Callable[[dict[str, Any]], Subject]
-"""Opens the model that an `open` request names: "model", "threads" and whatever else the two have agreed on."""
+"""Opens the model that an `open` request names: "model", "threads", "most_frames" and what else the two agree on."""
 
 
 def load_opener(text: str) -> Opener:

@@ -10,6 +10,7 @@ from reid.bench.environment import Gpu, Jetson
 from reid.bench.meters.jetson import JetsonGpu
 from reid.bench.meters.nvml import Nvml
 from reid.bench.meters.tree import Tree
+from reid.runtime.gpu import find_device
 
 __all__ = ["describe_gpu", "describe_jetson"]
 
@@ -18,22 +19,23 @@ _MODE: Final = "var/lib/nvpmodel/status"
 
 
 def describe_gpu(gpu: Nvml) -> Gpu:
-    """Ask the driver for the facts of a GPU."""
+    """Ask the driver for the facts of a GPU; of one that is divided, CUDA tells the name of the part that it uses."""
     nvml = gpu.module
     memory, capability = gpu.ask("nvmlDeviceGetMemoryInfo"), gpu.ask("nvmlDeviceGetCudaComputeCapability")
     limit, persistence = gpu.ask("nvmlDeviceGetEnforcedPowerLimit"), gpu.ask("nvmlDeviceGetPersistenceMode")
     clocks = [gpu.ask("nvmlDeviceGetMaxClockInfo", kind) for kind in (nvml.NVML_CLOCK_SM, nvml.NVML_CLOCK_MEM)]
-    mig = gpu.ask("nvmlDeviceGetMigMode")
+    divided = gpu.is_divided()
+    part = find_device(gpu.ordinal) if divided else None
     return Gpu(
-        name=_text(gpu.ask("nvmlDeviceGetName")),
+        name=part.name if part else _text(gpu.ask("nvmlDeviceGetName")),
         compute_capability="{}.{}".format(*capability) if capability else "",
         driver=_driver(gpu),
         cuda=_cuda(gpu),
-        memory_mib=memory.total / 2**20 if memory else None,
+        memory_mib=memory.total / 2**20 if memory and not divided else None,
         power_limit_w=None if limit is None else limit / 1e3,
         clock_mhz=None if None in clocks else (clocks[0], clocks[1]),
         persistence=None if persistence is None else persistence == nvml.NVML_FEATURE_ENABLED,
-        mig=None if mig is None else mig[0] == nvml.NVML_DEVICE_MIG_ENABLE,
+        mig=divided,
         other_processes=gpu.others([os.getpid()]),
     )
 

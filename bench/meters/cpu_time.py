@@ -25,14 +25,12 @@ class CpuTime:
         stolen: what a hypervisor gave to other machines while one of those CPUs had work to do.
         own: what the timed processes used, with their children.
         waited: how long threads of the timed processes were ready to run, but another one had their CPU.
-        pressure: how long any thread of the machine was in that state.
     """
 
     busy: float | None
     stolen: float | None
     own: float | None
     waited: float | None
-    pressure: float | None
 
 
 def usable_cpus(tree: Tree, pid: int | str = "self") -> frozenset[int]:
@@ -48,7 +46,7 @@ def read_cpu_time(tree: Tree, cpus: frozenset[int], pids: Iterable[int]) -> CpuT
     """Read the times of CPUs and of processes with their living children."""
     busy, stolen = _machine(tree, cpus)
     family = _family(tree, pids)
-    return CpuTime(busy, stolen, _own(tree, family), _waited(tree, family), _pressure(tree))
+    return CpuTime(busy, stolen, _own(tree, family), _waited(tree, family))
 
 
 def _machine(tree: Tree, cpus: frozenset[int]) -> tuple[float | None, float | None]:
@@ -85,13 +83,6 @@ def _waited(tree: Tree, family: list[int]) -> float | None:
     paths = [f"proc/{pid}/task/{thread}/schedstat" for pid in family for thread in tree.names(f"proc/{pid}/task")]
     texts = [text for path in paths if (text := tree.text(path))]
     return sum(int(text.split()[1]) for text in texts) / 1e9 if texts else None
-
-
-def _pressure(tree: Tree) -> float | None:
-    for line in (tree.text("proc/pressure/cpu") or "").splitlines():
-        if line.startswith("some"):
-            return int(line.rpartition("total=")[2]) / 1e6
-    return None
 
 
 def _numbers(text: str) -> Iterable[int]:

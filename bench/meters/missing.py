@@ -9,7 +9,7 @@ __all__ = ["Cause", "Missing", "Quantity", "sentence"]
 
 Quantity: TypeAlias = Literal["energy", "clock", "throttling", "other processes", "stolen time", "GPU"]
 
-Cause: TypeAlias = Literal["absent", "not_permitted", "no_library", "no_answer", "virtual"]
+Cause: TypeAlias = Literal["absent", "not_permitted", "no_library", "no_answer", "virtual", "divided"]
 
 _WHY: dict[Cause, str] = {
     "absent": "there is no {where}",
@@ -17,6 +17,7 @@ _WHY: dict[Cause, str] = {
     "no_library": "the package {where} is not installed; run: pip install {where}",
     "no_answer": "{where} does not tell",
     "virtual": "a virtual machine shows only the nominal clock",
+    "divided": "{where} is divided (MIG), and counts that of all its parts together",
 }
 
 

@@ -35,11 +35,13 @@ class Nvml:
 
     Attributes:
         module: `pynvml`, or what stands in for it.
-        handle: NVML's handle of the GPU.
+        handle: NVML's handle of the GPU; of the whole one, where CUDA sees only a part of it (MIG).
+        ordinal: CUDA's number of the GPU.
     """
 
     module: Any
     handle: Any
+    ordinal: int = 0
 
     def ask(self, function: str, *arguments: Any) -> Any:  # noqa: ANN401 - whatever NVML answers
         """Call a function of NVML for this GPU; None where the GPU or the driver does not support it, or is gone."""
@@ -50,10 +52,17 @@ class Nvml:
 
     def energy(self) -> GpuCounter | GpuGauge | Missing:
         """Return the counter of this GPU's energy, else the gauge of its power, or why there is neither."""
+        if self.is_divided():
+            return Missing("energy", "divided", "the GPU")
         for meter in (GpuCounter(self), GpuGauge(self)):
             if meter.is_there():
                 return meter
         return Missing("energy", "no_answer", "the GPU's driver")
+
+    def is_divided(self) -> bool | None:
+        """Return whether the GPU is divided (Multi-Instance GPU); None where it does not say."""
+        mode = self.ask("nvmlDeviceGetMigMode")
+        return None if mode is None else bool(mode[0] == self.module.NVML_DEVICE_MIG_ENABLE)
 
     def clock_mhz(self) -> float | None:
         """Return the clock of the multiprocessors at this moment."""
@@ -125,18 +134,24 @@ class GpuGauge:
         return None if milliwatts is None else milliwatts / 1e3
 
 
-def open_nvml(module: Any = None, *, locate: Callable[[], str | None]) -> Nvml | Missing:  # noqa: ANN401
+def open_nvml(
+    module: Any = None,  # noqa: ANN401
+    *,
+    ordinal: int = 0,
+    locate: Callable[[int], str | None],
+) -> Nvml | Missing:
     """Open a GPU.
 
     Args:
         module: what stands in for `pynvml`; None for the installed one.
-        locate: tells the PCI address of the GPU, as the CUDA driver knows it: NVML numbers the GPUs in another order,
+        ordinal: CUDA's number of the GPU.
+        locate: tells the PCI address of a GPU, as the CUDA driver knows it: NVML numbers the GPUs in another order,
             and ignores CUDA_VISIBLE_DEVICES.
 
     Returns:
         The GPU, or why there is none.
     """
-    address = locate()
+    address = locate(ordinal)
     if address is None:
         return Missing("GPU", "absent", "NVIDIA GPU that CUDA can use")
     try:
@@ -145,6 +160,6 @@ def open_nvml(module: Any = None, *, locate: Callable[[], str | None]) -> Nvml |
         return Missing("GPU", "no_library", "nvidia-ml-py")
     try:
         nvml.nvmlInit()
-        return Nvml(nvml, nvml.nvmlDeviceGetHandleByPciBusId(address))
+        return Nvml(nvml, nvml.nvmlDeviceGetHandleByPciBusId(address), ordinal)
     except nvml.NVMLError as error:
         return Missing("GPU", "no_answer", f"NVML ({error})")

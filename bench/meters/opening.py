@@ -43,7 +43,7 @@ def open_meters(
     if is_jetson(tree):
         devices, device, lacks = _jetson(tree, clock)
     else:
-        devices, device, lacks = _with_nvml(tree, clock, lambda: locate(gpu), nvml)
+        devices, device, lacks = _with_nvml(tree, clock, open_nvml(nvml, ordinal=gpu, locate=locate))
         missing += [throttling] if isinstance(throttling, Missing) else []
     missing = [*lacks, *([clock] if isinstance(clock, Missing) else []), *missing, *_untold(tree, cpus)]
     counters = None if isinstance(throttling, Missing) else throttling
@@ -66,9 +66,9 @@ def _jetson(tree: Tree, clock: CpuClock | Missing) -> _Opened:
     return devices, found, [meter for meter in (rails, gpu) if isinstance(meter, Missing)]
 
 
-def _with_nvml(tree: Tree, clock: CpuClock | Missing, locate: Callable[[], str | None], module: Any) -> _Opened:  # noqa: ANN401
+def _with_nvml(tree: Tree, clock: CpuClock | Missing, gpu: Nvml | Missing) -> _Opened:
     """Open the processor's meters and those of a GPU beside it."""
-    rapl, gpu = open_rapl(tree), open_nvml(module, locate=locate)
+    rapl = open_rapl(tree)
     counters: tuple[EnergyCounter, ...] = () if isinstance(rapl, Missing) else (rapl,)
     lacks = [rapl] if isinstance(rapl, Missing) else []
     devices: dict[Computes, DeviceMeters] = {"cpu": DeviceMeters(counters, (), _clock(clock), _no_sign)}

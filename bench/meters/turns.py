@@ -40,7 +40,6 @@ class Reading:
             one had its CPU: the mean over the busy threads.
         stolen_share: the share of the turn in which a busy CPU was given to another machine by the hypervisor: the mean
             over the busy CPUs.
-        pressure_share: the share of the turn in which any thread of the machine waited for a CPU.
         throttled: what lowered the clocks, or stopped the processes because their group's quota was used up, and the
             share of the turn; 1 where only that it happened is known.
     """
@@ -53,7 +52,6 @@ class Reading:
     others_cores: float | None
     waited_share: float | None
     stolen_share: float | None
-    pressure_share: float | None
     throttled: Mapping[str, float]
 
 
@@ -166,7 +164,6 @@ class Turn:
             others_cores=None if busy is None or own is None else max(0.0, busy - own),
             waited_share=_lost_share(waited, own),
             stolen_share=_lost_share(stolen, busy),
-            pressure_share=_rate(self._cpu.pressure, cpu.pressure, seconds),
             throttled=self._throttling(seconds) | dict.fromkeys(signs, 1.0),
         )
 

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from reid.runtime.bundle import graph_file
 from reid.runtime.graph_names import FRAMES, POOLING
 
-__all__ = ["MOST_FRAMES", "graph_of", "inputs_of"]
-
-MOST_FRAMES = 32
-"""The largest batch, as for our sessions."""
+__all__ = ["graph_of", "inputs_of"]
 
 
 def graph_of(request: Mapping[str, Any]) -> Path:

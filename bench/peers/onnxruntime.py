@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.bench.peers.graph import MOST_FRAMES, graph_of, inputs_of
+from reid.bench.peers.graph import graph_of, inputs_of
+from reid.runtime.errors import SessionError
 from reid.runtime.graph_names import FRAME_EMBEDDING
 from reid.runtime.sessions.onnxruntime_providers import best_device, find_provider, import_onnxruntime
 
@@ -18,21 +19,26 @@ _onnxruntime = import_onnxruntime()  # here, so that opening the model is timed 
 
 
 def open_subject(request: Mapping[str, Any]) -> OnnxRuntimePeer:
-    """Open a graph on the GPU if there is one. All options are ONNX Runtime's own, but for the number of threads."""
+    """Open a graph on the GPU if there is one. All options are ONNX Runtime's own, but for the number of threads.
+
+    Raises:
+        SessionError: ONNX Runtime took the CPU instead of the GPU, which it only prints.
+    """
     provider = find_provider(best_device())
     options = _onnxruntime.SessionOptions()
     options.intra_op_num_threads = request["threads"]
     session = _onnxruntime.InferenceSession(str(graph_of(request)), options, providers=[provider.name])
-    return OnnxRuntimePeer(session, request["precision"], provider.title)
+    if session.get_providers()[0] != provider.name:
+        raise SessionError(f"ONNX Runtime fell back from {provider.name} to the CPU: {provider.remedy}")
+    return OnnxRuntimePeer(session, request["precision"], provider.title, request["most_frames"])
 
 
 class OnnxRuntimePeer:
     """An `InferenceSession`, as `reid.bench.host` times it."""
 
-    most_frames = MOST_FRAMES
-
-    def __init__(self, session: Any, precision: str, device: str) -> None:  # noqa: ANN401 - no types of its own
+    def __init__(self, session: Any, precision: str, device: str, most_frames: int) -> None:  # noqa: ANN401 - no types of its own
         self._session = session
+        self.most_frames = most_frames
         backend = f"ONNX Runtime {_onnxruntime.__version__}"
         self.facts: Mapping[str, str] = {"backend": backend, "device": device, "precision": precision}
 

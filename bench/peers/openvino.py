@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.bench.peers.graph import MOST_FRAMES, graph_of, inputs_of
+from reid.bench.peers.graph import graph_of, inputs_of
 from reid.runtime.graph_names import FRAME_EMBEDDING
 from reid.runtime.sessions.openvino import import_openvino
 
@@ -20,16 +20,16 @@ _openvino = import_openvino()  # here, so that opening the model is timed withou
 def open_subject(request: Mapping[str, Any]) -> OpenVINOPeer:
     """Open a graph on the CPU. All settings are OpenVINO's own, but for the number of threads."""
     settings = {"INFERENCE_NUM_THREADS": request["threads"]}
-    return OpenVINOPeer(_openvino.Core().compile_model(graph_of(request), "CPU", settings), request["precision"])
+    compiled = _openvino.Core().compile_model(graph_of(request), "CPU", settings)
+    return OpenVINOPeer(compiled, request["precision"], request["most_frames"])
 
 
 class OpenVINOPeer:
     """A compiled model, as `reid.bench.host` times it."""
 
-    most_frames = MOST_FRAMES
-
-    def __init__(self, compiled: Any, precision: str) -> None:  # noqa: ANN401 - its types are not checked
+    def __init__(self, compiled: Any, precision: str, most_frames: int) -> None:  # noqa: ANN401 - its types are not checked
         self._compiled = compiled
+        self.most_frames = most_frames
         backend = f"OpenVINO {_openvino.__version__.partition('-')[0]}"
         self.facts: Mapping[str, str] = {"backend": backend, "device": "CPU", "precision": self._computed(precision)}
 

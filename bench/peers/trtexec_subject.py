@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.bench.models import read_model
-from reid.bench.peers.graph import MOST_FRAMES, graph_of, inputs_of
+from reid.bench.peers.graph import graph_of, inputs_of
 from reid.bench.peers.trtexec import (
     batch_times_ms,
     build_arguments,
@@ -39,18 +39,20 @@ def open_subject(request: Mapping[str, Any]) -> TrtexecPeer:
     """
     card = read_model(Path(request["model"])).card
     size = (card.preprocessing.height, card.preprocessing.width)
-    return TrtexecPeer(request["program"], graph_of(request), size, request["precision"])
+    return TrtexecPeer(request["program"], graph_of(request), size, request["precision"], request["most_frames"])
 
 
 class TrtexecPeer:
     """An engine that `trtexec` has built, as `reid.bench.host` times it, but for the turns: `trtexec` takes these."""
 
-    most_frames = MOST_FRAMES
-
-    def __init__(self, program: str, graph: Path, image_size: tuple[int, int], precision: str) -> None:
+    def __init__(
+        self, program: str, graph: Path, image_size: tuple[int, int], precision: str, most_frames: int
+    ) -> None:
+        self.most_frames = most_frames
         self._program = program
         self._image_size = image_size
-        self._temporary = tempfile.TemporaryDirectory(prefix="reid-trtexec-")
+        # Within the process's own folder, which is removed even if the process is killed.
+        self._temporary = tempfile.TemporaryDirectory(prefix="trtexec-", dir=Path.cwd())
         self._folder = Path(self._temporary.name)
         self._engine = self._folder / "model.engine"
         help_text = self._run(["--help"])

@@ -33,16 +33,15 @@ from limited_threads import limit_threads
 def open_subject(request: dict) -> BoxMot:
     """Open a bundle's FP32 graph with BoxMOT, on the CPU."""
     limit_threads(request["threads"])
-    return BoxMot(Path(request["model"]))
+    return BoxMot(Path(request["model"]), request["most_frames"])
 
 
 class BoxMot:
     """BoxMOT's `ReID`, as `reid.bench.host` times it."""
 
-    most_frames = 32
-
-    def __init__(self, model: Path) -> None:
-        self._folder = tempfile.TemporaryDirectory()
+    def __init__(self, model: Path, most_frames: int) -> None:
+        self.most_frames = most_frames
+        self._folder = tempfile.TemporaryDirectory(dir=Path.cwd())  # reid-bench removes its processes' folders
         graph = Path(self._folder.name) / "model.onnx"
         with_float_input(model, graph, "normalized")
         self._reid = ReID(graph, device="cpu")

@@ -34,16 +34,15 @@ def open_subject(request: dict) -> Ultralytics:
     """Open a bundle's FP32 graph with Ultralytics, on the CPU."""
     limit_threads(request["threads"])
     torch.set_num_threads(request["threads"])
-    return Ultralytics(Path(request["model"]))
+    return Ultralytics(Path(request["model"]), request["most_frames"])
 
 
 class Ultralytics:
     """Ultralytics' `ReID`, as `reid.bench.host` times it."""
 
-    most_frames = 32
-
-    def __init__(self, model: Path) -> None:
-        self._folder = tempfile.TemporaryDirectory()
+    def __init__(self, model: Path, most_frames: int) -> None:
+        self.most_frames = most_frames
+        self._folder = tempfile.TemporaryDirectory(dir=Path.cwd())  # reid-bench removes its processes' folders
         graph = Path(self._folder.name) / "model.onnx"
         with_float_input(model, graph, "0..1")
         self._reid = ReID(str(graph), device="cpu")

@@ -43,14 +43,14 @@ def associate(
         The number of each track's identity by the track's name, from 0 in the order in which identities begin.
 
     Raises:
-        DataError: a track's name is not its own, it ends before it begins, or the embeddings are not L2-normalized or
-            of different sizes.
+        DataError: a track's name is not its own, it has no camera, it ends before it begins, or the embeddings are not
+            float32, not L2-normalized or of different sizes.
     """
-    ordered = by_end(tracks)
-    check_tracks(ordered, (), None)
+    unordered = list(tracks)
+    check_tracks(unordered, (), None)
     associator = Associator(threshold, travel=travel)
     found: dict[str, int] = {}
-    for step in _steps(ordered, step_s):
+    for step in _steps(by_end(unordered), step_s):
         found |= associator.add(step)
     return found
 
@@ -61,19 +61,28 @@ class Associator:
     The time of a step grows with the number of tracks that are remembered, and so does memory.
     """
 
-    def __init__(self, threshold: float, *, travel: TravelTimes | None = None, forget_s: float = math.inf) -> None:
+    def __init__(
+        self, threshold: float, *, travel: TravelTimes | None = None, forget_s: float = math.inf, first: int = 0
+    ) -> None:
         """Begin without identities.
 
         Args:
             threshold: the score from which a track shows an identity's vehicle: an operating point for tracklets.
             travel: the least and the most time between pairs of cameras; None where nothing is known.
             forget_s: how long after its latest track an identity is forgotten, in seconds: the vehicle would be new.
+            first: the number of the first identity. After a restart, the `next_number` of before: of identities that
+                were forgotten, nothing but that tells that their numbers are taken.
         """
         self._threshold = round(threshold * STEPS)
         self._travel = travel or TravelTimes({})
         self._forget_s = forget_s
         self._members = Members()
-        self._next = 0
+        self._next = first
+
+    @property
+    def next_number(self) -> int:
+        """The number of the identity that begins next; kept, it lets another associator go on after a restart."""
+        return self._next
 
     def add(self, tracks: Iterable[SeenTrack]) -> dict[str, int]:
         """Take in a step: tracks that have ended since the one before, in any order.
@@ -82,13 +91,14 @@ class Associator:
             The number of each track's identity by the track's name; a new identity has the next number.
 
         Raises:
-            DataError: a track's name is not its own, it ends before it begins, or its embedding is not L2-normalized or
-                of another size; then none of them was taken in.
+            DataError: a track's name is not its own, it has no camera, it ends before it begins, or its embedding is
+                not float32, not L2-normalized or of another size; then none of them was taken in.
         """
-        step = by_end(tracks)
-        self._check(step)
-        if not step:
+        unordered = list(tracks)
+        self._check(unordered)
+        if not unordered:
             return {}
+        step = by_end(unordered)
         self._members.forget(min(track.first_s for track in step) - self._forget_s)
         return {step[row].id: number for row, number in self._decide(step)}
 
@@ -98,10 +108,10 @@ class Associator:
         Raises:
             DataError: as of `add`.
         """
-        tracks = {number: by_end(members) for number, members in sorted(identities.items())}
+        tracks = {number: list(members) for number, members in sorted(identities.items())}
         self._check([track for members in tracks.values() for track in members])
         for number, members in tracks.items():
-            for track in members:
+            for track in by_end(members):
                 self._join(track, number)
 
     def _decide(self, step: Sequence[SeenTrack]) -> Iterator[tuple[int, int]]:

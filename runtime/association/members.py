@@ -13,6 +13,9 @@ from reid.runtime.operating_point import written_steps
 
 __all__ = ["Members", "StepScores"]
 
+_BLOCK = 1024
+"""Rows that are moved at a time."""
+
 
 class Members:
     """The tracks that have an identity, in the order in which they joined; their embeddings are one matrix."""
@@ -52,11 +55,17 @@ class Members:
         numbers = [number for number, last_s in self._last_s.items() if last_s < before_s]
         if not numbers:
             return
-        kept = ~np.isin(self.numbers, numbers)
-        self._room, self._numbers = self.embeddings[kept], self.numbers[kept].tolist()
+        self._keep(np.flatnonzero(~np.isin(self.numbers, numbers)))
         for number in numbers:
             del self._last_s[number]
             self.names -= {track.id for track in self.of.pop(number)}
+
+    def _keep(self, rows: NDArray[np.intp]) -> None:
+        """Keep some rows, in ascending order, and the room: they move up in blocks, so that it is never there twice."""
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            self._room[start : start + len(block)] = self._room[block]
+        self._numbers = self.numbers[rows].tolist()
 
 
 class StepScores:

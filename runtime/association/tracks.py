@@ -83,8 +83,8 @@ def check_tracks(tracks: Iterable[SeenTrack], known: Collection[str], dimensions
         dimensions: the size of an embedding; None if any will do, as long as all have the same.
 
     Raises:
-        DataError: a name is taken, a track ends before it begins, or an embedding is not L2-normalized or of another
-            size.
+        DataError: a name is taken, a track has no camera or ends before it begins, or an embedding is not float32, not
+            L2-normalized or of another size.
     """
     names: set[str] = set()
     for track in tracks:
@@ -97,9 +97,13 @@ def check_tracks(tracks: Iterable[SeenTrack], known: Collection[str], dimensions
 
 
 def _flaw(track: SeenTrack, dimensions: int) -> str:
+    if not isinstance(track.camera, str):
+        return f"has the camera {track.camera!r}: name the camera that saw it, even if there is only one"
     if not -math.inf < track.first_s <= track.last_s < math.inf:
         return f"is from {track.first_s} to {track.last_s} s: give when it began and when it ended"
     if track.embedding.shape != (dimensions,):
         return f"has an embedding {list(track.embedding.shape)}, expected [{dimensions}]: embed all with one model"
+    if track.embedding.dtype != np.float32:
+        return f"has an embedding of {track.embedding.dtype}, expected float32: convert it"
     wrong = wrong_lengths(track.embedding[None])
     return f"cannot be compared, {wrong}: L2-normalize it" if wrong else ""

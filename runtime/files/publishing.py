@@ -11,6 +11,7 @@ three names in the workspace say how far that came:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -25,6 +26,7 @@ __all__ = [
     "may_write",
     "publish_beside",
     "publish_in_place",
+    "publish_new",
     "restore_beside",
     "restore_in_place",
 ]
@@ -76,6 +78,13 @@ def publish_beside(partial: Path, target: Path, workspace: Path) -> None:
             restore_beside(workspace, target)
             raise
     target.chmod(mode)
+
+
+def publish_new(partial: Path, target: Path) -> None:
+    """Put a folder where none is, or an empty one. Raises OSError if another process was faster."""
+    with contextlib.suppress(FileNotFoundError):
+        partial.chmod(target.stat().st_mode & 0o7777)
+    partial.rename(target)  # which takes the place of an empty folder, and of no other
 
 
 def restore_beside(workspace: Path, target: Path) -> None:

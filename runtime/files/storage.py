@@ -7,6 +7,7 @@ as it was written. An output is never an input, holds none and lies in none.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import platform
@@ -26,6 +27,7 @@ from reid.runtime.files.publishing import (
     may_write,
     publish_beside,
     publish_in_place,
+    publish_new,
     restore_beside,
     restore_in_place,
 )
@@ -81,7 +83,9 @@ def atomic_directory(
     def check(real: Path) -> None:
         _check_replaceable(real, target, records)
 
-    with _taking_the_place_of(target, check, last or (records.file if records else "")) as partial:
+    with _taking_the_place_of(
+        target, check, last or (records.file if records else ""), is_new=records is None
+    ) as partial:
         partial.mkdir()
         yield partial
 
@@ -121,13 +125,16 @@ def _version_of(path: Path) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _taking_the_place_of(target: Path, check: Callable[[Path], None], last: str) -> Iterator[Path]:
+def _taking_the_place_of(
+    target: Path, check: Callable[[Path], None], last: str, *, is_new: bool = False
+) -> Iterator[Path]:
     """Yield the path of a folder that the block makes, and put that in the place of `target`.
 
     Args:
         target: the folder to replace.
         check: raises if its argument, the target with no link in its path, must not be replaced; called twice.
         last: as in `atomic_directory`.
+        is_new: whether nothing may be there but an empty folder, at the last moment, too.
     """
     target = Path(os.path.realpath(target))  # which bears a link to itself
     clear_abandoned(target)
@@ -141,10 +148,21 @@ def _taking_the_place_of(target: Path, check: Callable[[Path], None], last: str)
         check(target)  # again: much may have changed since
         if workspace.parent == target:
             publish_in_place(partial, target, workspace, last)
+        elif is_new:
+            _publish_new(partial, target)
         else:
             publish_beside(partial, target, workspace)
         _flush_to_disk(workspace.parent)
         shutil.rmtree(workspace, ignore_errors=True)  # with what was there before
+
+
+def _publish_new(partial: Path, target: Path) -> None:
+    try:
+        publish_new(partial, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise ReidError(f"{target} was made by another process meanwhile; choose another place") from None
 
 
 @contextlib.contextmanager

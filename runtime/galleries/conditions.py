@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.travel_times import Sighting, TravelTimes
 
-__all__ = ["ANY", "Condition", "Travel"]
+__all__ = ["ALWAYS", "ANY", "Condition", "Travel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,12 @@ class Condition:
             return False
         return entry.time_s is None or (
             (self.time_s is None or self.time_s[0] <= entry.time_s <= self.time_s[1])
-            and any(first <= entry.time_s <= last for first, last in self.windows(entry.camera) or [_ALWAYS])
+            and any(first <= entry.time_s <= last for first, last in self.windows(entry.camera) or [ALWAYS])
         )
 
 
-_ALWAYS = (-float("inf"), float("inf"))
+ALWAYS = (-float("inf"), float("inf"))
+"""Between these two times, everything was seen."""
 
 ANY = Condition()
 """Any entry is a match."""

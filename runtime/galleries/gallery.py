@@ -10,18 +10,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.embedding import Embedded
-from reid.runtime.errors import DataError, ModelError
+from reid.runtime.errors import DataError
 from reid.runtime.files.arrays import open_arrays
 from reid.runtime.files.storage import atomic_write
+from reid.runtime.galleries.comparable import check_space
 from reid.runtime.galleries.post_processing import PLAIN, PostProcessing, top_k_of
 from reid.runtime.galleries.ranked_lists import Match, Ranking
 from reid.runtime.galleries.ranking import wrong_lengths
+from reid.runtime.precision import Precision
 from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
@@ -168,10 +170,8 @@ def open_gallery(source: str | os.PathLike[str], space: Space) -> Gallery:
     """
     path = Path(source)
     fields, version = _read(path)
-    _check_space(path, str(fields["fingerprint"]), str(fields["precision"]) if version > 1 else None, space)
+    check_space(path, _space_of(path, fields, version, space), space)
     embeddings, columns = fields["embeddings"], [fields[name] for name in _COLUMNS]
-    if embeddings.shape[1] != space.dimensions:
-        raise _damaged(path, f"embeddings of {embeddings.shape[1]} numbers, not {space.dimensions}")
     tracklets = (
         Tracklet(identity, (Path(picture),), camera or None, vehicle or None)
         for identity, picture, camera, vehicle in zip(*(column.tolist() for column in columns), strict=True)
@@ -239,16 +239,10 @@ def _damaged(path: Path, reason: object) -> DataError:
     return DataError(f"{path} is not a readable gallery ({reason}); make it again from its folder")
 
 
-def _check_space(path: Path, fingerprint: str, precision: str | None, space: Space) -> None:
-    if fingerprint != space.fingerprint:
-        raise ModelError(
-            f"{path} was made by model {fingerprint[:12]}, this one is {space.fingerprint[:12]}: "
-            "embed the gallery again with this model"
-        )
-    if precision is None:
-        logger.warning("%s does not state its precision; assuming %s", path, space.precision)
-    elif precision != space.precision:
-        raise ModelError(
-            f"{path} was embedded in {precision}, and the queries are in {space.precision}: "
-            f"use --precision {precision}, or embed the gallery again"
-        )
+def _space_of(path: Path, fields: Mapping[str, NDArray[Any]], version: int, wanted: Space) -> Space:
+    """Return the space of a gallery; a file of version 1 does not state all of it."""
+    if version == 1:
+        logger.warning("%s does not state its precision; assuming %s", path, wanted.precision)
+    # a precision that nobody knows is another than the wanted one, and refused as that
+    precision = cast("Precision", str(fields["precision"])) if version > 1 else wanted.precision
+    return Space(str(fields["fingerprint"]), precision, fields["embeddings"].shape[1])

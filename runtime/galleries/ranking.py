@@ -258,10 +258,10 @@ def _check_embeddings(query: NDArray[np.float32], gallery: NDArray[np.float32]) 
             raise DataError(f"{name} {wrong}: L2-normalize them; nan comes from the model")
 
 
-def wrong_lengths(embeddings: NDArray[np.float32]) -> str:
+def wrong_lengths(embeddings: NDArray[np.float32], tolerance: float = LENGTH_TOLERANCE) -> str:
     """Return what is wrong with the lengths of embeddings [n, D], in a few words; "" where all are about 1."""
     lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
-    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= tolerance))
     if not wrong.size:
         return ""
     length = lengths[wrong[0]]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from reid.runtime.errors import DataError
+from reid.runtime.files.reading import read_file
+from reid.runtime.files.validation import JSON_AT_MOST
+from reid.runtime.galleries.store.lock import LOCK_FILE
 from reid.runtime.galleries.store.manifest import MANIFEST_FILE, Storage
 from reid.runtime.galleries.store.store import Store
 from reid.runtime.space import Space
@@ -17,8 +19,22 @@ __all__ = ["is_stored", "writable_store"]
 
 
 def is_stored(path: Path) -> bool:
-    """Return whether a path is the folder of a store, by its manifest: also of one that `Store.open` has to refuse."""
-    return os.path.isfile(path / MANIFEST_FILE)
+    """Return whether a path is the folder of a store: also of one that `Store.open` has to refuse.
+
+    A folder of crops may hold a `gallery.json`, too. So what is in it decides, or a lock beside it if it is damaged.
+    """
+    manifest = path / MANIFEST_FILE
+    return manifest.is_file() and ((path / LOCK_FILE).is_file() or _is_of_a_gallery(manifest))
+
+
+def _is_of_a_gallery(manifest: Path) -> bool:
+    try:
+        facts = json.loads(read_file(manifest, at_most=JSON_AT_MOST))
+    except OSError:
+        return True  # to open it says why
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and {"format_version", "fingerprint"} <= facts.keys()
 
 
 @contextlib.contextmanager
@@ -33,7 +49,7 @@ def writable_store(path: Path, space: Space, storage: Storage | None = None) -> 
     Raises:
         ReidError: `Store.create` and `Store.open` raise it; or the store stores its numbers in another way.
     """
-    is_new = not is_stored(path)
+    is_new, was_there = not is_stored(path), path.exists()
     store = Store.create(path, space, storage=storage or "fp32") if is_new else Store.open(path, space, write=True)
     with store:
         if storage not in (None, store.storage):
@@ -42,4 +58,13 @@ def writable_store(path: Path, space: Space, storage: Storage | None = None) -> 
             yield store
         finally:
             if is_new and not len(store):
-                shutil.rmtree(path, ignore_errors=True)
+                _unmake(path, keep=was_there)
+
+
+def _unmake(path: Path, *, keep: bool) -> None:
+    """Remove an empty store that this process has locked, and its folder unless that is to be kept."""
+    with contextlib.suppress(OSError):  # what somebody else put there stays
+        (path / MANIFEST_FILE).unlink()  # first: who takes the lock afterwards is to find no store
+        (path / LOCK_FILE).unlink()
+        if not keep:
+            path.rmdir()

@@ -84,7 +84,7 @@ class StoredGallery:
 def _frames(segment: Segment) -> Iterator[NDArray[np.int32]]:
     for start in range(0, segment.record.rows, PIECE):
         stop = min(start + PIECE, segment.record.rows)
-        frames = segment.columns(start, stop).frames
+        frames = segment.frames(start, stop)
         yield frames if segment.live is None else frames[segment.live[start:stop]]
 
 

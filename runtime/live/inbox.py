@@ -111,7 +111,9 @@ class Inbox:
         return {camera: replace(counts) for camera, counts in self._counts.items()}
 
     def clear(self) -> None:
-        """Forget all frames and tracks; what was counted stays."""
+        """Forget all frames and tracks; what was counted stays, and the frames are counted as forgotten."""
+        for camera, queue in self._queues.items():
+            self._counts_of(camera).forgotten += len(queue)
         for waiting in (self._growing, self._queues, self._ends):
             waiting.clear()
         self._waiting = 0
@@ -122,9 +124,11 @@ class Inbox:
     def _drop(self) -> None:
         camera = max(self._queues, key=lambda one: len(self._queues[one]))
         queue = self._queues[camera]
-        track = self._leave(queue.popleft())
+        event = queue.popleft()
+        track = self._leave(event)
         if not queue:
             del self._queues[camera]
+        track.forget_time(camera, event.time_s)
         track.dropped += 1
         self._counts_of(camera).dropped += 1
         self._end_if_due(track)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -33,7 +34,7 @@ _FINISHED = 64
 
 
 class StreamEndedError(ReidError):
-    """A stream that takes no more frames."""
+    """A stream that takes no more frames, or gives no more tracks since it has failed."""
 
 
 class TrackletStream:
@@ -47,8 +48,9 @@ class TrackletStream:
             for track in stream:
                 ...
 
-    Nothing grows with time: there is room for so many frames, and for the sums of the tracks that go on. Where nobody
-    takes the tracks that have ended, the session comes to stand, and frames are dropped.
+    Memory does not grow with time: there is room for so many frames, whatever their size in bytes, and for the sums of
+    the tracks that go on, which are those of every name that was seen within `expire_s`. Where nobody takes the tracks
+    that have ended, the session comes to stand, and frames are dropped.
     """
 
     def __init__(
@@ -66,7 +68,8 @@ class TrackletStream:
         Args:
             session: the model; it stays the caller's to close, after the stream.
             max_wait_s: how long a frame waits for others to share a batch with, in seconds.
-            room: how many frames of all cameras together wait for the session, at most.
+            room: how many frames of all cameras together wait for the session, at most. It counts frames, not bytes:
+                each is as large as its crop.
             expire_s: how long a track goes on without a frame, in seconds; then it ends by itself.
             across_cameras: whether a name is the same track on every camera.
             weigh: see `embed_events`.
@@ -78,6 +81,7 @@ class TrackletStream:
         self._inbox = Inbox(room, expire_s)
         self._finished: deque[LiveTrack] = deque()
         self._is_ending = self._is_closed = self._is_done = False
+        self._has_failed = False
         self._error: BaseException | None = None
         self._why_ended = "it was closed"
         self._thread = threading.Thread(target=self._embed, args=(session, max_wait_s, weigh), name="live", daemon=True)
@@ -107,8 +111,10 @@ class TrackletStream:
 
         Raises:
             StreamEndedError: the stream has been ended or closed, or the session has failed.
-            ValueError: the weight is none.
+            ValueError: the weight is none, or the time is not finite.
         """
+        if time_s is not None and not math.isfinite(time_s):
+            raise ValueError(f"a frame's time is {time_s} s; give a finite number, or None if it is unknown")
         event = FrameEvent(track_id, _crop(picture, box), time_s, weight=weight)
         with self._changed:
             self._check()
@@ -151,7 +157,8 @@ class TrackletStream:
         """Yield the tracks in the order in which they end, until the stream has ended. Each comes once.
 
         Raises:
-            BaseException: what the session raises, after the tracks that ended before.
+            BaseException: what the session raises, once, after the tracks that ended before.
+            StreamEndedError: the session has failed, and somebody else was told why, or the stream was closed since.
         """
         while (track := self._take()) is not None:
             yield track
@@ -193,14 +200,13 @@ class TrackletStream:
             if self._finished:
                 self._changed.notify_all()
                 return self._finished.popleft()
-            if self._error:
+            if self._has_failed:
                 raise self._reason()
             return None
 
     def _reason(self) -> BaseException:
         error, self._error = self._error, None  # one that stays would keep the slots alive, by its traceback
-        assert error is not None
-        return error
+        return error or StreamEndedError(f"the stream of tracks has failed: {self._why_ended}; open another")
 
     # In the stream's own thread, and in that of the pipeline which pulls.
 
@@ -218,7 +224,7 @@ class TrackletStream:
         with self._changed:
             self._is_done = True
             if error and not self._is_closed:
-                self._error, self._why_ended = error, str(error) or type(error).__name__
+                self._has_failed, self._error, self._why_ended = True, error, str(error) or type(error).__name__
             self._inbox.clear()
             self._changed.notify_all()
 

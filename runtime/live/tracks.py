@@ -26,13 +26,15 @@ class CameraCounts:
         embedding: those that were handed to the session; some of them may turn out to be unreadable.
         dropped: those that had to make room for later ones.
         repeated: those that had come before.
-        lost_tracks: the tracks of which no frame was handed to the session.
+        forgotten: those that still waited when the stream was closed, or when the session failed.
+        lost_tracks: the tracks that ended before any frame of them was handed to the session.
     """
 
     pushed: int = 0
     embedding: int = 0
     dropped: int = 0
     repeated: int = 0
+    forgotten: int = 0
     lost_tracks: int = 0
 
 
@@ -45,7 +47,7 @@ class LiveTrack:
         camera: the camera that saw it first.
         embedding: float32 [D], L2-normalized; None if no frame could be read.
         frames: the number of frames that the embedding was made of.
-        unreadable: the number of frames that could not be read.
+        unreadable: the number of frames that could not be read or weighed.
         reason: why the last of these could not; empty where there are none.
         dropped: the number of frames that had to make room for later ones.
         repeated: the number of frames that had come before.
@@ -117,6 +119,11 @@ class Growing:
         self.first_s = time_s if self.first_s is None else min(self.first_s, time_s)
         self.last_s = time_s if self.last_s is None else max(self.last_s, time_s)
         return False
+
+    def forget_time(self, camera: str | None, time_s: float | None) -> None:
+        """Let a frame come again: the one that came was dropped."""
+        if time_s is not None and (camera, time_s) in self._times:
+            self._times.remove((camera, time_s))
 
     def grow(self, track: Track) -> None:
         """Take what the session has embedded so far, and what could not be read; a list of that might grow for ever."""

@@ -83,14 +83,14 @@ class Filling:
     def decode(self, position: int, crop: Frame | Crop, weigh: Weigh | None = None) -> None:
         """Fill a position, or leave it for `finish`, where nothing weighs its frame.
 
-        One whose frame cannot be read stays as it was, and no row of `pooling` takes it.
+        One whose frame cannot be read or weighed stays as it was, and no row of `pooling` takes it.
         """
         with self._leaving_out(position):
             with timing(self.decode_s.append):
                 pixels = self._read(position, crop, on_device=weigh is None)
             if pixels is not None:
                 if weigh:
-                    self._weigh(position, weigh(pixels))
+                    self._weigh(position, weigh, pixels)
                 self.slot.place(position, pixels)
 
     def finish(self) -> None:
@@ -110,9 +110,15 @@ class Filling:
         member = self.members[position]
         return read_crop(crop, f"frame {member.index} of {member.track.name}")
 
-    def _weigh(self, position: int, factor: float) -> None:
-        self.weights[position] = as_weight(self.weights[position] * factor)
-        self.slot.pooling[self.members[position].row, position] = self.weights[position]
+    def _weigh(self, position: int, weigh: Weigh, pixels: NDArray[np.uint8]) -> None:
+        try:
+            weight = as_weight(self.weights[position] * weigh(pixels))
+        except DataError:
+            raise
+        except Exception as error:  # what one frame brings about must not end the tracks of all
+            raise DataError(f"cannot be weighed, {type(error).__name__}: {error}") from error
+        self.weights[position] = weight
+        self.slot.pooling[self.members[position].row, position] = weight
 
     @contextmanager
     def _leaving_out(self, position: int) -> Iterator[None]:

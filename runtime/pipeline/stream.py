@@ -56,7 +56,8 @@ def embed_events(
         max_wait_s: how long a frame waits for others to share a batch with, in seconds; None for as long as it takes.
         keep_frames: whether to keep the embedding of every frame, too; memory then grows with a track's length.
         weigh: gives the weight of a frame, from its pixels, RGB [h, w, 3]; the weight of its event is a factor of it.
-            It is called in several threads at a time, and all files are decoded on the CPU.
+            It is called in several threads at a time, and all files are decoded on the CPU. A frame for which it
+            raises an Exception, or returns what is no weight, counts as unreadable.
         grown: is called with each track after every batch with frames of it, in the thread that runs the session: what
             its `embedding` is so far. It must be quick, and keep what it wants to read later.
         stages: is told how long the stream waits, and for what.

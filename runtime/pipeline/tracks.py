@@ -34,7 +34,7 @@ class Track:
             thread may read it while the track goes on.
         weight: the sum of its frames' weights.
         frames: the embedding of each frame, float32 [D], by its index; empty unless asked for.
-        unreadable: the frames that were left out, in order.
+        unreadable: the frames that were left out, since they could not be read or weighed, in order.
     """
 
     name: Hashable

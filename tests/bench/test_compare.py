@@ -199,6 +199,30 @@ def test_versions_that_differ_are_named_and_excuse_nothing() -> None:
     assert found.regressed
 
 
+def differences(before: SubjectResult, after: SubjectResult) -> dict[str, tuple[str, str]]:
+    return {one.fact: (one.before, one.after) for one in compare(result(before), result(after)).differences}
+
+
+def test_what_a_subject_has_no_longer_is_named() -> None:
+    before = subject("a fp32", 50)
+    fewer = before.model_copy(update={"batches": before.batches[:2]})
+    assert differences(before, fewer) == {"a fp32 batches": ("1, 4, 16", "1, 4")}
+    unverified = before.model_copy(update={"quality": Quality(least_similarity=0.9998)})
+    assert differences(before, unverified) == {"a fp32 mAP (I2I)": ("84.20 %", "")}
+    elsewhere = before.model_copy(update={"device": "NVIDIA T4"})
+    assert differences(before, elsewhere) == {"a fp32 device": ("CPU", "NVIDIA T4")}
+    said = [*comparison_lines(compare(result(before), result(elsewhere)))]
+    assert "a fp32 device: CPU before, NVIDIA T4 after" in said
+
+
+def test_batches_that_were_not_asked_for_are_a_matter_of_the_settings() -> None:
+    before = result(subject("a fp32", 50))
+    settings = before.settings.model_copy(update={"batches": (1, 4)})
+    fewer = before.subjects[0].model_copy(update={"batches": before.subjects[0].batches[:2]})
+    found = compare(before, result(fewer, settings=settings))
+    assert [one.fact for one in found.differences] == ["settings batches"]
+
+
 def test_a_peer_that_changed_is_no_regression_but_a_warning() -> None:
     peers: tuple[SubjectResult, ...] = tuple(subject("torch fp32", rate, kind="peer") for rate in (50, 20))
     found = compare(*map(result, peers))

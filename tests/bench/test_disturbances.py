@@ -19,7 +19,6 @@ CALM_TURN = Reading(
     others_cores=0.1,
     waited_share=0.01,
     stolen_share=0.0,
-    pressure_share=0.1,
     throttled={},
 )
 BUSY = replace(CALM_TURN, waited_share=0.45, others_cores=1.6)

@@ -12,10 +12,11 @@ from machine_tree import recorded
 from stand_in_nvml import NvmlStandIn
 
 from reid.bench.environment import Environment, Gpu, Jetson
-from reid.bench.machine import gathering
+from reid.bench.machine import accelerators, gathering
 from reid.bench.machine.gathering import gather_environment
 from reid.bench.machine.software import speed_variables
 from reid.bench.meters.opening import open_meters
+from reid.runtime.gpu import Device
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +96,20 @@ def test_a_gpu_as_its_driver_describes_it(tmp_path: Path) -> None:
         ),
     )
     assert found.processor.turbo is False
+
+
+def test_a_part_of_a_gpu_goes_by_its_own_name_and_without_what_is_the_wholes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = Device("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "9.0", "13.0")
+    monkeypatch.setattr(accelerators, "find_device", {2: part}.get)
+    nvml = NvmlStandIn()
+    nvml.mig = 1
+    root = recorded(tmp_path, "amd-desktop")
+    meters = open_meters(root, gpu=2, nvml=nvml, locate=lambda ordinal: "0000:01:00.0")
+    found = gather_environment(meters, {})
+    assert [(gpu.name, gpu.mig, gpu.memory_mib) for gpu in found.gpus] == [(part.name, True, None)]
+    assert "gpu" not in found.energy_sources
 
 
 def test_this_machine_is_described_without_naming_it() -> None:

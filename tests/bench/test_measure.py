@@ -43,8 +43,8 @@ def candidate(name: str, kind: SubjectKind = "session", **request: object) -> Ca
 def quick() -> Iterator[None]:
     """Frames whose embeddings are known; short turns; no peaks of the machine, which take seconds."""
 
-    def frames(model: GivenModel, count: int) -> Frames:
-        found = frames_of(model, count)
+    def frames(model: GivenModel) -> Frames:
+        found = frames_of(model, 8)
         return Frames(found.pixels, found.jpegs, expected_of(found.pixels))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -52,7 +52,7 @@ def quick() -> Iterator[None]:
         patch.setattr(measure, "_TURN_S", 0.005)
         patch.setattr(measure, "_LEAST_WARM_UP_S", 0.01)
         patch.setattr("reid.bench.machine.gathering.IDLE_S", 0.01)
-        patch.setattr(measure, "with_limits", lambda result, model: result)
+        patch.setattr(measure, "with_limits", lambda result, *_: result)
         patch.setattr("reid.bench.scenarios._FRAMES", 10)
         patch.setattr("reid.bench.scenarios._LEAST_S", 0.02)
         yield
@@ -137,6 +137,12 @@ def test_whoever_fails_says_when_and_why_and_has_no_figures(
     assert (one.batches, one.scenarios, one.quality, one.cameras) == ((), (), None, None)
 
 
+def test_what_a_session_warns_of_is_told(result: BenchResult) -> None:
+    told = [note for note in result.notes if note.endswith(": every batch is copied twice")]
+    assert len(told) == 1
+    assert told[0].startswith("good, slow")
+
+
 def test_what_is_not_here_is_named_with_its_reason(result: BenchResult) -> None:
     assert {one.name: one.reason for one in result.absent} == {
         "trtexec": "it is not on the PATH",
@@ -185,9 +191,9 @@ def test_where_the_only_session_is_damaged_that_is_said_and_no_peer_is_started(
 ) -> None:
     started: list[str] = []
 
-    def spy(one: Candidate, *arguments: Path, threads: int) -> Running | Absent | Failure:
+    def spy(one: Candidate, *arguments: Path, **options: int) -> Running | Absent | Failure:
         started.append(one.name)
-        return start(one, *arguments, threads=threads)
+        return start(one, *arguments, **options)
 
     monkeypatch.setattr(measure, "start", spy)
     with pytest.raises(SessionError, match="no session works here: the engine is damaged"):

@@ -10,12 +10,22 @@ import numpy as np
 import pytest
 
 from reid.bench.material import write_material
-from reid.bench.models import frames_of, map_of, read_model
+from reid.bench.models import GivenModel, frames_of, map_of, read_model
 from reid.bench.subjects import find_sessions, with_own_names
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.imaging import as_model_input, read_frame
+from reid.runtime.model_card import Level, ModelCard, Preprocessing
 from reid.runtime.opening import open_session
 from reid.runtime.sessions.session import run
+
+CARD = ModelCard(
+    format_version=1,
+    fingerprint="f",
+    backbone="none",
+    levels=(Level(name="level4", size=4),),
+    preprocessing=Preprocessing(height=8, width=8, mean=(0, 0, 0), std=(1, 1, 1)),
+)
+MODEL = GivenModel(Path("model.onnx"), "graph", CARD, ("fp32",))
 
 
 def test_a_bundle_a_graph_and_a_checkpoint_have_the_same_card(checkpoint: Path, whole_bundle: Path) -> None:
@@ -81,9 +91,11 @@ def test_models_of_one_fingerprint_are_measured_on_the_same_frames(
     checkpoint: Path, bundle: Path, tmp_path: Path
 ) -> None:
     models = [read_model(checkpoint), read_model(bundle)]
-    written = write_material(tmp_path, models, 3)
+    assert models[1].bundle
+    written = write_material(tmp_path, models)
     assert written[checkpoint] == written[bundle]
     assert written[checkpoint].frames.expected is not None
+    assert len(written[checkpoint].frames.expected) == len(models[1].bundle.reference()[0])  # each crop once
     assert (np.load(written[bundle].pixels) == written[bundle].frames.pixels).all()
     assert len(list(written[bundle].jpegs.iterdir())) == len(written[bundle].frames.jpegs)
 
@@ -101,6 +113,21 @@ def test_every_session_and_precision_of_a_model_is_a_subject(whole_bundle: Path,
 def test_subjects_can_be_narrowed_down(whole_bundle: Path) -> None:
     found = find_sessions([read_model(whole_bundle)], ["onnxruntime:cpu"], ["int8"])
     assert [one.name for one in found] == ["onnxruntime:cpu int8"]
+
+
+@pytest.mark.parametrize(
+    ("session", "first"),
+    [("onnxruntime:cuda:1", "onnxruntime:cuda"), ("tensorrt:1+nvimgcodec", "tensorrt+nvimgcodec")],
+)
+def test_another_gpu_than_the_one_that_is_measured_is_refused(session: str, first: str) -> None:
+    with pytest.raises(SessionError) as refused:
+        find_sessions([MODEL], ["onnxruntime:cuda:0", session])
+    assert f"{session} is not on the GPU that is measured" in str(refused.value)
+    assert str(refused.value).endswith(f": CUDA_VISIBLE_DEVICES=1 reid-bench --session {first}")
+
+
+def test_the_gpu_that_is_measured_may_be_named() -> None:
+    assert [one.name for one in find_sessions([MODEL], ["onnxruntime:cuda:0"])] == ["onnxruntime:cuda:0 fp32"]
 
 
 def test_subjects_of_two_models_have_different_names(bundle: Path, whole_bundle: Path) -> None:

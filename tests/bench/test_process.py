@@ -56,12 +56,18 @@ def test_a_subject_is_opened_timed_and_closed(frames: Path, tmp_path: Path) -> N
         assert sum(turn.wall_ms) / 1000 <= turn.ended - turn.started + 1e-9
         served = host.serve(200, seconds=0.1, seed=0, most_frames=4)
         assert len(served.latency_ms) + served.unfinished > 5
-        host.embed(tmp_path / "embeddings.npy")
-        assert (np.load(tmp_path / "embeddings.npy") == np.load(frames).reshape(10, -1)[:, :3]).all()
+        for size, rows in ((2, 10), (4, 12)):
+            host.embed(tmp_path / "embeddings.npy", size)
+            expected = np.load(frames).reshape(10, -1)[np.arange(rows) % 10, :3]
+            np.testing.assert_array_equal(np.load(tmp_path / "embeddings.npy"), expected)
         memory = host.memory()
         assert 5 < memory.host < 1000
         assert memory.device is None
-        assert host.ask("directory", PATIENCE_S)["path"] != os.getcwd()
+        folder = host.ask("directory", PATIENCE_S)["path"]
+        assert folder != os.getcwd()
+        variables = host.ask("environment", PATIENCE_S)
+        assert variables["FAKE"] == "1"
+        assert Path(variables["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(folder)
     assert (tmp_path / "closed").exists()
     assert not is_running(host.pid)
 

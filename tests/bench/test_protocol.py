@@ -63,18 +63,34 @@ def test_frames_repeat_in_batches_that_are_larger_than_their_file(
     assert all((batch == stored[[0, 1, 2, 0]]).all() and batch.flags.c_contiguous for batch in seen[1:])
 
 
-def test_every_batch_size_has_run_before_frames_arrive(monkeypatch: pytest.MonkeyPatch, frames: Path) -> None:
+def test_every_batch_size_has_run_three_times_before_frames_arrive(
+    monkeypatch: pytest.MonkeyPatch, frames: Path
+) -> None:
     subject = FakeSubject({})
     host = open_host(monkeypatch, subject, frames)
     host.do({"do": "turn", "frames": 3, "seconds": 0})
     subject.sizes.clear()
     request = {"do": "server", "frames_per_s": 1000, "seconds": 0.01, "seed": 0, "most_frames": 4}
     reply = host.do(request)
-    assert subject.sizes[:2] == [2, 4]  # 1 and 3 have
-    assert sum(subject.sizes[2:]) == len(reply["latency_ms"])
+    assert subject.sizes[:10] == [1, 1, 2, 2, 2, 3, 3, 4, 4, 4]  # 1 and 3 have once
+    assert sum(subject.sizes[10:]) == len(reply["latency_ms"])
     subject.sizes.clear()
     reply = host.do(request)
     assert sum(subject.sizes) == len(reply["latency_ms"])
+
+
+def test_all_frames_are_embedded_in_batches_of_one_size(
+    monkeypatch: pytest.MonkeyPatch, frames: Path, tmp_path: Path
+) -> None:
+    subject = FakeSubject({})
+    host = open_host(monkeypatch, subject, frames)
+    subject.sizes.clear()
+    for size in (1, 2, 4):
+        host.do({"do": "embed", "output": str(tmp_path / "found.npy"), "frames": size})
+        found = np.load(tmp_path / "found.npy")
+        expected = np.load(frames).reshape(3, -1)[:, :3]
+        np.testing.assert_array_equal(found, expected[np.arange(len(found)) % 3])
+    assert subject.sizes == [1, 1, 1, 2, 2, 4]
 
 
 @pytest.mark.parametrize("found", [np.zeros((1, 5)), np.zeros(5, np.float32), np.zeros((2, 5), np.float32)])

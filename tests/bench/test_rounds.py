@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise, permutations
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,9 +48,12 @@ def test_every_cell_has_its_turn_in_every_round() -> None:
     assert all(sorted(order[first : first + size]) == sorted(CELLS) for first in range(0, len(order), size))
 
 
-def test_no_cell_is_always_first() -> None:
-    order, _ = visits(10, lambda _: 0.1)
-    assert {order[first] for first in range(0, len(order), len(CELLS))} == set(CELLS)
+def test_every_cell_comes_first_and_behind_every_other_one() -> None:
+    order, _ = visits(60, lambda _: 0.1)
+    rounds = [order[first : first + len(CELLS)] for first in range(0, len(order), len(CELLS))]
+    assert {cells[0] for cells in rounds} == set(CELLS)
+    assert {pair for cells in rounds for pair in pairwise(cells)} == set(permutations(CELLS, 2))
+    assert visits(60, lambda _: 0.1)[0] == order
 
 
 def test_a_slow_machine_still_gives_enough_rounds_for_an_interval() -> None:

@@ -21,6 +21,7 @@ import pytest
 from bench_party import SCRIPT
 from bench_results import BATCHES, ENVIRONMENT, batch, result, sample, subject
 from command_line import Run, assert_one_line_of_error
+from machine_tree import plant
 from onnx import numpy_helper
 
 from reid.bench import measure
@@ -30,7 +31,7 @@ from reid.bench.reading import read_result
 from reid.bench.result import BenchResult, Failure
 from reid.bench.subjects import Candidate
 from reid.commands import infer
-from reid.commands.bench import main
+from reid.commands.bench import _usable_cores, main
 
 FILES = [".reid-manifest.json", "bench.csv", "bench.json", "bench.md", "report.html"]
 PEAKS = Roofline(operations_per_s={"fp32": 1e12}, bytes_per_s=1e11, source="measured in this run")
@@ -272,6 +273,17 @@ def test_where_no_session_runs_the_reason_is_told_and_no_peer_is_waited_for(run:
     assert (code, out) == (1, "")
     assert err.splitlines()[-1].startswith("error: no session works here: unknown ONNX Runtime device 'tpu'")
     assert not Path("bench").exists()
+
+
+def test_threads_are_as_many_as_can_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert _usable_cores(str(tmp_path)) == 6  # nothing tells
+    status = "proc/self/status = Cpus_allowed_list: 0-7\n"
+    cores = plant(tmp_path, status)
+    assert _usable_cores(cores) == 8
+    for quota_us, threads in ((250_000, 2), (50_000, 1), (10_000_000, 8)):
+        group = f"proc/self/cgroup = 0::/\nsys/fs/cgroup/cpu.max = {quota_us} 100000\n"
+        assert _usable_cores(plant(tmp_path, status + group)) == threads
 
 
 # ---- prediction ----

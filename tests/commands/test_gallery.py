@@ -240,6 +240,16 @@ def test_a_merge_that_fails_adds_nothing(run: Run, tmp_path: Path) -> None:
     assert ids_of(tmp_path / "north") == ["a", "b"]
 
 
+def test_a_merge_of_nothing_into_nothing_is_an_error(run: Run, tmp_path: Path) -> None:
+    for name in ("north", "south"):
+        make_store(tmp_path / name, [])
+    sentence = assert_one_line_of_error(*run("merge", "all", "north", "south"))
+    assert "there is nothing to merge in north, south" in sentence
+    assert files_of(tmp_path) == {"north", "south"}
+    make_store(tmp_path / "old", ["a"])
+    assert run("merge", "old", "north")[:2] == (0, "old: 0 added; 1 entries\n")
+
+
 def test_compact_gives_back_space(run: Run, tmp_path: Path) -> None:
     make_store(tmp_path / "store", [f"{number}" for number in range(2000)])
     run("remove", "store", *range(1500))

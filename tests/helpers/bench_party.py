@@ -32,6 +32,7 @@ class PartySubject:
             "check": lambda request: {},
             "end_to_end": self._end_to_end,
             "rank": lambda request: {"ms_per_query": 0.5},
+            "notes": lambda request: {"notes": ["every batch is copied twice"]},
         }
 
     def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:

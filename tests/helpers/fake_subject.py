@@ -29,6 +29,7 @@ class FakeSubject:
         self.commands: Mapping[str, Callable[[dict[str, Any]], Any]] = {
             "child": lambda _: {"pid": subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE).pid},
             "directory": lambda _: {"path": os.getcwd()},
+            "environment": lambda _: dict(os.environ),
             "exit": lambda request: os._exit(request["code"]),
             "fail": lambda _: 1 / 0,
             "modules": lambda _: {"names": sorted(sys.modules)},

@@ -28,6 +28,7 @@ class NvmlStandIn:
         self.power_mw: int | None = 350_000
         self.clock = 1755
         self.reasons = 0
+        self.mig = 0
         self.processes: list[tuple[int, int | None]] = []
 
     def nvmlInit(self) -> None:  # noqa: N802
@@ -60,7 +61,7 @@ class NvmlStandIn:
         return 1
 
     def nvmlDeviceGetMigMode(self, device: str) -> list[int]:  # noqa: N802
-        return [0, 0]
+        return [self.mig, self.mig]
 
     def nvmlDeviceGetMaxClockInfo(self, handle: str, type: int) -> int:  # noqa: A002, N802
         return {1: 1980, 2: 2619}[type]

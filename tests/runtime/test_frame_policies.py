@@ -67,6 +67,16 @@ def test_a_settled_mean_needs_no_more_frames() -> None:
     assert told(UntilSettled(0.999, times=1), means(0, 20, 21, 22)) == [True, True, True, False]
 
 
+def test_the_same_embedding_told_again_says_nothing() -> None:
+    polled = [mean for mean in means(0, 20, 21, 22, 50) for _ in range(5)]
+    assert told(UntilSettled(0.999), polled) == [True] * 16 + [False] * 9
+
+
+def test_no_mean_settles_after_no_frame() -> None:
+    with pytest.raises(ValueError, match="expected at least 1"):
+        UntilSettled(0.9, times=0)
+
+
 def test_a_move_in_between_begins_the_count_again() -> None:
     assert told(UntilSettled(0.999), means(0, 1, 20, 21, 22, 23)) == [True] * 5 + [False]
 

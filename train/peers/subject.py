@@ -27,7 +27,8 @@ Forward: TypeAlias = Callable[[Tensor], Tensor]
 """Frames, uint8 [N, 3, H, W] on the device -> embeddings [N, D]."""
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_MOST_FRAMES = 32
+_MOST_SIZES = 128
+"""Half of what PyTorch compiles for one code in all (`accumulated_recompile_limit`)."""
 
 
 def open_subject(request: Mapping[str, Any]) -> TorchPeer:
@@ -39,16 +40,15 @@ def open_subject(request: Mapping[str, Any]) -> TorchPeer:
     if dtype != torch.float32:
         model.backbone.to(dtype)
         model.heads.to(dtype)
-    return TorchPeer(_WAYS[request["way"]](model), device, request["precision"])
+    return TorchPeer(_WAYS[request["way"]](model), device, request["precision"], request["most_frames"])
 
 
 class TorchPeer:
     """A model in PyTorch, as `reid.bench.host` times it."""
 
-    most_frames = _MOST_FRAMES
-
-    def __init__(self, forward: Forward, device: torch.device, precision: str) -> None:
+    def __init__(self, forward: Forward, device: torch.device, precision: str, most_frames: int) -> None:
         self._forward: Forward | None = forward
+        self.most_frames = most_frames
         self._device = device
         self._dtype = _DTYPES[precision]
         backend = f"PyTorch {torch.__version__}"
@@ -65,9 +65,9 @@ class TorchPeer:
         found: NDArray[np.float32] = embeddings.float().cpu().numpy()
         return found
 
-    def device_memory_mib(self) -> float:
-        """Return the most memory that PyTorch had on the GPU; 0 on the CPU."""
-        return torch.cuda.max_memory_reserved() / 2**20 if self._device.type == "cuda" else 0.0
+    def device_memory_mib(self) -> float | None:
+        """Return the most memory that PyTorch had on the GPU; None on the CPU."""
+        return torch.cuda.max_memory_reserved() / 2**20 if self._device.type == "cuda" else None
 
     def close(self) -> None:
         """Release the model."""
@@ -79,13 +79,18 @@ def _eager(model: MultiLevelReID) -> Forward:
 
 
 def _compile(model: MultiLevelReID) -> Forward:
-    """Compile as PyTorch recommends for inference: CUDA graphs on a GPU, packed weights ("freezing") on a CPU.
-
-    Batches of 1 and the first other size are compiled for themselves, all others together.
-    """
+    """Compile as PyTorch recommends for inference: CUDA graphs on a GPU, packed weights ("freezing") on a CPU."""
     if best_device().type == "cuda":
-        return torch.compile(model, mode="reduce-overhead")
-    return torch.compile(model, options={"freezing": True})
+        return _for_each_size(torch.compile(model, mode="reduce-overhead", dynamic=False))
+    return _for_each_size(torch.compile(model, options={"freezing": True}, dynamic=False))
+
+
+def _for_each_size(compiled: Forward) -> Forward:
+    """Compile for as many sizes of a batch as may be asked for; beyond its limit of 8, PyTorch would run eagerly."""
+    from torch._dynamo import config  # slow to import, and eager PyTorch starts without
+
+    config.recompile_limit, config.fail_on_recompile_limit_hit = _MOST_SIZES, True
+    return compiled
 
 
 def _cuda_graph(model: MultiLevelReID) -> Forward:
@@ -95,7 +100,8 @@ def _cuda_graph(model: MultiLevelReID) -> Forward:
 def _tensorrt(model: MultiLevelReID) -> Forward:
     """Compile with Torch-TensorRT; the types of the model are those of the engine, as in the exported graphs."""
     importlib.import_module("torch_tensorrt")  # registers the backend
-    return torch.compile(model, backend="tensorrt", options={"use_explicit_typing": True, "min_block_size": 1})
+    options: dict[str, Any] = {"use_explicit_typing": True, "min_block_size": 1}
+    return _for_each_size(torch.compile(model, backend="tensorrt", options=options, dynamic=False))
 
 
 _WAYS: dict[str, Callable[[MultiLevelReID], Forward]] = {

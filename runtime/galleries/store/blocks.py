@@ -1,6 +1,7 @@
 """Files in blocks with a checksum each, mapped into memory and checked where they are first used.
 
-So a gallery of any size is open at once, and nothing that is read was damaged, whether by a bad disk or a bad copy.
+So a gallery of any size is open at once, and nothing that is read was damaged before, by a bad disk or a bad copy. A
+block is read to be checked, so that what cannot be read is an error; to touch a mapping of it would end the process.
 A checksum is a CRC-32, which finds every damage of up to 32 bits in a row and one in four billion others not; it is no
 seal against forgery. The checksums of all blocks follow the last block; the manifest holds the SHA-256 of these and of
 where everything is in the file.
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
+import weakref
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.files.reading import open_regular
-from reid.runtime.galleries.store.manifest import damaged
+from reid.runtime.galleries.store.manifest import damaged, unreadable
 
 __all__ = ["BLOCK", "BlockWriter", "Blocks"]
 
@@ -42,25 +45,27 @@ class Blocks:
 
         Raises:
             FileNotFoundError: it is not there.
-            DataError: it is damaged, as far as can be told without reading the blocks.
+            DataError: it cannot be read, or is damaged, as far as can be told without reading the blocks.
         """
         self._path, self._size = path, size
         count = -(-size // BLOCK)
         expected = size + count * _CHECKSUM.itemsize
         try:
-            with open_regular(path) as file:
-                found = file.seek(0, 2)
-                if found != expected:
-                    raise damaged(path, f"{found:,} bytes, not {expected:,}")
-                content = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
+            self._file = open_regular(path)
+            weakref.finalize(self, self._file.close)
+            found = os.fstat(self._file.fileno()).st_size
+            if found != expected:
+                raise damaged(path, f"{found:,} bytes, not {expected:,}")
+            content = mmap.mmap(self._file.fileno(), expected, access=mmap.ACCESS_READ)
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise damaged(path, error.strerror) from None
-        self._bytes = np.frombuffer(content, np.uint8)
-        if _digest(facts, self._bytes[size:].tobytes()) != digest:
+            raise unreadable(path, error) from None
+        checksums = self._read(size, expected)
+        if _digest(facts, checksums) != digest:
             raise damaged(path, "its checksums are not those in the manifest")
-        self._checksums = self._bytes[size:].view(_CHECKSUM) if size % 4 == 0 else self._bytes[size:].copy().view("<u4")
+        self._bytes = np.frombuffer(content, np.uint8)
+        self._checksums = np.frombuffer(checksums, _CHECKSUM)
         self._sound = np.zeros(count, np.bool_)
 
     def array(self, dtype: np.dtype[Any], start: int, count: int) -> NDArray[Any]:
@@ -98,13 +103,27 @@ class Blocks:
         return np.concatenate([np.empty(0, np.uint8), *(self._bytes[one:other] for one, other in runs)])
 
     def check(self, blocks: NDArray[np.int64] | None = None) -> None:
-        """Check blocks that were not found sound before; all without an argument. Raises DataError if one is not."""
+        """Check blocks that were not found sound before; without an argument, all anew.
+
+        Raises:
+            DataError: one is damaged, or cannot be read.
+        """
         wanted = np.arange(len(self._sound)) if blocks is None else blocks[~self._sound[blocks]]
         for block in wanted.tolist():
-            content = self._bytes[block * BLOCK : min((block + 1) * BLOCK, self._size)]
-            if zlib.crc32(content.data) != self._checksums[block]:
+            self._sound[block] = False
+            content = self._read(block * BLOCK, min((block + 1) * BLOCK, self._size))
+            if zlib.crc32(content) != self._checksums[block]:
                 raise damaged(self._path, f"the checksum of bytes from {block * BLOCK:,} differs")
             self._sound[block] = True
+
+    def _read(self, start: int, stop: int) -> bytes:
+        try:
+            content = os.pread(self._file.fileno(), stop - start, start)
+        except OSError as error:
+            raise unreadable(self._path, error) from None
+        if len(content) < stop - start:
+            raise damaged(self._path, f"it ends after {start + len(content):,} bytes")
+        return content
 
 
 class BlockWriter:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.runtime.errors import DataError, ModelError
+from reid.runtime.errors import DataError
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.ranking import wrong_lengths
 from reid.runtime.galleries.store.columns import Texts, id_hashes
 from reid.runtime.galleries.store.snapshot import Snapshot
-from reid.runtime.space import Space
 
-__all__ = ["check_absent", "check_entries", "check_space", "checked_embeddings"]
+__all__ = ["check_absent", "check_entries", "checked_embeddings"]
 
 
 def checked_embeddings(embeddings: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
@@ -50,21 +49,3 @@ def check_absent(snapshots: Sequence[Snapshot], ids: Texts) -> None:
         if (there := np.flatnonzero(segment.find(ids, hashes) >= 0)).size:
             name = list(ids)[there[0]]
             raise DataError(f"there is an entry {name!r} already: remove it first, or give each an id of its own")
-
-
-def check_space(where: object, found: Space, wanted: Space) -> None:
-    """Raise ModelError if the embeddings of a gallery cannot be compared with others."""
-    if found.fingerprint != wanted.fingerprint:
-        raise ModelError(
-            f"{where} was made by model {found.fingerprint[:12]}, this one is {wanted.fingerprint[:12]}: "
-            "embed the gallery again with this model"
-        )
-    if found.precision != wanted.precision:
-        raise ModelError(
-            f"{where} was embedded in {found.precision}, not {wanted.precision}: "
-            f"use --precision {found.precision}, or embed the gallery again"
-        )
-    if found.dimensions != wanted.dimensions:
-        raise DataError(
-            f"{where} has embeddings of {found.dimensions} numbers, not {wanted.dimensions}: embed the gallery again"
-        )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.runtime.galleries.conditions import Condition
+from reid.runtime.galleries.conditions import ALWAYS, ANY, Condition
 from reid.runtime.galleries.store.segment import Segment
 
 __all__ = ["allowed_rows"]
@@ -19,7 +19,7 @@ def allowed_rows(segment: Segment, start: int, stop: int, conditions: Sequence[C
     None stands for: everything is allowed.
     """
     live = None if segment.live is None else segment.live[start:stop]
-    if all(condition == Condition() for condition in conditions):
+    if all(condition == ANY for condition in conditions):
         return None if live is None or live.all() else np.broadcast_to(live, (len(conditions), stop - start))
     allowed = np.array([_allowed(segment, start, stop, condition) for condition in conditions])
     return allowed if live is None else allowed & live
@@ -38,11 +38,10 @@ def _allowed(segment: Segment, start: int, stop: int, condition: Condition) -> N
 
 def _in_time(segment: Segment, start: int, stop: int, condition: Condition) -> NDArray[np.bool_]:
     time_s = segment.time_s(start, stop)  # NaN compares false
-    first, last = condition.time_s or (-np.inf, np.inf)
+    first, last = condition.time_s or ALWAYS
     inside = (time_s >= first) & (time_s <= last)
     if condition.travel is not None:
-        always = ((-np.inf, np.inf), (-np.inf, np.inf))
-        windows = np.array([condition.windows(name) or always for name in (*segment.cameras, None)])
+        windows = np.array([condition.windows(name) or (ALWAYS, ALWAYS) for name in (*segment.cameras, None)])
         (first_before, last_before), (first_after, last_after) = windows[segment.camera(start, stop)].transpose(1, 2, 0)
         before = (time_s >= first_before) & (time_s <= last_before)
         inside &= before | ((time_s >= first_after) & (time_s <= last_after))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from reid.runtime.errors import DataError
 
-__all__ = ["WriterLock"]
+__all__ = ["LOCK_FILE", "WriterLock"]
 
-_LOCK_FILE = "lock"
+LOCK_FILE = "lock"
 
 
 class WriterLock:
@@ -24,12 +24,13 @@ class WriterLock:
             import fcntl
         except ImportError:  # Windows
             raise DataError(f"{folder} cannot be locked on this system; open it for reading") from None
-        path = folder / _LOCK_FILE
+        self._path = path = folder / LOCK_FILE
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             self._descriptor = os.open(path, flags, 0o666)
         except OSError as error:
             raise DataError(f"{folder} cannot be written to ({error.strerror}); open it for reading") from None
+        self._let_close = weakref.finalize(self, os.close, self._descriptor)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -40,6 +41,11 @@ class WriterLock:
             raise DataError(
                 f"{folder} is being written by {holder or 'another process'}: wait for it, or open it for reading"
             ) from None
+        try:
+            self.check()
+        except DataError:
+            self._close()
+            raise
         with contextlib.suppress(OSError):  # on a full disk, others are not told who it is
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
@@ -50,6 +56,15 @@ class WriterLock:
         """Whether this process holds it."""
         return self._descriptor >= 0
 
+    def check(self) -> None:
+        """Raise DataError if the folder has another lock by now: then it is not the folder that was locked."""
+        try:
+            there = os.stat(self._path)
+        except OSError:
+            there = None
+        if there is None or not os.path.samestat(there, os.fstat(self._descriptor)):
+            raise DataError(f"{self._path.parent} was removed or replaced by another process; open it again")
+
     def release(self) -> None:
         """Give it back; again does nothing."""
         if self.held:
@@ -59,7 +74,7 @@ class WriterLock:
             self._close()
 
     def _close(self) -> None:
-        os.close(self._descriptor)
+        self._let_close()
         self._descriptor = -1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = [
     "TextSizes",
     "damaged",
     "read_manifest",
+    "unreadable",
     "write_manifest",
 ]
 
@@ -158,12 +160,14 @@ class Manifest(_Record):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a gallery. Raises DataError where there is none, or it is damaged."""
+    """Read the manifest of a gallery. Raises DataError where there is none, it cannot be read, or it is damaged."""
     path = folder / MANIFEST_FILE
     try:
         content = read_file(path, at_most=JSON_AT_MOST)
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise DataError(f"{path}: {error.strerror}; give the folder of a gallery") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     facts = parse_object(content, path, what="manifest", remedy=_REMEDY, error=DataError)
     digest = facts.pop("digest", None)
     try:
@@ -187,6 +191,22 @@ def damaged(path: Path, reason: object) -> DataError:
     return DataError(f"{path} is damaged ({reason}); {_REMEDY}")
 
 
+def unreadable(path: Path, error: OSError) -> DataError:
+    """Return what to raise where a file of a gallery cannot be read: it may be sound all the same."""
+    if error.errno in _DAMAGE:
+        return damaged(path, error.strerror)
+    remedy = _REMEDIES.get(error.errno or 0, "this says nothing of what it holds: try again")
+    return DataError(f"{path} cannot be read ({error.strerror}); {remedy}")
+
+
+_DAMAGE = {errno.EIO, errno.EISDIR, errno.EINVAL, errno.EFBIG}
+"""The disk fails, or there is something else than the file; the rest is about who reads, and with what."""
+
+_REMEDIES = {
+    errno.EACCES: "ask its owner for the right to read it",
+    errno.EMFILE: "raise the limit of open files with `ulimit -n`, or compact the gallery",
+    errno.ENOMEM: "free memory, or raise the limit of `ulimit -v`",
+}
 _REMEDY = "restore the gallery from a copy, or embed it again"
 
 

@@ -12,10 +12,10 @@ from reid.runtime.galleries.store.columns import Columns
 from reid.runtime.galleries.store.numbers import as_float32
 from reid.runtime.galleries.store.snapshot import Snapshot
 
-__all__ = ["check_apart", "pieces_of"]
+__all__ = ["check_ids_apart", "pieces_of"]
 
 
-def check_apart(snapshots: Sequence[Snapshot]) -> None:
+def check_ids_apart(snapshots: Sequence[Snapshot]) -> None:
     """Raise DataError if two galleries have an entry of the same id."""
     for place, snapshot in enumerate(snapshots):
         for segment in snapshot.segments if place else ():

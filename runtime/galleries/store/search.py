@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,18 +44,62 @@ _DECIDED_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Questions:
+    """Queries whose distances are held together.
+
+    Attributes:
+        start: the number of the first.
+        queries: float32 [q, D].
+        conditions: their conditions, each once.
+        place: int64 [q]: which of these is whose.
+    """
+
+    start: int
+    queries: NDArray[np.float32]
+    conditions: tuple[Condition, ...]
+    place: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Tile:
-    """Rows of the gallery that are looked at together.
+    """Rows of the gallery that some queries are compared with.
 
     Attributes:
         rows: int64 [n]: their numbers in the whole gallery, ascending.
         embeddings: float32 [n, D].
-        allowed: bool [conditions, n]; None where all are.
+        allowed: bool [q or 1, n]; None where all are.
     """
 
     rows: NDArray[np.int64]
     embeddings: NDArray[np.float32]
     allowed: NDArray[np.bool_] | None
+
+
+class _Span:
+    """Rows of a segment, from `start` to `stop`, which all queries go through; `before` are those of other segments."""
+
+    def __init__(self, segment: Segment, start: int, stop: int, before: int) -> None:
+        self._segment, self._start, self._stop, self._before = segment, start, stop, before
+        self.counts = False  # whether any of them was looked at
+
+    @cached_property
+    def _embeddings(self) -> NDArray[np.float32]:
+        return as_float32(self._segment.embeddings(self._start, self._stop))
+
+    def tile(self, questions: _Questions) -> _Tile | None:
+        """Return the rows that some queries have to be compared with; None for none."""
+        rows = np.arange(self._start, self._stop)
+        allowed = allowed_rows(self._segment, self._start, self._stop, questions.conditions)
+        wanted = None if allowed is None else allowed.any(axis=0)
+        if wanted is not None and not wanted.any():
+            return None
+        self.counts = True
+        if allowed is not None and len(allowed) > 1:
+            allowed = allowed[questions.place]
+        if allowed is None or wanted is None or wanted.mean() > _SPARSE:
+            return _Tile(self._before + rows, self._embeddings, allowed)
+        rows = rows[wanted]
+        return _Tile(self._before + rows, as_float32(self._segment.embeddings_of(rows)), allowed[:, wanted])
 
 
 class _Rows:
@@ -119,16 +164,14 @@ def best_rows(
     """
     rows, error = _Rows(segments), product_error(queries.shape[1])
     candidates = Candidates(len(queries), k, lambda query, own: rows.exact_distances(queries[query], own))
-    places = {condition: place for place, condition in enumerate(dict.fromkeys(conditions))}
-    place = np.array([places[condition] for condition in conditions], np.int64)
-    for tile in _tiles(segments, queries.shape[1], tuple(places)):
-        for start in range(0, len(queries), _QUERIES):
-            asked = queries[start : start + _QUERIES]
-            values = _distances(asked, tile.embeddings)
-            if tile.allowed is not None:
-                own = tile.allowed if len(places) == 1 else tile.allowed[place[start : start + _QUERIES]]
-                np.copyto(values, np.inf, where=~own)
-            candidates.offer(start, Proposal(values, error, asked, tile.embeddings), tile.rows)
+    asked = list(_questions(queries, conditions))
+    for span in _spans(segments, queries.shape[1]):
+        for some in asked:
+            if (tile := span.tile(some)) is not None:
+                values = _distances(some.queries, tile.embeddings)
+                if tile.allowed is not None:
+                    np.copyto(values, np.inf, where=~tile.allowed)
+                candidates.offer(some.start, Proposal(values, error, some.queries, tile.embeddings), tile.rows)
     return candidates.best()
 
 
@@ -141,25 +184,23 @@ def _distances(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> ND
     return values.T
 
 
-def _tiles(segments: Sequence[Segment], dimensions: int, conditions: Sequence[Condition]) -> Iterator[_Tile]:
-    """Yield the rows that any condition allows."""
+def _spans(segments: Sequence[Segment], dimensions: int) -> Iterator[_Span]:
+    """Yield all rows; they get longer with what was looked at."""
     before, size, most = 0, _FIRST_ROWS, max(1, _TILE_BYTES // (4 * dimensions))
     for segment in segments:
         start = 0
         while start < segment.record.rows:
             stop = min(start + min(size, most), segment.record.rows)
-            if (tile := _tile(segment, start, stop, before, conditions)) is not None:
-                yield tile
-                size *= 2
+            yield (span := _Span(segment, start, stop, before))
+            size *= 1 + span.counts
             start = stop
         before += segment.record.rows
 
 
-def _tile(segment: Segment, start: int, stop: int, before: int, conditions: Sequence[Condition]) -> _Tile | None:
-    rows, allowed = np.arange(start, stop), allowed_rows(segment, start, stop, conditions)
-    if allowed is not None and (wanted := allowed.any(axis=0)).mean() <= _SPARSE:
-        if not wanted.any():
-            return None
-        rows, allowed = rows[wanted], allowed[:, wanted]
-        return _Tile(before + rows, as_float32(segment.embeddings_of(rows)), allowed)
-    return _Tile(before + rows, as_float32(segment.embeddings(start, stop)), allowed)
+def _questions(queries: NDArray[np.float32], conditions: Sequence[Condition]) -> Iterator[_Questions]:
+    """Yield the queries, some at a time."""
+    for start in range(0, len(queries), _QUERIES):
+        own = conditions[start : start + _QUERIES]
+        places = {condition: place for place, condition in enumerate(dict.fromkeys(own))}
+        place = np.array([places[condition] for condition in own], np.int64)
+        yield _Questions(start, queries[start : start + _QUERIES], tuple(places), place)

@@ -15,7 +15,7 @@ from reid.runtime.files.reading import read_file
 from reid.runtime.galleries.store.blocks import Blocks
 from reid.runtime.galleries.store.columns import Columns, Texts
 from reid.runtime.galleries.store.layout import Layout
-from reid.runtime.galleries.store.manifest import Manifest, SegmentRecord, damaged
+from reid.runtime.galleries.store.manifest import Manifest, SegmentRecord, damaged, unreadable
 
 __all__ = ["PIECE", "Segment"]
 
@@ -42,7 +42,7 @@ class Segment:
 
         Raises:
             FileNotFoundError: a file is not there.
-            DataError: a file is damaged, as far as can be told without reading all.
+            DataError: a file cannot be read, or is damaged, as far as can be told without reading all.
         """
         self.record, self.path = record, folder / record.file
         self._dimensions, self._dtype = manifest.dimensions, manifest.dtype
@@ -68,6 +68,10 @@ class Segment:
         """Return the times of rows, float64 [n]; NaN where one is not known."""
         return self._numbers("time_s", start, stop)
 
+    def frames(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Return the frames that the embeddings of rows were made of, int32 [n]; 0 where that is not known."""
+        return self._numbers("frames", start, stop)
+
     @property
     def cameras(self) -> tuple[str, ...]:
         """The names of its cameras."""
@@ -84,7 +88,7 @@ class Segment:
             self._texts("pictures", start, stop),
             self.cameras,
             self.camera(start, stop),
-            self._numbers("frames", start, stop),
+            self.frames(start, stop),
             self.time_s(start, stop),
         )
 
@@ -158,7 +162,7 @@ def _live_rows(folder: Path, record: SegmentRecord) -> NDArray[np.bool_] | None:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise damaged(path, error.strerror) from None
+        raise unreadable(path, error) from None
     bits = np.frombuffer(content, np.uint8)
     if hashlib.sha256(content).hexdigest() != record.removed.digest or bits.size * 8 < record.rows:
         raise damaged(path, "its digest differs")

@@ -1,7 +1,8 @@
 """Our own gallery: a folder that one process writes to and any number reads.
 
 Everything that is added, removed, compacted or merged is there as a whole or not at all, whatever interrupts it, and
-outlasts a loss of power once the call has returned. What is read from disk is checked where it is first used.
+outlasts a loss of power once the call has returned. What is read from disk is checked where it is first used. Writer
+and readers are on one machine, and the folder is on a local disk.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
 from reid.runtime.files.storage import atomic_directory
+from reid.runtime.galleries.comparable import check_space
 from reid.runtime.galleries.conditions import ANY, Condition
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.protocol import Found
-from reid.runtime.galleries.store.checking import check_absent, check_entries, check_space, checked_embeddings
+from reid.runtime.galleries.store.checking import check_absent, check_entries, checked_embeddings
 from reid.runtime.galleries.store.columns import Columns
 from reid.runtime.galleries.store.compaction import is_compact, kept_before
 from reid.runtime.galleries.store.lock import WriterLock
@@ -34,7 +36,7 @@ from reid.runtime.galleries.store.manifest import (
     read_manifest,
     write_manifest,
 )
-from reid.runtime.galleries.store.merging import check_apart, pieces_of
+from reid.runtime.galleries.store.merging import check_ids_apart, pieces_of
 from reid.runtime.galleries.store.numbers import as_float32
 from reid.runtime.galleries.store.removal import records_without
 from reid.runtime.galleries.store.search import found_in
@@ -170,8 +172,10 @@ class Store:
             embeddings: float32 [N, D], L2-normalized, of the gallery's space.
 
         Raises:
-            DataError: an entry or an embedding cannot be used, or the gallery is open for reading.
-            OSError: the disk is full, or fails; the gallery is as it was.
+            DataError: an entry or an embedding cannot be used, the gallery is open for reading, or its folder was
+                replaced.
+            OSError: the disk is full, or fails; the gallery is as it was, or, where only the last flush to disk failed,
+                as it should be: this store then shows which. One that cannot even be read counts as closed.
         """
         with self._change() as now:
             checked = checked_embeddings(embeddings, now.manifest.dimensions)
@@ -182,6 +186,8 @@ class Store:
 
     def remove(self, ids: Iterable[str]) -> int:
         """Remove entries; ids that are not there do not matter. Return how many there were. Raises as `add` does."""
+        if isinstance(ids, str):
+            raise TypeError(f"ids are {ids!r}; give a list of ids")
         with self._change() as now:
             records = records_without(self.path, now, ids)
             if records != now.manifest.segments:
@@ -204,17 +210,17 @@ class Store:
         Raises:
             DataError: as `add` does; also where two of the galleries have an entry of the same id.
             ModelError: a gallery is of another space.
-            OSError: the disk is full, or fails; the gallery is as it was.
+            OSError: as `add` does.
         """
         with self._change() as now:
             moments = [other._now for other in others]
             for other, moment in zip(others, moments, strict=True):
                 check_space(other.path, moment.manifest.space, now.manifest.space)
-            check_apart([now, *moments])
+            check_ids_apart([now, *moments])
             self._append(now, pieces_of(moments), sum(map(len, moments)))
 
     def verify(self) -> list[str]:
-        """Read everything and return what is wrong, in a sentence each; nothing where all is well."""
+        """Read everything again and return what is wrong, in a sentence each; nothing where all is well."""
         return list(problems(self._now))
 
     def close(self) -> None:
@@ -233,7 +239,7 @@ class Store:
     @property
     def _now(self) -> Snapshot:
         if self._moment is None:
-            raise ValueError(f"{self.path} is closed")
+            raise ValueError(f"{self.path} is closed; open it again")
         return self._moment
 
     @contextlib.contextmanager
@@ -242,13 +248,23 @@ class Store:
         with self._turn:
             if self._lock is None or not self._lock.held:
                 raise DataError(f"{self.path} is open for reading; open it for writing to change it")
+            self._lock.check()
             try:
                 yield self._now
             except BaseException:
                 with contextlib.suppress(OSError, DataError):
-                    self._moment = Snapshot.open(self.path, self._now)
-                    clear_leftovers(self.path, self._now.manifest)
+                    self._lock.check()  # else it is another's folder, and no leftovers of ours
+                    self._find_out()
                 raise
+
+    def _find_out(self) -> None:
+        """See what is on disk after a change that failed, and remove what was begun."""
+        try:
+            self._moment = Snapshot.open(self.path, self._now)
+        except BaseException:
+            self._moment = None  # what it was may not be what it is
+            raise
+        clear_leftovers(self.path, self._moment.manifest)
 
     def _append(self, now: Snapshot, pieces: Iterable[tuple[NDArray[Any], Columns]], rows: int) -> None:
         if rows:
@@ -258,6 +274,8 @@ class Store:
             self._commit(now, (*now.manifest.segments[:kept], record))
 
     def _commit(self, now: Snapshot, segments: tuple[SegmentRecord, ...]) -> None:
+        assert self._lock
+        self._lock.check()
         manifest = now.manifest.changed(segments)
         commit(self.path, manifest)
         self._moment = Snapshot.of(self.path, manifest, now)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
-from reid.runtime.galleries.ranking import wrong_lengths
+from reid.runtime.galleries.ranking import LENGTH_TOLERANCE, wrong_lengths
 from reid.runtime.galleries.store.columns import id_hashes
 from reid.runtime.galleries.store.manifest import damaged
 from reid.runtime.galleries.store.numbers import as_float32
@@ -16,6 +16,9 @@ from reid.runtime.galleries.store.segment import Segment
 from reid.runtime.galleries.store.snapshot import Snapshot
 
 __all__ = ["problems"]
+
+_TOLERANCE = LENGTH_TOLERANCE + 2**-10
+"""Lengths are checked before embeddings are rounded to FP16, which moves them by up to 2^-11."""
 
 
 def problems(snapshot: Snapshot) -> Iterator[str]:
@@ -42,7 +45,7 @@ def _problem(segment: Segment) -> str:
 def _check_rows(segment: Segment) -> None:
     """Raise DataError where embeddings and entries, though as they were written, cannot be right."""
     for embeddings, columns in segment.pieces():
-        if wrong := wrong_lengths(as_float32(embeddings)):
+        if wrong := wrong_lengths(as_float32(embeddings), _TOLERANCE):
             raise damaged(segment.path, wrong)
         try:
             flaw = next(filter(None, (entry.flaw() for entry in columns.entries())), "")

@@ -97,8 +97,13 @@ def commit(folder: Path, manifest: Manifest) -> None:
 def clear_leftovers(folder: Path, manifest: Manifest) -> None:
     """Remove the files that a manifest does not name: of former ones, or of a writer that was killed.
 
-    Who has them open can read on. Only a writer may call it.
+    Who has them open can read on. Only a writer may call it. The manifest has to outlast a loss of power first: else
+    the former one would come back, and what it names would be gone.
+
+    Raises:
+        OSError: the folder cannot be flushed, and nothing was removed; or a file cannot be removed.
     """
+    _flush_folder(folder)
     for pattern in ("segment-*.rows", "removed-*.bits"):
         for path in folder.glob(pattern):
             if path.name not in manifest.files:

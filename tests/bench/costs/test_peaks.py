@@ -16,6 +16,8 @@ from reid.bench.costs.products import INPUT, Products
 from reid.bench.costs.record import Roofline
 from reid.runtime.errors import SessionError
 from reid.runtime.precision import PRECISIONS, Precision
+from reid.runtime.sessions import onnxruntime_providers
+from reid.runtime.sessions.onnxruntime_providers import Provider
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -63,6 +65,25 @@ def test_what_the_process_prints_last_is_read(monkeypatch: pytest.MonkeyPatch, m
     monkeypatch.setattr(subprocess, "run", run)
     assert measure_peaks("cpu", threads=3) == measured
     assert commands == [[sys.executable, "-m", "reid.bench.costs.peaks", "cpu", "3"]]
+
+
+def test_the_libraries_of_cuda_are_looked_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime_providers, "_obstacle", lambda ordinal: "libcudnn.so.9 does not load")
+    with pytest.raises(SessionError, match=r"cannot start: libcudnn\.so\.9 does not load"):
+        peaks._measured("cuda", 1)
+
+
+def test_peaks_of_a_cpu_are_none_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older versions of ONNX Runtime fall back to the CPU, whatever they are told."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda graph, options, **_: session(graph, providers=["CPUExecutionProvider"])
+    )
+    gpu = Provider("CUDAExecutionProvider", "update the driver", 0)
+    with pytest.raises(SessionError, match="fell back from CUDAExecutionProvider to the CPU: update the driver"):
+        peaks._onnxruntime(Products("MatMul", "fp32", rows=1, channels=4), gpu, {}, 1)
 
 
 def test_a_process_that_fails_is_an_error() -> None:

@@ -16,7 +16,7 @@ def nvml() -> NvmlStandIn:
 
 
 def opened(nvml: NvmlStandIn) -> Nvml:
-    gpu = open_nvml(nvml, locate=lambda: "0000:65:00.0")
+    gpu = open_nvml(nvml, locate=lambda ordinal: "0000:65:00.0")
     assert isinstance(gpu, Nvml)
     return gpu
 
@@ -61,6 +61,13 @@ def test_energy_is_counted_where_the_gpu_counts_and_else_sampled(nvml: NvmlStand
     assert sentence(missing) == "energy: the GPU's driver does not tell"
 
 
+def test_the_meter_of_a_divided_gpu_counts_what_others_use(nvml: NvmlStandIn) -> None:
+    nvml.mig = 1
+    missing = opened(nvml).energy()
+    assert isinstance(missing, Missing)
+    assert sentence(missing) == "energy: the GPU is divided (MIG), and counts that of all its parts together"
+
+
 def test_the_power_limit_is_no_throttling(nvml: NvmlStandIn) -> None:
     gpu = opened(nvml)
     nvml.reasons = 0x4 | 0x1  # software power cap, idle
@@ -81,9 +88,9 @@ def test_memory_is_that_of_the_given_processes(nvml: NvmlStandIn) -> None:
 
 def test_why_there_is_no_gpu_is_said(nvml: NvmlStandIn) -> None:
     nvml.starts = NvmlStandIn.NVMLError("Driver/library version mismatch")
-    missing = open_nvml(nvml, locate=lambda: "0000:65:00.0")
+    missing = open_nvml(nvml, locate=lambda ordinal: "0000:65:00.0")
     assert isinstance(missing, Missing)
     assert sentence(missing) == "GPU: NVML (Driver/library version mismatch) does not tell"
-    none = open_nvml(nvml, locate=lambda: None)
+    none = open_nvml(nvml, locate=lambda ordinal: None)
     assert isinstance(none, Missing)
     assert none.cause == "absent"

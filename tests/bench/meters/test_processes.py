@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from machine_tree import plant, recorded
 
 from reid.bench.meters.cgroups import memory_limit_mib, quota_cores, quota_waits_s
 from reid.bench.meters.cpu_time import read_cpu_time, usable_cpus
-from reid.bench.meters.memory import peak_memory_mib, shared_out_memory_mib
 from reid.bench.meters.tree import Tree
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -23,7 +21,6 @@ proc/7/task/8/schedstat = 100000000 100000000 3
 proc/9/stat = 9 (x) S 7 7 7 0 -1 4194304 0 0 0 0 100 0 0 0 20 0 1 0 100 0 0
 proc/9/task/9/children =
 proc/9/task/9/schedstat = 1000000000 250000000 5
-proc/pressure/cpu = some avg10=27.21 avg60=18.40 avg300=11.69 total=5000000\\nfull avg10=0.00 total=0
 """
 
 
@@ -33,7 +30,6 @@ def test_a_process_counts_with_its_children_and_threads(tmp_path: Path) -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     assert times.own == pytest.approx((200 + 50 + 30 + 20 + 100) / ticks)
     assert times.waited == pytest.approx(0.75)
-    assert times.pressure == pytest.approx(5.0)
     assert times.busy is None
 
 
@@ -55,16 +51,6 @@ def test_the_times_of_this_process_are_those_that_python_knows() -> None:
     # Living children of the test runner would count as well: it has none.
     assert before - 0.05 <= own <= after + 0.05
     assert usable_cpus(Tree()) == os.sched_getaffinity(0)
-
-
-@linux
-def test_the_memory_of_this_process_is_what_the_kernel_accounts() -> None:
-    peak = peak_memory_mib(Tree(), os.getpid())
-    shared_out = shared_out_memory_mib(Tree(), os.getpid())
-    assert peak is not None
-    assert peak >= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 * 0.95
-    assert shared_out is None or 0 < shared_out <= peak
-    assert peak_memory_mib(Tree(), 2**22 + 1) is None
 
 
 def test_quotas_of_both_versions_of_control_groups(tmp_path: Path) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from reid.bench.models import Frames, frames_of, read_model
-from reid.bench.peers import find
+from reid.bench.peers import find, onnxruntime
 from reid.bench.peers.find import find_peers
 from reid.bench.result import Absent
 from reid.bench.subjects import Candidate
+from reid.runtime.errors import SessionError
+from reid.runtime.sessions.onnxruntime_providers import Provider
 from reid.train.peers import find_torch_peers
 
 
@@ -33,7 +37,7 @@ def similarity(found: NDArray[np.float32], frames: Frames) -> float:
 def embed(candidate: Candidate, frames: Frames) -> NDArray[np.float32]:
     """Open a peer as its process does, and embed in batches of two sizes."""
     module, _, function = candidate.opener.partition(":")
-    request = {"model": str(candidate.model.path), "threads": 1, **candidate.request}
+    request = {"model": str(candidate.model.path), "threads": 1, "most_frames": 8, **candidate.request}
     subject = getattr(import_module(module), function)(request)
     assert subject.facts.keys() == {"backend", "device", "precision"}
     assert len(frames.pixels) <= subject.most_frames
@@ -52,6 +56,66 @@ def test_libraries_as_users_run_them_embed_a_bundle(bundle: Path, frames: Frames
     exact = of_kind(candidates, "ONNX Runtime defaults fp32")
     assert similarity(embed(exact, frames), frames) > 0.99999
     assert similarity(embed(of_kind(candidates, "OpenVINO defaults fp32"), frames), frames) > 0.999  # may be in BF16
+
+
+def test_a_fall_back_to_the_cpu_is_no_result_of_a_gpu(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `find_provider` says can start may still fail, of which ONNX Runtime prints a warning, and goes on."""
+    gpu = Provider("CUDAExecutionProvider", "update the driver", 0)
+    monkeypatch.setattr(onnxruntime, "find_provider", lambda device: gpu)
+    monkeypatch.setattr(onnxruntime._onnxruntime, "InferenceSession", FallenBack)
+    with pytest.raises(SessionError, match="fell back from CUDAExecutionProvider to the CPU: update the driver"):
+        onnxruntime.open_subject({"model": str(bundle), "precision": "fp32", "threads": 1})
+
+
+class FallenBack:
+    def __init__(self, graph: str, options: object, providers: list[str]) -> None:
+        assert providers == ["CUDAExecutionProvider"]
+
+    def get_providers(self) -> list[str]:
+        return ["CPUExecutionProvider"]
+
+
+def test_peers_take_the_largest_batch_that_is_asked_for(bundle: Path) -> None:
+    subject = onnxruntime.open_subject({"model": str(bundle), "precision": "fp32", "threads": 1, "most_frames": 64})
+    assert subject.most_frames == 64
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("way", ["compile", "tensorrt"])
+def test_what_is_compiled_is_compiled_for_each_size(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from torch._dynamo import config
+
+    from reid.train.peers import subject
+
+    sizes: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, examples: list[torch.Tensor]) -> torch.fx.GraphModule:
+        sizes.append(len(examples[0]))
+        return graph
+
+    compiled = torch.compile
+    monkeypatch.setattr(subject, "best_device", lambda: torch.device("cpu"))
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", ModuleType("torch_tensorrt"))
+    monkeypatch.setattr(
+        torch, "compile", lambda model, **named: compiled(model, backend=backend, dynamic=named["dynamic"])
+    )
+    with config.patch(recompile_limit=8, fail_on_recompile_limit_hit=False):
+        forward = subject._WAYS[way](torch.nn.ReLU())
+        for size in range(1, 12):
+            forward(torch.ones(size, 3))
+    assert sizes == [*range(1, 12)]
+
+
+@pytest.mark.torch
+def test_pytorch_has_no_device_memory_on_a_cpu() -> None:
+    import torch
+
+    from reid.train.peers.subject import TorchPeer
+
+    peer = TorchPeer(lambda frames: frames, torch.device("cpu"), "fp32", 8)
+    assert peer.device_memory_mib() is None
+    assert peer.most_frames == 8
 
 
 @pytest.mark.torch

@@ -109,9 +109,11 @@ def test_only_what_knows_weak_typing_is_told_that_types_are_strong() -> None:
     assert "--maxShapes=frames:8x3x64x32,pooling:1x8" in new
 
 
-def test_trtexec_as_a_subject(trtexec: Path, bundle: Path) -> None:
+def test_trtexec_as_a_subject(trtexec: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_trtexec() == trtexec
-    subject = open_subject({"model": str(bundle), "precision": "fp32", "program": str(trtexec)})
+    monkeypatch.chdir(tmp_path)
+    subject = open_subject({"model": str(bundle), "precision": "fp32", "program": str(trtexec), "most_frames": 4})
+    assert [*tmp_path.glob("*/model.engine")]  # in the process's own folder
     assert subject.facts["backend"] == "trtexec (TensorRT 10.16.9)"
     frames = np.arange(3, dtype=np.uint8).repeat(3 * 64 * 64).reshape(3, 3, 64, 64)
     assert subject.embed(frames).tolist() == [[0], [1], [2]]
@@ -119,5 +121,6 @@ def test_trtexec_as_a_subject(trtexec: Path, bundle: Path) -> None:
     assert turn["wall_ms"] == pytest.approx([2.4, 2.1])
     assert turn["cpu_s"] > 0
     with pytest.raises(SessionError, match=r"trtexec failed: .*mismatch while setting input shape for frames"):
-        subject.commands["turn"]({"frames": 33, "seconds": 0.25})
+        subject.commands["turn"]({"frames": 5, "seconds": 0.25})
     subject.close()
+    assert not [*tmp_path.glob("*/model.engine")]

@@ -217,7 +217,7 @@ GALLERIES = (
     Row(
         "reid-infer it.npz query",
         gallery_of("it.npz", precision="fp16"),
-        "it.npz was embedded in fp16, and the queries are in fp32",
+        "it.npz was embedded in fp16, not fp32",
     ),
     Row("reid-infer it.npz query", arrays("it.npz", precision=np.array(["fp32"])), "it.npz is not a readable gallery"),
     Row("reid-infer it.npz query", arrays("it.npz", extra=np.zeros(9)), "it.npz is not a readable gallery .*extra"),

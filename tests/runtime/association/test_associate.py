@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from reid import DataError
 from reid.runtime.association.associate import Associator, associate
+from reid.runtime.association.members import Members
 from reid.runtime.association.tracks import SeenTrack
 from reid.runtime.galleries.travel_times import TravelTimes
 from reid.runtime.operating_point import written_score
@@ -164,6 +165,32 @@ def test_identities_are_forgotten() -> None:
     assert associator.add([track("y", "a", 202, 203, 45)]) == {"y": 3}  # its name is free again
 
 
+def test_numbers_of_forgotten_identities_are_not_given_again_after_a_restart() -> None:
+    before = Associator(0.9, forget_s=100)
+    assert before.next_number == 0
+    before.add([track("x", "a", 0, 50), track("y", "a", 0, 10, 90)])
+    restarted = Associator(0.9, forget_s=100, first=before.next_number)
+    restarted.remember({0: [track("x", "a", 0, 50)]})
+    step = [track("z", "b", 120, 121, 45)]
+    assert restarted.add(step) == before.add(step) == {"z": 2}
+    assert restarted.next_number == before.next_number == 3
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=50), st.integers(1, 5))
+def test_members_move_up_and_keep_their_room(kept: list[bool], block: int) -> None:
+    members = Members()
+    for row, is_kept in enumerate(kept):
+        members.add(track(f"t{row}", "a", 0, int(is_kept), row), row)
+    room = members.embeddings
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reid.runtime.association.members._BLOCK", block)
+        members.forget(1)
+    expected = [row for row, is_kept in enumerate(kept) if is_kept]
+    assert members.numbers.tolist() == expected == [*members.of]
+    np.testing.assert_array_equal(members.embeddings, np.array([direction(row) for row in expected]).reshape(-1, 2))
+    assert np.shares_memory(members.embeddings, room) == bool(expected)
+
+
 def test_what_cannot_be_compared_is_refused_and_nothing_is_taken_in() -> None:
     associator = Associator(0.9)
     associator.add([track("x", "a", 0, 1)])
@@ -173,10 +200,14 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_taken_in() -> None:
         (track("y", "b", 6, 5), "'y' is from 6 to 5 s"),
         (track("y", "b", math.nan, 5), "'y' is from nan to 5 s"),
         (SeenTrack("y", "b", 5, 6, np.ones(3, np.float32)), r"'y' has an embedding \[3\], expected \[2\]"),
+        (SeenTrack("y", "b", 5, 6, direction(0).astype(float)), "'y' has an embedding of float64, expected float32"),  # type: ignore[arg-type]
+        (SeenTrack("y", None, 5, 6, direction(0)), "'y' has the camera None: name the camera"),  # type: ignore[arg-type]
         (SeenTrack("y", "b", 5, 6, 2 * direction(0)), "'y' cannot be compared, embedding 0 has length 2"),
     ):
         with pytest.raises(DataError, match=reason):
             associator.add([new, wrong])
+        with pytest.raises(DataError, match=reason):
+            associator.remember({0: [new, wrong]})
     with pytest.raises(DataError, match="'new' was there before"):
         associator.add([new, new])
     assert associator.add([new]) == {"new": 0}

@@ -156,7 +156,7 @@ def test_a_gallery_of_another_model_is_refused_with_both_fingerprints(saved: Pat
 
 
 def test_a_gallery_of_another_precision_is_refused_with_both(saved: Path) -> None:
-    with pytest.raises(ModelError, match="embedded in fp16, and the queries are in int8: use --precision fp16"):
+    with pytest.raises(ModelError, match="embedded in fp16, not int8: use --precision fp16"):
         open_gallery(saved, replace(SPACE, precision="int8"))
 
 

@@ -123,6 +123,19 @@ def test_the_kind_is_that_of_the_entries_that_are_left(
         assert StoredGallery(store).kind == kind
 
 
+def test_the_kind_is_found_without_reading_texts(tmp_path: Path) -> None:
+    entries = [Entry(str(row), picture=f"/{'long' * 250}", frames=1) for row in range(1000)]
+    with Store.create(tmp_path / "store", SPACE) as store:
+        store.add(entries, unit(1000))
+        (segment,) = store.segments
+        with segment.path.open("r+b") as file:
+            file.seek(segment.path.stat().st_size // 2)
+            file.write(b"\0")
+        with Store.open(store.path) as reader:
+            assert StoredGallery(reader).kind == "images"
+            assert len(reader.verify()) == 1
+
+
 def test_an_empty_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
     Store.create(tmp_path / "store", SPACE).close()
     with pytest.raises(DataError, match=r"store is empty; add crops to it with `reid-gallery append`"):

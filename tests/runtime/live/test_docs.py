@@ -21,4 +21,6 @@ def test_the_example_runs_as_it_stands(
     assert printed.count("so far:") == 2
     assert "17 north 20 0 [" in printed
     assert "17 south 20 0 [" in printed
-    assert "'north': CameraCounts(pushed=20, embedding=20, dropped=0, repeated=0, lost_tracks=0)" in printed
+    assert (
+        "'north': CameraCounts(pushed=20, embedding=20, dropped=0, repeated=0, forgotten=0, lost_tracks=0)" in printed
+    )

@@ -204,7 +204,17 @@ def test_what_is_forgotten_never_comes_and_stays_counted() -> None:
     desk.inbox.clear()
     assert desk.pull() == []
     assert desk.inbox.expire(1e9) is None
-    assert desk.inbox.counts()["a"].pushed == 3
+    assert desk.inbox.counts()["a"] == CameraCounts(pushed=3, embedding=1, forgotten=2)
+    desk.inbox.clear()
+    assert desk.inbox.counts()["a"].forgotten == 2
+
+
+def test_a_frame_that_was_dropped_may_come_again() -> None:
+    desk = Desk(room=2)
+    for number in (1, 2, 3, 1, 3):
+        desk.push("a1", number)
+    assert desk.pull() == ["a1:3", "a1:1"]
+    assert desk.inbox.counts()["a"] == CameraCounts(pushed=5, embedding=2, dropped=2, repeated=1)
 
 
 @pytest.mark.parametrize(("camera", "words"), [(None, "track 5"), ("c1", "track 5 of camera c1")])

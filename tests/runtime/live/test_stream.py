@@ -197,6 +197,8 @@ def test_what_cannot_be_read_is_counted_and_the_last_reason_told() -> None:
     [
         ({"picture": "a.jpg", "box": (0, 0, 2, 2)}, "a.jpg with a box: read the picture first"),
         ({"picture": crop(0), "weight": -1.0}, "a frame's weight is -1.0"),
+        ({"picture": crop(0), "time_s": float("nan")}, "a frame's time is nan s"),
+        ({"picture": crop(0), "time_s": float("-inf")}, "a frame's time is -inf s"),
     ],
 )
 def test_a_frame_that_is_none_is_refused_where_it_is_pushed(options: dict[str, object], message: str) -> None:
@@ -249,7 +251,50 @@ def test_a_failing_session_is_told_to_whoever_takes_and_to_all_that_push() -> No
         with pytest.raises(MemoryError, match="out of memory"):
             list(stream)
         assert results(cameras) == ["the stream of tracks takes no more frames: out of memory; open another"] * CAMERAS
-        assert list(stream) == []
+        for _ in range(2):
+            with pytest.raises(StreamEndedError, match="has failed: out of memory; open another"):
+                list(stream)
+    with pytest.raises(StreamEndedError, match="has failed"):
+        list(stream)
+    for one in stream.counts().values():
+        assert one.pushed == one.embedding + one.dropped + one.repeated + one.forgotten
+
+
+def test_a_failing_session_is_told_to_every_taker() -> None:
+    class Failing(ProjectionSession):
+        def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
+            raise MemoryError("out of memory")
+
+    with TrackletStream(Failing(), max_wait_s=0) as stream:
+        takers = in_threads(lambda _: list(stream), 3)
+        stream.add("car", crop(0))
+        errors = [type(taker.exception(WAIT_S)) for taker in takers]
+    assert sorted(error.__name__ for error in errors) == ["MemoryError", "StreamEndedError", "StreamEndedError"]
+
+
+def test_frames_that_wait_when_the_stream_is_closed_are_counted() -> None:
+    session = RememberingSession(BatchLimits(1, 1))
+    session.goes_on.clear()
+    with TrackletStream(session, max_wait_s=0) as stream:
+        for number in range(20):
+            stream.add("car", numbered_frame(0, 0, number), camera="c1")
+        in_threads(lambda _: stream.close(), 1)
+        assert until(lambda: stream.counts()["c1"].forgotten > 0)
+        session.goes_on.set()
+    (counts,) = stream.counts().values()
+    assert counts.pushed == 20 == counts.embedding + counts.forgotten
+
+
+def test_a_frame_that_cannot_be_weighed_ends_no_track() -> None:
+    def weigh(pixels: NDArray[np.uint8]) -> float:
+        return 1 / int(not np.array_equal(pixels, crop(0)))
+
+    with TrackletStream(ProjectionSession(), max_wait_s=0, weigh=weigh) as stream:
+        for number in range(2):
+            stream.add(number, crop(number))
+        stream.end()
+        tracks = {track.id: (track.frames, track.unreadable, track.reason) for track in stream}
+    assert tracks == {0: (0, 1, "cannot be weighed, ZeroDivisionError: division by zero"), 1: (1, 0, "")}
 
 
 @pytest.mark.parametrize("is_taken", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -61,20 +62,44 @@ def test_an_embedding_is_the_weighted_mean_whatever_the_batches(
 def test_what_is_no_weight_is_refused(weight: float) -> None:
     with pytest.raises(ValueError, match=r"a frame's weight is .*; give a number from 0 to 1000000$"):
         FrameEvent("a", crop(0), weight=weight)
-    with pytest.raises(ValueError, match="a frame's weight is"):
-        list(embed_events(ProjectionSession(), [FrameEvent("a", crop(0))], weigh=lambda _: weight))
 
 
-def test_a_frame_that_cannot_be_weighed_is_left_out_and_named() -> None:
+def no_weight(value: float) -> float:
+    return value
+
+
+def at_night(value: float) -> float:
+    raise DataError("it is night")
+
+
+def broken(value: float) -> float:
+    raise KeyError(value)
+
+
+@pytest.mark.parametrize(
+    ("weigh_one", "value", "reason"),
+    [
+        (at_night, 0.0, "it is night"),
+        (broken, 3.0, "cannot be weighed, KeyError: 3.0"),
+        (no_weight, -0.1, "cannot be weighed, ValueError: a frame's weight is -0.1; give a number from 0 to 1000000"),
+        (
+            no_weight,
+            float("nan"),
+            "cannot be weighed, ValueError: a frame's weight is nan; give a number from 0 to 1000000",
+        ),
+        (no_weight, None, "cannot be weighed, TypeError: unsupported operand type(s) for *: 'float' and 'NoneType'"),
+    ],
+)
+def test_a_frame_that_cannot_be_weighed_is_left_out_and_named(
+    weigh_one: Callable[[float], float], value: float, reason: str
+) -> None:
     def weigh(pixels: NDArray[np.uint8]) -> float:
-        if np.array_equal(pixels, crop(1)):
-            raise DataError("it is night")
-        return 1.0
+        return weigh_one(value) if np.array_equal(pixels, crop(1)) else 1.0
 
     events = [FrameEvent("a", crop(number)) for number in range(3)]
     session = ProjectionSession()
     (track,) = embed_events(session, events, weigh=weigh)
-    assert [(one.frame_index, one.reason) for one in track.unreadable] == [(1, "it is night")]
+    assert [(one.frame_index, one.reason) for one in track.unreadable] == [(1, reason)]
     assert track.embedding is not None
     np.testing.assert_allclose(track.embedding, weighted(session, [(0, 1.0), (2, 1.0)]), atol=2e-6)
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.ranking import top_k
 from reid.runtime.galleries.store import compaction, search
 from reid.runtime.galleries.store.blocks import BLOCK
+from reid.runtime.galleries.store.filtering import allowed_rows
+from reid.runtime.galleries.store.segment import Segment
 from reid.runtime.galleries.store.store import Store
 from reid.runtime.space import Space
 
@@ -125,7 +127,7 @@ def test_galleries_that_share_an_id_are_not_merged(store: Store, tmp_path: Path)
     store.merge(others[:1])
     with pytest.raises(DataError, match="there is an entry 'b' already"):
         store.merge(others[1:])
-    others[1].remove("b")
+    others[1].remove(["b"])
     store.merge(others[1:])
     assert list(contents(store)) == ["a", "b", "c"]
 
@@ -180,7 +182,7 @@ def test_a_reader_changes_nothing_and_needs_no_right_to(store: Store) -> None:
     with Store.open(store.path) as reader:
         assert len(reader.search(unit(1), 2)[0]) == 2
         assert reader.verify() == []
-        for change in (reader.compact, lambda: reader.remove("a"), lambda: reader.add([], unit(0))):
+        for change in (reader.compact, lambda: reader.remove(["a"]), lambda: reader.add([], unit(0))):
             with pytest.raises(DataError, match="is open for reading"):
                 change()
     assert {p.name: (p.stat().st_mtime_ns, p.stat().st_ino) for p in store.path.iterdir()} == {
@@ -198,7 +200,7 @@ def test_a_reader_sees_one_moment_until_it_refreshes(store: Store) -> None:
     reader = Store.open(store.path)
     before, query = contents(reader), unit(2, seed=5)
     found = reader.search(query, 9)
-    store.remove("bd")
+    store.remove(["b", "d"])
     store.compact()
     store.add(make_entries("xyz"), unit(3, seed=1))
     store.compact()  # by now, no file is left that the reader has open
@@ -316,6 +318,25 @@ def test_memory_does_not_grow_with_the_gallery(tmp_path: Path, monkeypatch: pyte
             tracemalloc.stop()
     assert max(peaks) < 4 * tile
     assert max(peaks) < 1.1 * peaks[0]
+
+
+def test_conditions_are_held_for_some_queries_at_a_time(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each, a row of the gallery takes a byte."""
+    held = []
+
+    def watched(segment: Segment, start: int, stop: int, conditions: Sequence[Condition]) -> object:
+        held.append(len(conditions))
+        return allowed_rows(segment, start, stop, conditions)
+
+    monkeypatch.setattr(search, "_QUERIES", 20)
+    monkeypatch.setattr(search, "allowed_rows", watched)
+    conditions = [Condition(time_s=(row, row + number % 2)) for number, row in enumerate(range(0, ROWS - 1, 7))]
+    with Store.open(large) as store:
+        found = store.search(unit(ROWS, 256)[: len(conditions)], 2, conditions)
+    assert max(held) == 20
+    assert [sorted(int(match.entry.id) for match in one) for one in found] == [
+        [row, row + 1][: 1 + number % 2] for number, row in enumerate(range(0, ROWS - 1, 7))
+    ]
 
 
 @pytest.mark.parametrize("place", ["embeddings", "time_s", "pictures"])
