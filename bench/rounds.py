@@ -44,8 +44,8 @@ def take_rounds(
 ) -> Mapping[_Side, Sequence[_Taken | None]]:
     """Let every cell take a turn in each round, for about so many seconds, but at least in LEAST_ROUNDS rounds.
 
-    Each round has an order of its own, drawn from its number: a cell comes behind any of the others, and inherits the
-    heat and the caches of none of them again and again.
+    Each round has an order of its own, drawn or the reverse of the one before: a cell comes behind any of the others,
+    and inherits the heat and the caches of none of them again and again.
 
     Args:
         cells: the cells, or whatever else takes turns.
@@ -67,6 +67,8 @@ def take_rounds(
     spent = max(clock() - start, 1e-9)
     more = min(max(round(seconds / spent), LEAST_ROUNDS), _MOST_ROUNDS) - 1
     progress.begin("measuring", more * len(cells), "turns")
+    random, order = Random(0), list(cells)
     for number in range(1, more + 1):
-        take(Random(number).sample(cells, len(cells)))
+        order = order[::-1] if number % 2 else random.sample(cells, len(cells))
+        take(order)
     return turns

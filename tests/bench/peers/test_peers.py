@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +21,19 @@ from reid.bench.subjects import Candidate
 from reid.runtime.errors import SessionError
 from reid.runtime.sessions.onnxruntime_providers import Provider
 from reid.train.peers import find_torch_peers
+
+
+@pytest.fixture(autouse=True)
+def torch_as_before() -> Iterator[None]:
+    """A peer sets PyTorch for its whole process, which is this one here."""
+    if not find_spec("torch"):
+        yield
+        return
+    torch = import_module("torch")
+    threads, tries = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    yield
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = tries
 
 
 @pytest.fixture(scope="module")

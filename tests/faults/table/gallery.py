@@ -27,7 +27,7 @@ STORES = (
             (json_with(_MANIFEST, {"segments:0:file": "../../etc/passwd"}), "segments.0.file"),
         )
     ),
-    Row("reid-gallery info store", fifo(_MANIFEST), "store/gallery.json: a named pipe"),
+    Row("reid-gallery info store", fifo(_MANIFEST), "store/gallery.json is damaged .a named pipe, not a file"),
     Row("reid-infer store query --output store/it", own("store"), "store/it lies in store, which is an input"),
     Row("reid-infer store query", says="results/report.html", code=0, leaves=("results",)),
 )
