@@ -32,6 +32,7 @@ def find_peers(models: Sequence[GivenModel]) -> tuple[list[Candidate], list[Abse
     several = sum(model.kind != "checkpoint" for model in models) > 1
     found = [peer for model in models for provider in _providers() for peer in provider(model)]
     candidates = [_named(peer, several=several) for peer in found if isinstance(peer, Candidate)]
+    candidates.sort(key=lambda one: one.model.kind != "checkpoint")  # what speeds are compared with: nothing exported
     absent = {peer.name: peer for peer in found if isinstance(peer, Absent)}
     if not any(model.kind == "checkpoint" for model in models):
         remedy = "name the run that the model was exported from as well: reid-bench BUNDLE RUN"

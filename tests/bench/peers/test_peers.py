@@ -172,6 +172,12 @@ def test_each_model_has_the_peers_that_can_run_it(
     assert twice[0].name == f"ONNX Runtime defaults fp32 of {bundle.name}"
 
 
+def test_pytorch_comes_first_for_speeds_are_compared_with_it(bundle: Path, checkpoint: Path) -> None:
+    candidates, _ = find_peers([read_model(bundle), read_model(checkpoint)])
+    assert candidates[0].name == "PyTorch eager fp32"
+    assert {one.model.kind for one in candidates} == {"bundle", "checkpoint"}
+
+
 def test_what_needs_a_gpu_or_a_package_is_absent_with_the_reason(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
