@@ -14,9 +14,9 @@ from typing import TypeAlias
 
 from reid.bench.comparison import Comparison, Difference, Figure, QualityChange, SpeedChange, Vanished, Verdict
 from reid.bench.facts import flat_facts, machine_name
-from reid.bench.recommendation import LEAST_SIMILARITY
+from reid.bench.recommendation import is_wrong
 from reid.bench.records import Estimate, Record
-from reid.bench.result import BatchResult, BenchResult, SubjectPrecision, SubjectResult
+from reid.bench.result import BatchResult, BenchResult, SubjectResult
 from reid.evaluation.verification.records import Tolerance
 
 __all__ = ["RELEVANT_PERCENT", "compare"]
@@ -138,7 +138,7 @@ def _qualities(before: SubjectResult, after: SubjectResult) -> Iterator[QualityC
             yield _quality(after, protocol, earlier, later, regressed=fell)
     one, other = before.quality.least_similarity, after.quality.least_similarity
     if one is not None and other is not None:
-        wrong = _is_wrong(other, after.precision) and not _is_wrong(one, before.precision)
+        wrong = is_wrong(after.quality, after.precision) and not is_wrong(before.quality, before.precision)
         yield _quality(after, "least_similarity", one, other, regressed=wrong)
 
 
@@ -147,10 +147,6 @@ def _quality(subject: SubjectResult, measure: str, before: float, after: float, 
     return QualityChange(
         subject=subject.name, measure=measure, before=before, after=after, regressed=regressed and ours
     )
-
-
-def _is_wrong(similarity: float, precision: SubjectPrecision) -> bool:
-    return similarity < LEAST_SIMILARITY[precision]
 
 
 def _reason(name: str, result: BenchResult) -> str:

@@ -36,7 +36,7 @@ def measure_from_files(host: HostProcess, jpegs: Path, rate: Estimate, *, second
     assert share is not None
     return EndToEnd(
         frames_per_s=estimate(through),
-        of_session_percent=Estimate(value=100 * share.value, low=100 * share.low, high=100 * share.high),
+        of_session_percent=share.scaled(100),
         limited_by=found["limited_by"],
         stage_ms_per_frame=found["stage_ms_per_frame"],
         ranking_ms_per_query=ranked["ms_per_query"],

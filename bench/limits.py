@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from reid.bench.costs.graph import graph_cost
 from reid.bench.costs.peaks import measure_peaks
 from reid.bench.costs.roofline import attainable_frames_per_s
+from reid.bench.meters.turns import computes_on
 from reid.bench.models import GivenModel
 from reid.bench.recommendation import best_batch
 from reid.bench.records import Estimate
@@ -49,7 +50,7 @@ def with_limits(result: BenchResult, models: Sequence[GivenModel]) -> BenchResul
 
 
 def _on_cpu(subject: SubjectResult) -> bool:
-    return subject.device.casefold() == "cpu"
+    return computes_on(subject.device) == "cpu"
 
 
 def _share(result: BenchResult, subject: SubjectResult) -> Estimate | None:
@@ -60,5 +61,4 @@ def _share(result: BenchResult, subject: SubjectResult) -> Estimate | None:
     bound = attainable_frames_per_s(cost, result.roofline, best.frames)
     if bound is None:
         return None
-    rate = best.frames_per_s
-    return Estimate(value=100 * rate.value / bound, low=100 * rate.low / bound, high=100 * rate.high / bound)
+    return best.frames_per_s.scaled(100 / bound)

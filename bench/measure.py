@@ -24,7 +24,7 @@ from reid.bench.meters.opening import open_meters
 from reid.bench.meters.turns import Meters
 from reid.bench.models import GivenModel
 from reid.bench.process import HostProcess
-from reid.bench.recommendation import LEAST_SIMILARITY, best_batch, choose
+from reid.bench.recommendation import best_batch, choose, is_wrong
 from reid.bench.result import Absent, BenchResult, Failure, ModelFacts, Quality, Settings, SubjectResult, WarmUp
 from reid.bench.rounds import Cell, take_rounds
 from reid.bench.run_notes import notes_of
@@ -181,7 +181,7 @@ def _warm_up(party: Iterable[Running], settings: Settings, progress: Progress) -
         warm_up = partial(HostProcess.warm_up, frames=frames, at_most_s=warm_up_s)
         done = one.attempt(f"the warm-up of batches of {frames}", warm_up)
         if done:
-            warm_ups[Cell(one.name, frames)] = WarmUp(batches=done.batches, seconds=done.seconds, stable=done.stable)
+            warm_ups[Cell(one.name, frames)] = done
         progress.advance()
     return warm_ups
 
@@ -238,9 +238,8 @@ def _with_notes(subjects: Sequence[SubjectResult], party: Mapping[str, Running])
     """Return the subjects with what our sessions warned of."""
     noted = []
     for subject in subjects:
-        running = party.get(subject.name)
-        asks = running is not None and subject.kind == "session" and not subject.failure
-        said = running.attempt("telling its notes", _notes) if running and asks else None
+        running = party.get(subject.name) if subject.kind == "session" else None
+        said = running.attempt("telling its notes", _notes) if running else None
         noted.append(subject.model_copy(update={"notes": tuple(said or ())}))
     return tuple(noted)
 
@@ -266,10 +265,9 @@ def _peer(party: Mapping[str, Running], qualities: Mapping[str, Quality], model:
     Empty where there is none.
     """
     for name, one in party.items():
-        similarity = qualities[name].least_similarity
-        is_wrong = similarity is not None and similarity < LEAST_SIMILARITY[one.precision]
         runs_it = one.candidate.model.card.fingerprint == model.card.fingerprint
-        if one.candidate.kind == "peer" and runs_it and not one.failure and not is_wrong:
+        answers = not one.failure and not is_wrong(qualities[name], one.precision)
+        if one.candidate.kind == "peer" and runs_it and answers:
             return name
     return ""
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import reid
-from reid.bench.replies import Memory, Opened, Served, TimedTurn, WarmedUp
+from reid.bench.replies import Memory, Opened, Served, TimedTurn
+from reid.bench.result import WarmUp
 from reid.runtime.errors import ReidError
 
 __all__ = ["FIRST_S", "HostDiedError", "HostProcess", "HostStuckError", "SubjectError", "start_host"]
@@ -131,10 +132,10 @@ class HostProcess:
         request = {"model": str(model), "frames": str(Path(frames).absolute()), **more}
         return Opened.model_validate(self.ask("open", timeout_s, **request))
 
-    def warm_up(self, frames: int, at_most_s: float) -> WarmedUp:
+    def warm_up(self, frames: int, at_most_s: float) -> WarmUp:
         """Run batches until they are stable."""
         reply = self.ask("warm_up", at_most_s + FIRST_S, frames=frames, at_most_s=at_most_s)
-        return WarmedUp.model_validate(reply)
+        return WarmUp.model_validate(reply)
 
     def turn(self, frames: int, seconds: float) -> TimedTurn:
         """Time batches for some seconds."""

@@ -14,7 +14,17 @@ from reid.bench.records import Estimate
 from reid.bench.result import BatchResult, BenchResult, Quality, SubjectPrecision, SubjectResult
 from reid.evaluation.verification.records import Tolerance
 
-__all__ = ["LEAST_SIMILARITY", "Choice", "Measure", "Standing", "best_batch", "choose", "is_above", "measure_of"]
+__all__ = [
+    "LEAST_SIMILARITY",
+    "Choice",
+    "Measure",
+    "Standing",
+    "best_batch",
+    "choose",
+    "is_above",
+    "is_wrong",
+    "measure_of",
+]
 
 LEAST_SIMILARITY: dict[SubjectPrecision, float] = {"fp32": 0.99, "fp16": 0.99, "bf16": 0.99, "int8": 0.8}
 """A subject whose least similar embedding is below this is wrong, however fast: the gate's own limits."""
@@ -91,7 +101,8 @@ def choose(result: BenchResult) -> Choice:
     """Choose among the sessions of a result; peers are measured beside them and never recommended."""
     working = [subject for subject in result.subjects if subject.failure is None and subject.batches]
     measure, limit = measure_of(result.subjects), result.settings.latency_limit_ms
-    standings = [_standing(subject, measure, limit) for subject in working if not _is_wrong(subject)]
+    wrong = tuple(subject.name for subject in working if is_wrong(subject.quality, subject.precision))
+    standings = [_standing(subject, measure, limit) for subject in working if subject.name not in wrong]
     ours = _keeping([one for one in standings if one.subject.kind == "session"])
     reference = _reference(standings)
     good_enough = [one for one in _front(ours) if _is_good_enough(one, measure, reference)]
@@ -100,7 +111,7 @@ def choose(result: BenchResult) -> Choice:
     return Choice(
         measure=measure,
         standings=tuple(standings),
-        wrong=tuple(subject.name for subject in working if _is_wrong(subject)),
+        wrong=wrong,
         front=tuple(_front(_keeping([one for one in standings if one.quality is not None]))),
         taken=taken,
         reference=reference,
@@ -127,9 +138,10 @@ def is_above(one: Estimate, other: Estimate) -> bool:
     return one.low > other.high
 
 
-def _is_wrong(subject: SubjectResult) -> bool:
-    similarity = subject.quality.least_similarity if subject.quality else None
-    return similarity is not None and similarity < LEAST_SIMILARITY[subject.precision]
+def is_wrong(quality: Quality | None, precision: SubjectPrecision) -> bool:
+    """Return whether answers are known to be wrong."""
+    similarity = quality.least_similarity if quality else None
+    return similarity is not None and similarity < LEAST_SIMILARITY[precision]
 
 
 def _standing(subject: SubjectResult, measure: Measure, limit_ms: float) -> Standing:

@@ -35,6 +35,10 @@ class Estimate(Record):
     low: float
     high: float
 
+    def scaled(self, factor: float) -> Estimate:
+        """Return the figure in another unit, or relative to something that is known exactly."""
+        return Estimate(value=factor * self.value, low=factor * self.low, high=factor * self.high)
+
 
 class Percentiles(Record):
     """The distribution of a latency, in the unit that the field's name ends with; no outlier is left out."""

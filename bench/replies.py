@@ -6,7 +6,7 @@ from pydantic import Field
 
 from reid.bench.records import Count, NotNegative, Positive, Record
 
-__all__ = ["Memory", "Opened", "Served", "TimedTurn", "WarmedUp"]
+__all__ = ["Memory", "Opened", "Served", "TimedTurn"]
 
 
 class Opened(Record):
@@ -25,14 +25,6 @@ class Opened(Record):
     import_s: NotNegative
     open_s: NotNegative
     first_batch_s: NotNegative
-
-
-class WarmedUp(Record):
-    """See `reid.bench.host.warm_up.WarmUp`."""
-
-    batches: Count
-    seconds: NotNegative
-    stable: bool
 
 
 class TimedTurn(Record):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from reid.bench.meters.turns import Computes
+from reid.bench.meters.turns import Computes, computes_on
 from reid.bench.process import HostProcess, SubjectError, start_host
 from reid.bench.replies import Opened
 from reid.bench.result import Absent, Failure, SubjectPrecision
@@ -68,7 +68,7 @@ class Running:
     @property
     def computes(self) -> Computes:
         """What computes in it, and so what its meters are."""
-        return "cpu" if self.opened.facts["device"].casefold() == "cpu" else "gpu"
+        return computes_on(self.opened.facts["device"])
 
     @property
     def precision(self) -> SubjectPrecision:

@@ -44,12 +44,13 @@ def batch_results(
         peer: the subject that speeds are compared with; empty for none.
         apart: the subjects with rounds of their own, which are not those of the others.
     """
-    rates = {cell: _rates(cell, samples) for cell, samples in rounds.items()}
+    judged = {cell: _judge(samples) for cell, samples in rounds.items()}
+    rates = {cell: _rates(cell, turns.counted) for cell, turns in judged.items()}
     found: dict[str, tuple[BatchResult, ...]] = {}
     for cell in sorted(rounds, key=lambda cell: cell.frames):
         if any(rounds[cell]):
             of_peer = rates.get(Cell(peer, cell.frames)) if (cell.subject in apart) == (peer in apart) else None
-            result = _batch_result(cell, rounds[cell], warm_ups[cell], rates[cell], of_peer)
+            result = _batch_result(cell, judged[cell], warm_ups[cell], rates[cell], of_peer)
             found[cell.subject] = (*found.get(cell.subject, ()), result)
     return found
 
@@ -101,15 +102,38 @@ def _memory(host: HostProcess, meters: Meters) -> dict[str, float]:
     return {"host": said.host} | ({} if on_device is None else {"device": on_device})
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The turns of a cell.
+
+    Attributes:
+        samples: the turns, in the order of time.
+        causes: what disturbed each of them.
+        counted: by round, the turns that count; None where there is none.
+    """
+
+    samples: Sequence[Sample]
+    causes: Sequence[tuple[Disturbance, ...]]
+    counted: Sequence[Sample | None]
+
+
+def _judge(by_round: Sequence[Sample | None]) -> _Judged:
+    samples = [sample for sample in by_round if sample]
+    causes = disturbances([sample.reading for sample in samples])
+    disturbed = {id(sample) for sample, found in zip(samples, causes, strict=True) if found}
+    if len(samples) - len(disturbed) < _LEAST_SHARE * len(samples):
+        disturbed = set()
+    return _Judged(samples, causes, [None if id(sample) in disturbed else sample for sample in by_round])
+
+
 def _batch_result(
     cell: Cell,
-    by_round: Sequence[Sample | None],
+    judged: _Judged,
     warm_up: WarmUp,
     rates: Sequence[float | None],
     of_peer: Sequence[float | None] | None,
 ) -> BatchResult:
-    samples = [sample for sample in by_round if sample]
-    counted = _counted(by_round)
+    counted = [sample for sample in judged.counted if sample]
     wall_s, cpu_s = sum(one.timed.wall_s for one in counted), sum(one.timed.cpu_s for one in counted)
     frames = cell.frames * sum(len(one.timed.wall_ms) for one in counted)
     return BatchResult(
@@ -121,8 +145,8 @@ def _batch_result(
         cores=cpu_s / wall_s,
         times_peer=estimate_ratio(rates, of_peer) if of_peer else None,
         energy_j_per_1000_frames=_energy(cell, counted),
-        turns=tuple(map(_turn, samples, disturbances([one.reading for one in samples]))),
-        steady=steady_disturbances([one.reading for one in samples]),
+        turns=tuple(map(_turn, judged.samples, judged.causes)),
+        steady=steady_disturbances([one.reading for one in judged.samples]),
     )
 
 
@@ -134,25 +158,12 @@ def _energy(cell: Cell, samples: Sequence[Sample]) -> Estimate | None:
     if len(known) < len(samples):
         return None
     of_turns = estimate([1000 * energy / count for energy, count in zip(known, frames, strict=True)])
-    value = 1000 * sum(known) / sum(frames)
-    scale = value / of_turns.value
-    return Estimate(value=value, low=scale * of_turns.low, high=scale * of_turns.high)
+    return of_turns.scaled(1000 * sum(known) / sum(frames) / of_turns.value)
 
 
-def _rates(cell: Cell, by_round: Sequence[Sample | None]) -> list[float | None]:
+def _rates(cell: Cell, counted: Sequence[Sample | None]) -> list[float | None]:
     """Return the frames per second of each round's turn, if it counts."""
-    counted = set(map(id, _counted(by_round)))
-    return [
-        cell.frames * len(one.timed.wall_ms) / one.timed.wall_s if one and id(one) in counted else None
-        for one in by_round
-    ]
-
-
-def _counted(by_round: Sequence[Sample | None]) -> list[Sample]:
-    samples = [sample for sample in by_round if sample]
-    marks = disturbances([sample.reading for sample in samples])
-    calm = [sample for sample, causes in zip(samples, marks, strict=True) if not causes]
-    return calm if len(calm) >= _LEAST_SHARE * len(samples) else samples
+    return [cell.frames * len(one.timed.wall_ms) / one.timed.wall_s if one else None for one in counted]
 
 
 def _turn(sample: Sample, causes: tuple[Disturbance, ...]) -> Turn:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from reid.commands.options import DEFAULT_PIXELS, MODEL, AsJson, MaxPixels, PrecisionOption, SessionOption
+from reid.commands.options import DEFAULT_PIXELS, AsJson, MaxPixels, ModelOption, PrecisionOption, SessionOption
 from reid.commands.shell import ProgressBar, application, print_json, run
 from reid.commands.terminal import print_result, print_tables
 from reid.runtime.text import printable
@@ -85,9 +85,7 @@ def append(
         typer.Option(help="How a new gallery stores numbers; fp16 takes half the space. [default: fp32]"),
     ] = None,
     max_pixels: MaxPixels = DEFAULT_PIXELS,
-    model: Annotated[
-        Path, typer.Option(help="A bundle, an .onnx file, a checkpoint or a run.", rich_help_panel=MODEL)
-    ] = Path("bundle"),
+    model: ModelOption = Path("bundle"),
     session: SessionOption = "auto",
     precision: PrecisionOption = "fp32",
     as_json: AsJson = False,

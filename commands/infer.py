@@ -11,12 +11,12 @@ import typer
 
 from reid.commands.options import (
     DEFAULT_PIXELS,
-    MODEL,
     OUTPUT,
     AsJson,
     ExpandQueries,
     FalseMatchRate,
     MaxPixels,
+    ModelOption,
     PrecisionOption,
     Rerank,
     SessionOption,
@@ -43,9 +43,7 @@ def infer(
     rerank: Rerank = False,
     false_match_rate: FalseMatchRate = None,
     max_pixels: MaxPixels = DEFAULT_PIXELS,
-    model: Annotated[
-        Path, typer.Option(help="A bundle, an .onnx file, a checkpoint or a run.", rich_help_panel=MODEL)
-    ] = Path("bundle"),
+    model: ModelOption = Path("bundle"),
     session: SessionOption = "auto",
     precision: PrecisionOption = "fp32",
     output: Annotated[

@@ -31,6 +31,7 @@ __all__ = [
     "LayoutName",
     "LayoutOption",
     "MaxPixels",
+    "ModelOption",
     "PrecisionOption",
     "RangeMethod",
     "RangesOption",
@@ -115,6 +116,9 @@ FalseMatchRate: TypeAlias = Annotated[
         callback=finite,
         help="Decide which matches are the same vehicle by the model's threshold at this rate: 1e-2, 1e-3 or 1e-4.",
     ),
+]
+ModelOption: TypeAlias = Annotated[
+    Path, typer.Option("--model", help="A bundle, an .onnx file, a checkpoint or a run.", rich_help_panel=MODEL)
 ]
 SessionOption: TypeAlias = Annotated[
     str,

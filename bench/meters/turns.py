@@ -18,10 +18,15 @@ from reid.bench.meters.sampler import Gauge, Sampler, Sign
 from reid.bench.meters.trace import Trace
 from reid.bench.meters.tree import Tree
 
-__all__ = ["Computes", "DeviceMeters", "Meters", "Reading", "Turn"]
+__all__ = ["Computes", "DeviceMeters", "Meters", "Reading", "Turn", "computes_on"]
 
 Computes: TypeAlias = Literal["cpu", "gpu"]
 """What computes in a turn."""
+
+
+def computes_on(device: str) -> Computes:
+    """Return what computes in a session, by the name of its device."""
+    return "cpu" if device.casefold() == "cpu" else "gpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ def find_peers(models: Sequence[GivenModel]) -> tuple[list[Candidate], list[Abse
     several = sum(model.kind != "checkpoint" for model in models) > 1
     found = [peer for model in models for provider in _providers() for peer in provider(model)]
     candidates = [_named(peer, several=several) for peer in found if isinstance(peer, Candidate)]
-    candidates.sort(key=lambda one: one.model.kind != "checkpoint")  # what speeds are compared with: nothing exported
+    # Speeds are compared with the first peer, and a checkpoint is what everyone begins with.
+    candidates.sort(key=lambda one: one.model.kind != "checkpoint")
     absent = {peer.name: peer for peer in found if isinstance(peer, Absent)}
     if not any(model.kind == "checkpoint" for model in models):
         remedy = "name the run that the model was exported from as well: reid-bench BUNDLE RUN"
@@ -41,7 +42,6 @@ def find_peers(models: Sequence[GivenModel]) -> tuple[list[Candidate], list[Abse
 
 
 def _providers() -> Iterator[PeerProvider]:
-    """Yield PyTorch's first: speeds are compared with the first peer, and a checkpoint is what everyone begins with."""
     for point in sorted(entry_points(group=_GROUP)):
         yield point.load()
     yield from (_onnxruntime, _openvino, _trtexec)
