@@ -12,7 +12,10 @@ that is twice as long is as far as one that is half as long. No distribution is 
   is an order of magnitude.
 - *What one run cannot see.* A process keeps its layout in memory for life, and that alone makes it faster or slower
   than the next one (Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!", ASPLOS 2009;
-  Kalibera and Jones, "Rigorous benchmarking in reasonable time", ISMM 2013). A part for that is always added.
+  Kalibera and Jones, "Rigorous benchmarking in reasonable time", ISMM 2013). A virtual machine shares its host with
+  others, which change its speed from one hour to the next (Laaber et al., "Software microbenchmarking in the cloud. How
+  bad is it really?", Empirical Software Engineering 24, 2019). A part for that is always added. Ratios of figures from
+  the same rounds have the part of the processes only: the machine was the same for both.
 - *Percentiles* hang on how many batches are slow in a turn, too (`reid.bench.quantiles`). Among fewer than a hundred
   batches the p99 is the slowest one, and its interval says how little that means. What happens less than once in a run
   is in none of its intervals.
@@ -23,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,29 +35,33 @@ from reid.bench.blocks import LEVEL, cut, dependence, student_quantile
 from reid.bench.quantiles import quantile_bounds, rank
 from reid.bench.records import Estimate, Percentiles
 
-__all__ = ["estimate", "estimate_percentiles", "estimate_ratio"]
+__all__ = ["PROCESSES", "RUNS_ON_SHARED_HOST", "estimate", "estimate_percentiles", "estimate_ratio"]
+
+PROCESSES: Final = 0.01
+"""The standard deviation, as a share, of what processes that do the same differ by."""
+
+RUNS_ON_SHARED_HOST: Final = 0.03
+"""The same for runs on a virtual machine: Laaber et al. found 2 to 5 percent for calm ones, and so did we."""
 
 _NORMAL = NormalDist()
-
-_BETWEEN_PROCESSES = math.sqrt(2) * _NORMAL.inv_cdf(LEVEL) * 0.01
-"""How far two processes that do the same may be apart, if their standard deviation is one percent."""
 
 _IGNORANCE = math.log(10)
 """What is known after one round is the order of magnitude; no interval is wider than that."""
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float], unseen: float = PROCESSES) -> Estimate:
     """Return the median of a figure that each round has found.
 
     Args:
         values: the figure by round, in the order of time; positive.
+        unseen: the standard deviation, as a share, of what runs differ by for reasons that none of them can see.
 
     Raises:
         ValueError: there is none, or one is not positive.
     """
     logs = _logs(values)
     spread = _spread(np.array([np.median(logs[rounds]) for rounds in cut(len(logs))]))
-    return _estimate(float(np.median(values)), -spread, spread)
+    return _estimate(float(np.median(values)), -spread, spread, unseen)
 
 
 def estimate_ratio(values: Sequence[float | None], others: Sequence[float | None]) -> Estimate | None:
@@ -67,11 +75,12 @@ def estimate_ratio(values: Sequence[float | None], others: Sequence[float | None
     return estimate([one / other for one, other in pairs]) if pairs else None
 
 
-def estimate_percentiles(turns: Sequence[Sequence[float]]) -> Percentiles:
+def estimate_percentiles(turns: Sequence[Sequence[float]], unseen: float = PROCESSES) -> Percentiles:
     """Return the percentiles over all batches; each is one of the times ("nearest rank").
 
     Args:
         turns: the times of the batches by turn, in the order of time; positive.
+        unseen: as in `estimate`.
 
     Raises:
         ValueError: there is no turn, one is empty, or a time is not positive.
@@ -84,19 +93,20 @@ def estimate_percentiles(turns: Sequence[Sequence[float]]) -> Percentiles:
         value = times[rank(len(times), share) - 1]
         spread = _spread(np.array([block[rank(len(block), share) - 1] for block in blocks]))
         if len(times) == 1:
-            return _estimate(value, -spread, spread)
+            return _estimate(value, -spread, spread, unseen)
         low, high = (bound - math.log(value) for bound in quantile_bounds(logs, share))
-        return _estimate(value, min(low, -spread), max(high, spread))
+        return _estimate(value, min(low, -spread), max(high, spread), unseen)
 
     return Percentiles(p50=find(0.5), p90=find(0.9), p99=find(0.99))
 
 
-def _estimate(value: float, low: float, high: float) -> Estimate:
+def _estimate(value: float, low: float, high: float, unseen: float) -> Estimate:
     """Return the estimate whose interval reaches from `low`, below 0, to `high` on the logarithmic scale.
 
     The part for what one run cannot see is added.
     """
-    below, above = (min(math.hypot(reach, _BETWEEN_PROCESSES), _IGNORANCE) for reach in (low, high))
+    between = math.sqrt(2) * _NORMAL.inv_cdf(LEVEL) * unseen
+    below, above = (min(math.hypot(reach, between), _IGNORANCE) for reach in (low, high))
     return Estimate(value=value, low=value * math.exp(-below), high=value * math.exp(above))
 
 

@@ -16,23 +16,23 @@ from functools import partial
 from pathlib import Path
 
 from reid.bench.answers import check_answers
-from reid.bench.from_files import measure_from_files
+from reid.bench.estimates import PROCESSES, RUNS_ON_SHARED_HOST
+from reid.bench.front import ask_the_best
 from reid.bench.limits import with_limits
 from reid.bench.machine.gathering import gather_environment
-from reid.bench.material import Material, write_material
+from reid.bench.material import write_material
 from reid.bench.meters.opening import open_meters
 from reid.bench.meters.turns import Meters
 from reid.bench.models import GivenModel
 from reid.bench.process import HostProcess
-from reid.bench.recommendation import best_batch, choose, is_wrong
-from reid.bench.result import Absent, BenchResult, Failure, ModelFacts, Quality, Settings, SubjectResult, WarmUp
+from reid.bench.recommendation import is_wrong
+from reid.bench.result import Absent, BenchResult, ModelFacts, Quality, Settings, SubjectResult, WarmUp
 from reid.bench.rounds import Cell, take_rounds
 from reid.bench.run_notes import notes_of
-from reid.bench.running import Running, start
-from reid.bench.scenarios import cameras_of, measure_server
+from reid.bench.running import Running
+from reid.bench.starting import start_all
 from reid.bench.subjects import Candidate
-from reid.bench.summary import Sample, batch_results, failed_result, subject_result
-from reid.runtime.errors import SessionError
+from reid.bench.summary import Sample, batch_results, subject_result
 from reid.runtime.progress import SILENT, Progress
 
 __all__ = ["Plan", "measure"]
@@ -45,8 +45,8 @@ _WARMING = 0.15
 """The share of the time that warming up takes at most, beside it, unless that is less than a second a batch size."""
 
 _NOTES_S = 30.0
-_ROUNDS, _SERVER, _FILES = 0.6, 0.25, 0.15
-"""How the time is divided."""
+_ROUNDS = 0.6
+"""The share of the time that the turns have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def measure(plan: Plan, progress: Progress = SILENT) -> BenchResult:
     environment = gather_environment(meters)
     with tempfile.TemporaryDirectory(prefix="reid-bench-") as folder, ExitStack() as processes:
         material = write_material(Path(folder), plan.models)
-        found = _start_all(plan, material, processes, progress)
+        found = start_all(plan.candidates, material, plan.settings, meters.tree, processes, progress)
         party = {one.name: one for one in found if isinstance(one, Running)}
         qualities = {
             name: check_answers(one, material[one.candidate.model.path], plan.settings.batches)
@@ -90,7 +90,8 @@ def measure(plan: Plan, progress: Progress = SILENT) -> BenchResult:
         rounds, warm_ups = _measure_turns(party, plan.settings, meters, progress)
         peer = _peer(party, qualities, plan.models[0])
         apart = {name for name, one in party.items() if one.candidate.apart}
-        batches = batch_results(rounds, warm_ups, peer, apart)
+        unseen = RUNS_ON_SHARED_HOST if environment.virtual_machine else PROCESSES
+        batches = batch_results(rounds, warm_ups, peer, apart, unseen)
         measured = [subject_result(one, qualities[name], batches.get(name, ()), meters) for name, one in party.items()]
         result = BenchResult(
             command=plan.command,
@@ -104,40 +105,9 @@ def measure(plan: Plan, progress: Progress = SILENT) -> BenchResult:
             absent=_merged([*plan.absent, *(one for one in found if isinstance(one, Absent))]),
             notes=(*_too_large(party.values(), plan.settings.batches), *_without_energy(party.values(), meters)),
         )
-        subjects = _with_notes(_ask_the_best(result, party, material, progress), party)
+        subjects = _with_notes(ask_the_best(result, party, material, unseen, progress), party)
     result = with_limits(result.model_copy(update={"subjects": subjects}), plan.models)
     return result.model_copy(update={"seconds": time.perf_counter() - began, "notes": notes_of(result, meters)})
-
-
-def _start_all(
-    plan: Plan, material: Mapping[Path, Material], processes: ExitStack, progress: Progress
-) -> list[Running | Absent | SubjectResult]:
-    """Start the sessions and, if any works, the peers."""
-    settings = plan.settings
-
-    def begin(candidate: Candidate) -> Running | Absent | SubjectResult:
-        pixels = material[candidate.model.path].pixels
-        one = start(candidate, pixels, threads=settings.threads, most_frames=max(settings.batches))
-        if isinstance(one, Running):
-            processes.callback(one.close)
-        progress.advance()
-        return failed_result(candidate, one) if isinstance(one, Failure) else one
-
-    progress.begin("starting", len(plan.candidates), "sessions")
-    sessions = [begin(one) for one in plan.candidates if one.kind == "session"]
-    _check_that_any_works(sessions, min(settings.batches))
-    return [*sessions, *(begin(one) for one in plan.candidates if one.kind == "peer")]
-
-
-def _check_that_any_works(sessions: Sequence[Running | Absent | SubjectResult], frames: int) -> None:
-    """Raise SessionError where no session runs, or none with so many frames."""
-    reasons = [one.reason for one in sessions if isinstance(one, Absent)]
-    reasons += [one.failure.reason for one in sessions if isinstance(one, SubjectResult) and one.failure]
-    most = max((one.opened.most_frames for one in sessions if isinstance(one, Running)), default=0)
-    if not most:
-        raise SessionError(f"no session works here: {reasons[0] if reasons else 'there is none'}")
-    if most < frames:
-        raise SessionError(f"no session takes batches of {frames:,}; the largest --batch is {most:,} here")
 
 
 def _too_large(party: Iterable[Running], batches: Sequence[int]) -> Iterator[str]:
@@ -189,49 +159,14 @@ def _warm_up(party: Iterable[Running], settings: Settings, progress: Progress) -
 def _take_turn(one: Running, frames: int, meters: Meters) -> Sample | None:
     def timed(host: HostProcess) -> Sample:
         turn = meters.start([host.pid], one.computes)
-        done = host.turn(frames, _TURN_S)
-        reading = turn.stop()
+        try:
+            done = host.turn(frames, _TURN_S)
+        finally:
+            reading = turn.stop()
         # A turn of what is apart begins with the start of its program, whose energy no batch has used.
         return Sample(done, replace(reading, energy_j=None) if one.candidate.apart else reading)
 
     return one.attempt(f"batches of {frames}", timed)
-
-
-def _ask_the_best(
-    result: BenchResult, party: Mapping[str, Running], material: Mapping[Path, Material], progress: Progress
-) -> tuple[SubjectResult, ...]:
-    """Return the subjects, those on the front with what they do with frames that arrive and with files."""
-    choice = choose(result)
-    names = {one.subject.name for one in (*choice.front, *filter(None, [choice.taken]))}
-    asked = [one for one in result.subjects if one.name in names and one.kind == "session"]
-    progress.begin("from files, and as frames arrive", len(asked), "sessions")
-    seconds = 60 * result.settings.minutes / max(len(asked), 1)
-    more = {}
-    for subject in asked:
-        running = party[subject.name]
-        jpegs = material[running.candidate.model.path].jpegs
-        more[subject.name] = _asked(subject, running, jpegs, result.settings, seconds)
-        progress.advance()
-    return tuple(more.get(subject.name, subject) for subject in result.subjects)
-
-
-def _asked(subject: SubjectResult, running: Running, jpegs: Path, settings: Settings, seconds: float) -> SubjectResult:
-    rate = best_batch(subject).frames_per_s
-    server = running.attempt(
-        "the Server scenario", lambda host: measure_server(host, subject.batches, settings, seconds=_SERVER * seconds)
-    )
-    files = running.attempt(
-        "the way from files", lambda host: measure_from_files(host, jpegs, rate, seconds=_FILES * seconds)
-    )
-    if running.failure:
-        return failed_result(running.candidate, running.failure, running.opened)
-    return subject.model_copy(
-        update={
-            "scenarios": (*subject.scenarios, *filter(None, [server])),
-            "cameras": cameras_of(server, settings),
-            "end_to_end": files,
-        }
-    )
 
 
 def _with_notes(subjects: Sequence[SubjectResult], party: Mapping[str, Running]) -> tuple[SubjectResult, ...]:

@@ -213,6 +213,8 @@ class EndToEnd(Record):
         limited_by: the stage that the others wait for: "source", "decoding", "model", "results".
         stage_ms_per_frame: what each stage takes, by name: "decode", "resize", "upload", "engine", "download"; stages
             run at the same time, so they add up to more than a frame takes.
+        cpu_ms_per_frame: the CPU time of a frame, of all threads; None in results of older versions.
+        session_cpu_ms_per_frame: that of the full batches that lie ready; None in results of older versions.
         ranking_ms_per_query: the time to rank a gallery of `gallery` embeddings for a query.
         gallery: the number of embeddings in that gallery.
         peak_memory_mib: the most memory that the process had.
@@ -222,6 +224,8 @@ class EndToEnd(Record):
     of_session_percent: Estimate
     limited_by: str
     stage_ms_per_frame: dict[str, NotNegative]
+    cpu_ms_per_frame: NotNegative | None = None
+    session_cpu_ms_per_frame: NotNegative | None = None
     ranking_ms_per_query: NotNegative
     gallery: Count
     peak_memory_mib: NotNegative

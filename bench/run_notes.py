@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from reid.bench.costs.sentences import above_the_peak
 from reid.bench.meters.missing import sentence
 from reid.bench.meters.turns import Meters
+from reid.bench.report.numbers import figure
 from reid.bench.report.sentences import DISTURBANCES
 from reid.bench.result import BatchResult, BenchResult, SubjectResult
 from reid.bench.summary import undisturbed_are_few
 
 __all__ = ["notes_of"]
+
+_NEARLY_ALL = 97
+"""The share of its bare speed, in percent, that a session should reach from files."""
 
 
 def notes_of(result: BenchResult, meters: Meters) -> tuple[str, ...]:
@@ -23,6 +27,7 @@ def notes_of(result: BenchResult, meters: Meters) -> tuple[str, ...]:
         *_steady(cells),
         *_unstable(cells),
         *_above_the_peak(result),
+        *_plumbing(result.subjects),
         *_shared_gpu(result),
         *_warned(result),
         *map(sentence, meters.missing),
@@ -47,6 +52,20 @@ def _unstable(cells: list[tuple[SubjectResult, BatchResult]]) -> Iterator[str]:
     unstable = [_name(*cell) for cell in cells if not cell[1].warm_up.stable]
     if unstable:
         yield f"still became faster or slower when its warm-up was over: {_listed(unstable)}"
+
+
+def _plumbing(subjects: Iterable[SubjectResult]) -> Iterator[str]:
+    """Yield why a session is slower from files than it could be."""
+    for subject in subjects:
+        files = subject.end_to_end
+        if files is None or files.of_session_percent.value >= _NEARLY_ALL:
+            continue
+        share = f"{subject.name} reaches {files.of_session_percent.value:.0f} % of its bare speed from files"
+        if files.cpu_ms_per_frame and files.session_cpu_ms_per_frame:
+            session_ms = files.session_cpu_ms_per_frame
+            more_ms = max(files.cpu_ms_per_frame - session_ms, 0.0)
+            share += f": they take {figure(more_ms)} ms of CPU time a frame, the session {figure(session_ms)} ms"
+        yield f"{share}; the others wait for the stage {files.limited_by!r}"
 
 
 def _shared_gpu(result: BenchResult) -> Iterator[str]:

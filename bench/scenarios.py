@@ -44,7 +44,7 @@ def closed_scenarios(batches: Sequence[BatchResult]) -> Iterator[Scenario]:
 
 
 def measure_server(
-    host: HostProcess, batches: Sequence[BatchResult], settings: Settings, *, seconds: float
+    host: HostProcess, batches: Sequence[BatchResult], settings: Settings, *, seconds: float, unseen: float
 ) -> Scenario | None:
     """Search the highest rate of arrivals that keeps the latency limit; None where no rate does.
 
@@ -53,15 +53,17 @@ def measure_server(
         batches: its results by batch size.
         settings: the limit.
         seconds: about how long to search.
+        unseen: what runs on this machine differ by; see `estimate`.
     """
     best = max(batches, key=lambda batch: batch.frames_per_s.value).frames_per_s
     trials = _Trials(host, _largest_batch(batches, settings.latency_limit_ms), seconds / _TRIALS)
     found = search_rate(trials.run, settings.latency_limit_ms, best, most_trials=2 * _TRIALS)
     if found is None:
         return None
+    finished = [[one for one in trial if math.isfinite(one)] for trial in found.latency_ms]
     return Scenario(
         name="Server",
-        latency_ms=estimate_percentiles([[one for one in trial if math.isfinite(one)] for trial in found.latency_ms]),
+        latency_ms=estimate_percentiles(finished, unseen),
         frames_per_s=found.frames_per_s,
         seconds=trials.seconds,
     )

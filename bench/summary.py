@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from reid.bench.disturbances import disturbances, steady_disturbances
-from reid.bench.estimates import estimate, estimate_percentiles, estimate_ratio
+from reid.bench.estimates import PROCESSES, estimate, estimate_percentiles, estimate_ratio
 from reid.bench.meters.nvml import Nvml
 from reid.bench.meters.turns import Meters, Reading
 from reid.bench.process import HostProcess
@@ -34,7 +34,11 @@ class Sample:
 
 
 def batch_results(
-    rounds: Rounds[Sample], warm_ups: Mapping[Cell, WarmUp], peer: str, apart: Container[str] = ()
+    rounds: Rounds[Sample],
+    warm_ups: Mapping[Cell, WarmUp],
+    peer: str,
+    apart: Container[str] = (),
+    unseen: float = PROCESSES,
 ) -> dict[str, tuple[BatchResult, ...]]:
     """Return each subject's results by batch size, ascending.
 
@@ -43,6 +47,7 @@ def batch_results(
         warm_ups: how each was warmed up.
         peer: the subject that speeds are compared with; empty for none.
         apart: the subjects with rounds of their own, which are not those of the others.
+        unseen: what runs on this machine differ by; see `estimate`.
     """
     judged = {cell: _judge(samples) for cell, samples in rounds.items()}
     rates = {cell: _rates(cell, turns.counted) for cell, turns in judged.items()}
@@ -50,7 +55,7 @@ def batch_results(
     for cell in sorted(rounds, key=lambda cell: cell.frames):
         if any(rounds[cell]):
             of_peer = rates.get(Cell(peer, cell.frames)) if (cell.subject in apart) == (peer in apart) else None
-            result = _batch_result(cell, judged[cell], warm_ups[cell], rates[cell], of_peer)
+            result = _batch_result(cell, judged[cell], warm_ups[cell], rates[cell], of_peer, unseen)
             found[cell.subject] = (*found.get(cell.subject, ()), result)
     return found
 
@@ -132,6 +137,7 @@ def _batch_result(
     warm_up: WarmUp,
     rates: Sequence[float | None],
     of_peer: Sequence[float | None] | None,
+    unseen: float,
 ) -> BatchResult:
     counted = [sample for sample in judged.counted if sample]
     wall_s, cpu_s = sum(one.timed.wall_s for one in counted), sum(one.timed.cpu_s for one in counted)
@@ -139,8 +145,8 @@ def _batch_result(
     return BatchResult(
         frames=cell.frames,
         warm_up=warm_up,
-        latency_ms=estimate_percentiles([one.timed.wall_ms for one in counted]),
-        frames_per_s=estimate([rate for rate in rates if rate is not None]),
+        latency_ms=estimate_percentiles([one.timed.wall_ms for one in counted], unseen),
+        frames_per_s=estimate([rate for rate in rates if rate is not None], unseen),
         cpu_ms_per_frame=1000 * cpu_s / frames,
         cores=cpu_s / wall_s,
         times_peer=estimate_ratio(rates, of_peer) if of_peer else None,

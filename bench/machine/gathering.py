@@ -11,8 +11,8 @@ from reid.bench.environment import Environment
 from reid.bench.machine.accelerators import describe_gpu, describe_jetson
 from reid.bench.machine.processor import describe_processor
 from reid.bench.machine.software import container, kernel, libraries, speed_variables, system
-from reid.bench.meters.cgroups import memory_limit_mib
 from reid.bench.meters.jetson import JetsonGpu, is_jetson
+from reid.bench.meters.memory import total_memory_mib
 from reid.bench.meters.nvml import Nvml
 from reid.bench.meters.processor import is_virtual
 from reid.bench.meters.tree import Tree
@@ -36,7 +36,7 @@ def gather_environment(meters: Meters, variables: Mapping[str, str] = os.environ
     return Environment(
         product=jetson.model if jetson else _product(tree),
         processor=describe_processor(tree),
-        memory_mib=_memory_mib(tree),
+        memory_mib=total_memory_mib(tree),
         gpus=(describe_gpu(gpu),) if isinstance(gpu, Nvml) else (),
         jetson=jetson,
         system=system(tree),
@@ -64,12 +64,3 @@ def _idle(meters: Meters, with_meters: Iterable[Computes]) -> dict[str, float]:
 def _product(tree: Tree) -> str:
     maker, name = tree.text("sys/class/dmi/id/sys_vendor"), tree.text("sys/class/dmi/id/product_name")
     return " ".join(text for text in (maker, name) if text)
-
-
-def _memory_mib(tree: Tree) -> float | None:
-    """Return the machine's memory, or less where control groups permit less."""
-    for line in (tree.text("proc/meminfo") or "").splitlines():
-        if line.startswith("MemTotal:"):
-            total = int(line.split()[1]) / 1024
-            return min(total, memory_limit_mib(tree) or total)
-    return None

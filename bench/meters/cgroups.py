@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reid.bench.meters.tree import Tree
 
-__all__ = ["memory_limit_mib", "quota_cores", "quota_waits_s"]
+__all__ = ["memory_limit_mib", "memory_used_mib", "quota_cores", "quota_waits_s"]
 
 _MOUNT = "sys/fs/cgroup"
 
@@ -29,6 +29,16 @@ def memory_limit_mib(tree: Tree, pid: int | str = "self") -> float | None:
     names = ("memory.max", "memory.limit_in_bytes")
     found = [tree.integer(f"{folder}/{name}") for folder in _folders(tree, pid, "memory") for name in names]
     return min((limit / 2**20 for limit in found if limit is not None), default=None)
+
+
+def memory_used_mib(tree: Tree, pid: int | str = "self") -> float | None:
+    """Return the memory that a process's own group uses, without the files in it; None where it does not tell."""
+    for folder in _folders(tree, pid, "memory"):
+        for name, cached in (("memory.current", "inactive_file"), ("memory.usage_in_bytes", "total_inactive_file")):
+            used = tree.integer(f"{folder}/{name}")
+            if used is not None:
+                return (used - (_statistic(tree, f"{folder}/memory.stat", cached) or 0)) / 2**20
+    return None
 
 
 def _folders(tree: Tree, pid: int | str, controller: str) -> list[str]:
@@ -57,8 +67,15 @@ def _quota(tree: Tree, folder: str) -> float | None:
 
 
 def _wait(tree: Tree, folder: str) -> float | None:
-    for line in (tree.text(f"{folder}/cpu.stat") or "").splitlines():
-        name, _, value = line.partition(" ")
-        if name in {"throttled_usec", "throttled_time"} and value.isdecimal():
-            return int(value) / (1e6 if name == "throttled_usec" else 1e9)
+    for name, second in (("throttled_usec", 1e6), ("throttled_time", 1e9)):
+        if (value := _statistic(tree, f"{folder}/cpu.stat", name)) is not None:
+            return value / second
+    return None
+
+
+def _statistic(tree: Tree, file: str, name: str) -> int | None:
+    for line in (tree.text(file) or "").splitlines():
+        key, _, value = line.partition(" ")
+        if key == name and value.isdecimal():
+            return int(value)
     return None

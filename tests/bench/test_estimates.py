@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reid.bench.blocks import cut, student_quantile
-from reid.bench.estimates import estimate, estimate_percentiles, estimate_ratio
+from reid.bench.estimates import RUNS_ON_SHARED_HOST, estimate, estimate_percentiles, estimate_ratio
 from reid.bench.records import Estimate
 
 RUNS = 100
@@ -154,6 +154,17 @@ def test_a_ratio_is_the_median_of_the_rounds_in_which_both_have_a_figure() -> No
     assert found.value == 3
     assert found.high < 3 * 1.05  # though the machine's speed is anybody's guess
     assert estimate_ratio([1.0, None], [None, 2.0]) is None
+
+
+def test_runs_on_a_machine_that_is_shared_with_others_contain_each_other() -> None:
+    """Every run has a speed of its own, which none of its turns can see."""
+    random = np.random.default_rng(0)
+    speeds = np.exp(RUNS_ON_SHARED_HOST * random.standard_normal(RUNS))
+    turns = [speed * np.exp(0.005 * independent(random, 20)) for speed in speeds]
+    assert share_covered([estimate(values, RUNS_ON_SHARED_HOST) for values in turns]) >= 0.98
+    assert share_covered([estimate(values) for values in turns]) < 0.9
+    batches = [(10 * values[:, None] * np.exp(0.01 * random.random((20, 30)))).tolist() for values in turns]
+    assert share_covered([estimate_percentiles(each, RUNS_ON_SHARED_HOST).p50 for each in batches]) >= 0.98
 
 
 @pytest.mark.parametrize("values", [[], [1.0, 0.0], [1.0, -1.0], [1.0, math.nan]])

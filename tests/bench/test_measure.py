@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from bench_party import SCRIPT, expected_of
 from recording import Recorder
 
-from reid.bench import measure
+from reid.bench import measure, starting
 from reid.bench.compare import compare
 from reid.bench.measure import Plan
 from reid.bench.models import Frames, GivenModel, frames_of
@@ -163,12 +164,16 @@ def test_wrong_answers_are_measured_and_never_recommended(
     assert choice.taken.subject.name in ("good", "slow")
 
 
-def test_the_front_is_asked_for_more(subjects: dict[str, SubjectResult]) -> None:
+def test_the_front_is_asked_for_more(result: BenchResult, subjects: dict[str, SubjectResult]) -> None:
     good = subjects["good"]
     assert good.end_to_end is not None
     assert good.end_to_end.of_session_percent.value == pytest.approx(92)
     assert good.end_to_end.frames_per_s.value == pytest.approx(92)
     assert good.end_to_end.stage_ms_per_frame == {"decode": 0.1, "engine": 1.5}
+    assert (
+        "good reaches 92 % of its bare speed from files: they take 0.500 ms of CPU time a frame, the session 3.00 ms; "
+        "the others wait for the stage 'model'" in result.notes
+    )
     server = next(one for one in good.scenarios if one.name == "Server")
     assert good.cameras is not None
     assert good.cameras.value == server.frames_per_s.value // 10
@@ -186,6 +191,13 @@ def test_where_nothing_works_there_is_no_result() -> None:
         run(candidate("absent", fault="absent"))
 
 
+def test_no_meter_goes_on_after_a_subject_that_died_in_its_turn(subjects: dict[str, SubjectResult]) -> None:
+    killed = subjects["killed"].failure
+    assert killed is not None
+    assert killed.during.startswith("batches of")
+    assert "meters" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_where_the_only_session_is_damaged_that_is_said_and_no_peer_is_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -195,10 +207,22 @@ def test_where_the_only_session_is_damaged_that_is_said_and_no_peer_is_started(
         started.append(one.name)
         return start(one, *arguments, **options)
 
-    monkeypatch.setattr(measure, "start", spy)
+    monkeypatch.setattr(starting, "start", spy)
     with pytest.raises(SessionError, match="no session works here: the engine is damaged"):
         run(candidate("peer", kind="peer"), candidate("damaged", fault="damaged"))
     assert started == ["damaged"]
+
+
+def test_what_memory_does_not_hold_beside_the_others_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the processes takes some 30 MiB: the first starts whatever is free, and 20 MiB are too few for more."""
+    monkeypatch.setattr(starting, "available_memory_mib", lambda tree: 20.0)
+    result, _ = run(candidate("first"), candidate("second"), candidate("peer", kind="peer"))
+    assert [one.name for one in result.subjects] == ["first"]
+    free = "20 MiB of memory are free beside the others, too few"
+    assert [(one.name, one.reason) for one in result.absent] == [
+        ("second", f"{free}; run it apart with --session"),
+        ("peer", f"{free}; name fewer sessions with --session"),
+    ]
 
 
 def test_batches_that_no_session_takes_are_refused_with_the_largest() -> None:

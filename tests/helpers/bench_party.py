@@ -55,7 +55,12 @@ class PartySubject:
         names = sorted(os.listdir(request["folder"]))
         assert names[0].endswith(".jpg")
         rounds = [(90.0, 100.0), (95.0, 100.0), (92.0, 100.0)]
-        return {"rounds": rounds, "limited_by": "model", "stage_ms_per_frame": {"decode": 0.1, "engine": 1.5}}
+        return {
+            "rounds": rounds,
+            "limited_by": "model",
+            "stage_ms_per_frame": {"decode": 0.1, "engine": 1.5},
+            "cpu_ms_per_frame": [3.5, 3.0],
+        }
 
 
 def expected_of(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
