@@ -26,6 +26,7 @@ SET_BACK: dict[str, tuple[str, ...]] = {
     "without clipping": ("clip_norm=0",),
     "with poster's metric weight": ("metric_weight=1",),
     "with poster's learning rate": ("learning_rate=3.5e-4",),
+    "with levels of equal weight": ("aggregation=equal",),
 }
 
 # Ingredients that strong does without, and ingredients that it shares with poster.

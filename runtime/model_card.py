@@ -53,12 +53,19 @@ class Preprocessing(BaseModel):
 
 
 class Level(BaseModel):
-    """One level of features: its name, from the index of the backbone's feature, and the size of its embedding."""
+    """One level of features.
+
+    Attributes:
+        name: its name, from the index of the backbone's feature.
+        size: the size of its embedding.
+        weight: what its embedding, of length 1, is multiplied by where the levels are concatenated.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^level[0-9]{1,3}$")
     size: int = Field(gt=0, le=LARGEST_LEVEL)
+    weight: float = Field(default=1.0, ge=2**-10, le=2**10, allow_inf_nan=False)
 
 
 class ModelCard(BaseModel):
@@ -69,7 +76,7 @@ class ModelCard(BaseModel):
         fingerprint: the SHA-256 of weights, levels and preprocessing. Embeddings of two models with different
             fingerprints must never be compared.
         backbone: the backbone's name in timm.
-        levels: the levels, in the order in which their embeddings are concatenated.
+        levels: the levels, in the order in which their embeddings are concatenated, each times its weight.
         preprocessing: the steps from a crop to the model's input.
         training: the origin of the model: data, recipe, command, versions, metrics.
         files: the SHA-256 of every file beside the card, by relative path; empty outside a bundle.

@@ -15,6 +15,7 @@ from reid.data.dataset import Dataset
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
+from reid.train.aggregation import weigh_levels
 from reid.train.data.images import OwnSamples, TrainingBatch, check_temporary_folder, loader_workers, training_batches
 from reid.train.epoch import Epoch, NotFiniteError
 from reid.train.epoch_metrics import EpochMetrics
@@ -94,6 +95,9 @@ def train(
         card = card.model_copy(update={"training": origin.facts()})
         position = _Loop(learner, card, data, recipe, run, facts, progress).run_from(position)
     if processes.leads:
+        if recipe.aggregation == "held_out" and not recipe.qat:  # an INT8 graph has its weights already
+            with full_disk_explained(run.path):
+                weigh_levels(run.path, data, processes.device)
         try_to_write_report(run.path, recipe, data, processes.device)
     return Outcome(processes.from_first(lambda: load_checkpoint(run.path).card), position)
 

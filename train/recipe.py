@@ -107,6 +107,8 @@ class Recipe(BaseModel):
         soft_margin: whether the triplet loss has a soft margin in place of its fixed one.
         memory_size: embeddings of past batches that RLL compares with, per level; 0 for none.
         level_weights: weight of each level's losses; empty for 1 each.
+        aggregation: weight of each level in the embedding: "equal", or "held_out" for the weights by which the held-out
+            vehicles are told apart best.
         identity_loss: identity loss of every level.
         label_smoothing: smoothing of the identity loss's target.
         auto_augment: probability of a distortion of AutoAugment's ImageNet policy.
@@ -151,6 +153,7 @@ class Recipe(BaseModel):
     soft_margin: _Switch = False
     memory_size: Annotated[int, _whole(0, 2**20)] = 0
     level_weights: _Weights = ()
+    aggregation: Literal["equal", "held_out"] = "equal"
     identity_loss: IdentityLossName = "softmax"
     label_smoothing: _Share = 0.0
     auto_augment: _Share = 0.0
@@ -268,7 +271,7 @@ def read_assignments(assignments: Sequence[str]) -> dict[str, str]:
 
 RECIPES: dict[RecipeName, Recipe] = {
     "poster": Recipe(),
-    "strong": Recipe(bnneck=True, metric_weight=4.0, clip_norm=5.0, learning_rate=3e-3),
+    "strong": Recipe(bnneck=True, metric_weight=4.0, clip_norm=5.0, learning_rate=3e-3, aggregation="held_out"),
 }
 
 

@@ -130,6 +130,13 @@ def test_graphs_of_other_backbones_equal_torch(
     assert_equals_torch(tmp_path / "graph.onnx", model, size)
 
 
+def test_the_graph_has_the_weights_of_the_levels(tmp_path: Path) -> None:
+    model, card = create("mobilenetv3_small_050", (1, 2), 32)
+    model.weights = [0.3, 1.0]
+    export_graph(model, card, tmp_path / "graph.onnx")
+    assert_equals_torch(tmp_path / "graph.onnx", model, 32)
+
+
 def test_frames_of_another_size_or_type_are_refused_by_the_graph(bundle: Path) -> None:
     session = onnxruntime.InferenceSession(str(bundle / "model.fp32.onnx"), providers=["CPUExecutionProvider"])
     pooling = np.ones((1, 2), np.float32)

@@ -90,12 +90,17 @@ def _fingerprint(
     state: Mapping[str, Tensor], levels: Sequence[Level], preprocessing: Preprocessing, architecture: Architecture
 ) -> str:
     digest = hashlib.sha256()
-    facts: list[Any] = [[level.model_dump() for level in levels], preprocessing.model_dump()]
+    facts: list[Any] = [[_facts(level) for level in levels], preprocessing.model_dump()]
     if architecture != Architecture():  # so that models made before there were others keep their fingerprints
         facts.append(architecture.model_dump())
     digest.update(json.dumps(facts, sort_keys=True).encode())
     hash_tensors(digest, state)
     return digest.hexdigest()
+
+
+def _facts(level: Level) -> dict[str, Any]:
+    """Return what a fingerprint says of a level; of one that counts once, the same as before there were weights."""
+    return level.model_dump(exclude={"weight"} if level.weight == 1 else None)
 
 
 def checkpoint_file(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 Every level of the backbone's features becomes an embedding of its own: global max-pooling, a fully connected layer,
 L2 normalization. Each level has its own losses in training; at test time the levels are concatenated. The architecture
-may choose other parts than the poster's.
+may choose other parts than the poster's, and the levels may have weights.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ class MultiLevelReID(nn.Module):
         backbone: a timm model cut to its levels (see reid.train.model.backbone).
         indices: indices of the features that are the levels, for `forward_intermediates`.
         channels: number of channels of each of these features.
-        levels: names and embedding sizes of the levels, in the same order.
+        levels: names, embedding sizes and weights of the levels, in the same order.
         preprocessing: the preprocessing, which has mean and standard deviation.
         architecture: pooling and neck; the backbone was made with the same.
 
     Attributes:
+        weights: what each level is multiplied by where the levels are concatenated.
         quantization: the places and scales in INT8 that the model was trained for; None where there are none.
     """
 
@@ -51,6 +52,7 @@ class MultiLevelReID(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.indices = list(indices)
+        self.weights = [level.weight for level in levels]
         self.architecture = architecture
         self.quantization: Quantization | None = None
         self.heads = nn.ModuleList(nn.Linear(width, level.size) for width, level in zip(channels, levels, strict=True))
@@ -90,9 +92,15 @@ class MultiLevelReID(nn.Module):
         return [neck(feature.float()) for neck, feature in zip(self.bnneck, features, strict=True)]
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Embed frames, uint8 [N, 3, H, W], as the L2-normalized concatenation of all levels, [N, D]."""
-        levels = [F.normalize(feature, dim=1) for feature in self.after_neck(self.features(frames))]
+        """Embed frames, uint8 [N, 3, H, W], as the L2-normalized concatenation of all weighted levels, [N, D]."""
+        features = self.after_neck(self.features(frames))
+        levels = [_of_length(feature, weight) for feature, weight in zip(features, self.weights, strict=True)]
         return F.normalize(torch.cat(levels, dim=1), dim=1)
+
+
+def _of_length(feature: Tensor, length: float) -> Tensor:
+    normalized = F.normalize(feature, dim=1)
+    return normalized if length == 1 else length * normalized
 
 
 def _neck(size: int) -> nn.BatchNorm1d:

@@ -104,6 +104,8 @@ def test_the_fingerprint_covers_only_weights_levels_and_preprocessing(run: Path,
         return save_checkpoint(tmp_path, loaded.model, loaded.card.model_copy(update=changes), {}).fingerprint
 
     assert saved(training=TrainingFacts(seed=5)) == original
+    lighter = [level.model_copy(update={"weight": 0.5}) for level in loaded.card.levels]
+    assert saved(levels=tuple(lighter)) != original
     wider = loaded.card.preprocessing.model_copy(update={"width": 65})
     assert saved(preprocessing=wider) != original
     assert saved(levels=tuple(reversed(loaded.card.levels))) != original or len(set(loaded.card.levels)) == 1

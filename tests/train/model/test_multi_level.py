@@ -51,6 +51,18 @@ def test_levels_weigh_the_same_in_the_embedding(model: MultiLevelReID, frames: t
         np.testing.assert_allclose(np.linalg.norm(part, axis=1), 1 / np.sqrt(3), atol=1e-6)
 
 
+def test_a_level_counts_by_its_weight(model: MultiLevelReID, frames: torch.Tensor) -> None:
+    with torch.no_grad():
+        alike = np.split(model(frames).numpy(), [5, 11], axis=1)
+        model.weights = [0.5, 1.0, 2.0]
+        try:
+            weighted = np.split(model(frames).numpy(), [5, 11], axis=1)
+        finally:
+            model.weights = [1.0, 1.0, 1.0]
+    for one, other, weight in zip(weighted, alike, (0.5, 1.0, 2.0), strict=True):
+        np.testing.assert_allclose(one, other * np.sqrt(3) * weight / np.sqrt(0.25 + 1 + 4), atol=1e-6)
+
+
 def test_pooled_is_the_weighted_sum_of_frame_embeddings(model: MultiLevelReID, frames: torch.Tensor) -> None:
     pooling = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.5, 2.0], [0.0, 0.0, 0.0, 0.0]])
     with torch.no_grad():
