@@ -16,6 +16,7 @@ The operating point is one of pairs of tracks, so a way whose best threshold is 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +29,10 @@ from result_files import command, environment, markdown_table, script_parser, wr
 
 from reid.data.layout import read_dataset
 from reid.evaluation.identities import evaluate_identities
-from reid.runtime.association.associate import associate
+from reid.runtime.association.associate import associate, threshold_of
 from reid.runtime.association.tracks import SeenTrack, by_end, compatible
 from reid.runtime.embedding import Embedded, embed
+from reid.runtime.errors import ModelError
 from reid.runtime.file_names import parse_name
 from reid.runtime.galleries.travel_times import TravelTimes
 from reid.runtime.opening import open_session
@@ -92,9 +94,9 @@ def parse() -> argparse.Namespace:
 
 def operating_threshold(session: Session) -> float | None:
     """Return the threshold of the bundle's operating point for tracklets; None if it has none."""
-    points = session.info.card.operating_points.get(session.info.precision, {}).get("t2t", ())
-    values = [point.threshold.value for point in points if point.threshold and point.false_match_rate == RATE]
-    return values[0] if values else None
+    with contextlib.suppress(ModelError):
+        return threshold_of(session.info, RATE)
+    return None
 
 
 def embedded_tracks(session: Session, options: argparse.Namespace) -> list[Labeled]:

@@ -259,7 +259,7 @@ def chosen_by(policy: FramePolicy, crops: Crops, frames: NDArray[np.float32]) ->
     for index, (crop, _) in enumerate(crops):
         if chooser.wants(crop):
             weights[index] = 1
-            chooser.took(normalize((weights @ frames).astype(np.float32)))
+            chooser.took(normalize((weights @ frames).astype(np.float32)), int(weights.sum()))
     return weights
 
 

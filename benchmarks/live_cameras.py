@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from reid.runtime.live.stream import TrackletStream
 from reid.runtime.live.tracks import LiveTrack
 from reid.runtime.model_card import Level, ModelCard, Preprocessing
+from reid.runtime.quality import Quality
 from reid.runtime.sessions.session import BatchLimits, Embeddings, SessionInfo
 
-__all__ = ["Camera", "Check", "Projection"]
+__all__ = ["Camera", "Check", "Projection", "too_small"]
 
 TRACKS = 6
 SIDE, DIMENSIONS = 16, 256
@@ -63,6 +64,11 @@ class Projection:
     def __exit__(self, *exception: object) -> None: ...
 
 
+def too_small(quality: Quality) -> str | None:
+    """Refuse what is smaller than a frame."""
+    return "too small" if quality.pixels < SIDE else None
+
+
 def name_in(frame: NDArray[np.uint8]) -> bytes:
     """Return the name of a track that is in a frame's first pixels."""
     return frame[0, :2].tobytes()
@@ -77,7 +83,10 @@ def named_frame(name: bytes, random: np.random.Generator) -> NDArray[np.uint8]:
 
 @dataclass
 class Camera:
-    """A thread's work: frames at a steady rate until it is told to stop."""
+    """A thread's work: frames at a steady rate until it is told to stop.
+
+    Of a hundred frames, two cannot be read, two are too small, two come twice, and two show nothing new.
+    """
 
     stream: TrackletStream
     number: int
@@ -95,9 +104,12 @@ class Camera:
             place, kind = random.randrange(TRACKS), random.random()
             name = going[place] = going[place] or self._begin()
             frame = named_frame(name, noise) if kind > 0.02 else np.zeros((0, 4, 3), np.uint8)
-            for _ in range(2 if kind > 0.98 else 1):
-                self.stream.add(name, frame, camera=str(self.number), time_s=self.pushed / self.frames_per_s)
-            self.pushed += 2 if kind > 0.98 else 1
+            frame = frame[: SIDE // 2] if kind < 0.04 else frame
+            time_s = self.pushed / self.frames_per_s
+            for number in range(2 if kind > 0.96 else 1):
+                later_s = time_s + 1e-6 * number if kind < 0.98 else time_s
+                self.stream.add(name, frame, camera=str(self.number), time_s=later_s)
+                self.pushed += 1
             if random.random() < 0.03:
                 if random.random() < 0.7:  # the others are abandoned
                     self.stream.finish(name, str(self.number))

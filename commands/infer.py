@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,17 +14,29 @@ from reid.commands.options import (
     DEFAULT_PIXELS,
     OUTPUT,
     AsJson,
+    Cameras,
     ExpandQueries,
     FalseMatchRate,
     MaxPixels,
     ModelOption,
+    NotCameras,
+    OtherCameras,
     PrecisionOption,
     Rerank,
+    SeenSince,
+    SeenUntil,
     SessionOption,
+    ShardOption,
+    SightingsOption,
+    TravelTimesOption,
 )
 from reid.commands.shell import ProgressBar, application, print_json, run
 from reid.commands.terminal import print_result
 from reid.runtime.text import printable
+
+if TYPE_CHECKING:
+    from reid.runtime.galleries.filters import Filters
+    from reid.runtime.inference import Inference
 
 app = application()
 logger = logging.getLogger(__name__)
@@ -32,9 +45,11 @@ logger = logging.getLogger(__name__)
 @app.command(epilog="Example: reid-infer gallery/ query/")
 def infer(
     gallery: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="GALLERY", help="Folder or archive of crops, a saved gallery (.npz), or the folder of reid-gallery."
+            metavar="GALLERY",
+            help="Folder or archive of crops, a saved gallery (.npz), the folder of reid-gallery, lance://FOLDER, or "
+            "milvus://HOST:PORT/NAME.",
         ),
     ],
     query: Annotated[Path, typer.Argument(metavar="QUERY", help="Folder or archive of crops.")],
@@ -42,6 +57,14 @@ def infer(
     expand_queries: ExpandQueries = 0,
     rerank: Rerank = False,
     false_match_rate: FalseMatchRate = None,
+    shard: ShardOption = None,
+    camera: Cameras = None,
+    not_camera: NotCameras = None,
+    other_cameras: OtherCameras = False,
+    since: SeenSince = None,
+    until: SeenUntil = None,
+    travel_times: TravelTimesOption = None,
+    sightings: SightingsOption = None,
     max_pixels: MaxPixels = DEFAULT_PIXELS,
     model: ModelOption = Path("bundle"),
     session: SessionOption = "auto",
@@ -57,19 +80,22 @@ def infer(
     """
     from reid.pages.results import write_results
     from reid.runtime.files.manifest import replaceable_directory
+    from reid.runtime.galleries.opening import local_path
     from reid.runtime.inference import infer as rank
-    from reid.runtime.left_out import names_sentence
     from reid.runtime.opening import open_session
+    from reid.runtime.shards import Shard
+    from reid.runtime.sightings import read_sightings
 
     if false_match_rate is not None and (expand_queries or rerank):
         raise typer.BadParameter(
             "--false-match-rate decides by thresholds for plain scores: leave it out, or --expand-queries and --rerank"
         )
+    if shard is not None and rerank:
+        raise typer.BadParameter("--rerank looks at all queries together: leave it out, or --shard")
+    filters = _filters(camera, not_camera, since, until, travel_times, other_cameras=other_cameras)
+    inputs = [path for path in (local_path(gallery), query, model, travel_times, sightings) if path is not None]
     # Opening the folder first finds out before the work whether it can be written.
-    with (
-        replaceable_directory(output, inputs=(gallery, query, model)) as results,
-        open_session(model, session, precision) as opened,
-    ):
+    with replaceable_directory(output, inputs=inputs) as results, open_session(model, session, precision) as opened:
         with ProgressBar() as progress:
             inference = rank(
                 opened,
@@ -79,37 +105,80 @@ def infer(
                 expand_queries=expand_queries,
                 rerank=rerank,
                 false_match_rate=false_match_rate,
+                filters=filters,
+                sightings=None if sightings is None else read_sightings(sightings),
+                shard=None if shard is None else Shard.parse(shard),
                 progress=progress,
             )
-        write_results(results, inference, opened)
-        info = opened.info
-    unreadable, point = list(inference.unreadable), inference.operating_point
+        with closing(inference.gallery):
+            write_results(results, inference, opened)
+            facts = {
+                "output": str(output),
+                "model": opened.info.card.fingerprint,
+                "session": str(opened.info),
+                "precision": opened.info.precision,
+                **_summary(inference),
+            }
+    _note(inference)
+    if as_json:
+        print_json(facts)
+    else:
+        print_result(printable(output / "report.html"))
+
+
+def _filters(
+    cameras: list[str] | None,
+    not_cameras: list[str] | None,
+    since_s: float | None,
+    until_s: float | None,
+    travel_times: Path | None,
+    *,
+    other_cameras: bool,
+) -> Filters:
+    from reid.runtime.galleries.filters import Filters
+    from reid.runtime.galleries.travel_times import TravelTimes
+
+    if since_s is not None and until_s is not None and since_s > until_s:
+        raise typer.BadParameter(f"--since {since_s:g} is after --until {until_s:g}")
+    if not all([*(cameras or []), *(not_cameras or [])]):
+        raise typer.BadParameter("--camera and --not-camera take the name of a camera, which is not empty")
+    if both := set(cameras or []) & set(not_cameras or []):
+        raise typer.BadParameter(f"--camera and --not-camera are both {min(both)}: leave out one")
+    travel = None if travel_times is None else TravelTimes.load(travel_times)
+    only = frozenset(cameras) if cameras else None
+    return Filters(only, frozenset(not_cameras or []), other_cameras, since_s, until_s, travel)
+
+
+def _summary(inference: Inference) -> dict[str, object]:
+    """Return what came of it, for programs."""
+    point = inference.operating_point
+    left_out = {str(folder): [asdict(one) for one in files] for folder, files in inference.left_out.items()}
+    return {
+        "post_processing": inference.post_processing.name,
+        "filters": dict(inference.filters.facts),
+        "operating_point": None if point is None else point.model_dump(mode="json"),
+        "queries": len(inference.rankings),
+        "unmatched": inference.unmatched,
+        "gallery": len(inference.gallery),
+        "frames": inference.frames,
+        "unreadable": list(inference.unreadable),
+        "left_out": left_out,
+    }
+
+
+def _note(inference: Inference) -> None:
+    from reid.runtime.left_out import names_sentence
+
+    unreadable = inference.unreadable
     if unreadable:
         reasons = "; ".join(unreadable[:3])
         logger.warning("%d of %d frames could not be read: %s", len(unreadable), inference.frames, reasons)
     for folder, left_out in inference.left_out.items():
         if any(one.files for one in left_out):
             logger.warning("%s: %s", folder, names_sentence(left_out))
-    if as_json:
-        print_json(
-            {
-                "output": str(output),
-                "model": info.card.fingerprint,
-                "session": str(info),
-                "precision": info.precision,
-                "post_processing": inference.post_processing.name,
-                "operating_point": None if point is None else point.model_dump(mode="json"),
-                "queries": len(inference.rankings),
-                "gallery": len(inference.gallery),
-                "frames": inference.frames,
-                "unreadable": unreadable,
-                "left_out": {
-                    str(folder): [asdict(one) for one in left_out] for folder, left_out in inference.left_out.items()
-                },
-            }
-        )
-    else:
-        print_result(printable(output / "report.html"))
+    if inference.unmatched:
+        queries = len(inference.rankings)
+        logger.warning("nothing passes the filters for %d of %d queries", inference.unmatched, queries)
 
 
 def main() -> None:

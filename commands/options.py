@@ -18,12 +18,14 @@ __all__ = [
     "CALIBRATION",
     "DATA",
     "DEFAULT_PIXELS",
+    "FILTERS",
     "LARGEST_SEED",
     "MODEL",
     "OUTPUT",
     "AllowEvaluationData",
     "AsJson",
     "CalibrationFrames",
+    "Cameras",
     "DataArgument",
     "EngineName",
     "ExpandQueries",
@@ -32,15 +34,23 @@ __all__ = [
     "LayoutOption",
     "MaxPixels",
     "ModelOption",
+    "NotCameras",
+    "OtherCameras",
     "PrecisionOption",
     "RangeMethod",
     "RangesOption",
     "Rerank",
+    "SeenSince",
+    "SeenUntil",
     "SessionOption",
+    "ShardOption",
+    "SightingsOption",
+    "TravelTimesOption",
     "finite",
     "whole_number",
 ]
 
+FILTERS = "Filters"
 MODEL = "Model"
 DATA = "Data"
 CALIBRATION = "Calibration"
@@ -54,6 +64,9 @@ DEFAULT_PIXELS = 2**25
 """Default of MaxPixels: with room to spare, what a camera of 24 megapixels takes."""
 
 _PIXELS = "REID_MAX_PIXELS"
+
+_MOST_SECONDS = 1e12
+"""From 0 on the data's clock, either way: some 30,000 years."""
 
 
 def finite(value: float | None) -> float | None:
@@ -74,6 +87,18 @@ def whole_number(text: str, *, most: int) -> int | None:
 def _set_pixel_limit(value: int) -> int:
     os.environ[_PIXELS] = str(value)  # where whatever decodes images reads it, also in the processes of this one
     return value
+
+
+def _shard(text: str | None) -> str | None:
+    if text is not None:
+        from reid.runtime.errors import DataError
+        from reid.runtime.shards import Shard
+
+        try:
+            Shard.parse(text)
+        except DataError as error:
+            raise typer.BadParameter(str(error)) from None
+    return text
 
 
 LayoutName: TypeAlias = Literal[
@@ -115,6 +140,70 @@ FalseMatchRate: TypeAlias = Annotated[
         max=0.5,
         callback=finite,
         help="Decide which matches are the same vehicle by the model's threshold at this rate: 1e-2, 1e-3 or 1e-4.",
+    ),
+]
+ShardOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        callback=_shard,
+        help="Take part I of N of the tracklets, as 3/16; others take theirs.",
+    ),
+]
+Cameras: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--camera", metavar="NAME", help="Only matches of this camera; repeatable.", rich_help_panel=FILTERS),
+]
+NotCameras: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--not-camera", metavar="NAME", help="No matches of this camera; repeatable.", rich_help_panel=FILTERS
+    ),
+]
+OtherCameras: TypeAlias = Annotated[
+    bool, typer.Option("--other-cameras", help="No matches of the query's own camera.", rich_help_panel=FILTERS)
+]
+SeenSince: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--since",
+        metavar="SECONDS",
+        min=-_MOST_SECONDS,
+        max=_MOST_SECONDS,
+        callback=finite,
+        help="Only matches seen at this time or later, on the data's clock.",
+        rich_help_panel=FILTERS,
+    ),
+]
+SeenUntil: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--until",
+        metavar="SECONDS",
+        min=-_MOST_SECONDS,
+        max=_MOST_SECONDS,
+        callback=finite,
+        help="Only matches seen at this time or before.",
+        rich_help_panel=FILTERS,
+    ),
+]
+TravelTimesOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--travel-times",
+        metavar="FILE",
+        help="Only matches that the vehicle can have reached in time, by a file of reid-gallery learn-travel.",
+        rich_help_panel=FILTERS,
+    ),
+]
+SightingsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--sightings",
+        metavar="FILE",
+        help="CSV file with the columns id, camera and time_s: where and when tracklets were seen.",
+        rich_help_panel=DATA,
     ),
 ]
 ModelOption: TypeAlias = Annotated[

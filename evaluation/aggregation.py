@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,8 +57,8 @@ def _cosines(data: EmbeddedData, levels: Sequence[Level]) -> list[NDArray[np.flo
     return [normalize(one) @ normalize(other).T for one, other in zip(query, gallery, strict=True)]
 
 
-def _equal(rows: Sequence[object], columns: Sequence[object]) -> NDArray[np.bool_]:
-    asked, found = numbered(rows, columns)  # type: ignore[arg-type]
+def _equal(rows: Sequence[Hashable], columns: Sequence[Hashable]) -> NDArray[np.bool_]:
+    asked, found = numbered(rows, columns)
     return np.asarray(asked[:, None] == found)
 
 
@@ -68,7 +68,9 @@ def _cross_entropy(
     """Return the mean over queries of the cross-entropy of their right images among their wrong ones."""
 
     def loss(coefficients: NDArray[np.float64]) -> float:
-        scores = sum(np.float32(factor) * level for factor, level in zip(coefficients, cosines, strict=True))
+        scores = np.zeros_like(cosines[0])
+        for factor, level in zip(coefficients, cosines, strict=True):
+            scores += np.float32(factor) * level
         top = np.where(negative, scores, -np.inf).max(axis=1)
         wrong = top + np.log(np.where(negative, np.exp(scores - top[:, None]), 0).sum(axis=1, dtype=np.float64))
         lost = np.logaddexp(0, wrong[:, None] - scores)

@@ -11,8 +11,9 @@ from reid.runtime.embedding import embed
 from reid.runtime.errors import DataError, ReidError
 from reid.runtime.files.reading import MEBIBYTE, read_file
 from reid.runtime.files.storage import atomic_write, check_apart
-from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.galleries.memory import MemoryGallery
 from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
+from reid.runtime.galleries.queries import rank
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Tracklet
@@ -104,15 +105,15 @@ def write_submission(
     check_submission_file(path, [dataset.root])
     progress.begin("embedding the challenge", len(challenge.gallery) + len(challenge.query), "images")
     members = list(embed(session, challenge.gallery, progress=progress))
-    gallery = Gallery.collect(members, session.info.space)
+    gallery = MemoryGallery.collect(members, session.info.space)
     queries = list(embed(session, challenge.query, progress=progress))
     for entry in queries:
         if entry.embedding is None:
             raise DataError(
                 f"query {entry.tracklet.id} cannot be read, and the submission needs a line for it; restore the image"
             )
-    rankings = gallery.rank(queries, RANKS, post_processing)
-    lines = (" ".join(str(int(match.tracklet.id)) for match in ranking.matches) for ranking in rankings)
+    rankings = rank(gallery, queries, RANKS, post_processing)
+    lines = (" ".join(str(int(match.entry.id)) for match in ranking.matches) for ranking in rankings)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, "".join(f"{line}\n" for line in lines).encode())
     return tuple(failure.reason for entry in members for failure in entry.unreadable)

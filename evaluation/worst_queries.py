@@ -9,6 +9,7 @@ import numpy as np
 
 from reid.evaluation.metrics import Metrics
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
+from reid.runtime.galleries.entry import entry_of
 from reid.runtime.galleries.ranked_lists import Match, Ranking
 from reid.runtime.galleries.ranking import exact_distances
 
@@ -50,7 +51,7 @@ def worst_queries(data: EmbeddedData, metrics: Metrics, *, count: int, matches: 
         (distances,) = exact_distances(data.matrix([query]), embeddings)
         order = np.argsort(distances, kind="stable").tolist()
         order = [index for index in order if (found.vehicles[index], found.cameras[index]) != own]
-        ranked = [Match(gallery[index], float(1 - distances[index])) for index in order]
+        ranked = [Match(entry_of(gallery[index]), float(1 - distances[index])) for index in order]
         first = int(metrics.first_hit[place])
         score = 100 * float(metrics.average_precision[place])
         yield WorstQuery(Ranking(query, tuple(ranked[:matches])), score, ranked[first], first + 1)

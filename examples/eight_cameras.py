@@ -6,9 +6,10 @@ while they grow; each gets an identity when it ends. How long vehicles take from
 training vehicles, and from which score two tracks show one vehicle is the bundle's operating point::
 
     reid-export --verify VeRi
-    python examples/eight_cameras.py bundle VeRi
+    python examples/eight_cameras.py bundle VeRi --gallery seen
 
-It ends with IDF1 over all cameras: the share of the frames that have the right identity.
+It ends with IDF1 over all cameras: the share of the frames that have the right identity. The gallery then holds the
+tracks and their identities; `reid-gallery info seen` counts them.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ import numpy as np
 from reid import ReidError, open_session, read_dataset
 from reid.data.travel import learn_travel
 from reid.evaluation.identities import evaluate_identities
-from reid.runtime.association.associate import Associator
-from reid.runtime.association.tracks import SeenTrack
+from reid.runtime.association.associate import Associator, threshold_of
 from reid.runtime.file_names import parse_name
 from reid.runtime.galleries.entry import Entry
+from reid.runtime.galleries.opening import writable_gallery
+from reid.runtime.galleries.protocol import GrowingGallery
 from reid.runtime.galleries.travel_times import TravelTimes
+from reid.runtime.live.keeping import as_seen, keep
 from reid.runtime.live.stream import StreamEndedError, TrackletStream
-from reid.runtime.live.tracks import LiveTrack
-from reid.runtime.operating_point import choose_operating_point
 from reid.runtime.quality import weight
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Tracklet
@@ -73,8 +74,9 @@ def main() -> None:
         tracks = seen_by_most(recorded(data.gallery.tracklets, options.clock), CAMERAS)
         travel = learn_travel(entries(recorded(data.train.tracklets, options.clock)))
         print(f"{len(tracks)} tracks; travel times between {len(travel.limits)} pairs of cameras")
-        with open_session(options.model, options.session) as session:
-            for name, found in identify(session, tracks, travel, options.false_match_rate).items():
+        with open_session(options.model, options.session) as session, gallery_of(options.gallery, session) as gallery:
+            threshold = threshold_of(session.info, options.false_match_rate)
+            for name, found in identify(session, tracks, travel, threshold, gallery).items():
                 report(name, tracks, found)
     except ReidError as error:
         sys.exit(f"error: {error}")
@@ -85,10 +87,16 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, metavar="BUNDLE")
     parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("--gallery", metavar="GALLERY", help="keep the tracks and their identities there")
     parser.add_argument("--session", default="auto", help="session to run [default: auto]")
     parser.add_argument("--false-match-rate", type=float, default=0.01, help="of the operating point [default: 0.01]")
     parser.add_argument("--clock", type=float, default=25, help="ticks a second of the times in names [default: 25]")
     return parser.parse_args()
+
+
+def gallery_of(source: str | None, session: Session) -> contextlib.AbstractContextManager[GrowingGallery | None]:
+    """Return the gallery that tracks go to, if any."""
+    return writable_gallery(source, session.info.space) if source else contextlib.nullcontext()
 
 
 def recorded(tracklets: Iterable[Tracklet], ticks_per_s: float) -> list[Recorded]:
@@ -127,13 +135,12 @@ def arriving(tracks: Sequence[Recorded]) -> list[Arriving]:
 
 
 def identify(
-    session: Session, tracks: Sequence[Recorded], travel: TravelTimes, false_match_rate: float
+    session: Session, tracks: Sequence[Recorded], travel: TravelTimes, threshold: float, gallery: GrowingGallery | None
 ) -> dict[str, dict[str, int]]:
-    """Return the identities of the tracks of which frames arrived, by the tracks' names: without travel and with."""
-    card = session.info.card
-    point = choose_operating_point(card.operating_points, session.info.precision, "t2t", false_match_rate)
-    assert point.threshold is not None
-    threshold = point.threshold.value
+    """Return the identities of the tracks of which frames arrived, by the tracks' names: without travel and with.
+
+    The gallery gets the last of these: a track with its identity as its vehicle, as soon as it has one.
+    """
     associators = {"embeddings alone": Associator(threshold)}
     if travel.limits:
         associators["with travel times"] = Associator(threshold, travel=travel)
@@ -141,9 +148,13 @@ def identify(
     with TrackletStream(session, room=ROOM, weigh=weight) as stream:
         threading.Thread(target=replay, args=(tracks, stream), daemon=True).start()
         for track in stream:
-            if seen := as_seen(track):
-                for name, associator in associators.items():
-                    found[name] |= associator.add([seen])
+            name = str(track.id)
+            if seen := as_seen(track, name):
+                identities = [associator.add([seen])[name] for associator in associators.values()]
+                for of_way, identity in zip(found.values(), identities, strict=True):
+                    of_way[name] = identity
+                if gallery is not None:
+                    keep(track, name, gallery, vehicle=str(identities[-1]))
     return found
 
 
@@ -163,15 +174,7 @@ def replay(tracks: Sequence[Recorded], stream: TrackletStream) -> None:
 
 def waiting(stream: TrackletStream) -> int:
     """Return how many frames wait for the model."""
-    counts = stream.counts().values()
-    return sum(one.pushed - one.embedding - one.dropped - one.repeated - one.forgotten for one in counts)
-
-
-def as_seen(track: LiveTrack) -> SeenTrack | None:
-    """Return a track that has ended, as it is given an identity; None if no frame of it could be read."""
-    if track.embedding is None or track.camera is None or track.first_s is None or track.last_s is None:
-        return None
-    return SeenTrack(str(track.id), track.camera, track.first_s, track.last_s, track.embedding)
+    return sum(one.waiting for one in stream.counts().values())
 
 
 def report(name: str, tracks: Sequence[Recorded], found: Mapping[str, int]) -> None:

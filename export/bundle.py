@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,17 +37,17 @@ from reid.export.int8.page import section_of
 from reid.export.int8.plan import CalibrationPlan, CalibrationRequest
 from reid.export.int8.record import INT8_FILE, SCALES_FILE, Int8Record, TrainedInt8Record
 from reid.export.int8.trained import TrainedInt8, write_trained_int8_graph
+from reid.export.records import RECORDS
 from reid.export.rejection import leave_report, rejected_folder
 from reid.export.similarity_limits import similarity_limits
 from reid.export.verification.graphs import ComparedGraph, compare_graphs, describe
 from reid.pages.verification.files import write_verification
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, REFERENCE_RETRIEVAL, Graph, graph_file
-from reid.runtime.engine_card import EngineCard
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.files.manifest import remove_replaceable
 from reid.runtime.files.names import check_name
 from reid.runtime.files.reading import sha256_of
-from reid.runtime.files.storage import Records, atomic_directory
+from reid.runtime.files.storage import atomic_directory
 from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
 from reid.runtime.imaging import as_model_input, decode
 from reid.runtime.model_card import ModelCard
@@ -133,7 +132,7 @@ def write_bundle(
         check_journal(request.int8.journal)
     if not checkpoint.reference:
         raise ModelError("the checkpoint has no reference crops to check the graph with; train it again")
-    with atomic_directory(output, records=_RECORDS) as folder, errors_naming(output, instead_of=folder):
+    with atomic_directory(output, records=RECORDS) as folder, errors_naming(output, instead_of=folder):
         made = _make_graphs(checkpoint, folder, request, progress)
         if any(one.comparison.failures for one in made.compared):
             raise _rejection(made, checkpoint.card, output)
@@ -147,20 +146,6 @@ def write_bundle(
         (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
     _clean_up(output, request)
     return Export(card, made.largest_difference, verification, made.int8)
-
-
-def _written_files(bundle: Path) -> dict[str, str]:
-    """List what reid wrote into a bundle, engines included: relative name -> SHA-256."""
-    files = dict(ModelCard.read(bundle / CARD_FILE).files)
-    for sidecar in (bundle / ENGINES_FOLDER).glob("*.json"):
-        with contextlib.suppress(ModelError):
-            card = EngineCard.read(sidecar)
-            files[f"{ENGINES_FOLDER}/{sidecar.name}"] = sha256_of(sidecar)
-            files[f"{ENGINES_FOLDER}/{sidecar.stem}.engine"] = card.engine_sha256
-    return files
-
-
-_RECORDS = Records(CARD_FILE, _written_files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def _row(number: int, ranking: Ranking, pictures: Pictures) -> str:
     missed = " missed" if ranking.first_verdict is Verdict.WRONG else ""
     subject = query_card(f"query {number}", ranking.query, pictures)
     cards = [
-        match_card(rank, match, verdict(ranking.query, match.tracklet), pictures)
+        match_card(rank, match, verdict(ranking.query, match.entry), pictures)
         for rank, match in enumerate(ranking.matches, start=1)
     ]
     if (decided := [match.same for match in ranking.matches]) and False in decided:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reid.pages.ranked_lists import write_report
-from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.galleries.filters import Filters
+from reid.runtime.galleries.memory import MemoryGallery
 from reid.runtime.galleries.ranked_lists import Ranking, write_csv, write_json
 from reid.runtime.inference import Inference
 from reid.runtime.operating_point import OperatingPoint, rate_name
@@ -16,7 +17,7 @@ __all__ = ["write_results"]
 
 
 def write_results(folder: Path, inference: Inference, session: Session) -> None:
-    """Write rankings.json, rankings.csv, report.html and, unless it is a store, gallery.npz into an existing folder."""
+    """Write rankings.json, rankings.csv, report.html and, if it is in memory, gallery.npz into an existing folder."""
     facts = {
         "model": inference.gallery.space.fingerprint[:12],
         "session": str(session.info),
@@ -26,7 +27,9 @@ def write_results(folder: Path, inference: Inference, session: Session) -> None:
         "gallery": f"{len(inference.gallery):,} tracklets",
         "frames": f"{inference.frames:,}",
     }
-    point = inference.operating_point
+    filters, point = inference.filters, inference.operating_point
+    if filters:
+        facts |= {"filters": ", ".join(_words(filters)), "without a match": _share(inference)}
     if point is not None:
         facts |= _decision(point, inference.rankings)
     write_json(
@@ -36,9 +39,10 @@ def write_results(folder: Path, inference: Inference, session: Session) -> None:
         unreadable=inference.unreadable,
         post_processing=inference.post_processing,
         operating_point=point,
+        filters=filters.facts if filters else None,
     )
     write_csv(folder / "rankings.csv", inference.rankings, decided=point is not None)
-    if isinstance(inference.gallery, Gallery):  # the other kind is on disk, and may be large
+    if isinstance(inference.gallery, MemoryGallery):  # the others stay where they are, and may be large
         inference.gallery.save(folder / "gallery.npz")
     write_report(
         folder / "report.html",
@@ -61,3 +65,23 @@ def _decision(point: OperatingPoint, rankings: Sequence[Ranking]) -> dict[str, s
         low, high = point.true_match_rate.interval
         facts["true-match rate"] = f"{point.true_match_rate.value:.1f} % [{low:.1f}, {high:.1f}]"
     return facts | {"new vehicles": f"{new:,} of {len(rankings):,} queries"}
+
+
+def _share(inference: Inference) -> str:
+    return f"{inference.unmatched:,} of {len(inference.rankings):,} queries"
+
+
+def _words(filters: Filters) -> Iterator[str]:
+    """Yield what the matches had to be, for people."""
+    if filters.cameras is not None:
+        yield f"cameras {', '.join(sorted(filters.cameras))}"
+    if filters.not_cameras:
+        yield f"not {', '.join(sorted(filters.not_cameras))}"
+    if filters.other_cameras:
+        yield "not the query's camera"
+    if filters.since_s is not None:
+        yield f"from {filters.since_s:,g} s"
+    if filters.until_s is not None:
+        yield f"until {filters.until_s:,g} s"
+    if filters.travel is not None:
+        yield f"travel times of {len(filters.travel.limits):,} pairs of cameras"

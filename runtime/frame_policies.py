@@ -26,10 +26,14 @@ class FrameChooser(Protocol):
         """Return whether the track's next frame, uint8 RGB [h, w, 3], is worth an embedding."""
         ...
 
-    def took(self, embedding: NDArray[np.float32]) -> None:
-        """Take note of the track's embedding so far, float32 [D], L2-normalized.
+    def took(self, embedding: NDArray[np.float32], frames: int) -> None:
+        """Take note of the track's embedding so far.
 
         Embeddings come in batches: it may come after several frames that were wanted, and some may never come.
+
+        Args:
+            embedding: float32 [D], L2-normalized.
+            frames: the number of frames that it is made of.
         """
         ...
 
@@ -53,7 +57,7 @@ class EveryFrame:
         self._seen += 1
         return self._seen % self._k == 1 % self._k
 
-    def took(self, embedding: NDArray[np.float32]) -> None:
+    def took(self, embedding: NDArray[np.float32], frames: int) -> None:
         """Do nothing: turns do not depend on it."""
 
 
@@ -77,7 +81,7 @@ class OnChange:
         self._chosen = thumbnail
         return True
 
-    def took(self, embedding: NDArray[np.float32]) -> None:
+    def took(self, embedding: NDArray[np.float32], frames: int) -> None:
         """Do nothing: pictures decide."""
 
 
@@ -99,19 +103,20 @@ class UntilSettled:
         self._similarity = similarity
         self._left = self._times = times
         self._mean: NDArray[np.float32] | None = None
+        self._frames = 0
 
     def wants(self, crop: NDArray[np.uint8]) -> bool:
         """Return whether the mean still moves."""
         return self._left > 0
 
-    def took(self, embedding: NDArray[np.float32]) -> None:
-        """Compare the mean with the one before. The very same says nothing: no frame has come since."""
-        if self._mean is not None and np.array_equal(self._mean, embedding):
+    def took(self, embedding: NDArray[np.float32], frames: int) -> None:
+        """Compare the mean with the one before, if it is made of other frames."""
+        if frames == self._frames:
             return
         if self._left and self._mean is not None:
             still = 1 - exact_distances(self._mean[None], embedding[None])[0, 0] >= self._similarity
             self._left = self._left - 1 if still else self._times
-        self._mean = embedding
+        self._mean, self._frames = embedding, frames
 
 
 def _thumbnail(crop: NDArray[np.uint8]) -> NDArray[np.int16]:

@@ -35,6 +35,7 @@ _LONGEST = (
     "test_start.py",
     "test_foreign_weights.py",
     "test_kills.py",
+    "test_embed.py",
     "test_resume.py",
     "test_held_out.py",
 )

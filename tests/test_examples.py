@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from reid import read_dataset
-from reid.runtime.operating_point import Estimate, OperatingPoint
+from reid.runtime.galleries.opening import open_gallery
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -45,15 +46,14 @@ def test_eight_cameras_end_in_identities(
     eight_cameras: ModuleType,
     veri: Path,
     bundle: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    estimate = Estimate(value=1.1, interval=(0, 2))  # which no score reaches: every track is a vehicle of its own
-    facts = dict.fromkeys(("impostor_pairs", "genuine_pairs", "vehicles", "confused"), 1)
-    rates = {"true_match_rate": estimate, "measured_rate": estimate}
-    point = OperatingPoint(false_match_rate=0.01, threshold=estimate, **rates, **facts)
-    monkeypatch.setattr(eight_cameras, "choose_operating_point", lambda *_: point)
-    monkeypatch.setattr(sys, "argv", ["eight_cameras.py", str(bundle), str(veri)])
+    # A threshold that no score reaches: every track is a vehicle of its own.
+    monkeypatch.setattr(eight_cameras, "threshold_of", lambda *_: 1.1)
+    words = ["eight_cameras.py", str(bundle), str(veri), "--gallery", str(tmp_path / "seen")]
+    monkeypatch.setattr(sys, "argv", words)
     eight_cameras.main()
     count, alone = capsys.readouterr().out.splitlines()
     tracks = read_dataset(veri).gallery.tracklets
@@ -64,6 +64,10 @@ def test_eight_cameras_end_in_identities(
         f"embeddings alone: {len(tracks)} identities for {len(longest)} vehicles, "
         f"IDF1 {right:.2f}, IDP {right:.2f}, IDR {right:.2f}"
     )
+    with contextlib.closing(open_gallery(tmp_path / "seen")) as gallery:
+        kept = [entry for entries, _ in gallery.batches() for entry in entries]
+    assert sorted(int(entry.vehicle or "") for entry in kept) == list(range(len(tracks)))
+    assert {(tracks[int(entry.id)].camera, entry.picture) for entry in kept} == {(one.camera, "") for one in kept}
 
 
 def test_a_model_without_operating_points_is_one_line(

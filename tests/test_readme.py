@@ -34,49 +34,52 @@ def test_the_main_path_and_the_python_example_run_as_they_stand(tmp_path: Path) 
     assert len(done.stdout.splitlines()) == len(list((tmp_path / "rendered" / "image_query").iterdir()))
 
 
-def tree() -> list[tuple[str, str]]:
-    """Path and description of every line of the tree.
+def tree() -> list[str]:
+    """The folders of the tree, in its order.
 
-    A line is two spaces per folder around it, the name (a folder's ends with a slash), two spaces or more, and a
-    description of at least two words::
+    A line is two spaces per folder around it, the name, two spaces or more, and a description of at least two words;
+    empty lines are for the eye::
 
         runtime/          what a deployed device runs
           sessions/         one file per backend
-            onnxruntime.py    ONNX Runtime on CPU and CUDA
-          errors.py         the errors that users see
     """
     (text,) = (block for block in blocks("") if re.search(r"^runtime/ ", block, flags=re.MULTILINE))
-    entries: list[tuple[str, str]] = []
+    paths: list[str] = []
     folders: list[str] = []
-    for line in text.splitlines():
-        found = re.fullmatch(r"((?:  )*)([\w./-]+)  +(\S+ \S.*)", line)
+    for line in filter(None, text.splitlines()):
+        found = re.fullmatch(r"((?:  )*)([\w./-]+/)  +\S+ \S.*", line)
         assert found, f"not a line of the tree: {line!r}"
-        indent, name, description = found.groups()
+        indent, name = found.groups()
         depth = len(indent) // 2
         assert depth <= len(folders), f"not inside a folder: {line!r}"
-        del folders[depth:]
-        entries.append(("".join(folders) + name, description))
-        if name.endswith("/"):
-            folders.append(name)
-    return entries
+        folders[depth:] = [name]
+        paths.append("".join(folders))
+    return paths
 
 
-def test_every_name_in_the_tree_exists_and_is_there_once() -> None:
-    paths = [path for path, _ in tree()]
-    assert len(paths) == len(set(paths))
-    for path in paths:
-        assert (ROOT / path).exists(), path
-        assert (ROOT / path).is_dir() == path.endswith("/"), path
+ROOMS = [link.name for link in (ROOT / "src" / "reid").iterdir() if link.is_symlink()]
 
 
-def test_the_tree_has_every_file_of_every_room() -> None:
-    rooms = [link.name for link in (ROOT / "src" / "reid").iterdir() if link.is_symlink()]
-    assert len(rooms) > 7
-    files = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
-    expected = {path.relative_to(ROOT).as_posix() for path in files if path.name != "__init__.py"}
-    expected |= {f"{path.parent.relative_to(ROOT).as_posix()}/" for path in files if path.name == "__init__.py"}
-    named = {path for path, _ in tree()}
-    assert sorted(expected - named) == []
+def test_every_folder_in_the_tree_exists_and_is_there_once() -> None:
+    assert len(tree()) == len(set(tree()))
+    for path in tree():
+        assert (ROOT / path).is_dir(), path
+
+
+def test_the_tree_has_every_folder_with_code() -> None:
+    assert len(ROOMS) > 7
+    folders = {file.parent for room in ROOMS for file in (ROOT / room).rglob("*.py")}
+    expected = {f"{folder.relative_to(ROOT).as_posix()}/" for folder in folders}
+    expected |= {"benchmarks/", "docs/", "examples/", "src/reid/", "tests/"}
+    assert sorted(expected - set(tree())) == []
+
+
+def test_a_room_in_the_tree_imports_only_those_below_it() -> None:
+    """As the README says, and as import-linter checks: the rooms stand in the order of its layers."""
+    project = (ROOT / "pyproject.toml").read_text()
+    (layers,) = re.findall(r"^layers = \[\n(.*?)^\]", project, flags=re.MULTILINE | re.DOTALL)
+    ordered = [room for room in re.findall(r"reid\.(\w+)", layers) if room in ROOMS]
+    assert [path[:-1] for path in tree() if path[:-1] in ROOMS] == ordered
 
 
 def test_every_link_leads_somewhere() -> None:

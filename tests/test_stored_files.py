@@ -12,7 +12,7 @@ from reid.calibration.scales import ScaleFile
 from reid.evaluation.verification.reading import read_verification
 from reid.export.int8.record import Int8Record
 from reid.runtime.engine_card import EngineCard
-from reid.runtime.galleries.gallery import open_gallery
+from reid.runtime.galleries.memory import MemoryGallery
 from reid.runtime.model_card import ModelCard
 from reid.runtime.space import Space
 from reid.train.run.origin import read_origin
@@ -76,8 +76,8 @@ def test_an_engines_sidecar() -> None:
 
 
 def test_a_gallery() -> None:
-    gallery = open_gallery(STORED / "gallery.npz", Space("f" * 64, "fp32", 8))
-    assert [(t.id, t.camera, t.vehicle) for t in gallery.tracklets] == [
+    gallery = MemoryGallery.open(STORED / "gallery.npz", Space("f" * 64, "fp32", 8))
+    assert [(one.id, one.camera, one.vehicle) for one in gallery.entries] == [
         ("a/1", "c001", "0007"),
         ("b", None, None),
         ("c", "c002", "0009"),

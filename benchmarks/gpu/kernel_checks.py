@@ -18,7 +18,7 @@ from reid.runtime.galleries.ranking import exact_distances
 from reid.runtime.imaging import resize
 from reid.runtime.kernels.crops import Interleaved, Layout, Nv12, Picture, crops_of_boxes
 from reid.runtime.kernels.library import ADDITION, Kernels
-from reid.runtime.kernels.top_k import Conditions, TopK, camera_bits
+from reid.runtime.kernels.top_k import Conditions, TopK
 
 __all__ = ["LARGE", "SMALL", "Bench", "Check", "Sizes", "check_kernels"]
 
@@ -188,12 +188,12 @@ def _conditions(bench: Bench, sizes: Sizes, random: np.random.Generator, dtype: 
     gallery = _unit(random.normal(size=(sizes.gallery, sizes.dimensions))).astype(dtype)
     queries = _unit(random.normal(size=(5, sizes.dimensions)))
     camera = random.integers(0, 40, sizes.gallery).astype(np.int32)
-    wanted = random.uniform(size=(5, 40)) < 0.5
-    time, window = random.uniform(size=sizes.gallery), np.array([[0.2, 0.7]] * 5)
-    conditions = Conditions(*[bench.put(array) for array in (camera, camera_bits(wanted), time, window)])
+    time, windows = random.uniform(size=sizes.gallery), random.uniform(size=(5, 40, 2, 2))
+    conditions = Conditions(*[bench.put(array) for array in (camera, time, windows)])
     search, held = TopK(bench.kernels, 5, 10), (bench.put(queries), bench.put(gallery))
     matches = search.find(*held, bench.stream, conditions)
-    allowed = wanted[:, camera] & (time >= 0.2) & (time <= 0.7)
+    own, at = windows[:, camera], time[:, None]
+    allowed = ((own[..., 0] <= at) & (at <= own[..., 1])).any(axis=-1)
     scores = np.where(allowed, queries.astype(np.float64) @ gallery.T.astype(np.float64), -np.inf)
     found = np.take_along_axis(scores, bench.get(matches.entries).astype(np.int64), axis=1)
     worst = float(np.abs(found - -np.sort(-scores, axis=1)[:, :10]).max())

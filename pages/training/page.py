@@ -16,6 +16,7 @@ from reid.pages.tracklet_cards import match_card, query_card
 from reid.pages.training.curves import draw_curves
 from reid.pages.training.histograms import draw_norms, draw_pairs
 from reid.pages.training.run import TrainedRun
+from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.ranked_lists import Verdict
 from reid.runtime.tracklet import Tracklet
 
@@ -197,8 +198,7 @@ If none of these matches is right, the closest right one comes last."""
 def _query(place: int, found: WorstQuery, pictures: Pictures) -> str:
     query, matches = found.ranking.query, found.ranking.matches
     cards = "".join(
-        match_card(rank, match, _verdict(query, match.tracklet), pictures)
-        for rank, match in enumerate(matches, start=1)
+        match_card(rank, match, _verdict(query, match.entry), pictures) for rank, match in enumerate(matches, start=1)
     )
     if found.first_right_rank > len(matches):
         later = match_card(found.first_right_rank, found.first_right, Verdict.RIGHT, pictures)
@@ -207,7 +207,7 @@ def _query(place: int, found: WorstQuery, pictures: Pictures) -> str:
     return f'<article class="query" aria-label="query {place}">\n{subject}<ol>\n{cards}</ol>\n</article>\n'
 
 
-def _verdict(query: Tracklet, match: Tracklet) -> Verdict:
+def _verdict(query: Tracklet, match: Entry) -> Verdict:
     """Judge a match among those that are ranked, none of which is of the query's own view."""
     if query.vehicle is None or match.vehicle is None:
         return Verdict.UNKNOWN

@@ -23,9 +23,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from reid.runtime.association.members import Members, StepScores
 from reid.runtime.association.tracks import SeenTrack, by_end, check_tracks, compatible
 from reid.runtime.galleries.travel_times import TravelTimes
-from reid.runtime.operating_point import STEPS
+from reid.runtime.operating_point import STEPS, choose_operating_point
+from reid.runtime.sessions.session import SessionInfo
 
-__all__ = ["Associator", "associate"]
+__all__ = ["Associator", "associate", "threshold_of"]
+
+
+def threshold_of(info: SessionInfo, false_match_rate: float = 0.01) -> float:
+    """Return the score of tracklets below which a vehicle is new: a model's operating point.
+
+    Args:
+        info: the `info` of the session that embeds the tracks.
+        false_match_rate: the share of pairs of different vehicles that may count as one: 1e-2, 1e-3 or 1e-4.
+
+    Raises:
+        ModelError: the model has no operating point for tracklets at that rate.
+    """
+    point = choose_operating_point(info.card.operating_points, info.precision, "t2t", false_match_rate)
+    assert point.threshold is not None
+    return point.threshold.value
 
 
 def associate(
@@ -34,8 +50,9 @@ def associate(
     """Give tracks that are all there identities, as if they had come in when they ended.
 
     Args:
-        tracks: the tracks, in any order.
-        threshold: the score from which a track shows an identity's vehicle: an operating point for tracklets.
+        tracks: the tracks, in any order; those of a gallery come from `tracks_in`.
+        threshold: the score from which a track shows an identity's vehicle, see `threshold_of`; a track that has less
+            with all of them is a new vehicle.
         travel: the least and the most time between pairs of cameras; None where nothing is known.
         step_s: the tracks that end within so many seconds are a step.
 
@@ -45,7 +62,10 @@ def associate(
     Raises:
         DataError: a track's name is not its own, it has no camera, it ends before it begins, or the embeddings are not
             float32, not L2-normalized or of different sizes.
+        ValueError: the threshold or the seconds are none.
     """
+    if not step_s >= 0:
+        raise ValueError(f"step_s is {step_s}: give seconds from 0")
     unordered = list(tracks)
     check_tracks(unordered, (), None)
     associator = Associator(threshold, travel=travel)
@@ -56,7 +76,7 @@ def associate(
 
 
 class Associator:
-    """Identities that grow while tracks come in.
+    """Identities that grow while tracks come in. For one thread at a time.
 
     The time of a step grows with the number of tracks that are remembered, and so does memory.
     """
@@ -67,12 +87,18 @@ class Associator:
         """Begin without identities.
 
         Args:
-            threshold: the score from which a track shows an identity's vehicle: an operating point for tracklets.
+            threshold: the score from which a track shows an identity's vehicle, see `threshold_of`; a track that has
+                less with all of them is a new vehicle.
             travel: the least and the most time between pairs of cameras; None where nothing is known.
             forget_s: how long after its latest track an identity is forgotten, in seconds: the vehicle would be new.
             first: the number of the first identity. After a restart, the `next_number` of before: of identities that
                 were forgotten, nothing but that tells that their numbers are taken.
+
+        Raises:
+            ValueError: the threshold or the seconds are none.
         """
+        if not math.isfinite(threshold) or not forget_s >= 0:
+            raise ValueError(f"threshold {threshold}, forget_s {forget_s}: give a similarity, and seconds from 0")
         self._threshold = round(threshold * STEPS)
         self._travel = travel or TravelTimes({})
         self._forget_s = forget_s
@@ -103,7 +129,7 @@ class Associator:
         return {step[row].id: number for row, number in self._decide(step)}
 
     def remember(self, identities: Mapping[int, Iterable[SeenTrack]]) -> None:
-        """Take in tracks whose identities are known, such as those of a gallery after a restart.
+        """Take in tracks whose identities are known, such as those of a gallery after a restart: `identities_in`.
 
         Raises:
             DataError: as of `add`.

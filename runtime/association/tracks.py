@@ -97,7 +97,7 @@ def check_tracks(tracks: Iterable[SeenTrack], known: Collection[str], dimensions
 
 
 def _flaw(track: SeenTrack, dimensions: int) -> str:
-    if not isinstance(track.camera, str):
+    if not isinstance(track.camera, str) or not track.camera:
         return f"has the camera {track.camera!r}: name the camera that saw it, even if there is only one"
     if not -math.inf < track.first_s <= track.last_s < math.inf:
         return f"is from {track.first_s} to {track.last_s} s: give when it began and when it ended"

@@ -21,6 +21,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 __all__ = [
+    "exchange",
+    "finish_exchange",
     "has_to_be_in_place",
     "holds_old_entries",
     "may_write",
@@ -91,6 +93,28 @@ def restore_beside(workspace: Path, target: Path) -> None:
     """Bring back the folder that was moved out, if nothing has taken its place."""
     if (workspace / _REPLACED).exists() and not target.exists():
         (workspace / _REPLACED).rename(target)
+
+
+def exchange(one: Path, other: Path, aside: Path) -> None:
+    """Exchange two folders: in one step where the kernel can, else by way of a third path.
+
+    A kill between the steps of the latter leaves something to do for `finish_exchange`.
+    """
+    if _exchange(one, other):
+        return
+    try:
+        one.rename(aside)
+        other.rename(one)
+        aside.rename(other)
+    except BaseException:
+        finish_exchange(one, other, aside)
+        raise
+
+
+def finish_exchange(one: Path, other: Path, aside: Path) -> None:
+    """Undo an `exchange` that was killed, or finish it, so that neither folder is absent."""
+    if aside.is_dir():
+        aside.rename(other if one.is_dir() else one)
 
 
 def _exchange(one: Path, other: Path) -> bool:

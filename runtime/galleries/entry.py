@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["Entry"]
+from reid.runtime.tracklet import Tracklet
+
+__all__ = ["Entry", "entry_of"]
 
 _MOST_FRAMES = 2**31 - 1
 
@@ -41,3 +45,16 @@ class Entry:
         if not 0 <= self.frames <= _MOST_FRAMES:
             return f"it has {self.frames} frames"
         return "its picture's path holds a NUL" if "\0" in self.picture else ""
+
+
+def entry_of(tracklet: Tracklet, unreadable: Collection[int] = ()) -> Entry:
+    """Return what a gallery knows of a tracklet.
+
+    Args:
+        tracklet: the tracklet; the middle one of the frames in its embedding is its picture, if that is a file.
+        unreadable: the numbers of the frames that are not in its embedding.
+    """
+    frames = [frame for number, frame in enumerate(tracklet.frames) if number not in unreadable]
+    middle = frames[len(frames) // 2]
+    picture = str(middle.absolute()) if isinstance(middle, Path) else ""
+    return Entry(tracklet.id, tracklet.camera or None, tracklet.vehicle or None, None, picture, len(frames))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from reid.runtime.file_names import parse_name
+from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
 from reid.runtime.operating_point import OperatingPoint, written_score
 from reid.runtime.space import Space
@@ -36,9 +37,9 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A gallery tracklet and its score: its cosine similarity to the query, or see `PostProcessing.score_meaning`."""
+    """A gallery entry and its score: its cosine similarity to the query, or see `PostProcessing.score_meaning`."""
 
-    tracklet: Tracklet
+    entry: Entry
     score: float
     same: bool | None = None
     """Whether the score reaches the threshold of the operating point that was chosen; None where none was."""
@@ -65,11 +66,11 @@ class Ranking:
     @property
     def first_verdict(self) -> Verdict:
         """The verdict on the first match that evaluation counts; unknown where there is none."""
-        verdicts = (verdict(self.query, match.tracklet) for match in self.matches)
+        verdicts = (verdict(self.query, match.entry) for match in self.matches)
         return next((v for v in verdicts if v is not Verdict.SAME_CAMERA), Verdict.UNKNOWN)
 
 
-def verdict(query: Tracklet, match: Tracklet) -> Verdict:
+def verdict(query: Tracklet, match: Entry) -> Verdict:
     """Judge a match by its vehicle; as in evaluation, the query's vehicle in the query's own camera is left out."""
     if query.vehicle is None or match.vehicle is None:
         return Verdict.UNKNOWN
@@ -88,12 +89,15 @@ def write_json(
     unreadable: Sequence[str],
     post_processing: PostProcessing = PLAIN,
     operating_point: OperatingPoint | None = None,
+    filters: Mapping[str, object] | None = None,
 ) -> None:
     """Write the rankings as one JSON object, a query a line; it says how they were made, and what a score is.
 
-    With an operating point it also says from which threshold a match is `same`.
+    With an operating point it also says from which threshold a match is `same`, and with filters, which these are.
     """
     made: dict[str, object] = {"post_processing": post_processing.name, "score": post_processing.score_meaning}
+    if filters is not None:
+        made["filters"] = filters
     if operating_point is not None and operating_point.threshold is not None:
         made |= {
             "false_match_rate": operating_point.false_match_rate,
@@ -111,6 +115,8 @@ def write_json(
 def write_csv(path: Path, rankings: Iterable[Ranking], *, decided: bool = False) -> None:
     """Write one line a match: query, rank from 1, match, score; and, of decided rankings, same (true, false).
 
+    A query without a match has one line, too, in which the other cells are empty.
+
     A name that a spreadsheet would take for a formula stands behind an apostrophe, which is no part of it; names that
     encode labels, such as Market's `-1_c1s1_000401_03.jpg`, stay as they are. `write_json` keeps every name.
     """
@@ -119,8 +125,10 @@ def write_csv(path: Path, rankings: Iterable[Ranking], *, decided: bool = False)
         writer = csv.writer(file)
         writer.writerow(["query", "rank", "match", "score", *(["same"] if decided else [])])
         for ranking in rankings:
+            if not ranking.matches:
+                writer.writerow([_cell(ranking.query.id), "", "", "", *([""] if decided else [])])
             for rank, match in enumerate(ranking.matches, start=1):
-                cells = _cell(ranking.query.id), rank, _cell(match.tracklet.id), written_score(match.score)
+                cells = _cell(ranking.query.id), rank, _cell(match.entry.id), written_score(match.score)
                 writer.writerow([*cells, *([str(match.same).lower()] if decided else [])])
 
 
@@ -135,4 +143,4 @@ def _plain(ranking: Ranking) -> dict[str, object]:
 
 def _plain_match(match: Match) -> dict[str, object]:
     decision = {} if match.same is None else {"same": match.same}
-    return {"tracklet": match.tracklet.id, "score": written_score(match.score), **decision}
+    return {"tracklet": match.entry.id, "score": written_score(match.score), **decision}

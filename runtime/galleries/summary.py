@@ -1,14 +1,16 @@
-"""What a store holds, in numbers."""
+"""What a gallery holds, in numbers."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from reid.runtime.galleries.protocol import Gallery
 from reid.runtime.galleries.store.store import Store
 
 __all__ = ["Summary", "size_of_store", "summarize"]
@@ -16,7 +18,7 @@ __all__ = ["Summary", "size_of_store", "summarize"]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a store holds.
+    """What a gallery holds.
 
     Attributes:
         entries: how many there are.
@@ -24,8 +26,8 @@ class Summary:
         without_camera: the entries whose camera is not known.
         seen_s: the first and the last time that an entry was seen; None where no time is known.
         without_time: the entries whose time is not known.
-        segments: the files that entries are in.
-        size: the bytes of all files.
+        segments: the files that entries are in; None where it is no folder of ours.
+        size: the bytes of all files; None where it is no folder of ours.
     """
 
     entries: int
@@ -33,30 +35,40 @@ class Summary:
     without_camera: int
     seen_s: tuple[float, float] | None
     without_time: int
-    segments: int
-    size: int
+    segments: int | None = None
+    size: int | None = None
 
 
-def summarize(store: Store) -> Summary:
-    """Count what a store holds; neither embeddings nor ids are read. Raises DataError where it is damaged."""
+def summarize(gallery: Gallery) -> Summary:
+    """Count what a gallery holds; of a store, embeddings are not read. Raises DataError where it is damaged."""
     cameras: Counter[str | None] = Counter()
     times = [np.empty(0)]
+    if isinstance(gallery, Store):
+        _count_stored(gallery, cameras, times)
+    else:
+        for entries, _ in gallery.batches():
+            cameras.update(entry.camera for entry in entries)
+            times.append(np.array([np.nan if entry.time_s is None else entry.time_s for entry in entries]))
+    known = (every := np.concatenate(times))[~np.isnan(every)]
+    counted = Summary(
+        len(gallery),
+        {name: cameras[name] for name in sorted(name for name in cameras if name is not None)},
+        cameras[None],
+        (float(known.min()), float(known.max())) if known.size else None,
+        len(every) - len(known),
+    )
+    if isinstance(gallery, Store):
+        return replace(counted, segments=len(gallery.segments), size=size_of_store(gallery))
+    return counted
+
+
+def _count_stored(store: Store, cameras: Counter[str | None], times: list[NDArray[np.float64]]) -> None:
     for segment in store.segments:
         live = segment.live_rows()
         numbers, counts = np.unique(segment.camera(0, live.size)[live], return_counts=True)
         names = (*segment.cameras, None)
         cameras.update({names[number]: count for number, count in zip(numbers.tolist(), counts.tolist(), strict=True)})
         times.append(segment.time_s(0, live.size)[live])
-    known = (every := np.concatenate(times))[~np.isnan(every)]
-    return Summary(
-        len(store),
-        {name: cameras[name] for name in sorted(name for name in cameras if name is not None)},
-        cameras[None],
-        (float(known.min()), float(known.max())) if known.size else None,
-        len(every) - len(known),
-        len(store.segments),
-        size_of_store(store),
-    )
 
 
 def size_of_store(store: Store) -> int:

@@ -33,11 +33,11 @@ extern "C" __global__ void __launch_bounds__(kPoolingThreads)
 #define REID_SCORE(name, Tile, blocks, Entry)                                                                          \
   extern "C" __global__ void __launch_bounds__(kScoreThreads, blocks)                                                  \
       name(const float* query, int32_t query_rows, const Entry* gallery, int64_t gallery_rows, int32_t dimensions,     \
-           int64_t start, int32_t count, int32_t pitch, const int32_t* camera, const uint32_t* cameras, int32_t words, \
-           const double* time, const double* window, float* scores) {                                                 \
+           int64_t start, int32_t count, int32_t pitch, const int32_t* camera, const double* time,                     \
+           const double* windows, int32_t cameras, float* scores) {                                                   \
     __shared__ Slices<Tile> slices;                                                                                    \
     score<Tile>(Matrix<float>{query, query_rows}, Matrix<Entry>{gallery, gallery_rows}, dimensions, start, count,      \
-                pitch, Conditions{camera, cameras, words, time, window}, scores, slices);                              \
+                pitch, Conditions{camera, time, windows, cameras}, scores, slices);                                     \
   }
 REID_SCORE(score_few_float32, Few, 3, float)
 REID_SCORE(score_few_float16, Few, 3, Half)

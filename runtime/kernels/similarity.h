@@ -29,20 +29,19 @@ struct Shape {
 using Few = Shape<4, 4, 8>;  // 16 x 512
 using Many = Shape<16, 8, 16>;  // 128 x 128
 
-// Which entries a query may match. A null pointer leaves a condition out.
+// Which entries a query may match: of each camera, those that were seen within two windows of time.
 struct Conditions {
-  const int32_t* camera;  // [G], from 0 on; a number that has no bit is not wanted
-  const uint32_t* cameras;  // [Q, words]: bit c % 32 of word c / 32 is set where camera c is wanted
-  int32_t words;
+  const int32_t* camera;  // [G], from 0 on; an entry with another number is nobody's match
   const double* time;  // [G]
-  const double* window;  // [Q, 2]: first and last time that is wanted
+  const double* windows;  // [Q, cameras, 2, 2]: the first and the last time of each; null where all may match
+  int32_t cameras;
 
   REID_DEVICE bool allow(int64_t query, int64_t entry) const {
-    if (cameras) {
-      const uint32_t number = static_cast<uint32_t>(camera[entry]), word = number >> 5;
-      if (word >= static_cast<uint32_t>(words) || !(cameras[query * words + word] >> (number & 31) & 1)) return false;
-    }
-    return !window || (window[2 * query] <= time[entry] && time[entry] <= window[2 * query + 1]);
+    if (!windows) return true;
+    const int32_t number = camera[entry];
+    if (number < 0 || number >= cameras) return false;
+    const double at = time[entry], *own = windows + 4 * (query * cameras + number);
+    return (own[0] <= at && at <= own[1]) || (own[2] <= at && at <= own[3]);
   }
 };
 

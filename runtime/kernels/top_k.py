@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reid.runtime.cuda import DeviceArray, DeviceBuffer, Stream
 from reid.runtime.cuda_driver.kernels import Argument
 from reid.runtime.kernels.library import MOST_ROWS, Kernels, check_dimensions, checked
 
-__all__ = ["MOST_MATCHES", "Conditions", "Matches", "TopK", "camera_bits"]
+__all__ = ["MOST_MATCHES", "Conditions", "Matches", "TopK"]
 
 MOST_MATCHES = 1024
 """The largest k: kMostMatches in selection.h."""
@@ -27,47 +26,32 @@ _BLOCKS = 256
 """How many blocks should select at a time, so that no GPU is idle while a few queries are asked."""
 
 
-def camera_bits(wanted: NDArray[np.bool_]) -> NDArray[np.uint32]:
-    """Return which cameras each query wants, bool [Q, C], as `Conditions` takes it: uint32 [Q, words].
-
-    "Not this camera" is all but one, and a set of cameras is just these.
-    """
-    queries, cameras = wanted.shape
-    padded = np.zeros((queries, -(-cameras // 32) * 32), np.bool_)
-    padded[:, :cameras] = wanted
-    return np.packbits(padded, axis=1, bitorder="little").view("<u4").astype(np.uint32)
-
-
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Which gallery entries each query may match, all on the device; what is None does not matter.
+    """Which gallery entries each query may match: of each camera, those that were seen within two windows of time.
+
+    All on the device.
 
     Attributes:
-        camera: int32 [G]: each entry's camera, from 0 on; a number that has no bit is not wanted.
-        cameras: uint32 [Q, words]: bit c % 32 of word c // 32 is set where camera c is wanted: `camera_bits`.
+        camera: int32 [G]: each entry's camera, from 0 on; an entry with another number is nobody's match.
         time: float64 [G]: the time of each entry.
-        window: float64 [Q, 2]: the first and the last time that is wanted.
+        windows: float64 [Q, C, 2, 2]: the first and the last time of each window.
     """
 
-    camera: DeviceArray | None = None
-    cameras: DeviceArray | None = None
-    time: DeviceArray | None = None
-    window: DeviceArray | None = None
+    camera: DeviceArray
+    time: DeviceArray
+    windows: DeviceArray
 
     def arguments(self, queries: int, entries: int) -> list[Argument]:
-        """Return what the kernel takes. Raises ValueError where an array is missing or has another type or shape."""
-        if (self.camera is None) != (self.cameras is None) or (self.time is None) != (self.window is None):
-            raise ValueError("conditions need both camera and cameras, or both time and window, or neither")
-        absent, words = np.uint64(0), 0
-        if self.camera is not None and self.cameras is not None:
-            checked("camera", self.camera, np.int32, (entries,))
-            words = checked("cameras", self.cameras, np.uint32, (queries, None)).shape[1]
-        if self.time is not None and self.window is not None:
-            checked("time", self.time, np.float64, (entries,))
-            checked("window", self.window, np.float64, (queries, 2))
-        arrays = [self.camera, self.cameras, self.time, self.window]
-        camera, cameras, time, window = (absent if array is None else array for array in arrays)
-        return [camera, cameras, np.int32(words), time, window]
+        """Return what the kernel takes. Raises ValueError where an array has another type or shape."""
+        checked("camera", self.camera, np.int32, (entries,))
+        checked("time", self.time, np.float64, (entries,))
+        cameras = checked("windows", self.windows, np.float64, (queries, None, 2, 2)).shape[1]
+        return [self.camera, self.time, self.windows, np.int32(cameras)]
+
+
+_ALL: list[Argument] = [np.uint64(0), np.uint64(0), np.uint64(0), np.int32(0)]
+"""What the kernel takes where each query may match all entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +118,7 @@ class TopK:
             ValueError: an array has another type or shape.
         """
         asked, entries, _ = self._sizes(queries, gallery)
-        masks = (conditions or Conditions()).arguments(asked, entries)
+        masks = conditions.arguments(asked, entries) if conditions else _ALL
         stripes = _stripes(asked)
         lists = self._partial if stripes > 1 else self._found
         for part in _parts(entries, self._scores.size // (4 * asked)):

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import replace
+from pathlib import Path
 
-from reid.runtime.live.tracks import CameraCounts, Growing
+import numpy as np
+
+from reid.runtime.frame_policies import FramePolicy
+from reid.runtime.live.growing import Growing
+from reid.runtime.live.tracks import CameraCounts
 from reid.runtime.pipeline.events import FrameEvent
 
 __all__ = ["Inbox"]
+
+_ENDS = 1000
+"""How many ends wait, before those of tracks that have no embedding are lost: a bad camera makes any number of them."""
 
 
 class Inbox:
@@ -19,21 +27,29 @@ class Inbox:
     never lost: it follows the last frame of its track that waits.
     """
 
-    def __init__(self, room: int, expire_s: float) -> None:
+    def __init__(
+        self, room: int, expire_s: float, policy: FramePolicy | None = None, *, keep_pictures: bool = False
+    ) -> None:
         """Begin empty.
 
         Args:
             room: the most frames that wait.
             expire_s: how long a track goes on without a frame, in seconds.
+            policy: makes what chooses the frames of a track that are worth an embedding; None for all.
+            keep_pictures: whether each track keeps a picture.
         """
         self._room, self._expire_s = room, expire_s
+        self._policy, self._keep_pictures = policy, keep_pictures
         self._growing: dict[Hashable, Growing] = {}  # the one whose last frame came longest ago is the first
         self._queues: dict[str | None, deque[FrameEvent]] = {}  # none is empty; the first is next to be pulled from
         self._ends: deque[Growing] = deque()
         self._counts: dict[str | None, CameraCounts] = {}
         self._waiting = 0
+        self._pulled: tuple[str | None, FrameEvent] | None = None
 
-    def push(self, key: Hashable, camera: str | None, event: FrameEvent, now: float) -> None:
+    def push(
+        self, key: Hashable, camera: str | None, event: FrameEvent, now: float, refusal: str | None = None
+    ) -> None:
         """Take a frame.
 
         Args:
@@ -41,14 +57,19 @@ class Inbox:
             camera: the camera that saw it.
             event: the frame, under the name that the tracker gave its track.
             now: the time, in seconds of a monotonic clock.
+            refusal: why it may not be part of the track's embedding; None if it may.
         """
-        track = self._growing.pop(key, None) or Growing(event.track, camera, now)
+        track = self._growing.pop(key, None) or self._begin(event.track, camera, now)
         self._growing[key], track.seen = track, now
         counts = self._counts_of(camera)
         counts.pushed += 1
         if track.is_repeated(camera, event.time_s):
             track.repeated += 1
             counts.repeated += 1
+            return
+        if refusal:
+            track.refused, track.reason = track.refused + 1, refusal
+            counts.refused += 1
             return
         waiting = FrameEvent(track, event.crop, event.time_s, weight=event.weight)
         self._queues.setdefault(camera, deque()).append(waiting)
@@ -58,7 +79,10 @@ class Inbox:
             self._drop()
 
     def pull(self) -> FrameEvent | None:
-        """Return the next frame or end of a track, named by its `Growing`; None where nothing waits."""
+        """Return the next frame or end of a track, named by its `Growing`; None where nothing waits.
+
+        A frame is to be settled before the next is pulled.
+        """
         if self._ends:
             return FrameEvent(self._ends.popleft(), None, last=True)
         if not self._queues:
@@ -68,11 +92,31 @@ class Inbox:
         event = queue.popleft()
         if queue:
             self._queues[camera] = queue  # the others are next
-        track = self._leave(event)
-        track.begun = True
-        self._counts_of(camera).embedding += 1
-        self._end_if_due(track)
+        self._waiting -= 1
+        self._pulled = camera, event
         return event
+
+    def settle(self, *, wanted: bool) -> bool:
+        """Say whether the frame that was pulled is worth an embedding.
+
+        Returns:
+            Whether it goes to the session: it was not forgotten meanwhile.
+        """
+        if self._pulled is None:
+            return False
+        (camera, event), self._pulled = self._pulled, None
+        track, counts = _track_of(event), self._counts_of(camera)
+        track.waiting -= 1
+        if wanted:
+            track.begun = True
+            counts.embedding += 1
+            if self._keep_pictures and isinstance(event.crop, (Path, np.ndarray)):
+                track.show(event.crop)
+        else:
+            track.skipped += 1
+            counts.skipped += 1
+        self._end_if_due(track)
+        return wanted
 
     def finish(self, key: Hashable) -> bool:
         """Let a track end after its frames that wait; return whether there is such a track."""
@@ -114,9 +158,14 @@ class Inbox:
         """Forget all frames and tracks; what was counted stays, and the frames are counted as forgotten."""
         for camera, queue in self._queues.items():
             self._counts_of(camera).forgotten += len(queue)
+        if self._pulled:
+            self._counts_of(self._pulled[0]).forgotten += 1
         for waiting in (self._growing, self._queues, self._ends):
             waiting.clear()
-        self._waiting = 0
+        self._waiting, self._pulled = 0, None
+
+    def _begin(self, name: Hashable, camera: str | None, now: float) -> Growing:
+        return Growing(name, camera, now, self._policy() if self._policy else None)
 
     def _counts_of(self, camera: str | None) -> CameraCounts:
         return self._counts.setdefault(camera, CameraCounts())
@@ -125,25 +174,25 @@ class Inbox:
         camera = max(self._queues, key=lambda one: len(self._queues[one]))
         queue = self._queues[camera]
         event = queue.popleft()
-        track = self._leave(event)
         if not queue:
             del self._queues[camera]
+        self._waiting -= 1
+        track = _track_of(event)
+        track.waiting -= 1
         track.forget_time(camera, event.time_s)
         track.dropped += 1
         self._counts_of(camera).dropped += 1
         self._end_if_due(track)
 
-    def _leave(self, event: FrameEvent) -> Growing:
-        track = event.track
-        assert isinstance(track, Growing)
-        track.waiting -= 1
-        self._waiting -= 1
-        return track
-
     def _end_if_due(self, track: Growing) -> None:
         if not track.ended or track.waiting:
             return
-        if track.begun:
+        if track.begun or ((track.refused or track.skipped) and len(self._ends) < _ENDS):
             self._ends.append(track)
-        else:  # the pipeline has never heard of it
+        else:  # the pipeline has never heard of it, and need not
             self._counts_of(track.camera).lost_tracks += 1
+
+
+def _track_of(event: FrameEvent) -> Growing:
+    assert isinstance(event.track, Growing)
+    return event.track

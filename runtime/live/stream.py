@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.errors import ReidError
+from reid.runtime.frame_policies import FramePolicy
+from reid.runtime.live.gate import Gate, refusal_of
+from reid.runtime.live.growing import Growing
 from reid.runtime.live.inbox import Inbox
-from reid.runtime.live.tracks import CameraCounts, Growing, LiveTrack
+from reid.runtime.live.tracks import CameraCounts, LiveTrack
 from reid.runtime.pipeline.events import Crop, FrameEvent, cut
 from reid.runtime.pipeline.filling import Weigh
 from reid.runtime.pipeline.stream import embed_events
@@ -61,7 +64,10 @@ class TrackletStream:
         room: int = 256,
         expire_s: float = 10.0,
         across_cameras: bool = False,
+        gate: Gate | None = None,
+        policy: FramePolicy | None = None,
         weigh: Weigh | None = None,
+        keep_pictures: bool = False,
     ) -> None:
         """Begin; close it, or use it as a context manager.
 
@@ -72,13 +78,24 @@ class TrackletStream:
                 each is as large as its crop.
             expire_s: how long a track goes on without a frame, in seconds; then it ends by itself.
             across_cameras: whether a name is the same track on every camera.
+            gate: says why a frame is kept out of the embedding, such as `reid.runtime.quality.reason_to_refuse`. `add`
+                asks it, and reads a picture that is a file for that.
+            policy: makes what chooses a track's frames that are worth an embedding, such as `partial(OnChange, 8)`. It
+                is asked when it is a frame's turn, in one thread for all tracks, which reads a frame that is a file for
+                that; what it raises ends the stream.
             weigh: see `embed_events`.
+            keep_pictures: whether each track has a picture, which takes the memory of one of its frames.
+
+        Raises:
+            ValueError: there is no room, or a time is none.
         """
         if room < 1:
             raise ValueError(f"room for {room} frames; there must be room for at least 1")
-        self._across = across_cameras
+        if not (expire_s > 0 and max_wait_s >= 0):
+            raise ValueError(f"expire_s={expire_s}, max_wait_s={max_wait_s}: give seconds above 0, and from 0")
+        self._across, self._gate = across_cameras, gate
         self._changed = threading.Condition()
-        self._inbox = Inbox(room, expire_s)
+        self._inbox = Inbox(room, expire_s, policy, keep_pictures=keep_pictures)
         self._finished: deque[LiveTrack] = deque()
         self._is_ending = self._is_closed = self._is_done = False
         self._has_failed = False
@@ -97,7 +114,7 @@ class TrackletStream:
         time_s: float | None = None,
         weight: float = 1.0,
     ) -> None:
-        """Push a frame of a track. Returns at once.
+        """Push a frame of a track. Returns at once, or when the gate has said what it has to say.
 
         Args:
             track_id: the track's name, which the camera's tracker gives it.
@@ -111,16 +128,19 @@ class TrackletStream:
 
         Raises:
             StreamEndedError: the stream has been ended or closed, or the session has failed.
-            ValueError: the weight is none, or the time is not finite.
+            ValueError: the weight is none, the time is not finite, or the camera's name is empty.
         """
         if time_s is not None and not math.isfinite(time_s):
             raise ValueError(f"a frame's time is {time_s} s; give a finite number, or None if it is unknown")
+        if camera == "":
+            raise ValueError("a camera's name is empty; give its name, or None if there is only one")
         event = FrameEvent(track_id, _crop(picture, box), time_s, weight=weight)
+        refusal = self._gate and refusal_of(self._gate, picture, box)
         with self._changed:
             self._check()
             now = time.monotonic()
             self._inbox.expire(now)  # it is not pulled from where the session stands still
-            self._inbox.push(self._key(track_id, camera), camera, event, now)
+            self._inbox.push(self._key(track_id, camera), camera, event, now, refusal)
             self._changed.notify_all()
 
     def finish(self, track_id: Hashable, camera: str | None = None) -> bool:
@@ -230,7 +250,8 @@ class TrackletStream:
 
     def _events(self) -> Iterator[FrameEvent]:
         while (event := self._next()) is not None:
-            yield event
+            if event.last or self._settled(event):
+                yield event
 
     def _next(self) -> FrameEvent | None:
         with self._changed:
@@ -241,6 +262,14 @@ class TrackletStream:
                     return event
                 self._changed.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
         return None
+
+    def _settled(self, event: FrameEvent) -> bool:
+        """Return whether a frame goes to the session. Cameras push while the policy looks at it."""
+        assert isinstance(event.track, Growing)
+        assert event.crop is not None
+        wanted = event.track.wants(event.crop)
+        with self._changed:
+            return self._inbox.settle(wanted=wanted)
 
     def _hand_on(self, track: Track) -> bool:
         assert isinstance(track.name, Growing)

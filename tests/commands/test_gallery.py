@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from command_line import Run, assert_one_line_of_error
@@ -18,9 +19,11 @@ from reid.commands.gallery import main
 from reid.commands.infer import main as infer_main
 from reid.runtime import appending
 from reid.runtime.embedding import Embedded
+from reid.runtime.file_names import parse_name
 from reid.runtime.galleries.entry import Entry
-from reid.runtime.galleries.gallery import open_gallery
+from reid.runtime.galleries.memory import MemoryGallery
 from reid.runtime.galleries.store.store import Store
+from reid.runtime.galleries.travel_times import TravelTimes
 from reid.runtime.sessions.session import Session
 from reid.runtime.tracklet import Tracklet
 
@@ -71,13 +74,14 @@ def test_what_is_appended_ranks_as_the_folder_does_with_pictures(crops: Path, ru
     assert (results[0] / "report.html").read_text().count("data:image/jpeg") >= 3 + 7
 
     with Store.open("store") as store:
-        saved = open_gallery(results[1] / "gallery.npz", store.space)
+        saved = MemoryGallery.open(results[1] / "gallery.npz", store.space)
         (entries, embeddings), *rest = store.batches()
     assert rest == []
     np.testing.assert_array_equal(embeddings, saved.embeddings)
-    for entry, tracklet in zip(entries, saved.tracklets, strict=True):
-        frames = 4 if tracklet.id == "track" else 1
-        assert entry == Entry(tracklet.id, tracklet.camera, tracklet.vehicle, None, str(tracklet.frames[0]), frames)
+    assert [(one.id, one.camera, one.vehicle, one.picture) for one in entries] == [
+        (one.id, one.camera, one.vehicle, one.picture) for one in saved.entries
+    ]
+    assert {one.id: one.frames for one in entries} == {one.id: 4 if one.id == "track" else 1 for one in entries}
     assert any(entry.camera and entry.vehicle for entry in entries)
 
 
@@ -134,6 +138,148 @@ def test_what_was_added_before_a_failure_stays_and_is_gone_on_with(
     assert len(ids_of(Path("store"))) == 4
     assert run("append", "store", "crops", "--skip-known")[1] == "store: 3 added, 4 were there already; 7 entries\n"
     assert sorted(ids_of(Path("store"))) == sorted(["track", *(path.name for path in crops.glob("*.jpg"))])
+
+
+def test_sightings_say_when_and_where_and_a_shard_takes_its_part(crops: Path, run: Run, tmp_path: Path) -> None:
+    names = ["track", *sorted(path.name for path in crops.glob("*.jpg"))]
+    rows = [f"{name},{camera},{time}" for name, camera, time in ((names[0], "north", 2.5), (names[1], "", -3))]
+    (tmp_path / "seen.csv").write_text("\n".join(["id,camera,time_s", *rows, "nobody,,1"]))
+    for number in (1, 2):
+        code, _, err = run(
+            *("append", f"part{number}", "crops", "--shard", f"{number}/2", "--sightings", "seen.csv", "--json")
+        )
+        assert code == 0, err
+        assert "1 of 3 sightings are of tracklets that are not in crops" in err
+    parts = [ids_of(tmp_path / f"part{number}") for number in (1, 2)]
+    assert sorted(parts[0] + parts[1]) == sorted(names)
+    assert parts[0]
+    assert parts[1]
+    assert run("merge", "all", "part1", "part2")[1] == "all: 7 added; 7 entries\n"
+    with Store.open("all") as store:
+        entries = {entry.id: entry for entry, _ in contents(store).values()}
+    assert (entries["track"].camera, entries["track"].time_s) == ("north", 2.5)
+    by_name = parse_name(names[1])
+    assert by_name
+    assert (entries[names[1]].camera, entries[names[1]].time_s) == (by_name.camera, -3)
+    assert {entry.time_s for entry in entries.values() if entry.id not in names[:2]} == {None}
+    assert "5 tracklets have no time in the sightings" in run("append", "whole", "crops", "--sightings", "seen.csv")[2]
+
+
+def test_sightings_of_something_else_are_an_error_before_any_work(crops: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "seen.csv").write_text("id,time_s\nnobody,1")
+    sentence = assert_one_line_of_error(*run("append", "store", "crops", "--sightings", "seen.csv"))
+    assert "the sightings name no tracklet of crops; write ids as they are there" in sentence
+    assert not Path("store").exists()
+    assert run("append", "store", "crops", "--shard", "3/2")[0] == 2
+
+
+def test_the_gate_keeps_out_what_is_blurred_and_says_so(crops: Path, run: Run) -> None:
+    """The rendered crops are too smooth for the gate: of noise, one frame in a track and an image are blurred."""
+    shutil.rmtree(crops)
+    (crops / "track").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for name, is_sharp in (("track/0", True), ("track/1", False), ("track/2", True), ("a", True), ("b", False)):
+        cv2.imwrite(str(crops / f"{name}.png"), noise if is_sharp else noise // 64)
+    (crops / "c.png").write_text("no picture")
+    code, out, err = run("append", "store", "crops", "--gate", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["added"], found["frames"], len(found["refused"]), len(found["unreadable"])) == (2, 6, 2, 1)
+    assert re.search(
+        r"2 of 6 frames did not pass the gate: crops/b.png: sharpness [\d.]+, below 40; crops/track/1", err
+    )
+    with Store.open("store") as store:
+        assert {name: entry.frames for name, (entry, _) in contents(store).items()} == {"a.png": 1, "track": 2}
+    for name in ("a.png", "c.png", "track/0.png", "track/2.png"):
+        (crops / name).unlink()
+    sentence = assert_one_line_of_error(*run("append", "other", "crops", "--gate"))
+    assert "no image of crops passes the gate: crops/b.png: sharpness" in sentence
+
+
+def test_a_migrated_store_is_as_if_the_new_model_had_made_it_and_goes_back(
+    crops: Path, run: Run, whole_bundle: Path
+) -> None:
+    new = ["--model", str(whole_bundle), "--precision", "fp16"]
+    assert run("append", "store", "crops", "--model", str(whole_bundle))[0] == 0
+    assert run("append", "expected", "crops", *new)[0] == 0
+    before = {name: (Path("store") / name).read_bytes() for name in files_of(Path("store"))}
+    code, out, err = run("migrate", "store", *new)
+    assert (code, out.splitlines()[0]) == (0, "store: 7 embedded; 7 entries"), err
+    assert "store.before is the gallery as it was" in out
+    with Store.open("store") as store, Store.open("expected") as expected:
+        assert store.space == expected.space
+        assert list(contents(store).items()) == list(contents(expected).items())
+    assert {name: (Path("store.before") / name).read_bytes() for name in before if name != "lock"} == {
+        name: content for name, content in before.items() if name != "lock"
+    }
+    assert run("migrate", "store", *new)[1] == "store: all 7 entries are of this model already\n"
+    code, out, err = run("migrate", "store", "--model", str(whole_bundle), "--json")
+    found = json.loads(out)
+    assert (code, found["embedded"], found["known"], found["before"]) == (0, 0, 7, "store.before"), err
+    with Store.open("store") as store:
+        assert store.space.precision == "fp32"
+
+
+def test_migrate_says_what_is_missing(crops: Path, run: Run, whole_bundle: Path) -> None:
+    new = ["--model", str(whole_bundle), "--precision", "fp16"]
+    assert run("append", "store", "crops", "--model", str(whole_bundle))[0] == 0
+    for frame in sorted((crops / "track").iterdir())[:2]:
+        frame.unlink()
+    next(crops.glob("*.jpg")).unlink()
+    sentence = assert_one_line_of_error(*run("migrate", "store", *new))
+    assert "1 of 7 entries of" in sentence
+    assert "leave these entries out with --skip-missing" in sentence
+    code, out, err = run("migrate", "store", *new, "--skip-missing", "--json")
+    assert (code, json.loads(out)["entries"]) == (0, 6), err
+    assert "1 entries were left out: " in err
+    assert "1 tracklets were embedded by one picture: their other frames are not beside it" in err
+
+
+def sightings(journeys: int) -> list[Entry]:
+    seen = [(f"{n}", camera, time) for n in range(journeys) for camera, time in (("a", 0.0), ("b", 10.0 + n))]
+    seen += [("0", "c", 500.0)]
+    return [Entry(f"{n}", camera, vehicle, time) for n, (vehicle, camera, time) in enumerate(seen)]
+
+
+def test_travel_times_of_a_gallery_say_how_many_journeys_they_rest_on(run: Run, tmp_path: Path) -> None:
+    with Store.create(tmp_path / "store", SPACE) as store:
+        store.add(sightings(99), unit(199))
+    code, out, err = run("learn-travel", "store", "--json")
+    assert code == 0, err
+    assert json.loads(out) == {
+        "output": "travel-times.json",
+        "pairs": [{"start": "a", "end": "b", "least_s": 10, "most_s": 108, "journeys": 99}],
+        "without_limits": [{"start": "a", "end": "c", "journeys": 1}, {"start": "b", "end": "c", "journeys": 1}],
+    }
+    assert TravelTimes.load("travel-times.json").limits == {("a", "b"): (10, 108)}
+    code, out, _ = run("learn-travel", "store", "--share", "0.9", "--output", "other.json")
+    assert re.search(r"a +\S b +\S 14.0 s +\S 104.0 s +\S 99 ", out)
+    assert "2 pairs with fewer journeys, up to 1, have no limits\nother.json\n" in out
+    sentence = assert_one_line_of_error(*run("learn-travel", "store", "--share", "0.999"))
+    assert "no two cameras have enough journeys, the most is 99" in sentence
+
+
+def test_travel_times_of_a_data_set(run: Run, tmp_path: Path) -> None:
+    """Forty training vehicles that pass a camera at 1000 s and another 20 to 59 s later, at 25 frames a second."""
+    for part in ("train", "test", "query"):
+        (tmp_path / "data" / f"image_{part}").mkdir(parents=True)
+    for number in range(40):
+        for camera, time in ((1, 25_000), (2, 25_000 + 25 * (20 + number))):
+            (tmp_path / "data" / "image_train" / f"{number:04}_c{camera:03}_{time:08}_0.jpg").touch()
+    code, out, err = run("learn-travel", "data", "--layout", "veri", "--share", "0.9", "--json")
+    assert code == 0, err
+    (pair,) = json.loads(out)["pairs"]
+    assert pair == {"start": "c001", "end": "c002", "least_s": 21, "most_s": 58, "journeys": 40}
+    assert run("learn-travel", "data", "--layout", "veri", "--share", "0.9", "--clock", "50", "--json")[0] == 0
+    assert TravelTimes.load("travel-times.json").limits == {("c001", "c002"): (10.5, 29)}
+
+
+def test_travel_times_need_times(run: Run, tmp_path: Path) -> None:
+    with Store.create(tmp_path / "store", SPACE) as store:
+        store.add([Entry("a", "c1", "7"), Entry("b", "c2", "7", 3.0)], unit(2))
+    sentence = assert_one_line_of_error(*run("learn-travel", "store"))
+    assert "store shows no vehicle twice at a known time; give a data set" in sentence
+    assert not Path("travel-times.json").exists()
 
 
 def test_a_new_store_that_gets_nothing_is_not_left_behind(crops: Path, run: Run) -> None:
@@ -240,6 +386,25 @@ def test_a_merge_that_fails_adds_nothing(run: Run, tmp_path: Path) -> None:
     assert ids_of(tmp_path / "north") == ["a", "b"]
 
 
+def test_a_gallery_goes_to_lancedb_and_comes_back(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("lancedb", reason="pip install 'reid[lance]'")
+    for name, ids in (("north", ["a", "b", "c"]), ("south", ["d", "e"])):
+        make_store(tmp_path / name, ids, seed=len(ids))
+    assert run("merge", "lance://there", "north", "south")[1] == "lance://there: 5 added; 5 entries\n"
+    assert "there is an entry 'd' of south already" in run("merge", "lance://there", "south")[2]
+    assert run("remove", "lance://there", "b", "x")[1] == "lance://there: 1 removed, 1 were not there; 4 entries\n"
+    assert run("compact", "lance://there")[1] == "lance://there: compacted; 4 entries\n"
+    assert json.loads(run("info", "lance://there", "--json")[1])["entries"] == 4
+    assert run("merge", "back", "lance://there")[1] == "back: 4 added; 4 entries\n"
+    expected = {}
+    for name in ("north", "south"):
+        with Store.open(name) as store:
+            expected |= contents(store)
+    del expected["b"]
+    with Store.open("back") as store:
+        assert list(contents(store).items()) == list(expected.items())
+
+
 def test_a_merge_of_nothing_into_nothing_is_an_error(run: Run, tmp_path: Path) -> None:
     for name in ("north", "south"):
         make_store(tmp_path / name, [])
@@ -307,7 +472,8 @@ def test_a_store_that_another_writes_to_is_left_alone(run: Run, tmp_path: Path) 
 def test_the_example_of_the_documents_runs_as_it_stands(
     crops: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(), flags=re.MULTILINE | re.DOTALL)
+    _, section = DOCS.read_text().split("## From Python\n")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(crops.parent)
     exec(compile(code, "docs/galleries.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()

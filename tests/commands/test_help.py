@@ -24,7 +24,7 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def commands_in(page: str) -> list[str]:
     """Names of the sub-commands that a help page lists."""
     _, _, listed = page.partition("\nCommands:\n")
-    return re.findall(r"^  (?!Example:)(\w+)", listed, re.MULTILINE)
+    return re.findall(r"^  (?!Example:)([\w-]+)", listed, re.MULTILINE)
 
 
 def test_the_scripts_are_those_of_the_design() -> None:
@@ -86,8 +86,12 @@ def sections(page: str) -> dict[str, list[str]]:
             ["reid-infer"],
             {
                 "Arguments": ["GALLERY", "QUERY"],
-                "Options": ["--top-k", "--expand-queries", "--rerank", "--false-match-rate", "--help"],
-                "Data": ["--max-pixels"],
+                "Options": ["--top-k", "--expand-queries", "--rerank", "--false-match-rate", "--shard", "--help"],
+                "Filters": [
+                    *("--camera", "--not-camera", "--other-cameras"),
+                    *("--since", "--until", "--travel-times"),
+                ],
+                "Data": ["--sightings", "--max-pixels"],
                 "Model": ["--model", "--session", "--precision"],
                 "Output": ["--output", "--json"],
             },
@@ -118,7 +122,8 @@ def test_no_option_is_lost_on_the_help_page(script: str) -> None:
     (point,) = (point for point in distribution("reid").entry_points if point.name == script)
     module = importlib.import_module(point.module)
     for command in module.app.registered_commands:
-        words = [script] if len(module.app.registered_commands) == 1 else [script, command.callback.__name__]
+        name = command.callback.__name__.replace("_", "-")
+        words = [script] if len(module.app.registered_commands) == 1 else [script, name]
         parameters = inspect.signature(command.callback).parameters.values()
         asked = [one for one in parameters if "Context" not in str(one.annotation)]  # typer's own
         listed = [entry for entries in sections(run(*words, "--help").stdout).values() for entry in entries]

@@ -18,7 +18,9 @@ from command_line import Run, assert_one_line_of_error
 
 import reid.pages.results
 import reid.runtime.opening
+from reid.commands.gallery import main as append_main
 from reid.commands.infer import main
+from reid.runtime.galleries.travel_times import TravelTimes
 
 PRODUCTS = [".reid-manifest.json", "gallery.npz", "rankings.csv", "rankings.json", "report.html"]
 
@@ -296,3 +298,72 @@ def test_a_false_match_rate_decides_by_the_card(work: Path, bundle: Path, run: R
     assert rankings["threshold"] == 0.9
     found = [match for query in rankings["queries"] for match in query["matches"]]
     assert [match["same"] for match in found] == [match["score"] >= 0.9 for match in found]
+
+
+def test_results_say_what_the_filters_left_out(work: Path, run: Run, run_main: Run) -> None:
+    queries = sorted(path.name for path in (work / "query").iterdir())
+    assert {name.split("_")[1] for name in queries} <= {"c001", "c002", "c003", "c004"}
+    seen = [f"{name},c00{number},{number}" for number, name in enumerate(queries, start=1)]
+    (work / "seen.csv").write_text("\n".join(["id,camera,time_s", *seen]) + "\n")
+    crops = sorted(path.name for path in (work / "gallery").glob("*.jpg"))
+    assert len(crops) == 6
+    times = [f"{name},c001,{number}" for number, name in enumerate(crops)]
+    (work / "times.csv").write_text("\n".join(["id,camera,time_s", *times]) + "\n")
+    assert run_main(append_main, "reid-gallery", "append", "store", "gallery", "--sightings", "times.csv")[0] == 0
+    TravelTimes({("c001", "c001"): (1, 1), ("c001", "c002"): (100, 200), ("c002", "c001"): (100, 200)}).save("travel")
+    options = [
+        "--camera",
+        "c001",
+        "--camera",
+        "c001",
+        "--until",
+        9,
+        "--travel-times",
+        "travel",
+        "--sightings",
+        "seen.csv",
+    ]
+    code, out, err = run("store", "query", *options, "--json")
+    assert code == 0, err
+    assert "nothing passes the filters for 1 of 3 queries" in err
+    summary = json.loads(out)
+    assert (summary["queries"], summary["unmatched"]) == (3, 1)
+    asked = {"camera": ["c001"], "until_s": 9.0, "travel_times": 3}
+    result = json.loads((work / "results" / "rankings.json").read_text())
+    assert summary["filters"] == result["filters"] == asked
+    found = {query["tracklet"]: {match["tracklet"] for match in query["matches"]} for query in result["queries"]}
+    assert found == {
+        queries[0]: {crops[0], crops[2]},  # a second before, or after
+        queries[1]: set(),
+        queries[2]: set(crops),  # nothing is known of that pair of cameras
+    }
+    rows = [line.split(",") for line in (work / "results" / "rankings.csv").read_text().splitlines()]
+    assert [row for row in rows if row[0] == queries[1]] == [[queries[1], "", "", ""]]
+    page = (work / "results" / "report.html").read_text()
+    for words in ("cameras c001, until 9 s, travel times of 3 pairs of cameras", "1 of 3 queries", "no matches"):
+        assert words in page
+    assert names(work / "results") == [name for name in PRODUCTS if name != "gallery.npz"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--since", "2", "--until", "1"], "--since 2 is after --until 1"),
+        (["--since", "nan"], "--since"),
+        (["--camera", ""], "--camera"),
+        (["--camera", "c1", "--not-camera", "c1"], "c1"),
+        (["--shard", "4/3"], "1/3 to 3/3"),
+        (["--shard", "three"], "3/16"),
+        (["--shard", "1/2", "--rerank"], "--shard"),
+    ],
+)
+def test_filters_that_make_no_sense_are_wrong_usage(work: Path, run: Run, options: list[str], named: str) -> None:
+    code, out, err = run("gallery", "query", *options)
+    assert (code, out) == (2, "")
+    assert named in err.splitlines()[-1]
+
+
+def test_a_gallery_of_a_kind_that_is_not_known_is_one_line(work: Path, run: Run) -> None:
+    line = assert_one_line_of_error(*run("s3://bucket/gallery", "query"))
+    assert "s3://bucket/gallery: no such kind of gallery; give a folder, a file, lance://" in line
+    assert names(work) == ["bundle", "gallery", "query"]

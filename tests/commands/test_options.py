@@ -68,7 +68,8 @@ def numbers() -> Iterator[Number]:
         module = importlib.import_module(point.module)
         commands = module.app.registered_commands
         for command in commands:
-            words = (point.name,) if len(commands) == 1 else (point.name, command.callback.__name__)
+            name = command.callback.__name__.replace("_", "-")
+            words = (point.name,) if len(commands) == 1 else (point.name, name)
             for name, hint in get_type_hints(command.callback, include_extras=True).items():
                 kinds = frozenset({int, float}) & {one for one in types_in(hint) if isinstance(one, type)}
                 if kinds:

@@ -156,7 +156,7 @@ def test_the_layer_in_which_an_engine_departs_is_named(broken: Run, copy: Path, 
     layer = layer_of(copy / "model.fp32.onnx", BROKEN)
     assert f"; the first layer to drift is {layer} (Conv at position 20, " in err.splitlines()[-1]
     (found,) = read_verification(tmp_path / "verification" / "verification.json").precisions
-    assert found.drift_search == DriftSearch(threshold=0.01, marked=52, builds=1)
+    assert found.drift_search == DriftSearch(threshold=0.01, marked=54, builds=1)
     assert layer in (tmp_path / "verification" / "report.html").read_text()
     assert judged(copy)[0] == "outside"
 

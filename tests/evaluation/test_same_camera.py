@@ -110,8 +110,9 @@ def test_distances_first_matches_and_worst_queries_leave_out_the_same(seed: int,
         entries = [e for q, e in kept if q is asked]
         best = sorted(entries, key=lambda e: -float(data.embeddings[asked.frames] @ data.embeddings[e.frames]))
         assert [gallery[place].id for place in matches if place >= 0] == [entry.id for entry in best[:5]]
+    names = {(q.id, e.id) for q, e in kept}
     for worst in worst_queries(data, ranked.metrics, count=9, matches=3):
-        assert all((worst.ranking.query, match.tracklet) in kept for match in worst.ranking.matches)
+        assert all((worst.ranking.query.id, match.entry.id) in names for match in worst.ranking.matches)
 
 
 @given(st.integers(0, 200))

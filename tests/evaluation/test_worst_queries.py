@@ -10,6 +10,7 @@ import pytest
 from reid.data.dataset import Split
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData, evaluate_protocol
 from reid.evaluation.worst_queries import worst_queries
+from reid.runtime.galleries.entry import entry_of
 from reid.runtime.tracklet import Tracklet
 
 
@@ -50,8 +51,9 @@ def test_the_worst_come_first_with_what_they_found(unknown: int | None) -> None:
     for query in found:
         own = query.ranking.query
         assert np.isclose(query.average_precision, average_precision(own))
-        assert [match.tracklet for match in query.ranking.matches] == ranked(own)[:3]
+        assert [match.entry for match in query.ranking.matches] == list(map(entry_of, ranked(own)[:3]))
         assert query.first_right_rank == right_ranks(own)[0]
-        assert query.first_right.tracklet is ranked(own)[query.first_right_rank - 1]
-        similarity = float(embeddings[own.frames] @ embeddings[query.first_right.tracklet.frames])
+        first_right = ranked(own)[query.first_right_rank - 1]
+        assert query.first_right.entry == entry_of(first_right)
+        similarity = float(embeddings[own.frames] @ embeddings[first_right.frames])
         assert np.isclose(query.first_right.score, similarity, atol=1e-6)

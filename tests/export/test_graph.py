@@ -155,7 +155,7 @@ def test_a_model_that_cannot_be_exported_is_one_line_with_its_name(checkpoint: P
             return [frames, frames] if frames.mean() > 0 else [frames * 2, frames]
 
     loaded.model.backbone = Branching()
-    with pytest.raises(ModelError, match="resnet10t cannot be exported") as caught:
+    with pytest.raises(ModelError, match="test_resnet cannot be exported") as caught:
         export_graph(loaded.model, loaded.card, tmp_path / "graph.onnx")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -23,9 +23,7 @@ from reid.train.model.multi_level import FusedReID, MultiLevelReID
 
 ARCHITECTURES = {
     "all": Architecture(pooling="max+gem", bnneck=True, last_stride=1, ibn=True),
-    "neck": Architecture(bnneck=True),
-    "gem": Architecture(pooling="gem"),
-    "avg": Architecture(pooling="max+avg", last_stride=1),
+    "neck": Architecture(pooling="max+avg", bnneck=True),
 }
 
 

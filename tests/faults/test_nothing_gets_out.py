@@ -17,7 +17,7 @@ from shimmed import looked_up, shimmed_environment, written
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = sorted(path for path in (ROOT / "src" / "reid").iterdir() if path.is_dir())
-SMALL = ("--backbone", "resnet10t", "--image-size", 32, "--levels", "3,4", "--epochs", 1, "--batch", "4x2")
+SMALL = ("--backbone", "test_resnet", "--image-size", 32, "--levels", "3,4", "--epochs", 1, "--batch", "4x2")
 
 
 @pytest.fixture

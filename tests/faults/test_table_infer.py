@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from table.infer import CROPS, GALLERIES, MODELS, NUMBERS, OUTPUTS
+from table.infer import CROPS, FILTERS, GALLERIES, MODELS, NUMBERS, OUTPUTS
 from table.row import Row
 
 
-@pytest.mark.parametrize("row", [*CROPS, *GALLERIES, *MODELS, *OUTPUTS, *NUMBERS], ids=str)
+@pytest.mark.parametrize("row", [*CROPS, *FILTERS, *GALLERIES, *MODELS, *OUTPUTS, *NUMBERS], ids=str)
 def test_a_bad_input_ends_as_the_table_says(row: Row, attempt: Callable[[Row], None]) -> None:
     attempt(row)

@@ -27,7 +27,8 @@ from reid.runtime.files import publishing
 from reid.runtime.files.manifest import MANIFEST_FILE
 from reid.runtime.files.reading import sha256_of
 from reid.runtime.files.storage import atomic_write
-from reid.runtime.galleries.gallery import Gallery, open_gallery
+from reid.runtime.galleries.entry import Entry
+from reid.runtime.galleries.memory import MemoryGallery
 from reid.runtime.galleries.ranked_lists import Match, Ranking
 from reid.runtime.inference import Inference
 from reid.runtime.model_card import ModelCard
@@ -108,8 +109,8 @@ _CARD = ModelCard.model_validate(
 _SPACE = Space(_CARD.fingerprint, "fp32", 4)
 
 
-def _gallery(text: str) -> Gallery:
-    return Gallery((Tracklet(text, (Path("/crop.jpg"),)),), np.eye(1, 4, dtype=np.float32), _SPACE)
+def _gallery(text: str) -> MemoryGallery:
+    return MemoryGallery((Entry(text, picture="/crop.jpg"),), np.eye(1, 4, dtype=np.float32), _SPACE)
 
 
 def _write_gallery(folder: Path, text: str | None) -> None:
@@ -118,7 +119,7 @@ def _write_gallery(folder: Path, text: str | None) -> None:
 
 
 def _read_gallery(folder: Path) -> str:
-    return open_gallery(folder / "gallery.npz", _SPACE).tracklets[0].id
+    return MemoryGallery.open(folder / "gallery.npz", _SPACE).entries[0].id
 
 
 # ---- folders ----
@@ -131,8 +132,8 @@ def _write_results(folder: Path, text: str | None) -> None:
     def rank(*_: object, **__: object) -> Inference:
         _stop_without(text)
         gallery = _gallery(str(text))
-        query = gallery.tracklets[0]
-        return Inference((Ranking(query, (Match(query, 1.0),)),), gallery, (), 1)
+        query = Tracklet(str(text), (Path("/crop.jpg"),))
+        return Inference((Ranking(query, (Match(gallery.entries[0], 1.0),)),), gallery, (), 1)
 
     session = SimpleNamespace(info=SessionInfo("onnxruntime", "1", "CPU", "fp32", _CARD))
     with (
@@ -141,7 +142,7 @@ def _write_results(folder: Path, text: str | None) -> None:
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),
     ):
-        infer(folder / "gallery", folder / "query", output=folder / "results", model=folder / "bundle")
+        infer(str(folder / "gallery"), folder / "query", output=folder / "results", model=folder / "bundle")
 
 
 def _read_results(folder: Path) -> str:
@@ -193,10 +194,10 @@ def _is_whole(folder: Path, names: set[str]) -> bool:
 
 def _write_bundle(folder: Path, text: str | None) -> None:
     """Write a folder with the records of a bundle, as `reid-export` does."""
-    from reid.export.bundle import _RECORDS
+    from reid.export.records import RECORDS
     from reid.runtime.files.storage import atomic_directory
 
-    with atomic_directory(folder / "bundle", records=_RECORDS) as made:
+    with atomic_directory(folder / "bundle", records=RECORDS) as made:
         (made / "reference").mkdir()
         for name in ("model.fp32.onnx", "report.html", "reference/a.jpg"):
             (made / name).write_text(str(text))

@@ -18,11 +18,14 @@ from reid.evaluation.protocols import PROTOCOLS, EmbeddedData, evaluate_protocol
 from reid.evaluation.verification.retrieval import rank
 from reid.evaluation.worst_queries import worst_queries
 from reid.runtime.embedding import Embedded
+from reid.runtime.galleries.entry import entry_of
 from reid.runtime.galleries.expansion import expanded_queries
-from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.galleries.memory import MemoryGallery
 from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
+from reid.runtime.galleries.queries import rank as rank_gallery
 from reid.runtime.galleries.ranking import top_k
 from reid.runtime.galleries.reranking import reranked_rows
+from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
 
@@ -58,11 +61,13 @@ def digests(stored: dict[str, np.ndarray]) -> dict[str, str]:
     results = {"product": digest([query @ gallery.T])}
     for k in (1, 10, 1000):
         results[f"top {k}"] = digest(top_k(query, gallery, k))
-    members = Gallery(data.gallery.images, gallery, "f")
+    members = MemoryGallery(
+        tuple(map(entry_of, data.gallery.images)), gallery, Space("f" * 64, "fp32", gallery.shape[1])
+    )
     asked = [Embedded(image, vector, {}, ()) for image, vector in zip(data.query.images, query, strict=True)]
     for block in (1, 7, 256):
-        found = members.rank(asked, 5, block=block)
-        results[f"gallery {block}"] = digest((match.tracklet.id, match.score) for one in found for match in one.matches)
+        found = rank_gallery(members, asked, 5, block=block)
+        results[f"gallery {block}"] = digest((match.entry.id, match.score) for one in found for match in one.matches)
     for name, protocol in PROTOCOLS.items():
         for step in (PLAIN, PostProcessing(5), PostProcessing(rerank=True), PostProcessing(5, True)):
             metrics = evaluate_protocol(data, protocol, step)

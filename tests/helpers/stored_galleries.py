@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import TypeAlias
@@ -81,6 +82,7 @@ def _product(one: Sequence[float], other: Sequence[float]) -> Fraction:
     return sum((_on_grid(a) * _on_grid(b) for a, b in zip(one, other, strict=True)), Fraction(0))
 
 
+@cache
 def _on_grid(number: float) -> Fraction:
     return Fraction(round(Fraction(number) * 2**26), 2**26)
 

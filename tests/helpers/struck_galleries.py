@@ -26,7 +26,7 @@ from stored_galleries import SPACE, Model, contents, files_of, make_entries, uni
 
 from reid.runtime.galleries.store.store import Store
 
-__all__ = ["FAR", "OPERATIONS"]
+__all__ = ["FAR", "OPERATIONS", "in_copy", "set_counters"]
 
 FAR = 1 << 40
 _SHIM = "SHIM_STATE"
@@ -113,7 +113,7 @@ def _findings(path: Path, allowed: list[Model]) -> Iterator[str]:
             yield f"left over: {sorted(extra)}"
 
 
-def _in_copy(act: Callable[[], None]) -> int:
+def in_copy(act: Callable[[], None]) -> int:
     """Do something in a copy of this process; return its exit code, negative for the signal that killed it."""
     child = os.fork()
     if child:
@@ -181,7 +181,7 @@ def _killed_after(seconds: float, path: Path, model: Model, names: list[str], st
 
 def strike_everywhere(root: Path) -> Iterator[tuple[str, int, str]]:
     """Kill each operation at each step, and fill its disk; yield its name, how it ended, and what is wrong."""
-    _set(0, FAR)
+    set_counters(0, FAR)
     base, model = root / "base", Model()
     with Store.create(base, SPACE) as store:
         for step, name in enumerate(("add much", "add", "add", "remove", "add")):
@@ -207,20 +207,20 @@ def _struck(
     def act() -> None:
         with Store.open(place / "gallery", write=True) as store:
             room, step = limits
-            _set(FAR - room if step == FAR else 0, FAR if step == FAR else step)
+            set_counters(FAR - room if step == FAR else 0, FAR if step == FAR else step)
             try:
                 OPERATIONS[name](store, model, 7)
             except OSError:
                 assert list(contents(store).items()) == list(model.items())
                 raise
 
-    code = _in_copy(act)
-    _set(0, FAR)
+    code = in_copy(act)
+    set_counters(0, FAR)
     allowed = allowed if code else [_expected(name, model, 7)]
     return code, "; ".join(_findings(place / "gallery", allowed))
 
 
-def _set(written: int, steps: int) -> None:
+def set_counters(written: int, steps: int) -> None:
     """Set the counters that the shim keeps in a file: bytes written, and steps until the kill."""
     with open(os.environ[_SHIM], "r+b") as state:
         state.write(struct.pack("QQ", written, FAR - steps))
@@ -233,7 +233,7 @@ def main() -> None:
     root = Path(folder).resolve()
     if _SHIM in os.environ:
         Path(os.environ[_SHIM]).write_bytes(bytes(16))
-        _set(0, FAR)
+        set_counters(0, FAR)
     findings = list(kill_at_any_moment(root, kills, seed))
     codes: dict[str, list[int]] = {name: [] for name in OPERATIONS}
     for name, code, finding in strike_everywhere(root) if _SHIM in os.environ else ():

@@ -42,13 +42,13 @@ def write_checkpoint(run: Path, data: Path) -> None:
     from reid.train.run.provenance import reference_crops
 
     torch.manual_seed(0)
-    backbone = create_backbone("resnet10t", (3, 4), image_size=64, weights="none")
+    backbone = create_backbone("test_resnet", (3, 4), image_size=64, weights="none")
     levels, preprocessing = describe(backbone, 16, 64)
     model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).eval()
     card = ModelCard(
         format_version=FORMAT_VERSION,
         fingerprint="",
-        backbone="resnet10t",
+        backbone="test_resnet",
         levels=levels,
         preprocessing=preprocessing,
     )

@@ -15,7 +15,7 @@ from reid.runtime.errors import SessionError
 from reid.runtime.kernels import library, top_k
 from reid.runtime.kernels.crops import CROP, Interleaved, Nv12, Picture, check_crops, crops_of_boxes, crops_of_pictures
 from reid.runtime.kernels.library import ADDITION, Kernels
-from reid.runtime.kernels.top_k import MOST_MATCHES, Conditions, Matches, TopK, camera_bits
+from reid.runtime.kernels.top_k import MOST_MATCHES, Conditions, Matches, TopK
 
 SOURCES = Path(__file__).parents[2] / "runtime" / "kernels"
 HEADERS = "\n".join(path.read_text() for path in sorted(SOURCES.glob("*.h")))
@@ -162,9 +162,8 @@ def test_ranking_is_launched_with_what_the_kernels_take(
     asked, gallery = noted.empty((queries, 64), np.float32), noted.empty((1300, 64), dtype)
     conditions = Conditions(
         noted.empty((1300,), np.int32),
-        noted.empty((queries, 2), np.uint32),
         noted.empty((1300,), np.float64),
-        noted.empty((queries, 2), np.float64),
+        noted.empty((queries, 33, 2, 2), np.float64),
     )
     finder = TopK(noted.kernels, queries, 7, scratch=4 * queries * 1024 + 100)
     matches = finder.find(asked, gallery, noted.stream, conditions)
@@ -193,10 +192,9 @@ def test_ranking_is_launched_with_what_the_kernels_take(
         "count": 276,
         "pitch": 1024,
         "camera": conditions.camera.address,
-        "cameras": conditions.cameras.address,
-        "words": 2,
         "time": conditions.time.address,
-        "window": conditions.window.address,
+        "windows": conditions.windows.address,
+        "cameras": 33,
     }
     found = arguments(score_rest)
     scores = found.pop("scores")
@@ -224,8 +222,8 @@ def test_ranking_is_launched_with_what_the_kernels_take(
 
 def test_without_conditions_there_are_no_pointers_to_them(noted: KernelDevice, package: HostPackage) -> None:
     TopK(noted.kernels, 1, 1).find(noted.empty((1, 8), np.float32), noted.empty((9, 8), np.float16), noted.stream)
-    absent = ("camera", "cameras", "words", "time", "window")
-    assert [arguments(package.launches[0])[name] for name in absent] == [0] * 5
+    absent = ("camera", "time", "windows", "cameras")
+    assert [arguments(package.launches[0])[name] for name in absent] == [0] * 4
 
 
 def test_crops_that_are_not_inside_are_refused() -> None:
@@ -276,11 +274,11 @@ def test_arrays_of_another_type_or_shape_are_refused(noted: KernelDevice, packag
     ):
         with pytest.raises(ValueError, match=message):
             finder.find(queries, entries, noted.stream)
+    camera, time, windows = empty((9,), np.int32), empty((9,), np.float64), empty((2, 5, 2, 2), np.float64)
     for conditions, message in (
-        (Conditions(camera=empty((9,), np.int32)), "need both"),
-        (Conditions(camera=empty((8,), np.int32), cameras=empty((2, 1), np.uint32)), "camera is int32"),
-        (Conditions(time=empty((9,), np.float32), window=empty((2, 2), np.float64)), "time is float32"),
-        (Conditions(time=empty((9,), np.float64), window=empty((2,), np.float64)), "window is float64"),
+        (Conditions(empty((8,), np.int32), time, windows), "camera is int32"),
+        (Conditions(camera, empty((9,), np.float32), windows), "time is float32"),
+        (Conditions(camera, time, empty((3, 5, 2, 2), np.float64)), "windows is float64"),
     ):
         with pytest.raises(ValueError, match=message):
             finder.find(asked, gallery, noted.stream, conditions)
@@ -316,16 +314,6 @@ def test_parts_of_a_gallery_are_whole_tiles_and_fit_a_grid(entries: int, room: i
         assert part.count <= part.pitch <= room
         assert part.pitch % top_k._PART == 0
         assert part.pitch // top_k._MANY[1] <= 65535
-
-
-def test_cameras_are_bits() -> None:
-    wanted = np.random.default_rng(0).random((5, 70)) < 0.5
-    bits = camera_bits(wanted)
-    assert bits.shape == (5, 3)
-    assert bits.dtype == np.uint32
-    again = [[bool(bits[query, camera // 32] >> (camera % 32) & 1) for camera in range(96)] for query in range(5)]
-    assert np.array_equal(np.array(again)[:, :70], wanted)
-    assert not np.array(again)[:, 70:].any()
 
 
 def test_an_installation_without_kernels_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -25,12 +25,13 @@ def means(*angles: float) -> list[NDArray[np.float32]]:
     return [np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))], np.float32) for angle in angles]
 
 
-def told(chooser: FrameChooser, embeddings: Sequence[NDArray[np.float32]]) -> list[bool]:
-    """Return whether it wanted each frame, when it is told of each embedding at once."""
+def told(chooser: FrameChooser, embeddings: Sequence[NDArray[np.float32]], times: int = 1) -> list[bool]:
+    """Return whether it wanted each frame, when it is told of each embedding at once, and so many times."""
     wanted = []
-    for mean in embeddings:
+    for frames, mean in enumerate(embeddings, 1):
         wanted.append(chooser.wants(plain(0)))
-        chooser.took(mean)
+        for _ in range(times):
+            chooser.took(mean, frames)
     return wanted
 
 
@@ -68,8 +69,12 @@ def test_a_settled_mean_needs_no_more_frames() -> None:
 
 
 def test_the_same_embedding_told_again_says_nothing() -> None:
-    polled = [mean for mean in means(0, 20, 21, 22, 50) for _ in range(5)]
-    assert told(UntilSettled(0.999), polled) == [True] * 16 + [False] * 9
+    turning = means(0, 20, 21, 22, 50)
+    assert told(UntilSettled(0.999), turning, times=5) == told(UntilSettled(0.999), turning)
+
+
+def test_a_mean_settles_though_all_frames_are_the_same() -> None:
+    assert told(UntilSettled(0.999), means(7, 7, 7, 7)) == [True, True, True, False]
 
 
 def test_no_mean_settles_after_no_frame() -> None:

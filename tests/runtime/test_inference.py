@@ -18,12 +18,16 @@ from recording import Recorder
 from reid.pages.results import write_results
 from reid.runtime.appending import append
 from reid.runtime.errors import DataError, ModelError
-from reid.runtime.galleries.gallery import Gallery
+from reid.runtime.galleries.filters import Filters
+from reid.runtime.galleries.memory import MemoryGallery
 from reid.runtime.galleries.reranking import reranked_rows
+from reid.runtime.galleries.travel_times import TravelTimes
 from reid.runtime.inference import infer
 from reid.runtime.opening import open_session
 from reid.runtime.operating_point import Estimate, OperatingPoint
 from reid.runtime.sessions.session import BatchLimits, Session, run
+from reid.runtime.shards import Shard
+from reid.runtime.sightings import Seen
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +104,7 @@ def test_sub_folders_and_loose_images_are_ranked_as_a_naive_computation_ranks_th
     for ranking in inference.rankings:
         scores = {name: float(asked[ranking.query.id] @ vector) for name, vector in members.items()}
         best = sorted(scores, key=lambda name: -scores[name])[:4]
-        assert [match.tracklet.id for match in ranking.matches] == best
+        assert [match.entry.id for match in ranking.matches] == best
         assert [match.score for match in ranking.matches] == pytest.approx([scores[name] for name in best], abs=2e-6)
     assert inference.unreadable == ()
     assert inference.frames == 5 + 3 + 4 + 4 + 2
@@ -118,7 +122,7 @@ def test_post_processed_queries_are_ranked_as_their_embeddings_are(
         mean = vector + vectors[np.argsort(-vectors @ vector)[:2]].sum(axis=0)
         scores = vectors @ mean / np.linalg.norm(mean)
         best = np.argsort(-scores)[:4]
-        assert [match.tracklet.id for match in ranking.matches] == [[*members][index] for index in best]
+        assert [match.entry.id for match in ranking.matches] == [[*members][index] for index in best]
         assert [match.score for match in ranking.matches] == pytest.approx(scores[best].tolist(), abs=2e-6)
     reranked = infer(session, gallery, query, k=4, rerank=True)
     sides = [np.array([*side.values()], np.float32) for side in (asked, members)]
@@ -140,7 +144,7 @@ def test_post_processed_queries_are_ranked_as_their_embeddings_are(
 
 def test_the_batch_size_changes_no_ranking(session: Session, folders: tuple[Path, Path]) -> None:
     results = [infer(session, *folders, k=6, limits=BatchLimits(size, size)) for size in (1, 4, 64)]
-    first, *others = [[[m.tracklet.id for m in ranking.matches] for ranking in r.rankings] for r in results]
+    first, *others = [[[m.entry.id for m in ranking.matches] for ranking in r.rankings] for r in results]
     assert all(other == first for other in others)
 
 
@@ -152,8 +156,9 @@ def test_bad_images_are_named_in_the_order_in_which_they_were_met(session: Sessi
     inference = infer(session, gallery, query, k=2)
     assert [reason.partition(": ")[0] for reason in inference.unreadable] == [str(path) for path in bad]
     assert "1.jpg" not in {ranking.query.id for ranking in inference.rankings}
-    assert "0.jpg" not in {tracklet.id for tracklet in inference.gallery.tracklets}
-    assert {"track_a", "track_b"} <= {tracklet.id for tracklet in inference.gallery.tracklets}
+    assert isinstance(inference.gallery, MemoryGallery)
+    assert "0.jpg" not in {entry.id for entry in inference.gallery.entries}
+    assert {"track_a", "track_b"} <= {entry.id for entry in inference.gallery.entries}
 
 
 def test_more_matches_than_the_gallery_holds_are_the_whole_gallery(
@@ -216,7 +221,8 @@ def test_a_saved_gallery_of_another_model_is_refused_before_anything_is_embedded
     inference = infer(session, *folders, k=1)
     path = tmp_path / "other.npz"
     other = replace(session.info.space, fingerprint="0" * 64)
-    Gallery(inference.gallery.tracklets, inference.gallery.embeddings, other).save(path)
+    assert isinstance(inference.gallery, MemoryGallery)
+    replace(inference.gallery, space=other).save(path)
     recorder = Recorder()
     with pytest.raises(ModelError, match="was made by model"):
         infer(session, path, folders[1], k=1, progress=recorder)
@@ -239,7 +245,7 @@ def test_json_and_csv_hold_the_rankings_and_agree(session: Session, folders: tup
         rows = list(csv.DictReader(file))
     assert [(r["query"], int(r["rank"]), r["match"], float(r["score"])) for r in rows] == from_json
     assert from_json == [
-        (ranking.query.id, rank, match.tracklet.id, pytest.approx(match.score, abs=1e-6))
+        (ranking.query.id, rank, match.entry.id, pytest.approx(match.score, abs=1e-6))
         for ranking in inference.rankings
         for rank, match in enumerate(ranking.matches, start=1)
     ]
@@ -276,6 +282,7 @@ def test_matches_are_decided_by_the_threshold_of_what_is_ranked(
     assert [[match.same for match in ranking.matches] for ranking in found.rankings] == [
         [round(match.score, 6) >= middle for match in ranking.matches] for ranking in plain.rankings
     ]
+    assert isinstance(found.gallery, MemoryGallery)
     found.gallery.save(tmp_path / "gallery.npz")
     append(session, tmp_path / "store of tracks", gallery)
     append(session, tmp_path / "store of images", images)
@@ -304,9 +311,10 @@ def test_without_a_threshold_that_fits_nothing_is_embedded(
     gallery, query = folders
     deciding, progress = with_points(session, 0.5), Recorder()
     old = tmp_path / "old.npz"
-    Gallery(
-        *(getattr(infer(session, gallery, query, k=1).gallery, n) for n in ("tracklets", "embeddings", "space"))
-    ).save(old)
+    members = infer(session, gallery, query, k=1).gallery
+    assert isinstance(members, MemoryGallery)
+    nameless = tuple(replace(entry, frames=0) for entry in members.entries)
+    MemoryGallery(nameless, members.embeddings, members.space).save(old)
     for opened, ranked, options, message in (
         (session, gallery, {"false_match_rate": 1e-3}, "no operating point in fp32"),
         (deciding, gallery, {"false_match_rate": 1e-2}, "choose one of: 1e-3$"),
@@ -316,3 +324,89 @@ def test_without_a_threshold_that_fits_nothing_is_embedded(
         with pytest.raises((ModelError, DataError), match=message):
             infer(opened, ranked, query, k=1, progress=progress, **options)  # type: ignore[arg-type]
     assert not progress.stages
+
+
+@pytest.fixture
+def loose(veri: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A gallery and a query of loose images, each of which says its camera."""
+    images = sorted((veri / "image_test").iterdir())
+    for name, chosen in (("gallery", images[::3][:20]), ("query", images[1::12][:5])):
+        (tmp_path / name).mkdir()
+        for image in chosen:
+            shutil.copy(image, tmp_path / name)
+    return tmp_path / "gallery", tmp_path / "query"
+
+
+def camera_of(name: str) -> str:
+    return name.split("_")[1]
+
+
+def test_filters_leave_out_of_the_ranking_in_a_folder_and_a_store(
+    session: Session, loose: tuple[Path, Path], tmp_path: Path
+) -> None:
+    gallery, query = loose
+    times = {path.name: float(place % 7) for place, path in enumerate(sorted(gallery.iterdir()))}
+    asked = {path.name: Seen("c009", 3.0) for path in query.iterdir()}
+    append(session, tmp_path / "store", gallery, sightings={name: Seen(None, time) for name, time in times.items()})
+    cameras = sorted({camera_of(name) for name in times})
+    assert len(cameras) > 2
+    here = cameras[0]
+    travel = TravelTimes({("c009", here): (1.0, 2.0), (here, "c009"): (2.0, 3.0), (cameras[1], "c009"): (0.0, 1.0)})
+    plain = infer(session, gallery, query, k=20)
+    assert not plain.filters
+
+    def near(query: str, camera: str, time: float) -> bool:
+        if camera == here:
+            return 0 <= time <= 1 or 4 <= time <= 5
+        return camera != cameras[1] or time >= 2
+
+    for filters, allowed, sources in (
+        (Filters(frozenset(cameras[1:])), lambda _, camera, __: camera in cameras[1:], (gallery, tmp_path / "store")),
+        (Filters(None, frozenset(cameras[:1])), lambda _, camera, __: camera != cameras[0], (gallery,)),
+        (Filters(other_cameras=True), lambda q, camera, __: camera != camera_of(q), (gallery, tmp_path / "store")),
+        (Filters(since_s=2, until_s=4.0), lambda _, __, time: 2 <= time <= 4, (tmp_path / "store",)),
+        (Filters(travel=travel), near, (tmp_path / "store",)),
+    ):
+        for source in sources:
+            found = infer(session, source, query, k=4, filters=filters, sightings=asked if filters.travel else None)
+            for ranking, whole in zip(found.rankings, plain.rankings, strict=True):
+                expected = [
+                    (match.entry.id, match.score)
+                    for match in whole.matches
+                    if allowed(whole.query.id, match.entry.camera, times[match.entry.id])  # type: ignore[no-untyped-call]
+                ]
+                assert 4 <= len(expected) < 20
+                assert [(match.entry.id, match.score) for match in ranking.matches] == expected[:4]
+
+
+def test_what_filters_need_and_nobody_knows_is_told_before_anything_is_embedded(
+    session: Session, loose: tuple[Path, Path]
+) -> None:
+    gallery, query = loose
+    progress = Recorder()
+    shutil.copy(next(query.iterdir()), query / "nameless.jpg")
+    for filters, sightings, message in (
+        (Filters(since_s=1), None, "no entry of .*gallery has a time"),
+        (Filters(frozenset({"c777"})), None, "is of camera 'c777'; there are c0"),
+        (Filters(other_cameras=True), None, "the camera of query nameless.jpg is not known"),
+        (Filters(travel=TravelTimes({})), {"nameless.jpg": Seen("c1", 1.0)}, "the time of query 0"),
+        (Filters(other_cameras=True), {"nobody": Seen("c1", 1.0)}, "the sightings name no tracklet of .*query"),
+    ):
+        with pytest.raises(DataError, match=message):
+            infer(session, gallery, query, k=1, filters=filters, sightings=sightings, progress=progress)
+    assert not progress.stages
+    infer(
+        session, gallery, query, k=1, filters=Filters(other_cameras=True), sightings={"nameless.jpg": Seen("c1", None)}
+    )
+
+
+def test_shards_together_are_the_whole(
+    session: Session, loose: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = {one.query.id: one.matches for one in infer(session, *loose, k=3).rankings}
+    parts = [infer(session, *loose, k=3, shard=Shard(number, 9)).rankings for number in range(1, 10)]
+    found = [(one.query.id, one.matches) for part in parts for one in part]
+    assert len(found) == len(whole)
+    assert dict(found) == whole
+    assert () in parts
+    assert "has none of the 5 queries" in caplog.text

@@ -3,8 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,13 +21,6 @@ TENSORS = {
 }
 TEXTS = {"card": '{"name": "\u00fc\u2028"}', "architecture": "{}", "facts": "", "quantization": "[1]", "x\ny": "\x00"}
 
-IN_A_PROCESS = """
-import hashlib, torch
-from reid.train.tensor_file import tensors_to_bytes
-tensors = {name: torch.arange(5) for name in "edcba"}
-print(hashlib.sha256(tensors_to_bytes(tensors, {name: name for name in "vwxyz"})).hexdigest())
-"""
-
 
 def test_the_same_content_has_the_same_bytes() -> None:
     other_order = [dict(reversed(each.items())) for each in (TENSORS, TEXTS)]
@@ -39,10 +30,10 @@ def test_the_same_content_has_the_same_bytes() -> None:
 
 
 def test_the_same_content_has_the_same_bytes_in_every_process() -> None:
-    found = subprocess.run([sys.executable, "-c", IN_A_PROCESS], stdout=subprocess.PIPE, text=True, timeout=120)
+    """Each has an order of its own for what has none, and found these bytes."""
     tensors = {name: torch.arange(5) for name in "abcde"}
-    here = hashlib.sha256(tensors_to_bytes(tensors, {name: name for name in "zyxwv"})).hexdigest()
-    assert found.stdout.strip() == here
+    found = hashlib.sha256(tensors_to_bytes(tensors, {name: name for name in "zyxwv"})).hexdigest()
+    assert found == "66d9a538a3e7f9dc947360a0348e370e65b81f7af2376dcf113fd20300e747d2"
 
 
 def test_safetensors_reads_what_was_written(tmp_path: Path) -> None:

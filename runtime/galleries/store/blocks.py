@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from reid.runtime.files.reading import open_regular
 from reid.runtime.galleries.store.manifest import damaged, unreadable
+from reid.runtime.progress import SILENT, Progress
 
 __all__ = ["BLOCK", "BlockWriter", "Blocks"]
 
@@ -102,8 +103,16 @@ class Blocks:
         runs = zip((start + starts).tolist(), (start + stops).tolist(), strict=True)
         return np.concatenate([np.empty(0, np.uint8), *(self._bytes[one:other] for one, other in runs)])
 
-    def check(self, blocks: NDArray[np.int64] | None = None) -> None:
+    def __len__(self) -> int:
+        """Return the number of blocks."""
+        return len(self._sound)
+
+    def check(self, blocks: NDArray[np.int64] | None = None, progress: Progress = SILENT) -> None:
         """Check blocks that were not found sound before; without an argument, all anew.
+
+        Args:
+            blocks: the blocks; None for all.
+            progress: its current stage counts them.
 
         Raises:
             DataError: one is damaged, or cannot be read.
@@ -115,6 +124,7 @@ class Blocks:
             if zlib.crc32(content) != self._checksums[block]:
                 raise damaged(self._path, f"the checksum of bytes from {block * BLOCK:,} differs")
             self._sound[block] = True
+            progress.advance()
 
     def _read(self, start: int, stop: int) -> bytes:
         try:

@@ -18,7 +18,7 @@ from reid.runtime.galleries.ranking import DistanceBlock, limits_of, nearest
 __all__ = ["Candidates", "Exact", "Proposal"]
 
 Exact: TypeAlias = Callable[[int, NDArray[np.int64]], NDArray[np.float64]]
-"""Returns the exact distances of a query to rows of the gallery, float64 [n]."""
+"""Returns the exact distances of a query to rows of the gallery, which are as they were offered, float64 [n]."""
 
 _Places: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -74,7 +74,7 @@ class Candidates:
         Args:
             start: the first of the proposal's queries.
             proposal: their distances to the tile.
-            rows: int64 [n]: the numbers of its entries, ascending, and above all that these queries were offered.
+            rows: int64 [n]: the numbers of its entries, ascending, and none that these queries were offered before.
         """
         limits = self._limits[start : start + len(proposal.queries)]
         promising = proposal.values <= limits[:, None]
@@ -104,7 +104,7 @@ class Candidates:
         ends = np.cumsum(np.bincount(self._query, minlength=shape[0]))
         for query, own in enumerate(np.split(self._row[order], ends[:-1])):
             exact = self._exact(query, own)
-            nearest_first = np.argsort(exact, kind="stable")[: self._k]
+            nearest_first = np.lexsort([own, exact])[: self._k]
             rows[query, : len(nearest_first)] = own[nearest_first]
             distances[query, : len(nearest_first)] = exact[nearest_first]
         return rows, distances
@@ -146,7 +146,7 @@ class Candidates:
         for crowded in np.flatnonzero(np.bincount(query[kept], minlength=len(self._limits)) > self._most).tolist():
             own = np.flatnonzero(kept & (query == crowded))
             kept[own] = False
-            kept[own[np.argsort(self._exact(crowded, row[own]), kind="stable")[: self._k]]] = True
+            kept[own[np.lexsort([row[own], self._exact(crowded, row[own])])[: self._k]]] = True
         self._query, self._row, self._value = query[kept], row[kept], value[kept]
 
 

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.galleries.conditions import ALWAYS, ANY, Condition
-from reid.runtime.galleries.store.segment import Segment
 
-__all__ = ["allowed_rows"]
+__all__ = ["Seen", "allowed_rows", "windows_of"]
+
+_NEVER = (np.inf, -np.inf)
+
+_ANY_KNOWN = (float(np.finfo(np.float64).min), np.inf)
+"""Leaves out minus infinity, which stands for a time that is not known."""
 
 
-def allowed_rows(segment: Segment, start: int, stop: int, conditions: Sequence[Condition]) -> NDArray[np.bool_] | None:
+class Seen(Protocol):
+    """Where and when entries were seen: those of a `Segment`, or others."""
+
+    @property
+    def live(self) -> NDArray[np.bool_] | None:
+        """Which are not removed, bool [N]; None for all."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The names of their cameras."""
+
+    def camera(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Return the cameras of some, int32 [n], as positions in `cameras`; -1 where it is not known."""
+
+    def time_s(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return the times of some, float64 [n]; NaN where it is not known."""
+
+
+def allowed_rows(segment: Seen, start: int, stop: int, conditions: Sequence[Condition]) -> NDArray[np.bool_] | None:
     """Return which rows of a segment each condition allows, bool [conditions, n]; removed rows are none.
 
     None stands for: everything is allowed.
@@ -25,7 +48,7 @@ def allowed_rows(segment: Segment, start: int, stop: int, conditions: Sequence[C
     return allowed if live is None else allowed & live
 
 
-def _allowed(segment: Segment, start: int, stop: int, condition: Condition) -> NDArray[np.bool_]:
+def _allowed(segment: Seen, start: int, stop: int, condition: Condition) -> NDArray[np.bool_]:
     allowed = np.ones(stop - start, np.bool_)
     if condition.cameras is not None or condition.not_cameras or condition.travel is not None:
         names = (*segment.cameras, None)  # -1, of a camera that is not known, is the last
@@ -36,7 +59,7 @@ def _allowed(segment: Segment, start: int, stop: int, condition: Condition) -> N
     return allowed
 
 
-def _in_time(segment: Segment, start: int, stop: int, condition: Condition) -> NDArray[np.bool_]:
+def _in_time(segment: Seen, start: int, stop: int, condition: Condition) -> NDArray[np.bool_]:
     time_s = segment.time_s(start, stop)  # NaN compares false
     first, last = condition.time_s or ALWAYS
     inside = (time_s >= first) & (time_s <= last)
@@ -46,3 +69,27 @@ def _in_time(segment: Segment, start: int, stop: int, condition: Condition) -> N
         before = (time_s >= first_before) & (time_s <= last_before)
         inside &= before | ((time_s >= first_after) & (time_s <= last_after))
     return inside
+
+
+def windows_of(conditions: Sequence[Condition], cameras: Sequence[str | None]) -> NDArray[np.float64]:
+    """Return which times of each camera each condition allows, float64 [conditions, cameras, 2, 2].
+
+    An entry of a camera is allowed if its time is in one of two windows, whose first and last time belong to them. A
+    time that is not known is minus infinity there, and a camera that is not known None.
+    """
+    known = {one: np.array([_windows(one, camera) for camera in cameras]) for one in set(conditions)}
+    return np.stack([known[one] for one in conditions])
+
+
+def _windows(condition: Condition, camera: str | None) -> tuple[tuple[float, float], tuple[float, float]]:
+    if not condition.allows_camera(camera):
+        return _NEVER, _NEVER
+    if not condition.needs_time:
+        return ALWAYS, ALWAYS
+    within = _common(condition.time_s or ALWAYS, _ANY_KNOWN)
+    before, after = condition.windows(camera) or (ALWAYS, ALWAYS)
+    return _common(before, within), _common(after, within)
+
+
+def _common(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return max(one[0], other[0]), min(one[1], other[1])

@@ -138,6 +138,13 @@ class Manifest(_Record):
     def _as_tuple(cls, segments: object) -> object:
         return tuple(segments) if isinstance(segments, list) else segments
 
+    @field_validator("segments")
+    @classmethod
+    def _once_each(cls, segments: tuple[SegmentRecord, ...]) -> tuple[SegmentRecord, ...]:
+        if len({segment.file for segment in segments}) < len(segments):
+            raise ValueError("a segment is there twice")
+        return segments
+
     @property
     def space(self) -> Space:
         """The space of its embeddings."""

@@ -22,10 +22,13 @@ from reid.runtime.galleries.store.filtering import allowed_rows
 from reid.runtime.galleries.store.numbers import as_float32
 from reid.runtime.galleries.store.segment import Segment
 
-__all__ = ["best_rows", "found_in"]
+__all__ = ["best_rows", "exact_distances_to", "found_at", "found_in"]
 
 _TILE_BYTES = 1 << 25
 """Of the embeddings, in float32, that are looked at together."""
+
+_CONVERTED = 8
+"""So many times less where they are stored as FP16: what was converted should still be in the cache."""
 
 _FIRST_ROWS = 512
 """Rows of the first tile; each is twice as long as the one before, since the first leave the most candidates."""
@@ -33,8 +36,8 @@ _FIRST_ROWS = 512
 _QUERIES = 256
 """Queries whose distances to a tile are held together."""
 
-_FEW = 3
-"""So many queries are faster one by one: to a matrix product, the gallery is a matrix to lay out anew."""
+_FEW = 2
+"""So many queries are faster row by row, as memory gives it: a matrix product lays the gallery out anew first."""
 
 _SPARSE = 0.5
 """Where no more of a tile are allowed, their embeddings are copied and the others not looked at."""
@@ -134,7 +137,13 @@ def found_in(
     """Return the best k entries of each query; arguments and errors are those of `best_rows`, but k may be 0."""
     if not k or not len(queries):
         return [()] * len(queries)
-    rows, distances = best_rows(segments, queries, k, conditions)
+    return found_at(segments, *best_rows(segments, queries, k, conditions))
+
+
+def found_at(
+    segments: Sequence[Segment], rows: NDArray[np.int64], distances: NDArray[np.float64]
+) -> list[tuple[Found, ...]]:
+    """Return the entries of what `best_rows` returns."""
     found = np.unique(rows[rows >= 0])
     entries = dict(zip(found.tolist(), _Rows(segments).entries(found), strict=True))
     scores = (1 - distances).astype(np.float32)
@@ -142,6 +151,13 @@ def found_in(
         tuple(Found(entries[row], score) for row, score in zip(*pair, strict=True) if row >= 0)
         for pair in zip(rows.tolist(), scores.tolist(), strict=True)
     ]
+
+
+def exact_distances_to(
+    segments: Sequence[Segment], query: NDArray[np.float32], rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the exact distances of a query, float32 [D], to ascending rows of the whole gallery, float64 [n]."""
+    return _Rows(segments).exact_distances(query, rows)
 
 
 def best_rows(
@@ -176,8 +192,9 @@ def best_rows(
 
 
 def _distances(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDArray[np.float32]:
-    if len(queries) <= _FEW:
-        values = np.stack([np.einsum("nd,d->n", gallery, query) for query in queries], axis=1)
+    values: NDArray[np.float32]
+    if len(queries) <= _FEW and hasattr(np, "vecdot"):  # NumPy 2
+        values = np.vecdot(gallery[:, None], queries)
     else:
         values = gallery @ queries.T  # up to twice as fast as its transpose
     np.subtract(1, values, out=values)
@@ -186,8 +203,10 @@ def _distances(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> ND
 
 def _spans(segments: Sequence[Segment], dimensions: int) -> Iterator[_Span]:
     """Yield all rows; they get longer with what was looked at."""
-    before, size, most = 0, _FIRST_ROWS, max(1, _TILE_BYTES // (4 * dimensions))
+    before, size = 0, _FIRST_ROWS
     for segment in segments:
+        share = 1 if segment.embeddings(0, 0).dtype == np.float32 else _CONVERTED
+        most = max(1, _TILE_BYTES // (4 * dimensions * share))
         start = 0
         while start < segment.record.rows:
             stop = min(start + min(size, most), segment.record.rows)

@@ -16,6 +16,7 @@ from reid.runtime.galleries.store.blocks import Blocks
 from reid.runtime.galleries.store.columns import Columns, Texts
 from reid.runtime.galleries.store.layout import Layout
 from reid.runtime.galleries.store.manifest import Manifest, SegmentRecord, damaged, unreadable
+from reid.runtime.progress import SILENT, Progress
 
 __all__ = ["PIECE", "Segment"]
 
@@ -100,12 +101,25 @@ class Segment:
 
     def pieces(self) -> Iterator[tuple[NDArray[Any], Columns]]:
         """Yield the rows that are not removed, piece by piece: embeddings as they are stored, and entries."""
+        for start, stop, rows in self._parts():
+            if rows is None:
+                yield self.embeddings(start, stop), self.columns(start, stop)
+            else:
+                yield self.embeddings_of(rows), self.columns_of(rows)
+
+    def entries(self) -> Iterator[Columns]:
+        """Yield the entries of `pieces`, without reading embeddings."""
+        for start, stop, rows in self._parts():
+            yield self.columns(start, stop) if rows is None else self.columns_of(rows)
+
+    def _parts(self) -> Iterator[tuple[int, int, NDArray[np.int64] | None]]:
+        """Yield where pieces start and stop, and which rows of them are left; None for all."""
         for start in range(0, self.record.rows, PIECE):
             stop = min(start + PIECE, self.record.rows)
             if self.live is None or self.live[start:stop].all():
-                yield self.embeddings(start, stop), self.columns(start, stop)
+                yield start, stop, None
             elif len(rows := start + np.flatnonzero(self.live[start:stop])):
-                yield self.embeddings_of(rows), self.columns_of(rows)
+                yield start, stop, rows
 
     def find(self, ids: Texts, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the rows of ids, int64 [n]; -1 for one that is not there, or was removed."""
@@ -127,9 +141,14 @@ class Segment:
         """Return which rows are not removed, bool [N], as a copy."""
         return np.ones(self.record.rows, np.bool_) if self.live is None else self.live.copy()
 
-    def check(self) -> None:
-        """Check every block. Raises DataError if one is damaged."""
-        self._blocks.check()
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are to check."""
+        return len(self._blocks)
+
+    def check(self, progress: Progress = SILENT) -> None:
+        """Check every block; the current stage counts them. Raises DataError if one is damaged."""
+        self._blocks.check(progress=progress)
 
     def _numbers(self, name: str, start: int, stop: int, width: int = 1) -> NDArray[Any]:
         section = self._sections[name]

@@ -13,20 +13,21 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
-from reid.runtime.files.storage import atomic_directory
+from reid.runtime.files.storage import atomic_directory, clear_abandoned
 from reid.runtime.galleries.comparable import check_space
 from reid.runtime.galleries.conditions import ANY, Condition
 from reid.runtime.galleries.entry import Entry
-from reid.runtime.galleries.protocol import Found
+from reid.runtime.galleries.protocol import Found, Kind
 from reid.runtime.galleries.store.checking import check_absent, check_entries, checked_embeddings
-from reid.runtime.galleries.store.columns import Columns
+from reid.runtime.galleries.store.columns import Columns, Texts
 from reid.runtime.galleries.store.compaction import is_compact, kept_before
+from reid.runtime.galleries.store.kinds import kind_of
 from reid.runtime.galleries.store.lock import WriterLock
 from reid.runtime.galleries.store.manifest import (
     FORMAT_VERSION,
@@ -44,13 +45,16 @@ from reid.runtime.galleries.store.segment import Segment
 from reid.runtime.galleries.store.snapshot import Snapshot
 from reid.runtime.galleries.store.verification import problems
 from reid.runtime.galleries.store.writing import clear_leftovers, commit, write_segment
+from reid.runtime.progress import SILENT, Progress
 from reid.runtime.space import Space
 
 __all__ = ["Store"]
 
+_Pieces: TypeAlias = Iterable[tuple[NDArray[Any], Columns]]
+
 
 class Store:
-    """A gallery in a folder; a `reid.runtime.galleries.protocol.Gallery`.
+    """A gallery in a folder; a `reid.runtime.galleries.protocol.GrowingGallery`.
 
     A reader sees the gallery as it was when it was opened, or at the last `refresh()`. Several threads may use one
     store: a search sees what was there when it began, and changes take turns.
@@ -104,8 +108,10 @@ class Store:
         lock = WriterLock(folder) if write else None
         try:
             store = cls(folder, lock)
+            check_space(folder, store.space, found)  # a migration may have come between
             if write:
                 clear_leftovers(folder, store._now.manifest)
+                clear_abandoned(folder)  # what is left where it was made, if that was killed
         except BaseException:
             if lock:
                 lock.release()
@@ -127,9 +133,27 @@ class Store:
         """The segments, as they are now: for what computes with stored embeddings."""
         return self._now.segments
 
+    @property
+    def kind(self) -> Kind | None:
+        """What it holds, by the frames of all its entries, which are read; None where not all are known."""
+        return kind_of(self._now)
+
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self._now)
+
+    def contains(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which of these ids it has, bool [N]. Raises DataError where what is read is damaged."""
+        there = np.zeros(len(ids), np.bool_)
+        for rows in self._now.find(Texts.of(ids)):
+            there |= rows >= 0
+        return there
+
+    def entries(self) -> Iterator[list[Entry]]:
+        """Yield what `batches` does, without embeddings, which are not read."""
+        for segment in self._now.segments:
+            for columns in segment.entries():
+                yield columns.entries()
 
     def batches(self) -> Iterator[tuple[list[Entry], NDArray[np.float32]]]:
         """Yield all entries in their order, some thousand at a time, with their embeddings, float32 [n, D]."""
@@ -159,10 +183,17 @@ class Store:
         return found_in(now.segments, queries, min(k, len(now)), conditions)
 
     def refresh(self) -> bool:
-        """See what a writer has done since; return whether it did anything. Raises DataError as `open` does."""
+        """See what a writer has done since; return whether it did anything.
+
+        Raises:
+            DataError: as `open` does.
+            ModelError: it was migrated to another model meanwhile; this store goes on with what it was.
+        """
         with self._turn:
-            before, self._moment = self._now, Snapshot.open(self.path, self._now)
-            return self._moment is not before
+            before, now = self._now, Snapshot.open(self.path, self._now)
+            check_space(self.path, now.manifest.space, before.manifest.space)
+            self._moment = now
+            return now is not before
 
     def add(self, entries: Sequence[Entry], embeddings: NDArray[np.float32]) -> None:
         """Add entries, all or none; they are on disk when it returns.
@@ -194,18 +225,19 @@ class Store:
                 self._commit(now, records)
             return len(now) - len(self._now)
 
-    def compact(self) -> None:
+    def compact(self, progress: Progress = SILENT) -> None:
         """Write all entries into one segment, without what was removed: what takes part of a disk is given back.
 
-        Raises as `add` does; needs room for a second copy while it works.
+        Raises as `add` does; needs room for a second copy while it works. `progress` follows one stage, the entries.
         """
         with self._change() as now:
             if not is_compact(now.manifest):
                 pieces = chain.from_iterable(segment.pieces() for segment in now.segments)
-                self._commit(now, (write_segment(self.path, pieces, now.manifest),))
+                followed = _followed(pieces, "compacting", len(now), progress)
+                self._commit(now, (write_segment(self.path, followed, now.manifest),))
 
-    def merge(self, others: Sequence[Store]) -> None:
-        """Add the entries of other galleries, all or none, in their order.
+    def merge(self, others: Sequence[Store], progress: Progress = SILENT) -> None:
+        """Add the entries of other galleries, all or none, in their order; `progress` follows one stage, the entries.
 
         Raises:
             DataError: as `add` does; also where two of the galleries have an entry of the same id.
@@ -217,11 +249,15 @@ class Store:
             for other, moment in zip(others, moments, strict=True):
                 check_space(other.path, moment.manifest.space, now.manifest.space)
             check_ids_apart([now, *moments])
-            self._append(now, pieces_of(moments), sum(map(len, moments)))
+            rows = sum(map(len, moments))
+            self._append(now, _followed(pieces_of(moments), "merging", rows, progress), rows)
 
-    def verify(self) -> list[str]:
-        """Read everything again and return what is wrong, in a sentence each; nothing where all is well."""
-        return list(problems(self._now))
+    def verify(self, progress: Progress = SILENT) -> list[str]:
+        """Read everything again and return what is wrong, in a sentence each; nothing where all is well.
+
+        `progress` follows two stages, what is read and the entries.
+        """
+        return list(problems(self._now, progress))
 
     def close(self) -> None:
         """Let others write; what is closed cannot be used."""
@@ -266,7 +302,7 @@ class Store:
             raise
         clear_leftovers(self.path, self._moment.manifest)
 
-    def _append(self, now: Snapshot, pieces: Iterable[tuple[NDArray[Any], Columns]], rows: int) -> None:
+    def _append(self, now: Snapshot, pieces: _Pieces, rows: int) -> None:
         if rows:
             kept = kept_before(now.manifest, rows)
             again = chain.from_iterable(segment.pieces() for segment in now.segments[kept:])
@@ -281,3 +317,11 @@ class Store:
         self._moment = Snapshot.of(self.path, manifest, now)
         with contextlib.suppress(OSError):  # the next writer tries again
             clear_leftovers(self.path, manifest)
+
+
+def _followed(pieces: _Pieces, stage: str, rows: int, progress: Progress) -> _Pieces:
+    """Yield pieces, and count the entries that were taken."""
+    progress.begin(stage, rows, "entries")
+    for embeddings, columns in pieces:
+        yield embeddings, columns
+        progress.advance(len(embeddings))

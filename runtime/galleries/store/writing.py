@@ -26,7 +26,7 @@ from reid.runtime.galleries.store.manifest import (
     write_manifest,
 )
 
-__all__ = ["clear_leftovers", "commit", "write_removed", "write_segment"]
+__all__ = ["clear_leftovers", "commit", "flush_folder", "write_removed", "write_segment"]
 
 
 def write_segment(folder: Path, pieces: Iterable[tuple[NDArray[Any], Columns]], manifest: Manifest) -> SegmentRecord:
@@ -89,9 +89,9 @@ def write_removed(folder: Path, live: NDArray[np.bool_]) -> RemovedRecord:
 
 def commit(folder: Path, manifest: Manifest) -> None:
     """Make a manifest the gallery's, after what it names: when this returns, it outlasts a loss of power."""
-    _flush_folder(folder)
+    flush_folder(folder)
     write_manifest(folder, manifest)
-    _flush_folder(folder)
+    flush_folder(folder)
 
 
 def clear_leftovers(folder: Path, manifest: Manifest) -> None:
@@ -103,7 +103,7 @@ def clear_leftovers(folder: Path, manifest: Manifest) -> None:
     Raises:
         OSError: the folder cannot be flushed, and nothing was removed; or a file cannot be removed.
     """
-    _flush_folder(folder)
+    flush_folder(folder)
     for pattern in ("segment-*.rows", "removed-*.bits"):
         for path in folder.glob(pattern):
             if path.name not in manifest.files:
@@ -123,7 +123,8 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Let what was made, renamed and removed in a folder outlast a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

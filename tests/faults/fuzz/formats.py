@@ -18,6 +18,7 @@ from fuzz.mutators import (
     protobuf_fields,
     safetensors_header,
     sealed_facts,
+    store_files,
     tar_headers,
     zip_bomb,
     zip_members,
@@ -51,6 +52,7 @@ _MARKUP = insert_any(
     *(b"imageName", b"vehicleID", b"cameraID", b"Item", b'encoding="UTF-16"', b' version="1.1"', b"\xff\xfe<\0a\0"),
 )
 
+_STORE = " ".join(f"runtime.galleries.store.{name}" for name in ("manifest", "blocks", "segment", "snapshot", "layout"))
 _ARCHIVES = "runtime.files.archives runtime.files.catalog runtime.files.reading"
 _LISTS = "data.readers.lists data.readers.veri data.readers.cityflow data.tracks"
 _CELLS = insert_any(
@@ -139,9 +141,11 @@ FORMATS = (
         "gallery",
         loaders.gallery,
         (*_mostly(zip_members), zip_bomb),
-        "runtime.galleries.gallery runtime.files.arrays",
+        "runtime.galleries.saved runtime.galleries.memory runtime.files.arrays",
         50,
     ),
+    Format("gallery in a folder", loaders.stored_gallery, (store_files,), _STORE, 30),
+    Format("sightings", loaders.sightings, _mostly(_WORDS, _CELLS), "runtime.sightings", 20),
     Format(
         "results kept in a bundle",
         loaders.stored_retrieval,

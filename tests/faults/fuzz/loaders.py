@@ -14,12 +14,16 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fuzz import seeds
 from fuzz.runner import Prepared, WrongResultError
+
+if TYPE_CHECKING:
+    from reid.runtime.galleries.entry import Entry
 
 
 def _in_file(path: Path, contents: list[bytes], load: Callable[[Path], object], *, names: str = "") -> Prepared:
@@ -661,7 +665,9 @@ def stored_retrieval(folder: Path) -> Prepared:
 
 def gallery(folder: Path) -> Prepared:
     from reid.runtime.embedding import Embedded
-    from reid.runtime.galleries.gallery import Gallery, open_gallery
+    from reid.runtime.galleries.entry import Entry
+    from reid.runtime.galleries.memory import MemoryGallery
+    from reid.runtime.galleries.queries import rank
     from reid.runtime.space import Space
     from reid.runtime.tracklet import Tracklet
 
@@ -669,21 +675,20 @@ def gallery(folder: Path) -> Prepared:
     path = folder / "gallery.npz"
     vectors = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    tracklets = [Tracklet(f"a/{n}", (Path(f"/pictures/{n}.jpg"),), f"c{n}", None if n else "7") for n in range(4)]
-    Gallery(tuple(tracklets), vectors[:4], space).save(path)
+    entries = (Entry(f"a/{n}", f"c{n}", None if n else "7", n or None, f"/pictures/{n}.jpg", n) for n in range(4))
+    MemoryGallery(tuple(entries), vectors[:4], space).save(path)
     contents = [path.read_bytes(), seeds.stored("gallery.npz")]
     query = [Embedded(Tracklet("query", (Path("query.jpg"),)), vectors[4], {}, ())]
 
     def ranked(path: Path) -> list[Any]:
-        gallery = open_gallery(path, space)
-        matches = [(one.tracklet, one.score) for ranking in gallery.rank(query, 10) for one in ranking.matches]
+        gallery = MemoryGallery.open(path, space)
+        matches = [(one.entry, one.score) for ranking in rank(gallery, query, 10) for one in ranking.matches]
         scores = [score for _, score in matches]
         _expect(all(np.isfinite(scores)) and scores == sorted(scores, reverse=True), f"scores {scores}")
         _expect(all(abs(score) < 1.001 for score in scores), f"scores {scores}")
-        tracklets = [(one.id, one.frames, one.camera, one.vehicle) for one in gallery.tracklets]
-        names = (name for one in gallery.tracklets for name in (one.id, one.camera, one.vehicle, str(one.frames[0])))
+        names = (name for one in gallery.entries for name in (one.id, one.camera, one.vehicle, one.picture))
         _expect(all(map(_is_text, filter(None, names))), "names that are no text")
-        return [tracklets, [(one.id, score) for one, score in matches]]
+        return [gallery.entries, [(one.id, score) for one, score in matches]]
 
     (folder / "new.npz").write_bytes(contents[0])
     sound = ranked(folder / "new.npz")
@@ -695,6 +700,54 @@ def gallery(folder: Path) -> Prepared:
         _expect(not has_digest or found == sound, "other tracklets or ranks, with the same digest")
 
     return _in_file(path, contents, load)
+
+
+def stored_gallery(folder: Path) -> Prepared:
+    """Prepare to read a gallery's folder: every entry has to be one that was added, with its embedding."""
+    from reid.runtime.galleries.store.store import Store
+
+    kept = {path.name: path.read_bytes() for path in sorted((seeds.STORED / "gallery").iterdir())}
+    contents = [seeds.packed(files) for files in (seeds.store(), kept)]
+    root = folder / "gallery"
+
+    def pairs(entries: list[Entry], embeddings: NDArray[Any]) -> list[tuple[Entry, tuple[float, ...]]]:
+        return list(zip(entries, map(tuple, embeddings.tolist()), strict=True))
+
+    added: set[tuple[Entry, tuple[float, ...]]] = set()
+    for content in contents:
+        _unpacked(content, root)
+        with Store.open(root) as store:
+            for one in store.segments:
+                rows = one.record.rows
+                added.update(pairs(one.columns(0, rows).entries(), one.embeddings(0, rows)))
+
+    def load(content: bytes) -> None:
+        _unpacked(content, root)
+        with Store.open(root) as store:
+            found = [pair for entries, rows in store.batches() for pair in pairs(entries, rows)]
+            _expect(len(found) == len(store) and set(found) <= added, "other entries than those that were added")
+            _expect(len({entry for entry, _ in found}) == len(found), "an entry twice")
+            ids = [one.id for entries in store.entries() for one in entries]
+            _expect(store.contains(ids).all(), "an id that is not found")
+            matches = store.search(np.eye(1, store.space.dimensions, dtype=np.float32), 9)[0]
+            _expect({one.entry for one in matches} <= {entry for entry, _ in found}, "matches that are no entries")
+            _expect(len(matches) == min(9, len(store)), f"{len(matches)} matches")
+            _expect(store.kind is None or store.kind in ("images", "tracklets"), "a kind")
+            _expect(store.verify() == [], "it can be read, and is damaged")
+
+    return Prepared(contents, load, str(root))
+
+
+def sightings(folder: Path) -> Prepared:
+    from reid.runtime.sightings import read_sightings
+
+    def load(path: Path) -> None:
+        for identity, seen in read_sightings(path).items():
+            _expect(identity and seen.camera != "", "an empty name")
+            _expect(seen.time_s is None or np.isfinite(seen.time_s), f"time {seen.time_s}")
+
+    contents = [b"id,camera,time_s\r\n0002_c003_00000030_0.jpg,c003,1.5\r\n000002.jpg,,-3\r\n", b"time_s,id\n7,a b\n"]
+    return _in_file(folder / "sightings.csv", contents, load)
 
 
 def _is_text(value: str) -> bool:

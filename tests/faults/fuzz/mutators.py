@@ -31,6 +31,7 @@ __all__ = [
     "protobuf_fields",
     "safetensors_header",
     "sealed_facts",
+    "store_files",
     "tar_headers",
     "zip_bomb",
     "zip_members",
@@ -421,6 +422,25 @@ def bundle_files(random: Random, content: bytes, seeds: Sequence[bytes]) -> byte
         files["model.json"] = _dump(card).encode("utf-8", "surrogatepass")
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, RecursionError):
         return damaged
+    return _zipped(list(files.items()))
+
+
+def store_files(random: Random, content: bytes, seeds: Sequence[bytes]) -> bytes:
+    """Change a file of a gallery's folder, which is given as a zip file; often, the manifest's digest fits it."""
+    damaged = zip_members(random, content, seeds)
+    if random.random() < 0.3:
+        return damaged
+    try:
+        with zipfile.ZipFile(io.BytesIO(damaged)) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        facts = json.loads(files["gallery.json"])
+        facts.pop("digest", None)
+        sealed = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
+    except (AttributeError, zipfile.BadZipFile, KeyError, TypeError, ValueError, RecursionError):
+        return damaged
+    files["gallery.json"] = _dump({**facts, "digest": hashlib.sha256(sealed).hexdigest()}).encode(
+        "utf-8", "surrogatepass"
+    )
     return _zipped(list(files.items()))
 
 

@@ -9,11 +9,13 @@ import json
 import pickle
 import struct
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -330,6 +332,25 @@ def benchmark() -> bytes:
         "notes": ["clock: it does not say"],
     }
     return BenchResult.model_validate(facts).model_dump_json(indent=1).encode()
+
+
+def store() -> dict[str, bytes]:
+    """Return the files of a gallery of three segments, of one of which something was removed."""
+    from reid.runtime.galleries.entry import Entry
+    from reid.runtime.galleries.store.store import Store
+    from reid.runtime.space import Space
+
+    names = (f"{number:016x}" for number in range(99))
+    vectors = np.random.default_rng(0).normal(size=(16, DIMENSIONS)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    entries = [Entry(f"a/{n}", f"c{n % 3}", None if n % 2 else "7", n or None, f"/crops/{n}.jpg", n) for n in range(16)]
+    with tempfile.TemporaryDirectory() as folder, patch("secrets.token_hex", lambda size: next(names)[-2 * size :]):
+        with Store.create(f"{folder}/store", Space(FINGERPRINT, "fp32", DIMENSIONS)) as gallery:
+            for start, stop in ((0, 9), (9, 14), (14, 16)):
+                gallery.add(entries[start:stop], vectors[start:stop])
+            gallery.remove(["a/3", "a/7"])
+        files = {path.name: path.read_bytes() for path in sorted(Path(folder, "store").iterdir())}
+    return {name: content for name, content in files.items() if name != "lock"}
 
 
 def packed(files: dict[str, bytes]) -> bytes:

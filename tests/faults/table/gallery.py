@@ -53,4 +53,34 @@ CHANGES = (
     Row("reid-gallery merge new store nowhere", says="nowhere/gallery.json: No such file"),
     Row("reid-gallery merge store store", own("store"), "store is store, which is an input"),
     Row("reid-gallery compact it", foreign("it/thesis.tex"), "it/gallery.json: No such file"),
+    # sightings and shards
+    Row("reid-gallery append new query --sightings nowhere", says="nowhere: No such file.*id,camera,time_s"),
+    Row("reid-gallery append new query --sightings it", fifo("it"), "it: a named pipe"),
+    Row("reid-gallery append new query --sightings it", text("it", "id,time_s\n0.jpg,noon\n"), "it, line 2: .*'noon'"),
+    Row("reid-gallery append new query --sightings it", text("it", "id,time_s\nx,1\n"), "name no tracklet of query"),
+    Row("reid-gallery append new query --shard 0/0", says="such as 3/16", code=2),
+    Row("reid-gallery append new query --shard 9/8", says="1/8 to 8/8", code=2),
+    # elsewhere
+    Row("reid-gallery info s3://bucket/x", says="s3://bucket/x: no such kind of gallery"),
+    Row("reid-gallery append s3://bucket/x query", says="s3://bucket/x: no such kind of gallery"),
+    Row("reid-gallery merge new store s3://bucket/x", says="s3://bucket/x: no such kind of gallery"),
+    Row("reid-gallery verify lance://it", says="lance://it has checks of its own; give the folder of a gallery"),
+    # another model
+    Row("reid-gallery migrate nowhere --model bundle", says="nowhere/gallery.json: No such file"),
+    Row("reid-gallery migrate lance://it --model bundle", says="lance:/it/gallery.json: No such file"),
+    Row("reid-gallery migrate store --model nowhere", says="nowhere: no such model"),
+    Row("reid-gallery migrate store", says="--model", code=2),
+    Row(
+        "reid-gallery migrate store --model bundle",
+        own("store"),
+        "all 4 entries are of this model already",
+        code=0,
+        changes=("store",),
+    ),
+    # travel times
+    Row("reid-gallery learn-travel nowhere", says="nowhere: no such folder"),
+    Row("reid-gallery learn-travel store", says="store shows no vehicle twice at a known time"),
+    Row("reid-gallery learn-travel query", says="query.*(does not look like|shows no vehicle twice)"),
+    Row("reid-gallery learn-travel store --share 1", says="--share", code=2),
+    Row("reid-gallery learn-travel store --clock nan", says="--clock", code=2),
 )

@@ -41,7 +41,7 @@ from table.makers import (
 from table.place import Place
 from table.row import Row
 
-__all__ = ["CROPS", "GALLERIES", "MODELS", "NUMBERS", "OUTPUTS"]
+__all__ = ["CROPS", "FILTERS", "GALLERIES", "MODELS", "NUMBERS", "OUTPUTS"]
 
 _GIF = b"GIF89a" + b"\xff" * 4 + bytes(3) + b"," + bytes(4) + b"\xff" * 4 + b"\0\2\1\4\0;"
 _TEXTS = tuple((b"zTXt", b"a\0\0" + bytes(100)) for _ in range(40))
@@ -280,6 +280,55 @@ GALLERIES = (
     Row("reid-infer it.npz query", arrays("it.npz", format_version=np.array(0)), "it.npz is not a readable gallery"),
     Row("reid-infer it.npz query", arrays("it.npz", format_version=np.array("3")), "it.npz is not a readable gallery"),
     Row("reid-infer it.npz query", arrays("it.npz", format_version=GONE), "it.npz is not a readable gallery"),
+)
+
+FILTERS = (
+    # what is not known
+    Row("reid-infer gallery query --since 1", says="no entry of gallery has a time: .*--sightings FILE"),
+    Row("reid-infer saved.npz query --until 1", says="no entry of saved.npz has a time"),
+    Row("reid-infer store query --since -1e12", says="no entry of store has a time"),
+    Row("reid-infer gallery query --camera '=1+1'", says="no entry of gallery is of camera '=1.1'; there are c0"),
+    Row("reid-infer store query --camera c999", says="no entry of store is of camera 'c999'; there are c0"),
+    Row("reid-infer gallery query --other-cameras", says="the camera of query 0.jpg is not known: .*--sightings"),
+    # files
+    *(
+        Row("reid-infer gallery query --travel-times it", make("it"), f"it.*({says}|list of travel times)")
+        for make, says in KINDS
+    ),
+    Row("reid-infer gallery query --travel-times nowhere", says="nowhere: No such file"),
+    Row("reid-infer gallery query --travel-times it", text("it", "{}"), "it.*list of travel times"),
+    Row(
+        "reid-infer gallery query --travel-times it",
+        text("it", '{"format_version": 1, "pairs": []}'),
+        "the camera of query 0.jpg is not known",
+    ),
+    Row("reid-infer gallery query --sightings nowhere", says="nowhere: No such file.*id,camera,time_s"),
+    Row("reid-infer gallery query --sightings it", fifo("it"), "it: a named pipe"),
+    Row("reid-infer gallery query --sightings it", zero("it"), "it: a device"),
+    Row("reid-infer gallery query --sightings it", text("it", b""), "it has the columns .*id,camera,time_s"),
+    Row(
+        "reid-infer gallery query --sightings it", text("it", "id,camera\n"), "the sightings name no tracklet of query"
+    ),
+    Row(
+        "reid-infer gallery query --sightings it --travel-times travel",
+        (text("it", "id,time_s\n0.jpg,inf\n"), text("travel", '{"format_version": 1, "pairs": []}')),
+        "it, line 2: the time is 'inf'",
+    ),
+    Row(
+        "reid-infer gallery query --sightings it/seen.csv --output it",
+        text("it/seen.csv", "id,camera\n0.jpg,c1\n"),
+        "it holds it/seen.csv, which is an input",
+    ),
+    # galleries elsewhere
+    Row("reid-infer s3://bucket/x query", says="s3://bucket/x: no such kind of gallery.*lance://"),
+    Row("reid-infer lance:/x query", says="lance:/x: no such folder"),
+    Row("reid-infer gallery query --shard 17/16", says="1/16 to 16/16", code=2),
+    Row("reid-infer gallery query --shard 0/0", says="such as 3/16", code=2),
+    Row("reid-infer gallery query --shard 1/2 --rerank", says="--rerank looks at all queries", code=2),
+    Row("reid-infer gallery query --since inf", says="--since", code=2),
+    Row("reid-infer gallery query --since 2 --until 1", says="--since 2 is after --until 1", code=2),
+    Row("reid-infer gallery query --camera ''", says="--camera", code=2),
+    Row("reid-infer gallery query --camera a --not-camera a", says="--not-camera", code=2),
 )
 
 MODELS = (

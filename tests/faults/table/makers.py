@@ -265,12 +265,12 @@ def gallery_of(place: Place, name: str, **space: str) -> None:
     """A saved gallery that is sound, but of another model or precision."""
     from dataclasses import replace
 
-    from reid.runtime.galleries.gallery import open_gallery
+    from reid.runtime.galleries.memory import MemoryGallery
     from reid.runtime.model_card import ModelCard
     from reid.runtime.space import Space
 
     card = ModelCard.read(place.world["bundle"] / "model.json")
-    saved = open_gallery(place.world["saved.npz"], Space(card.fingerprint, "fp32", card.dimensions))
+    saved = MemoryGallery.open(place.world["saved.npz"], Space(card.fingerprint, "fp32", card.dimensions))
     replace(saved, space=replace(saved.space, **space)).save(_fresh(place, name))
 
 

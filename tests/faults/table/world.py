@@ -124,23 +124,22 @@ class World:
     def _saved(self, file: Path) -> None:
         from reid.runtime.embedding import embed
         from reid.runtime.folders import read_folder
-        from reid.runtime.galleries.gallery import Gallery
+        from reid.runtime.galleries.memory import MemoryGallery
         from reid.runtime.opening import open_session
 
         with open_session(self["bundle"]) as session:
-            Gallery.collect(embed(session, read_folder(self["gallery"])), session.info.space).save(file)
+            MemoryGallery.collect(embed(session, read_folder(self["gallery"])), session.info.space).save(file)
 
     def _store(self, folder: Path) -> None:
-        from reid.runtime.galleries.entry import Entry
-        from reid.runtime.galleries.gallery import open_gallery
+        from reid.runtime.galleries.memory import MemoryGallery
         from reid.runtime.galleries.store.store import Store
         from reid.runtime.model_card import ModelCard
         from reid.runtime.space import Space
 
         card = ModelCard.read(self["bundle"] / "model.json")
-        saved = open_gallery(self["saved.npz"], Space(card.fingerprint, "fp32", card.dimensions))
+        saved = MemoryGallery.open(self["saved.npz"], Space(card.fingerprint, "fp32", card.dimensions))
         with Store.create(folder, saved.space) as store:
-            store.add([Entry(one.id, one.camera, one.vehicle) for one in saved.tracklets], saved.embeddings)
+            store.add(saved.entries, saved.embeddings)
 
     def _scales(self, file: Path) -> None:
         from reid.calibration.selection import open_calibration_data

@@ -202,6 +202,7 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_taken_in() -> None:
         (SeenTrack("y", "b", 5, 6, np.ones(3, np.float32)), r"'y' has an embedding \[3\], expected \[2\]"),
         (SeenTrack("y", "b", 5, 6, direction(0).astype(float)), "'y' has an embedding of float64, expected float32"),  # type: ignore[arg-type]
         (SeenTrack("y", None, 5, 6, direction(0)), "'y' has the camera None: name the camera"),  # type: ignore[arg-type]
+        (SeenTrack("y", "", 5, 6, direction(0)), "'y' has the camera '': name the camera"),
         (SeenTrack("y", "b", 5, 6, 2 * direction(0)), "'y' cannot be compared, embedding 0 has length 2"),
     ):
         with pytest.raises(DataError, match=reason):

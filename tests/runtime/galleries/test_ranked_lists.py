@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reid.runtime.galleries.entry import Entry, entry_of
 from reid.runtime.galleries.ranked_lists import Match, Ranking, Verdict, verdict, write_csv, write_json
 from reid.runtime.operating_point import Estimate, OperatingPoint
 from reid.runtime.space import Space
@@ -22,7 +23,7 @@ def tracklet(name: str, camera: str | None = None, vehicle: str | None = None) -
 
 
 def ranking(query: Tracklet, *matches: Tracklet) -> Ranking:
-    return Ranking(query, tuple(Match(match, 0.5) for match in matches))
+    return Ranking(query, tuple(Match(entry_of(match), 0.5) for match in matches))
 
 
 # NUL is in no file name, and Python 3.10 cannot read it back from a CSV file.
@@ -30,13 +31,13 @@ names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 scores = st.floats(-1, 1, width=32)
 tracklets = st.builds(tracklet, names)
 lists_of_rankings = st.lists(
-    st.builds(Ranking, tracklets, st.lists(st.builds(Match, tracklets, scores), max_size=3).map(tuple)),
+    st.builds(Ranking, tracklets, st.lists(st.builds(Match, st.builds(Entry, names), scores), max_size=3).map(tuple)),
     max_size=4,
 )
 
 
 def test_files_say_which_matches_reach_the_threshold_as_they_are_written(tmp_path: Path) -> None:
-    matches = tuple(Match(tracklet(f"g{score}"), score) for score in (0.9, 0.7000004, 0.6999996, 0.6999994))
+    matches = tuple(Match(Entry(f"g{score}"), score) for score in (0.9, 0.7000004, 0.6999996, 0.6999994))
     decided = Ranking(tracklet("q"), matches).decided(0.7)
     assert [match.same for match in decided.matches] == [True, True, True, False]
     assert decided.is_new_vehicle is False
@@ -64,6 +65,8 @@ def test_files_say_which_matches_reach_the_threshold_as_they_are_written(tmp_pat
         rows = list(csv.DictReader(file))
     assert [row["same"] for row in rows] == ["true", "true", "true", "false"]
     assert [row["score"] for row in rows] == ["0.9", "0.7", "0.7", "0.699999"]
+    write_csv(tmp_path / "r.csv", [Ranking(tracklet("q"), ())], decided=True)
+    assert (tmp_path / "r.csv").read_text().splitlines() == ["query,rank,match,score,same", "q,,,,"]
 
 
 @given(rankings=lists_of_rankings, fingerprint=names, unreadable=st.lists(names, max_size=3))
@@ -83,7 +86,7 @@ def test_json_gives_back_what_went_in(
         "queries": [
             {
                 "tracklet": r.query.id,
-                "matches": [{"tracklet": m.tracklet.id, "score": round(m.score, 6)} for m in r.matches],
+                "matches": [{"tracklet": m.entry.id, "score": round(m.score, 6)} for m in r.matches],
             }
             for r in rankings
         ],
@@ -99,11 +102,14 @@ def test_csv_gives_back_what_went_in(tmp_path_factory: pytest.TempPathFactory, r
         rows = list(csv.reader(file))
     assert rows[0] == ["query", "rank", "match", "score"]
     # A name that begins with an apostrophe and a sign may come from either; every other name comes back.
-    assert [(as_text(query), int(rank), as_text(match), float(score)) for query, rank, match, score in rows[1:]] == [
-        (as_text(r.query.id), rank, as_text(m.tracklet.id), round(m.score, 6))
-        for r in rankings
-        for rank, m in enumerate(r.matches, start=1)
-    ]
+    found = [(as_text(query), rank, as_text(match), score and float(score)) for query, rank, match, score in rows[1:]]
+    expected: list[tuple[object, ...]] = []
+    for r in rankings:
+        expected += [
+            (as_text(r.query.id), str(rank), as_text(m.entry.id), round(m.score, 6))
+            for rank, m in enumerate(r.matches, start=1)
+        ] or [(as_text(r.query.id), "", "", "")]
+    assert found == expected
 
 
 SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
@@ -134,7 +140,7 @@ def test_a_name_that_is_none_stays_as_it_is(tmp_path: Path, name: str) -> None:
 
 
 def test_a_negative_score_is_a_number(tmp_path: Path) -> None:
-    write_csv(tmp_path / "r.csv", [Ranking(tracklet("q"), (Match(tracklet("g"), -0.5),))])
+    write_csv(tmp_path / "r.csv", [Ranking(tracklet("q"), (Match(Entry("g"), -0.5),))])
     assert (tmp_path / "r.csv").read_text().splitlines()[1] == "q,1,g,-0.5"
 
 
@@ -163,7 +169,7 @@ def test_json_reads_the_unreadable_after_the_rankings(tmp_path: Path) -> None:
 
 def test_scores_of_numpy_are_rounded_to_six_decimals(tmp_path: Path) -> None:
     # A NumPy scalar is what `embeddings @ gallery.T` gives; type checkers see a float.
-    found = Ranking(tracklet("q"), (Match(tracklet("g"), np.float32(0.123456789)),))  # type: ignore[arg-type]
+    found = Ranking(tracklet("q"), (Match(Entry("g"), np.float32(0.123456789)),))  # type: ignore[arg-type]
     write_json(tmp_path / "r.json", [found], space=Space("f", "fp32", 4), unreadable=[])
     write_csv(tmp_path / "r.csv", [found])
     assert '"score": 0.123457}' in (tmp_path / "r.json").read_text()
@@ -171,7 +177,7 @@ def test_scores_of_numpy_are_rounded_to_six_decimals(tmp_path: Path) -> None:
 
 
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
-    found = Ranking(tracklet("q"), (Match(tracklet("g"), float("nan")),))
+    found = Ranking(tracklet("q"), (Match(Entry("g"), float("nan")),))
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "r.json", [found], space=Space("f", "fp32", 4), unreadable=[])
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from projection import crop
 
+from reid.runtime.live.growing import Growing
 from reid.runtime.live.inbox import Inbox
-from reid.runtime.live.tracks import CameraCounts, Growing
+from reid.runtime.live.tracks import CameraCounts
 from reid.runtime.pipeline.events import FrameEvent
 
 Name = tuple[str, str]
@@ -23,14 +24,20 @@ class Desk:
     def __init__(self, room: int = 100, expire_s: float = 10.0) -> None:
         self.inbox = Inbox(room, expire_s)
 
-    def push(self, name: str, number: float | None = None, now: float = 0.0) -> None:
+    def push(self, name: str, number: float | None = None, now: float = 0.0, refusal: str | None = None) -> None:
         """Push a frame of a track; the camera is the first letter of its name."""
-        self.inbox.push(name, name[0], FrameEvent(name, crop(0), number), now)
+        self.inbox.push(name, name[0], FrameEvent(name, crop(0), number), now, refusal)
 
     def pull(self) -> list[str]:
         """Pull all that waits: "a1:3" is frame 3 of track a1, "a1." its end."""
-        events = list(iter(self.inbox.pull, None))
-        return [self._word(event) for event in events]
+        return [self._word(event) for event in iter(self.pull_one, None)]
+
+    def pull_one(self, *, wanted: bool = True) -> FrameEvent | None:
+        """Pull what waits longest, and settle it."""
+        event = self.inbox.pull()
+        if event and not event.last:
+            assert self.inbox.settle(wanted=wanted) == wanted
+        return event
 
     @staticmethod
     def _word(event: FrameEvent) -> str:
@@ -63,7 +70,7 @@ def test_a_frame_after_the_end_begins_another_track() -> None:
     desk.push("a1", 0)
     desk.inbox.finish("a1")
     desk.push("a1", 1)
-    first, end, second = (desk.inbox.pull() for _ in range(3))
+    first, end, second = (desk.pull_one() for _ in range(3))
     assert first is not None
     assert second is not None
     assert end is not None
@@ -154,38 +161,40 @@ def test_a_time_counts_once_for_each_camera_and_track() -> None:
 
 STEPS = st.one_of(
     st.tuples(st.sampled_from("ppp"), st.sampled_from(["a1", "a2", "b1", "b2", "c1"]), st.integers(0, 3)),
-    st.tuples(st.sampled_from("fl"), st.sampled_from(["a1", "a2", "b1", "b2", "c1"]), st.integers(0, 3)),
+    st.tuples(st.sampled_from("flrs"), st.sampled_from(["a1", "a2", "b1", "b2", "c1"]), st.integers(0, 3)),
 )
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(STEPS, max_size=60), st.integers(1, 5), st.integers(0, 6))
 def test_every_frame_and_every_track_has_one_fate(steps: list[tuple[str, str, int]], room: int, expire_s: int) -> None:
-    """Push, finish and pull in any order while time goes on."""
+    """Push, finish and pull in any order while time goes on; some frames are refused, and some skipped."""
     desk, now, tracks, pulled = Desk(room, expire_s), 0, set[Growing](), list[FrameEvent]()
     for number, (step, name, passing) in enumerate(steps):
         now += passing
         desk.inbox.expire(now)
-        if step == "p":
-            desk.push(name, number, now)
+        if step in "pr":
+            desk.push(name, number, now, "no" if step == "r" else None)
             track = desk.inbox.growing(name)
             assert track is not None
             tracks.add(track)
         elif step == "f":
             desk.inbox.finish(name)
-        elif event := desk.inbox.pull():
+        elif (event := desk.pull_one(wanted=step == "l")) and (step == "l" or event.last):
             pulled.append(event)
-        waiting = sum(one.pushed - one.embedding - one.dropped for one in desk.inbox.counts().values())
-        assert 0 <= waiting <= room
+        assert 0 <= sum(one.waiting for one in desk.inbox.counts().values()) <= room
     desk.inbox.finish_all()
-    pulled += iter(desk.inbox.pull, None)
+    pulled += iter(desk.pull_one, None)
     frames, ends = [event for event in pulled if event.crop is not None], [event for event in pulled if event.last]
     counts = desk.inbox.counts().values()
     assert len(frames) == sum(one.embedding for one in counts)
-    assert sum(one.pushed for one in counts) == sum(step == "p" for step, *_ in steps)
-    assert sum(one.pushed for one in counts) == len(frames) + sum(one.dropped for one in counts)
+    assert sum(one.pushed for one in counts) == sum(step in "pr" for step, *_ in steps)
+    assert sum(one.refused for one in counts) == sum(step == "r" for step, *_ in steps)
+    fates = (one.embedding + one.dropped + one.refused + one.skipped for one in counts)
+    assert sum(one.pushed for one in counts) == sum(fates)
     assert len({event.track for event in ends}) == len(ends)
-    assert {event.track for event in frames} == {event.track for event in ends}
+    told = {track for track in tracks if track.refused or track.skipped}
+    assert {event.track for event in ends} == {event.track for event in frames} | told
     assert len(tracks) == len(ends) + sum(one.lost_tracks for one in counts)
     times: dict[Hashable, list[float]] = defaultdict(list)
     for event in pulled:

@@ -7,36 +7,27 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
-from typing import TypeVar
 
 import numpy as np
 import pytest
+from busy_threads import WAIT_S, in_threads, results, until
 from numbered_frames import RememberingSession, numbered_frame
 from numpy.typing import NDArray
 from projection import ProjectionSession, crop
 
+from reid.runtime.live.growing import Growing
 from reid.runtime.live.stream import StreamEndedError, TrackletStream
-from reid.runtime.live.tracks import Growing, LiveTrack
+from reid.runtime.live.tracks import LiveTrack
 from reid.runtime.pipeline.events import FrameEvent
 from reid.runtime.pipeline.tracks import Track
 from reid.runtime.sessions.session import BatchLimits, Embeddings
 
-T = TypeVar("T")
-
-WAIT_S = 10.0
 CAMERAS = 8
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + WAIT_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    return condition()
 
 
 @pytest.fixture(autouse=True)
@@ -44,19 +35,6 @@ def _every_thread_ends() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     assert until(lambda: set(threading.enumerate()) <= before)
-
-
-def in_threads(work: Callable[[int], T], count: int = CAMERAS) -> list[Future[T]]:
-    """Begin work in threads, each with its number."""
-    threads = ThreadPoolExecutor(count)
-    try:
-        return [threads.submit(work, number) for number in range(count)]
-    finally:
-        threads.shutdown(wait=False)
-
-
-def results(begun: list[Future[T]]) -> list[T]:
-    return [one.result(WAIT_S) for one in begun]
 
 
 def push_until_refused(stream: TrackletStream, camera: int) -> str:
@@ -137,6 +115,33 @@ def test_a_track_is_known_while_it_grows_and_not_after_its_end() -> None:
         assert is_close(track.embedding, mean)
 
 
+def test_eight_cameras_know_their_tracks_soon_and_abandon_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch has room for 64 frames, and 8 come at most before a camera waits: `max_wait_s` sends it on its way."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("reid.runtime.live.stream.time", SimpleNamespace(monotonic=lambda: clock.now))
+    session = ProjectionSession(BatchLimits(64, 64))
+
+    def watch(camera: int) -> NDArray[np.float64]:
+        total = np.zeros_like(session.embed_frame(crop(0)))
+        for number in range(4):
+            stream.add("car", crop(10 * camera + number), camera=str(camera))
+            total += session.embed_frame(crop(10 * camera + number))
+            mean = total / np.linalg.norm(total)
+            assert until(lambda mean=mean: is_close(stream.embedding("car", str(camera)), mean))  # type: ignore[misc]
+        return np.asarray(mean)
+
+    with TrackletStream(session, max_wait_s=0.01, expire_s=5) as stream:
+        means = results(in_threads(watch))
+        clock.now = 6.0
+        stream.add("bus", crop(0), camera="0")
+        tracks = {int(track.camera or ""): track for track in taken(stream, 8)}
+        assert stream.embedding("car", "0") is None
+    assert max(session.batch_sizes) <= 8
+    assert sorted(tracks) == list(range(8))
+    assert all((track.id, track.frames, track.expired) == ("car", 4, True) for track in tracks.values())
+    assert all(is_close(tracks[camera].embedding, mean) for camera, mean in enumerate(means))
+
+
 def is_close(found: NDArray[np.float32] | None, expected: NDArray[np.float64]) -> bool:
     return found is not None and bool(np.allclose(found, expected, atol=2e-6))
 
@@ -199,6 +204,7 @@ def test_what_cannot_be_read_is_counted_and_the_last_reason_told() -> None:
         ({"picture": crop(0), "weight": -1.0}, "a frame's weight is -1.0"),
         ({"picture": crop(0), "time_s": float("nan")}, "a frame's time is nan s"),
         ({"picture": crop(0), "time_s": float("-inf")}, "a frame's time is -inf s"),
+        ({"picture": crop(0), "camera": ""}, "a camera's name is empty"),
     ],
 )
 def test_a_frame_that_is_none_is_refused_where_it_is_pushed(options: dict[str, object], message: str) -> None:
@@ -208,6 +214,9 @@ def test_a_frame_that_is_none_is_refused_where_it_is_pushed(options: dict[str, o
         assert stream.counts() == {}
     with pytest.raises(ValueError, match="room for 0 frames"):
         TrackletStream(ProjectionSession(), room=0)
+    for seconds in ({"expire_s": 0.0}, {"expire_s": float("nan")}, {"max_wait_s": -1.0}, {"max_wait_s": float("nan")}):
+        with pytest.raises(ValueError, match="give seconds"):
+            TrackletStream(ProjectionSession(), **seconds)  # type: ignore[arg-type]
 
 
 def test_a_track_expires_by_the_clock_though_nothing_else_comes() -> None:

@@ -446,11 +446,11 @@ def test_a_run_can_start_from_another_runs_checkpoint(
 ) -> None:
     file = checkpoint / "checkpoint.safetensors"
     source = load_checkpoint(checkpoint).model.backbone.state_dict()
-    started = load(file, "resnet10t", (3, 4)).module.state_dict()
+    started = load(file, "test_resnet", (3, 4)).module.state_dict()
     assert started.keys() == source.keys()
     assert all(torch.equal(started[key], source[key]) for key in source)
 
-    options = ["--backbone", "resnet10t", "--levels", "3,4", "--image-size", "32", "--epochs", "1", "--batch", "4x2"]
+    options = ["--backbone", "test_resnet", "--levels", "3,4", "--image-size", "32", "--epochs", "1", "--batch", "4x2"]
     run = ["--weights", str(file), "--output", str(tmp_path / "run")]
     code, _, errors = run_main(main, "reid-train", veri, *options, *run)
     assert code == 0, errors

@@ -306,7 +306,7 @@ def test_equal_embeddings_keep_their_order_however_many_there_are(tmp_path: Path
 def test_memory_does_not_grow_with_the_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond what the page cache holds, which is not counted here."""
     tile = 1 << 16
-    monkeypatch.setattr(search, "_TILE_BYTES", tile)
+    monkeypatch.setattr(search, "_TILE_BYTES", search._CONVERTED * tile)
     peaks = []
     with Store.create(tmp_path / "gallery", LARGE, storage="fp16") as store:
         for copy in "abc":
