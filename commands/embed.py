@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from reid.commands.notes import note_files, note_frames
 from reid.commands.options import (
     DEFAULT_PIXELS,
     AsJson,
@@ -23,7 +23,6 @@ from reid.commands.terminal import print_result
 from reid.runtime.text import printable
 
 app = application()
-logger = logging.getLogger(__name__)
 
 CLUSTER = "Cluster"
 
@@ -31,7 +30,7 @@ CLUSTER = "Cluster"
 @app.command(epilog="Example: reid-embed crops store --ray auto --gpus-per-worker 1")
 def embed(
     crops: Annotated[Path, typer.Argument(metavar="CROPS", help="Folder or archive of crops.")],
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the gallery; made where there is none.")],
+    store: Annotated[str, typer.Argument(metavar="STORE", help="Folder of the gallery; made where there is none.")],
     ray: Annotated[
         str,
         typer.Option(
@@ -86,19 +85,20 @@ def embed(
     """
     from reid.runtime.embedding_jobs.driver import Request, embed_on_cluster
     from reid.runtime.embedding_jobs.on_ray import Cluster
+    from reid.runtime.errors import DataError
     from reid.runtime.files.storage import companion
-    from reid.runtime.left_out import names_sentence
+    from reid.runtime.galleries.opening import is_uri
 
-    request = Request(crops, store, parts or companion(store, "parts"), model, session, precision, storage)
+    if is_uri(store):
+        raise DataError(f"reid-embed fills a folder: give one, and then `reid-gallery merge {store} FOLDER`")
+    folder = Path(store)
+    request = Request(crops, folder, parts or companion(folder, "parts"), model, session, precision, storage)
     with ProgressBar() as progress:
         found = embed_on_cluster(request, Cluster(ray, workers, cpus, gpus), progress)
-    if found.unreadable:
-        reasons = "; ".join(found.unreadable[:3])
-        logger.warning("%d of %d frames could not be read: %s", len(found.unreadable), found.frames, reasons)
-    if any(one.files for one in found.left_out):
-        logger.warning("%s: %s", crops, names_sentence(found.left_out))
+    note_frames(found.unreadable, found.frames)
+    note_files(crops, found.left_out)
     if as_json:
-        print_json({"store": str(store), **asdict(found)})
+        print_json({"store": store, **asdict(found)})
     else:
         known = f", {found.known:,} were there already" if found.known else ""
         print_result(printable(f"{store}: {found.added:,} added{known}; {found.entries:,} entries"))

@@ -150,7 +150,7 @@ def verify(store: StoreArgument, as_json: AsJson = False) -> None:
     from reid.runtime.galleries.store.store import Store
 
     if is_uri(store):
-        raise DataError(f"{store} has checks of its own; give the folder of a gallery")
+        raise DataError(f"{store} has no checksums of ours to verify; give the folder of a gallery")
     with Store.open(store) as opened, ProgressBar() as progress:
         problems, entries = opened.verify(progress), len(opened)
     if as_json:

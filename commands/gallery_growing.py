@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reid.commands.gallery_sources import NewStoreArgument, reading
+from reid.commands.notes import note_files, note_frames
 from reid.commands.options import (
     DEFAULT_PIXELS,
     AsJson,
@@ -89,18 +90,11 @@ def append(
 
 
 def _note(crops: Path, found: Appended) -> None:
-    from reid.runtime.left_out import names_sentence
-
-    if found.unreadable:
-        reasons = "; ".join(found.unreadable[:3])
-        logger.warning("%d of %d frames could not be read: %s", len(found.unreadable), found.frames, reasons)
-    if found.refused:
-        reasons = "; ".join(found.refused[:3])
-        logger.warning("%d of %d frames did not pass the gate: %s", len(found.refused), found.frames, reasons)
+    note_frames(found.unreadable, found.frames)
+    note_frames(found.refused, found.frames, "did not pass the gate")
     if found.unseen:
         logger.warning("%d tracklets have no time in the sightings", found.unseen)
-    if any(one.files for one in found.left_out):
-        logger.warning("%s: %s", crops, names_sentence(found.left_out))
+    note_files(crops, found.left_out)
 
 
 def merge(

@@ -38,14 +38,20 @@ def index(
     before until the new one is whole.
     """
     from reid.runtime.errors import DataError
+    from reid.runtime.galleries.opening import scheme_of
 
-    if gallery.startswith("lance://"):
+    if (scheme := scheme_of(gallery)) == "lance":
         if store is not None:
             raise typer.BadParameter(f"--of is for Milvus; add the entries of {store} with reid-gallery merge first")
         found = _index_lance(gallery)
-        said: dict[str, object] = {"recall": found.share, "k": found.k, "queries": found.queries, "probes": found.probes}
+        said: dict[str, object] = {
+            "recall": found.share,
+            "k": found.k,
+            "queries": found.queries,
+            "probes": found.probes,
+        }
         sentence = f"finds {100 * found.share:.1f} % of the {found.k} nearest with ?probes={found.probes}"
-    elif gallery.startswith(("milvus://", "milvus+tls://")):
+    elif scheme in ("milvus", "milvus+tls"):
         if store is None:
             raise typer.BadParameter("an index in Milvus is made of a store: name it with --of STORE")
         entries = _index_milvus(gallery, store, method)

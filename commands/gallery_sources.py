@@ -28,11 +28,11 @@ NewStoreArgument = Annotated[
 
 @contextmanager
 def reading(source: str) -> Iterator[Gallery]:
-    """Open a gallery; what is no URI is a folder."""
-    from reid.runtime.galleries.opening import is_uri, open_gallery
+    """Open a gallery; what is none by its looks should be the folder of one."""
+    from reid.runtime.galleries.opening import is_gallery, open_gallery
     from reid.runtime.galleries.store.store import Store
 
-    with closing(open_gallery(source) if is_uri(source) else Store.open(source)) as gallery:
+    with closing(open_gallery(source) if is_gallery(source) else Store.open(source)) as gallery:
         yield gallery
 
 

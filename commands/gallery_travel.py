@@ -45,7 +45,7 @@ def learn_travel(
 
     Pairs of cameras with too few journeys get no limits. The default share takes 99 of them, and 0.9 takes 20.
     """
-    from reid.data.travel import journeys, limits_of
+    from reid.data.travel import journeys, journeys_for, limits_of
     from reid.runtime.errors import DataError
 
     found = journeys(_sightings(data, clock, layout))
@@ -56,9 +56,10 @@ def learn_travel(
         )
     times = limits_of(found, share=share)
     if not times.limits:
-        most = max(map(len, found.values()))
+        most, needed = max(map(len, found.values())), journeys_for(share)
         raise DataError(
-            f"no two cameras have enough journeys, the most is {most:,}; use more data or a smaller --share"
+            f"no two cameras have the {needed:,} journeys that --share {share:g} takes, the most is {most:,}; "
+            "use more data or a smaller --share"
         )
     times.save(output)
     _print(found, times, output, as_json=as_json)
@@ -75,7 +76,7 @@ def _sightings(data: str, clock: float, layout: str | None) -> Iterator[Entry]:
     if layout is None and is_gallery(data):
         with closing(open_gallery(data)) as gallery, ProgressBar() as progress:
             progress.begin("reading", len(gallery), "entries")
-            for entries, _ in gallery.batches():
+            for entries in gallery.entries():
                 yield from entries
                 progress.advance(len(entries))
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reid.commands.notes import note_files, note_frames
 from reid.commands.options import (
     DEFAULT_PIXELS,
     OUTPUT,
@@ -167,15 +168,9 @@ def _summary(inference: Inference) -> dict[str, object]:
 
 
 def _note(inference: Inference) -> None:
-    from reid.runtime.left_out import names_sentence
-
-    unreadable = inference.unreadable
-    if unreadable:
-        reasons = "; ".join(unreadable[:3])
-        logger.warning("%d of %d frames could not be read: %s", len(unreadable), inference.frames, reasons)
+    note_frames(inference.unreadable, inference.frames)
     for folder, left_out in inference.left_out.items():
-        if any(one.files for one in left_out):
-            logger.warning("%s: %s", folder, names_sentence(left_out))
+        note_files(folder, left_out)
     if inference.unmatched:
         queries = len(inference.rankings)
         logger.warning("nothing passes the filters for %d of %d queries", inference.unmatched, queries)

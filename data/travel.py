@@ -10,7 +10,7 @@ from typing import TypeAlias
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.travel_times import Sighting, TravelTimes
 
-__all__ = ["Journeys", "journeys", "learn_travel", "limits_of"]
+__all__ = ["Journeys", "journeys", "journeys_for", "learn_travel", "limits_of"]
 
 Journeys: TypeAlias = Mapping[tuple[str, str], Sequence[float]]
 """(from, to) -> the seconds of each journey, shortest first; pairs are in the order of their names."""
@@ -36,6 +36,11 @@ def journeys(entries: Iterable[Entry]) -> Journeys:
         for pair, duration in _journeys_of_one(sorted(seen, key=lambda one: (one.time_s, one.camera))):
             seconds[pair].append(duration)
     return {pair: sorted(seconds[pair]) for pair in sorted(seconds)}
+
+
+def journeys_for(share: float, fewest: int = 20) -> int:
+    """Return how many journeys a pair of cameras needs; see `limits_of`."""
+    return max(fewest, math.ceil(2 / (1 - share) - 1e-6) - 1)
 
 
 def limits_of(found: Journeys, *, share: float = 0.98, fewest: int = 20) -> TravelTimes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,8 +25,8 @@ from reid.runtime.left_out import LeftOut
 from reid.runtime.listing import list_tree
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
-from reid.runtime.shards import Shard
-from reid.runtime.sightings import Seen
+from reid.runtime.shards import Shard, part_of
+from reid.runtime.sightings import Seen, check_named
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Appended", "append", "in_pieces"]
@@ -87,33 +88,39 @@ def append(
         progress: follows one stage, the frames.
 
     Raises:
-        DataError: the crops are absent, or none can be read or pass the gate, or none is in the sightings; an id is
-            there already; or see `writable_gallery`.
+        DataError: the crops are absent, or none is in the sightings; without a shard, none can be read or pass the
+            gate; an id is there already; or see `writable_gallery`.
         ModelError: another model embedded the gallery, or the same model in another precision.
     """
     if place := local_path(gallery):
         check_apart(place, [crops])
     listing = list_tree(crops)
-    tracklets = _chosen(tracklets_in(listing), crops, sightings, shard)
+    everyone = tracklets_in(listing)
+    if sightings is not None:
+        _check_sightings(sightings, everyone, crops)
+    tracklets = part_of(everyone, shard, crops)
     with writable_gallery(gallery, session.info.space, storage) as growing:
         new = _new(growing, gallery, tracklets, skip_known=skip_known)
         frames, before = sum(len(tracklet.frames) for tracklet in new), len(growing)
         unreadable: list[str] = []
         refused: list[str] = []
+        unseen = 0
         progress.begin("embedding", frames)
         chosen = admitted(new, refused) if gate else new
         embedded = _counting(embed(session, chosen, progress=progress), refused, progress)
         try:
             for entries, embeddings in in_pieces(embedded, unreadable):
-                growing.add([_sighted(entry, sightings) for entry in entries], embeddings)
+                sighted = [_sighted(entry, sightings) for entry in entries]
+                growing.add(sighted, embeddings)
+                unseen += sum(entry.time_s is None for entry in sighted) if sightings is not None else 0
         except BaseException:
-            if added := len(growing) - before:
-                logger.warning("%d of %d tracklets were added; --skip-known adds the others", added, len(new))
+            with contextlib.suppress(Exception):  # where it cannot be counted any more, what failed first is told
+                if added := len(growing) - before:
+                    logger.warning("%d of %d tracklets were added; --skip-known adds the others", added, len(new))
             raise
         added, known, entries_now = len(growing) - before, len(tracklets) - len(new), len(growing)
-        if new and not added and not known:
+        if new and not added and not known and shard is None:  # other machines may have some that can be read
             raise DataError(_nothing(crops, unreadable, refused))
-    unseen = sum(one.id not in sightings or sightings[one.id].time_s is None for one in new) if sightings else 0
     left_out = what_is_left_out(listing)
     return Appended(added, known, entries_now, frames, tuple(unreadable), tuple(refused), unseen, left_out)
 
@@ -134,22 +141,11 @@ def in_pieces(embedded: Iterable[Embedded], unreadable: list[str]) -> Iterator[t
         yield entries, np.stack(embeddings)
 
 
-def _chosen(
-    tracklets: list[Tracklet], crops: Path, sightings: Mapping[str, Seen] | None, shard: Shard | None
-) -> list[Tracklet]:
-    """Return the tracklets of a shard. Raises DataError where there are sightings, and of none of all."""
-    if sightings is not None and (strange := len(sightings.keys() - {one.id for one in tracklets})):
-        if strange == len(sightings):
-            first = tracklets[0].id
-            raise DataError(
-                f"the sightings name no tracklet of {crops}; write ids as they are there, such as {first!r}"
-            )
+def _check_sightings(sightings: Mapping[str, Seen], tracklets: Sequence[Tracklet], crops: Path) -> None:
+    """Say how many are of something else. Raises DataError if all are."""
+    check_named(sightings, tracklets, crops)
+    if strange := len(sightings.keys() - {one.id for one in tracklets}):
         logger.warning("%d of %d sightings are of tracklets that are not in %s", strange, len(sightings), crops)
-    if shard is None:
-        return tracklets
-    if not (chosen := [one for one in tracklets if shard.has(one.id)]):
-        logger.warning("shard %s has none of the %d tracklets of %s", shard, len(tracklets), crops)
-    return chosen
 
 
 def _new(

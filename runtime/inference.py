@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -21,20 +20,17 @@ from reid.runtime.galleries.post_processing import PLAIN, PostProcessing
 from reid.runtime.galleries.protocol import Gallery, Kind
 from reid.runtime.galleries.queries import rank
 from reid.runtime.galleries.ranked_lists import Ranking
-from reid.runtime.galleries.store.store import Store
 from reid.runtime.left_out import LeftOut
 from reid.runtime.listing import Listing, list_tree
 from reid.runtime.operating_point import OperatingPoint, choose_operating_point, protocol_of
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import BatchLimits, Session
-from reid.runtime.shards import Shard
-from reid.runtime.sightings import Seen
+from reid.runtime.shards import Shard, part_of
+from reid.runtime.sightings import Seen, check_named
 from reid.runtime.space import Space
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Inference", "infer"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +97,8 @@ def infer(
         progress: follows one stage, the frames of gallery and query together.
 
     Raises:
-        DataError: a folder is absent or holds no readable image; the gallery is empty; or the filters need what is not
-            known of a query, or of any entry.
+        DataError: a folder is absent or holds no readable image, which a shard may; the gallery is empty; or the
+            filters need what is not known of a query, or of any entry.
         ModelError: the saved gallery was embedded by another model, or in another precision; or the card has no
             threshold for the rate.
     """
@@ -111,7 +107,7 @@ def infer(
     everyone = _seen(tracklets_in(listing), query, sightings)
     filters = replace(filters or Filters(), times=_times(sightings))
     filters.check_queries(everyone)
-    queries = _part(everyone, shard)
+    queries = part_of(everyone, shard, query)
     with ExitStack() as stack:
         source = _Source.open(gallery, session.info.space, stack)
         filters.check_gallery(gallery, source.entries())
@@ -134,7 +130,7 @@ def infer(
             members = MemoryGallery.collect(embedded(source.tracklets), session.info.space)
         conditions = filters.condition if filters else None
         rankings = tuple(rank(members, embedded(queries), k, post_processing, conditions))
-        if queries and not rankings:
+        if queries and not rankings and shard is None:  # other machines may have queries that can be read
             raise DataError(f"no image of {query} can be read: {unreadable[-1]}")
         stack.pop_all()  # from here on, the gallery is the caller's
     if point is not None and point.threshold is not None:
@@ -177,9 +173,7 @@ class _Source:
         """Yield what is known of all entries."""
         if self.gallery is None:
             return map(entry_of, self.tracklets)
-        if isinstance(self.gallery, Store):  # which need not read embeddings
-            return chain.from_iterable(self.gallery.entries())
-        return chain.from_iterable(entries for entries, _ in self.gallery.batches())
+        return chain.from_iterable(self.gallery.entries())
 
 
 def _kind_of(tracklets: Iterable[Tracklet]) -> Kind:
@@ -190,26 +184,13 @@ def _seen(queries: list[Tracklet], folder: Path, sightings: Mapping[str, Seen] |
     """Return queries with the cameras of sightings. Raises DataError if these know none of them."""
     if sightings is None:
         return queries
-    if not any(query.id in sightings for query in queries):
-        raise DataError(
-            f"the sightings name no tracklet of {folder}; write ids as they are there, such as {queries[0].id!r}"
-        )
+    check_named(sightings, queries, folder)
     cameras = {name: seen.camera for name, seen in sightings.items() if seen.camera is not None}
     return [replace(query, camera=cameras.get(query.id, query.camera)) for query in queries]
 
 
 def _times(sightings: Mapping[str, Seen] | None) -> Mapping[str, float]:
     return {name: seen.time_s for name, seen in (sightings or {}).items() if seen.time_s is not None}
-
-
-def _part(queries: Sequence[Tracklet], shard: Shard | None) -> Sequence[Tracklet]:
-    """Return the queries of a shard; it may have none, and other machines all."""
-    if shard is None:
-        return queries
-    part = [query for query in queries if shard.has(query.id)]
-    if not part:
-        logger.warning("shard %s has none of the %d queries", shard, len(queries))
-    return part
 
 
 def _operating_point(

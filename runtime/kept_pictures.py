@@ -12,6 +12,7 @@ from reid.runtime.files.archives import split_virtual
 from reid.runtime.files.reading import size_of
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.listing import Listing, list_tree, why_unreadable
+from reid.runtime.pipeline.events import read_crop
 
 __all__ = ["KeptPictures", "why_missing"]
 
@@ -37,7 +38,8 @@ class KeptPictures:
         """Return the frames that an entry was made of, in order; of one whose frames are not known, its picture.
 
         `reid-gallery append` gives a tracklet the name of its folder. So they are known if the picture lies in a folder
-        of the entry's name that holds as many images, or more: where just as many of these pass the gate, those.
+        of the entry's name that holds as many images, or more: where just as many of these can be read, those; else
+        where just as many pass the gate, those.
         """
         picture = Path(entry.picture)
         if entry.frames < 2 or not _is_named(picture.parent, entry.id):
@@ -45,10 +47,13 @@ class KeptPictures:
         frames = self._images_in(picture.parent)
         if picture not in frames or len(frames) < entry.frames:
             return [picture]
-        if len(frames) > entry.frames:
-            passing = [Path(str(frame)) for frame in admitted_frames(frames, [])]
-            return passing if len(passing) == entry.frames else frames
-        return frames
+        if len(frames) == entry.frames:
+            return frames
+        readable = list(filter(_can_be_read, frames))
+        if len(readable) == entry.frames:
+            return readable
+        passing = [Path(str(frame)) for frame in admitted_frames(readable, [])]
+        return passing if len(passing) == entry.frames else frames
 
     def _images_in(self, folder: Path) -> list[Path]:
         try:
@@ -58,6 +63,14 @@ class KeptPictures:
             return list(list_tree(folder).images("").values())
         except DataError:
             return []
+
+
+def _can_be_read(frame: Path) -> bool:
+    try:
+        read_crop(frame, frame.name)
+    except DataError:
+        return False
+    return True
 
 
 def _is_named(folder: Path, identity: str) -> bool:

@@ -47,7 +47,7 @@ def _check_ids(others: Mapping[str, Gallery], into: GrowingGallery, total: int, 
     progress.begin("comparing ids", total, "entries")
     seen: set[str] = set()
     for name, gallery in others.items():
-        for entries, _ in gallery.batches():
+        for entries in gallery.entries():
             ids = [entry.id for entry in entries]
             known = into.contains(ids)
             for identity, is_known in zip(ids, known.tolist(), strict=True):

@@ -2,14 +2,15 @@
 
 While that goes on, nobody else may write to the store, and anybody may search it. What is embedded lies in
 `STORE.migrating`; when it is whole, it is renamed to `STORE.before`, and then exchanged with the store. So whatever
-interrupts it, the store is there, as it was or migrated, and what was embedded is not embedded again.
+interrupts it, the store is there, as it was or migrated, and what was embedded is not embedded again, unless the store
+has another entry of that name by now. The way back begins with a copy of `STORE.before`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, compress, islice
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,17 @@ from numpy.typing import NDArray
 from reid.runtime.appending import in_pieces
 from reid.runtime.embedding import Embedded, embed
 from reid.runtime.errors import DataError
-from reid.runtime.files.publishing import exchange, finish_exchange, has_to_be_in_place
+from reid.runtime.files.publishing import copy_access
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.store.columns import Texts, id_hashes
+from reid.runtime.galleries.store.manifest import MANIFEST_FILE
+from reid.runtime.galleries.store.reordering import move_to_end
+from reid.runtime.galleries.store.segment import PIECE
 from reid.runtime.galleries.store.store import Store
-from reid.runtime.galleries.store.writing import flush_folder
 from reid.runtime.galleries.store_folder import is_stored
 from reid.runtime.kept_pictures import KeptPictures, why_missing
+from reid.runtime.marks import Marks, is_among, read_counterparts, write_counterparts
+from reid.runtime.migration_places import Places
 from reid.runtime.progress import SILENT, Progress
 from reid.runtime.sessions.session import Session
 from reid.runtime.space import Space
@@ -39,7 +44,7 @@ class Migrated:
 
     Attributes:
         embedded: the entries that were embedded.
-        known: those that had been embedded before, by a migration that was interrupted.
+        known: those that had been embedded before, by a migration that was interrupted, or is taken back.
         by_one_picture: those of the embedded ones that were made of several frames, and now of one picture.
         entries: the entries that the gallery has now.
         missing: the entries that were left out, with the reason.
@@ -70,64 +75,25 @@ def migrate(session: Session, gallery: Path, *, skip_missing: bool = False, prog
             replaced; or there is something else in the places beside it.
         OSError: the disk is full, or fails; the store is as it was.
     """
-    places = _Places.of(gallery)
-    if is_stored(places.aside):
-        finish_exchange(places.store, places.before, places.aside)
+    places = Places.of(gallery)
+    places.mend()
     with Store.open(places.store, write=True) as store:
         if store.space == session.info.space:
             return Migrated(0, len(store), 0, len(store), (), (), None)
-        places.check(session.info.space)
+        places.check(store, session.info.space)
         with _begun(places.beside, session.info.space, store) as new:
             found = _Migration(session, store, new, progress).run(skip_missing=skip_missing)
             places.switch()
-    return replace(found, before=gallery.with_name(places.before.name))
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Where everything is, in one folder: what is renamed stays on its file system."""
-
-    store: Path
-    beside: Path
-    before: Path
-    aside: Path
-
-    @classmethod
-    def of(cls, gallery: Path) -> _Places:
-        real = Path(os.path.realpath(gallery))
-        return cls(real, *(real.with_name(f"{real.name}.{end}") for end in ("migrating", "before", "replaced")))
-
-    def check(self, space: Space) -> None:
-        """Raise DataError where something is in the way; take up a migration that was whole but for the exchange."""
-        if has_to_be_in_place(self.store):
-            raise DataError(
-                f"{self.store} cannot be replaced: it is a mount point, or where you are; copy it elsewhere"
-            )
-        if os.path.lexists(self.before):
-            if self.beside.exists() or not is_stored(self.before) or _space_of(self.before) != space:
-                raise DataError(f"{self.before} is there, of an earlier migration; remove it, or move it elsewhere")
-            self.before.rename(self.beside)  # to go back to the model of before begins with what there was
-        if os.path.lexists(self.beside) and (not is_stored(self.beside) or _space_of(self.beside) != space):
-            raise DataError(f"{self.beside} is not of this model; go on with the one it was begun for, or remove it")
-
-    def switch(self) -> None:
-        """Let the new store take the place of the old one."""
-        self.beside.rename(self.before)
-        flush_folder(self.store.parent)
-        exchange(self.store, self.before, self.aside)
-        flush_folder(self.store.parent)
-
-
-def _space_of(folder: Path) -> Space:
-    with Store.open(folder) as store:
-        return store.space
+    return replace(found, before=places.before)
 
 
 def _begun(folder: Path, space: Space, store: Store) -> Store:
     """Open the store that a migration fills, which is made where there is none."""
     if is_stored(folder):
         return Store.open(folder, space, write=True)
-    return Store.create(folder, space, storage=store.storage)
+    new = Store.create(folder, space, storage=store.storage)
+    copy_access(store.path, folder)
+    return new
 
 
 class _Migration:
@@ -135,6 +101,7 @@ class _Migration:
 
     def __init__(self, session: Session, old: Store, new: Store, progress: Progress) -> None:
         self._session, self._old, self._new, self._progress = session, old, new, progress
+        self._marks = Marks.of(old)
         self._pictures = KeptPictures()
         self._missing: dict[str, str] = {}  # id -> reason
         self._unreadable: list[str] = []
@@ -143,32 +110,35 @@ class _Migration:
 
     def run(self, *, skip_missing: bool) -> Migrated:
         """Embed what the new store lacks, and take out of it what the old one has no more."""
-        self._remove_stale()
+        lacking = self._without_stale()
         known = len(self._new)
-        marks = _marks(self._new)
-        self._look_for_pictures(marks, skip_missing=skip_missing)
-        self._embed(marks)
+        self._look_for_pictures(lacking, skip_missing=skip_missing)
+        self._embed(lacking)
         self._check(skip_missing=skip_missing)
+        self._put_in_order()
+        write_counterparts(self._old.path, Marks.of(self._new))  # for the way back
+        self._give_access()
         entries = len(self._new)
         texts = tuple(self._missing.values()), tuple(self._unreadable)
         return Migrated(entries - known, known, self._by_one_picture, entries, *texts, None)
 
-    def _remove_stale(self) -> None:
-        marks, stale = _marks(self._old), []
-        for entries in self._new.entries():
-            gone = ~np.isin(_marks_of(entries), marks)
-            stale += [entry.id for entry, is_gone in zip(entries, gone.tolist(), strict=True) if is_gone]
-        if stale:
-            self._new.remove(stale)
+    def _without_stale(self) -> NDArray[np.bool_]:
+        """Remove what stands for no entry of the old store; return which of its entries have none, bool [N]."""
+        there = np.concatenate([np.empty(0, np.uint64), *map(_ids_of, self._new.entries())])
+        known = is_among(self._marks.contents, read_counterparts(self._new.path)) & is_among(self._marks.ids, there)
+        stale = ~is_among(there, self._marks.ids[known])
+        entries = chain.from_iterable(self._new.entries())
+        if gone := [entry.id for entry in compress(entries, stale)]:
+            self._new.remove(gone)
+        write_counterparts(self._new.path, self._marks)
+        return ~known
 
-    def _lacking(self, marks: NDArray[np.uint64]) -> Iterator[Entry]:
-        for entries in self._old.entries():
-            known = np.isin(_marks_of(entries), marks)
-            yield from (entry for entry, is_known in zip(entries, known.tolist(), strict=True) if not is_known)
+    def _entries(self, which: NDArray[np.bool_]) -> Iterator[Entry]:
+        return compress(chain.from_iterable(self._old.entries()), which)
 
-    def _look_for_pictures(self, marks: NDArray[np.uint64], *, skip_missing: bool) -> None:
-        self._progress.begin("looking for pictures", len(self._old) - len(marks), "entries")
-        for entry in self._lacking(marks):
+    def _look_for_pictures(self, lacking: NDArray[np.bool_], *, skip_missing: bool) -> None:
+        self._progress.begin("looking for pictures", int(lacking.sum()), "entries")
+        for entry in self._entries(lacking):
             if reason := why_missing(entry):
                 self._missing[entry.id] = reason
             self._progress.advance()
@@ -182,14 +152,14 @@ class _Migration:
                 f"read: {first}; bring them back, or leave these entries out with --skip-missing"
             )
 
-    def _embed(self, marks: NDArray[np.uint64]) -> None:
-        self._progress.begin("embedding", len(self._old) - len(marks) - len(self._missing), "entries")
-        embedded = self._embedded(embed(self._session, self._tracklets(marks)))
+    def _embed(self, lacking: NDArray[np.bool_]) -> None:
+        self._progress.begin("embedding", int(lacking.sum()) - len(self._missing), "entries")
+        embedded = self._embedded(embed(self._session, self._tracklets(lacking)))
         for entries, embeddings in in_pieces(embedded, self._unreadable):
             self._new.add([self._migrated(entry) for entry in entries], embeddings)
 
-    def _tracklets(self, marks: NDArray[np.uint64]) -> Iterator[Tracklet]:
-        for entry in self._lacking(marks):
+    def _tracklets(self, lacking: NDArray[np.bool_]) -> Iterator[Tracklet]:
+        for entry in self._entries(lacking):
             if entry.id not in self._missing:
                 frames = self._pictures.frames_of(entry)
                 self._waiting[entry.id] = entry, len(frames) == 1 < entry.frames
@@ -217,12 +187,21 @@ class _Migration:
                 f"{self._new.path} has {entries:,} of {len(self._old):,} entries; remove it and begin again"
             )
 
+    def _put_in_order(self) -> None:
+        """Give the new store the order of the old one: what could not be read at first has come last."""
+        ids = np.concatenate([np.empty(0, np.uint64), *map(_ids_of, self._new.entries())])
+        there = is_among(self._marks.ids, ids)
+        if (wrong := np.flatnonzero(ids != self._marks.ids[there])).size:
+            entries = islice(self._entries(there), int(wrong[0]), None)
+            move_to_end(self._new, iter(lambda: [entry.id for entry in islice(entries, PIECE)], []))
 
-def _marks(store: Store) -> NDArray[np.uint64]:
-    """Return a number for each entry that tells all that a migration leaves as it is, uint64 [N]."""
-    return np.concatenate([np.empty(0, np.uint64), *map(_marks_of, store.entries())])
+    def _give_access(self) -> None:
+        """Let whoever may use the old store use the new one."""
+        copy_access(self._old.path, self._new.path)
+        for path in self._new.path.iterdir():
+            if path.stat().st_nlink == 1:  # a link is of the store before, and has its access
+                copy_access(self._old.path / MANIFEST_FILE, path)
 
 
-def _marks_of(entries: list[Entry]) -> NDArray[np.uint64]:
-    facts = [repr((one.id, one.camera, one.vehicle, one.time_s, one.picture)) for one in entries]
-    return id_hashes(Texts.of(facts))
+def _ids_of(entries: list[Entry]) -> NDArray[np.uint64]:
+    return id_hashes(Texts.of([entry.id for entry in entries]))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from reid.runtime.errors import DataError
+from reid.runtime.tracklet import Tracklet
 
-__all__ = ["Shard"]
+__all__ = ["Shard", "part_of"]
+
+logger = logging.getLogger(__name__)
 
 _FORM = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
@@ -47,3 +53,13 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
+
+
+def part_of(tracklets: Sequence[Tracklet], shard: Shard | None, crops: Path) -> Sequence[Tracklet]:
+    """Return the tracklets of some crops that are in a shard; it may have none, and other machines all."""
+    if shard is None:
+        return tracklets
+    part = [tracklet for tracklet in tracklets if shard.has(tracklet.id)]
+    if not part:
+        logger.warning("shard %s has none of the %d tracklets of %s", shard, len(tracklets), crops)
+    return part

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reid.runtime.errors import DataError
 from reid.runtime.files.reading import MEBIBYTE, read_file
+from reid.runtime.tracklet import Tracklet
 
-__all__ = ["Seen", "read_sightings"]
+__all__ = ["Seen", "check_named", "read_sightings"]
 
 _AT_MOST = 1024 * MEBIBYTE
 _COLUMNS = ("id", "camera", "time_s")
@@ -50,15 +51,23 @@ def read_sightings(path: Path) -> Mapping[str, Seen]:
             raise DataError(f"{path}, line {line}: the id is empty; write the name of a tracklet")
         if identity in found:
             raise DataError(f"{path}, line {line}: {identity!r} is there twice; give each tracklet one line")
-        found[identity] = Seen(row.get("camera") or None, _seconds(row.get("time_s", ""), f"{path}, line {line}"))
+        where = f"{path}, line {line}"
+        found[identity] = Seen(_camera(row.get("camera", ""), where), _seconds(row.get("time_s", ""), where))
     return found
+
+
+def check_named(sightings: Mapping[str, Seen], tracklets: Sequence[Tracklet], crops: Path) -> None:
+    """Raise DataError if sightings name none of the tracklets of some crops."""
+    if not any(tracklet.id in sightings for tracklet in tracklets):
+        first = tracklets[0].id
+        raise DataError(f"the sightings name no tracklet of {crops}; write ids as they are there, such as {first!r}")
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the line and the cells of each row that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = next(reader, [])
         if "id" not in header or not set(header) <= set(_COLUMNS) or len(set(header)) < max(2, len(header)):
             raise DataError(f"{path} has the columns {header}; {_HEADER}")
         for cells in filter(None, reader):
@@ -67,6 +76,12 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
             yield reader.line_num, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; write it as CSV, {_HEADER}") from None
+
+
+def _camera(text: str, where: str) -> str | None:
+    if text != text.strip():  # would be another camera than that without blanks
+        raise DataError(f"{where}: the camera is {text[:80]!r}; write it without blanks around it")
+    return text or None
 
 
 def _seconds(text: str, where: str) -> float | None:

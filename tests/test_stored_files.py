@@ -77,7 +77,7 @@ def test_an_engines_sidecar() -> None:
 
 def test_a_gallery() -> None:
     gallery = MemoryGallery.open(STORED / "gallery.npz", Space("f" * 64, "fp32", 8))
-    assert [(one.id, one.camera, one.vehicle) for one in gallery.entries] == [
+    assert [(one.id, one.camera, one.vehicle) for one in gallery.members] == [
         ("a/1", "c001", "0007"),
         ("b", None, None),
         ("c", "c002", "0009"),

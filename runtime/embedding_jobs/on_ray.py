@@ -18,12 +18,15 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from reid.runtime.embedding_jobs.parts import Task
 from reid.runtime.embedding_jobs.worker import Job, Report, Worker
 from reid.runtime.errors import ReidError, SessionError
+from reid.runtime.files.ownership import is_ours
+from reid.runtime.files.storage import is_alive
 from reid.runtime.text import one_line
 
 __all__ = ["LOCAL", "Cluster", "connected", "run_tasks"]
@@ -35,6 +38,7 @@ _LOCAL_STORE = 128 << 20
 """Bytes of memory for what a Ray of our own has under way: tasks and reports are small."""
 
 _ANSWER_SECONDS = 10.0
+_SCRATCH = "reid-ray-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +146,14 @@ def _knock(address: str) -> None:
 
 @contextlib.contextmanager
 def _scratch() -> Iterator[str]:
-    """Yield a folder for the sockets and logs of a Ray of our own; the paths of sockets have to be short."""
-    folder = tempfile.mkdtemp(prefix="reid-ray-")
+    """Yield a folder for the sockets and logs of a Ray of our own; the paths of sockets have to be short.
+
+    What killed processes left is removed.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        if is_ours(left) and not is_alive(left.name.removeprefix(_SCRATCH).partition("-")[0]):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     try:
         yield folder
     finally:

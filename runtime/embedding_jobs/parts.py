@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from reid.runtime.files.archives import split_virtual
 from reid.runtime.tracklet import Tracklet
 
 __all__ = ["Part", "Task", "cut"]
@@ -21,7 +23,7 @@ class Part:
 
     Attributes:
         number: its place among the parts, from 0 on.
-        digest: of the tracklets' ids and the names of their frames.
+        digest: of the tracklets' ids, and of the paths, sizes and times of their frames.
         tracklets: the tracklets.
     """
 
@@ -72,7 +74,17 @@ def cut(tracklets: Sequence[Tracklet]) -> Iterator[Part]:
 def _digest(tracklets: Sequence[Tracklet]) -> str:
     digest = hashlib.sha256()
     for tracklet in tracklets:
-        names = (frame.name for frame in tracklet.frames if isinstance(frame, Path))
-        line = "\0".join((tracklet.id, *names))  # no name holds a NUL
+        marks = (_mark(frame) for frame in tracklet.frames if isinstance(frame, Path))
+        line = "\0".join((tracklet.id, *marks))  # no name holds a NUL
         digest.update(line.encode("utf-8", "surrogatepass") + b"\0\0")
     return digest.hexdigest()
+
+
+def _mark(frame: Path) -> str:
+    """Return what tells a file from others, and from what it was before: of an archive's member, by its archive."""
+    file, _ = split_virtual(frame) or (frame, "")
+    try:
+        found = os.stat(file)
+    except OSError:  # who reads it says so
+        return str(frame)
+    return f"{frame}\0{found.st_size} {found.st_mtime_ns}"

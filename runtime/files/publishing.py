@@ -21,6 +21,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 __all__ = [
+    "copy_access",
     "exchange",
     "finish_exchange",
     "has_to_be_in_place",
@@ -93,6 +94,14 @@ def restore_beside(workspace: Path, target: Path) -> None:
     """Bring back the folder that was moved out, if nothing has taken its place."""
     if (workspace / _REPLACED).exists() and not target.exists():
         (workspace / _REPLACED).rename(target)
+
+
+def copy_access(source: Path, target: Path) -> None:
+    """Give a file or folder the owner and the mode of another; the owner where this process may."""
+    state = source.stat()
+    with contextlib.suppress(OSError):  # only root may give files away
+        os.chown(target, state.st_uid, state.st_gid)
+    target.chmod(state.st_mode & 0o7777)
 
 
 def exchange(one: Path, other: Path, aside: Path) -> None:

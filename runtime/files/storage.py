@@ -43,6 +43,7 @@ __all__ = [
     "clear_abandoned",
     "companion",
     "first_foreign",
+    "is_alive",
     "workspace_for",
 ]
 
@@ -246,10 +247,11 @@ def _abandoned(target: Path, around: Path) -> list[Path]:
     """List what processes that no longer live, or somebody, left in a folder under the names of writers of `target`."""
     prefix = _prefix(target)
     found = around.glob(f"{glob.escape(prefix)}*{_SUFFIX}")
-    return [path for path in found if not _is_alive(path.name.removeprefix(prefix).partition(".")[0])]
+    return [path for path in found if not is_alive(path.name.removeprefix(prefix).partition(".")[0])]
 
 
-def _is_alive(process: str) -> bool:
+def is_alive(process: str) -> bool:
+    """Return whether a process may be alive, by its number; what is no number may be one that others gave."""
     if not (process.isascii() and process.isdecimal() and len(process) < 10):
         return True
     try:

@@ -19,7 +19,7 @@ def check_space(where: object, found: Space, wanted: Space) -> None:
     if found.fingerprint != wanted.fingerprint:
         raise ModelError(
             f"{where} was made by model {found.fingerprint[:12]}, this one is {wanted.fingerprint[:12]}: "
-            "embed the gallery again with this model"
+            "use that one, or embed the gallery again with this one (a store: `reid-gallery migrate`)"
         )
     if found.precision != wanted.precision:
         raise ModelError(

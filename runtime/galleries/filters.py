@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.conditions import ALWAYS, Condition, Travel
@@ -69,23 +70,31 @@ class Filters:
             entries: its entries.
 
         Raises:
-            DataError: no entry has a time, or a camera, or one of the cameras that are asked for.
+            DataError: no entry has a time, or a camera, or one of the cameras that are named, or any of those that
+                travel times are of.
         """
         if not self:
             return
-        wanted, seen, timed = self.cameras or frozenset(), set[str](), not self._need_times
+        seen, timed = set[str](), not self._need_times
+        named = (self.cameras or frozenset()) | self.not_cameras
+        linked = None if self.travel is None else frozenset(chain.from_iterable(self.travel.limits))
         for entry in entries:
             timed = timed or entry.time_s is not None
             if entry.camera is not None:
                 seen.add(entry.camera)
-            if timed and (seen or not self._need_cameras) and wanted <= seen:
+            enough = (seen or not self._need_cameras) and named <= seen and (linked is None or linked & seen)
+            if timed and enough:
                 return
         if not seen and self._need_cameras:
             raise DataError(f"no entry of {name} has a camera: {_REMEDY}, or leave out filters by camera")
         if not timed:
             raise DataError(f"no entry of {name} has a time: {_REMEDY}, or leave out filters by time")
-        if wanted - seen:
-            raise DataError(f"no entry of {name} is of camera {min(wanted - seen)!r}; there are {_some(sorted(seen))}")
+        if named - seen:
+            raise DataError(f"no entry of {name} is of camera {min(named - seen)!r}; there are {_some(sorted(seen))}")
+        raise DataError(
+            f"no entry of {name} is of a camera of the travel times ({_some(sorted(linked or ())) or 'none'}); "
+            f"there are {_some(sorted(seen))}"
+        )
 
     @property
     def facts(self) -> Mapping[str, object]:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError
-from reid.runtime.galleries.conditions import ANY, Condition
+from reid.runtime.galleries.conditions import Condition
 from reid.runtime.galleries.entry import Entry, entry_of
 from reid.runtime.galleries.post_processing import PLAIN, PostProcessing, distance_blocks
 from reid.runtime.galleries.protocol import Found, Gallery, Kind
 from reid.runtime.galleries.ranking import DistanceBlock, nearest_of
 from reid.runtime.galleries.saved import Saved, damaged, read_saved, write_saved
-from reid.runtime.galleries.store.checking import check_entries, checked_embeddings
+from reid.runtime.galleries.store.checking import check_entries, checked_embeddings, checked_queries
 from reid.runtime.galleries.store.filtering import allowed_rows
 from reid.runtime.space import Space
 
@@ -34,23 +34,23 @@ class MemoryGallery:
     """Entries and their embeddings; a `reid.Gallery`. They are checked once: when it is made.
 
     Attributes:
-        entries: the N entries.
+        members: the N entries.
         embeddings: float32 [N, D], L2-normalized.
         space: the space of the embeddings.
         kind: "tracklets" where any of them was embedded from several frames; what is given counts where the entries do
             not say it.
     """
 
-    entries: tuple[Entry, ...]
+    members: tuple[Entry, ...]
     embeddings: NDArray[np.float32]
     space: Space
     kind: Kind | None = None
 
     def __post_init__(self) -> None:
         checked = checked_embeddings(self.embeddings, self.space.dimensions)
-        check_entries(self.entries, len(checked))
+        check_entries(self.members, len(checked))
         object.__setattr__(self, "embeddings", checked)
-        object.__setattr__(self, "kind", _kind_of(entry.frames for entry in self.entries) or self.kind)
+        object.__setattr__(self, "kind", _kind_of(entry.frames for entry in self.members) or self.kind)
 
     @classmethod
     def collect(cls, embedded: Iterable[Embedded], space: Space) -> MemoryGallery:
@@ -102,13 +102,17 @@ class MemoryGallery:
 
     def __len__(self) -> int:
         """Return the number of entries."""
-        return len(self.entries)
+        return len(self.members)
+
+    def entries(self) -> Iterator[Sequence[Entry]]:
+        """Yield what `batches` does, without embeddings."""
+        return (entries for entries, _ in self.batches())
 
     def batches(self) -> Iterator[tuple[Sequence[Entry], NDArray[np.float32]]]:
         """Yield all entries in their order, some thousand at a time, with their embeddings, float32 [n, D]."""
         for start in range(0, len(self), _PIECE):
             rows = slice(start, start + _PIECE)
-            yield self.entries[rows], self.embeddings[rows]
+            yield self.members[rows], self.embeddings[rows]
 
     def search(
         self,
@@ -128,21 +132,17 @@ class MemoryGallery:
         Raises:
             DataError: the embeddings cannot be used.
         """
-        queries = checked_embeddings(embeddings, self.space.dimensions)
-        if conditions is None:
-            conditions = [ANY] * len(queries)
-        if len(conditions) != len(queries) or k < 1:
-            raise ValueError(f"{len(queries)} queries, {len(conditions)} conditions, k is {k}: expected 1 or more")
+        queries, conditions = checked_queries(embeddings, self.space.dimensions, k, conditions)
         blocks = self._allowed(distance_blocks(queries, self.embeddings, post_processing), conditions)
         rows, scores = nearest_of(blocks, (len(queries), len(self)), k)
         return [
-            tuple(Found(self.entries[row], score) for row, score in zip(*pair, strict=True) if row >= 0)
+            tuple(Found(self.members[row], score) for row, score in zip(*pair, strict=True) if row >= 0)
             for pair in zip(rows.tolist(), scores.tolist(), strict=True)
         ]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the gallery to one .npz file, whole or absent. Pictures stay where they are; their paths are stored."""
-        write_saved(Path(path), Saved(self.entries, self.embeddings, self.space, self.kind))
+        write_saved(Path(path), Saved(self.members, self.embeddings, self.space, self.kind))
 
     def close(self) -> None:
         """Do nothing: it holds nothing but memory."""
@@ -158,11 +158,11 @@ class MemoryGallery:
 
     @cached_property
     def _seen(self) -> _Seen:
-        cameras = tuple(sorted({entry.camera for entry in self.entries if entry.camera is not None}))
+        cameras = tuple(sorted({entry.camera for entry in self.members if entry.camera is not None}))
         numbers: dict[str | None, int] = {None: -1, **{camera: number for number, camera in enumerate(cameras)}}
-        times = [np.nan if entry.time_s is None else entry.time_s for entry in self.entries]
+        times = [np.nan if entry.time_s is None else entry.time_s for entry in self.members]
         return _Seen(
-            cameras, np.array([numbers[entry.camera] for entry in self.entries], np.int32), np.array(times, np.float64)
+            cameras, np.array([numbers[entry.camera] for entry in self.members], np.int32), np.array(times, np.float64)
         )
 
 

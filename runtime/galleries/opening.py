@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from reid.runtime.galleries.lance.gallery import LanceGallery
     from reid.runtime.galleries.milvus.gallery import MilvusGallery
 
-__all__ = ["is_gallery", "is_uri", "local_path", "open_gallery", "writable_gallery"]
+__all__ = ["is_gallery", "is_uri", "local_path", "open_gallery", "scheme_of", "writable_gallery"]
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_NEARLY_URI = re.compile(r"(lance|milvus|milvus\+tls):")
+"""As a path becomes that was a URI, and as people mistype one."""
 
 
 def open_gallery(source: str | os.PathLike[str], space: Space | None = None) -> Gallery:
@@ -62,7 +64,11 @@ def writable_gallery(
     """
     engine = _engine(source)
     if engine is None:
-        with writable_store(Path(source), space, storage) as store:
+        if (path := Path(source)).is_file():
+            raise DataError(
+                f"{path} exists and is not a folder; `reid-gallery merge STORE FILE` takes a saved gallery into one"
+            )
+        with writable_store(path, space, storage) as store:
             yield store
         return
     uri = os.fspath(source)
@@ -74,8 +80,9 @@ def writable_gallery(
         try:
             yield gallery
         finally:
-            if is_new and not len(gallery):
-                gallery.drop()
+            with contextlib.suppress(Exception):  # where it cannot be told any more, what failed first is
+                if is_new and not len(gallery):
+                    gallery.drop()
 
 
 def is_gallery(source: str | os.PathLike[str]) -> bool:
@@ -88,16 +95,18 @@ def is_gallery(source: str | os.PathLike[str]) -> bool:
 
 def is_uri(source: str | os.PathLike[str]) -> bool:
     """Return whether a source is a URI, and no path."""
-    return bool(_scheme(source))
+    return bool(scheme_of(source))
 
 
 def local_path(source: str | os.PathLike[str]) -> Path | None:
     """Return the file or folder that a source is on this machine; None for that of a server. Raises DataError."""
-    match _scheme(source):
+    match scheme_of(source):
         case "":
             return Path(source)
         case "lance":
-            return Path(os.fspath(source).removeprefix("lance://").partition("?")[0])
+            from reid.runtime.galleries.lance.table import path_of
+
+            return path_of(source)[0]
         case "milvus":
             from reid.runtime.galleries.milvus.address import Address
 
@@ -105,14 +114,17 @@ def local_path(source: str | os.PathLike[str]) -> Path | None:
     return None
 
 
-def _scheme(source: str | os.PathLike[str]) -> str:
+def scheme_of(source: str | os.PathLike[str]) -> str:
+    """Return what comes before :// in a URI; "" for a path. Raises DataError for what is nearly a URI."""
     found = _URI.match(os.fspath(source))
+    if not found and (nearly := _NEARLY_URI.match(os.fspath(source))):
+        raise DataError(f"{os.fspath(source)} is no address of a gallery: write {nearly[1]}://, with two slashes")
     return found[1] if found else ""
 
 
 def _engine(source: str | os.PathLike[str]) -> type[LanceGallery | MilvusGallery] | None:
     """Return what opens a URI; None for a path. Raises DataError where nothing does."""
-    match _scheme(source):
+    match scheme_of(source):
         case "":
             return None
         case "lance":

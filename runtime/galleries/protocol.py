@@ -46,6 +46,9 @@ class Gallery(Protocol):
     def __len__(self) -> int:
         """Return the number of entries."""
 
+    def entries(self) -> Iterator[Sequence[Entry]]:
+        """Yield all entries, some thousand at a time; embeddings are not read."""
+
     def batches(self) -> Iterator[tuple[Sequence[Entry], NDArray[np.float32]]]:
         """Yield all entries, some thousand at a time, with their embeddings, float32 [n, D], L2-normalized."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,13 @@ from reid.runtime.galleries.store.manifest import MANIFEST_FILE, Storage
 from reid.runtime.galleries.store.store import Store
 from reid.runtime.space import Space
 
-__all__ = ["is_stored", "writable_store"]
+__all__ = ["aside_of", "is_stored", "writable_store"]
+
+
+def aside_of(path: Path) -> Path:
+    """Return where a migration has a store for a moment, on file systems that cannot exchange folders."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(f"{real.name}.replaced")
 
 
 def is_stored(path: Path) -> bool:
@@ -47,9 +54,12 @@ def writable_store(path: Path, space: Space, storage: Storage | None = None) -> 
         storage: how a new one stores numbers, and an old one has to; None for FP32, or as it does.
 
     Raises:
-        ReidError: `Store.create` and `Store.open` raise it; or the store stores its numbers in another way.
+        ReidError: `Store.create` and `Store.open` raise it; or the store stores its numbers in another way; or there is
+            none because a migration was killed as it replaced it.
     """
     is_new, was_there = not is_stored(path), path.exists()
+    if is_new and is_stored(aside := aside_of(path)):
+        raise DataError(f"{aside} is {path}, which a migration was about to replace: migrate again, or move it back")
     store = Store.create(path, space, storage=storage or "fp32") if is_new else Store.open(path, space, write=True)
     with store:
         if storage not in (None, store.storage):
@@ -57,8 +67,9 @@ def writable_store(path: Path, space: Space, storage: Storage | None = None) -> 
         try:
             yield store
         finally:
-            if is_new and not len(store):
-                _unmake(path, keep=was_there)
+            with contextlib.suppress(Exception):  # where it cannot be told any more, what failed first is
+                if is_new and not len(store):
+                    _unmake(path, keep=was_there)
 
 
 def _unmake(path: Path, *, keep: bool) -> None:

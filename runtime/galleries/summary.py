@@ -40,13 +40,13 @@ class Summary:
 
 
 def summarize(gallery: Gallery) -> Summary:
-    """Count what a gallery holds; of a store, embeddings are not read. Raises DataError where it is damaged."""
+    """Count what a gallery holds; embeddings are not read. Raises DataError where it is damaged."""
     cameras: Counter[str | None] = Counter()
     times = [np.empty(0)]
     if isinstance(gallery, Store):
         _count_stored(gallery, cameras, times)
     else:
-        for entries, _ in gallery.batches():
+        for entries in gallery.entries():
             cameras.update(entry.camera for entry in entries)
             times.append(np.array([np.nan if entry.time_s is None else entry.time_s for entry in entries]))
     known = (every := np.concatenate(times))[~np.isnan(every)]

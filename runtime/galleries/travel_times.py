@@ -75,7 +75,7 @@ class TravelTimes:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TravelTimes:
         """Read them from a JSON file. Raises DataError where it cannot be used."""
-        remedy = "learn them again from data with known vehicles"
+        remedy = "make it with `reid-gallery learn-travel DATA --output FILE`"
         stored = read_stored(_Stored, Path(path), what="list of travel times", remedy=remedy, error=DataError)
         return cls({(p.start, p.end): (p.least_s, math.inf if p.most_s is None else p.most_s) for p in stored.pairs})
 

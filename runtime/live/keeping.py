@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import secrets
 from itertools import chain, count
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from reid.runtime.association.tracks import SeenTrack
+from reid.runtime.errors import DataError
 from reid.runtime.files.storage import atomic_write
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.protocol import GrowingGallery
@@ -65,16 +66,18 @@ def keep(
     """
     if track.embedding is None:
         return None
-    picture = _written(track.picture, name, Path(pictures) if pictures else None)
+    if gallery.contains([name])[0]:  # before a picture is written that no entry names
+        raise DataError(f"there is an entry {name!r} already: remove it first, or let name_in choose a name")
+    picture = _written(track.picture, Path(pictures) if pictures else None)
     entry = Entry(name, track.camera, vehicle, track.time_s, picture, track.frames)
     gallery.add([entry], track.embedding[None])
     return entry
 
 
-def _written(picture: Frame | None, name: str, folder: Path | None) -> str:
+def _written(picture: Frame | None, folder: Path | None) -> str:
     if isinstance(picture, np.ndarray) and folder:
         _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)
-        file = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.jpg"  # a name may hold what a file's may not
+        file = folder / f"{secrets.token_hex(16)}.jpg"  # that of no other entry, whatever their names are
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(file, content.tobytes())
         return str(file.absolute())

@@ -25,6 +25,7 @@ from reid.runtime.galleries.memory import MemoryGallery
 from reid.runtime.galleries.store.store import Store
 from reid.runtime.galleries.travel_times import TravelTimes
 from reid.runtime.sessions.session import Session
+from reid.runtime.shards import Shard
 from reid.runtime.tracklet import Tracklet
 
 DOCS = Path(__file__).parents[2] / "docs" / "galleries.md"
@@ -79,7 +80,7 @@ def test_what_is_appended_ranks_as_the_folder_does_with_pictures(crops: Path, ru
     assert rest == []
     np.testing.assert_array_equal(embeddings, saved.embeddings)
     assert [(one.id, one.camera, one.vehicle, one.picture) for one in entries] == [
-        (one.id, one.camera, one.vehicle, one.picture) for one in saved.entries
+        (one.id, one.camera, one.vehicle, one.picture) for one in saved.members
     ]
     assert {one.id: one.frames for one in entries} == {one.id: 4 if one.id == "track" else 1 for one in entries}
     assert any(entry.camera and entry.vehicle for entry in entries)
@@ -140,6 +141,17 @@ def test_what_was_added_before_a_failure_stays_and_is_gone_on_with(
     assert sorted(ids_of(Path("store"))) == sorted(["track", *(path.name for path in crops.glob("*.jpg"))])
 
 
+def test_what_failed_first_is_told_where_the_gallery_fails_then_too(
+    crops: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(store: Store, *_: object) -> None:
+        store.close()
+        raise OSError(5, "Input/output error", "store/gallery.json")
+
+    monkeypatch.setattr(Store, "add", failing)
+    assert "Input/output error" in assert_one_line_of_error(*run("append", "store", "crops"))
+
+
 def test_sightings_say_when_and_where_and_a_shard_takes_its_part(crops: Path, run: Run, tmp_path: Path) -> None:
     names = ["track", *sorted(path.name for path in crops.glob("*.jpg"))]
     rows = [f"{name},{camera},{time}" for name, camera, time in ((names[0], "north", 2.5), (names[1], "", -3))]
@@ -162,6 +174,7 @@ def test_sightings_say_when_and_where_and_a_shard_takes_its_part(crops: Path, ru
     assert by_name
     assert (entries[names[1]].camera, entries[names[1]].time_s) == (by_name.camera, -3)
     assert {entry.time_s for entry in entries.values() if entry.id not in names[:2]} == {None}
+    (crops / "broken.jpg").write_text("no picture")  # which is not added, with a time or without
     assert "5 tracklets have no time in the sightings" in run("append", "whole", "crops", "--sightings", "seen.csv")[2]
 
 
@@ -171,6 +184,16 @@ def test_sightings_of_something_else_are_an_error_before_any_work(crops: Path, r
     assert "the sightings name no tracklet of crops; write ids as they are there" in sentence
     assert not Path("store").exists()
     assert run("append", "store", "crops", "--shard", "3/2")[0] == 2
+
+
+def test_a_shard_of_which_nothing_can_be_read_leaves_it_to_the_others(crops: Path, run: Run) -> None:
+    others = [path.name for path in crops.iterdir()]
+    (crops / "broken.jpg").write_text("no picture")
+    shards = [Shard(number, 100) for number in range(1, 101)]
+    alone = next(one for one in shards if one.has("broken.jpg") and not any(map(one.has, others)))
+    code, out, err = run("append", "store", "crops", "--shard", alone)
+    assert (code, out) == (0, "store: 0 added; 0 entries\n")
+    assert "1 of 1 frames could not be read: crops/broken.jpg" in err
 
 
 def test_the_gate_keeps_out_what_is_blurred_and_says_so(crops: Path, run: Run) -> None:
@@ -215,7 +238,12 @@ def test_a_migrated_store_is_as_if_the_new_model_had_made_it_and_goes_back(
     assert run("migrate", "store", *new)[1] == "store: all 7 entries are of this model already\n"
     code, out, err = run("migrate", "store", "--model", str(whole_bundle), "--json")
     found = json.loads(out)
-    assert (code, found["embedded"], found["known"], found["before"]) == (0, 0, 7, "store.before"), err
+    assert (code, found["embedded"], found["known"], found["before"]) == (
+        0,
+        0,
+        7,
+        str(Path("store.before").absolute()),
+    ), err
     with Store.open("store") as store:
         assert store.space.precision == "fp32"
 
@@ -256,7 +284,7 @@ def test_travel_times_of_a_gallery_say_how_many_journeys_they_rest_on(run: Run, 
     assert re.search(r"a +\S b +\S 14.0 s +\S 104.0 s +\S 99 ", out)
     assert "2 pairs with fewer journeys, up to 1, have no limits\nother.json\n" in out
     sentence = assert_one_line_of_error(*run("learn-travel", "store", "--share", "0.999"))
-    assert "no two cameras have enough journeys, the most is 99" in sentence
+    assert "no two cameras have the 1,999 journeys that --share 0.999 takes, the most is 99" in sentence
 
 
 def test_travel_times_of_a_data_set(run: Run, tmp_path: Path) -> None:
@@ -374,6 +402,15 @@ def test_merge_takes_all_entries_in_order_and_leaves_the_others_as_they_are(
     assert run("merge", "all", "north", "south")[:2] == (0, f"all: 6 added; {6 + len(old)} entries\n")
     assert ids_of(tmp_path / "all") == [*old, "north0", "north1", "north2", "south0", "south1", "south2"]
     assert [{name: (shard / name).read_bytes() for name in files_of(shard)} for shard in shards] == before
+
+
+def test_a_saved_gallery_is_told_of_and_merged(run: Run, tmp_path: Path) -> None:
+    entries = make_entries("abc")
+    MemoryGallery(tuple(entries), unit(3), SPACE).save(tmp_path / "gallery.npz")
+    assert json.loads(run("info", "gallery.npz", "--json")[1])["entries"] == 3
+    assert run("merge", "all", "gallery.npz")[1] == "all: 3 added; 3 entries\n"
+    with Store.open("all") as store:
+        assert [entry for entry, _ in contents(store).values()] == entries
 
 
 def test_a_merge_that_fails_adds_nothing(run: Run, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.data.travel import learn_travel
+from reid.data.travel import journeys_for, learn_travel
 from reid.runtime.galleries.entry import Entry
 
 SEEN = st.lists(st.tuples(st.sampled_from("uv"), st.sampled_from("abc"), st.integers(0, 60)), max_size=25, unique=True)
@@ -66,6 +66,7 @@ def test_a_journey_to_come_is_as_likely_within_the_limits_as_promised(journeys: 
 
 
 def test_too_few_journeys_promise_nothing() -> None:
+    assert [journeys_for(share) for share in (0.98, 0.9, 0.99)] == [99, 20, 199]
     assert learn_travel(once_each(range(98))).limits == {}
     assert learn_travel(once_each(range(99))).limits == {("a", "b"): (0, 98)}
     assert learn_travel(once_each(range(19)), share=0.9).limits == {}

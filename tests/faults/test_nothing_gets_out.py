@@ -102,24 +102,29 @@ def test_evaluation_of_a_bundle(veri: Path, bundle: Path, tmp_path: Path) -> Non
     assert json.loads(done.stdout)["protocols"]
 
 
-def test_training_on_weights_of_this_machine_and_evaluation_of_the_checkpoint(
+def test_training_on_weights_of_this_machine_evaluation_and_export_of_the_checkpoint_with_an_engine(
     veri: Path, checkpoint: Path, short_path: Path
 ) -> None:
     """In one process, which imports PyTorch once."""
     options = ("--weights", checkpoint / "checkpoint.safetensors", "--output", "runs/new")
+    engine = "--engine tensorrt-rtx --optimization-level 0 --compute-capability 8.9"
     code = f"""
 import sys
 from contextlib import redirect_stdout, suppress
-from reid.commands import evaluate, train
+from reid.commands import evaluate, export, train
 
 with suppress(SystemExit), redirect_stdout(sys.stderr):
     train.main()
+sys.argv[1:] = "runs/new --fp16 --precision fp16 {engine} --output runs/bundle".split()
+with suppress(SystemExit), redirect_stdout(sys.stderr):
+    export.main()
 sys.argv[1:] = ["runs/new", {str(veri)!r}, "--json"]
 evaluate.main()
 """
     done = watch(short_path, "-c", code, veri, *SMALL, *options)
     assert_nothing_got_out(short_path, "runs")
     assert any((short_path / "here" / "runs" / "new" / "tensorboard").iterdir())
+    assert any((short_path / "here" / "runs" / "bundle" / "engines").iterdir())
     assert json.loads(done.stdout)["protocols"]
 
 
@@ -128,14 +133,6 @@ def test_training_on_default_weights_asks_hugging_face_and_nobody_else(veri: Pat
     done = watch_command(short_path, "train", veri, *options, succeeds=False)
     assert "cannot be downloaded" in done.stderr
     assert {target.partition(":")[0] for target in looked_up(short_path)} == {"huggingface.co"}
-
-
-def test_export_of_graphs_and_an_engine(checkpoint: Path, tmp_path: Path) -> None:
-    engine = ("--engine", "tensorrt-rtx", "--optimization-level", 0, "--compute-capability", "8.9")
-    options = ("--fp16", "--precision", "fp16", *engine)
-    watch_command(tmp_path, "export", checkpoint, *options, "--output", "bundle")
-    assert_nothing_got_out(tmp_path, "bundle")
-    assert any((tmp_path / "here" / "bundle" / "engines").iterdir())
 
 
 def test_calibration(veri: Path, bundle: Path, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _write_gallery(folder: Path, text: str | None) -> None:
 
 
 def _read_gallery(folder: Path) -> str:
-    return MemoryGallery.open(folder / "gallery.npz", _SPACE).entries[0].id
+    return MemoryGallery.open(folder / "gallery.npz", _SPACE).members[0].id
 
 
 # ---- folders ----
@@ -133,7 +133,7 @@ def _write_results(folder: Path, text: str | None) -> None:
         _stop_without(text)
         gallery = _gallery(str(text))
         query = Tracklet(str(text), (Path("/crop.jpg"),))
-        return Inference((Ranking(query, (Match(gallery.entries[0], 1.0),)),), gallery, (), 1)
+        return Inference((Ranking(query, (Match(gallery.members[0], 1.0),)),), gallery, (), 1)
 
     session = SimpleNamespace(info=SessionInfo("onnxruntime", "1", "CPU", "fp32", _CARD))
     with (

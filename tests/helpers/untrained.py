@@ -34,6 +34,7 @@ def write_data(root: Path) -> None:
 def write_checkpoint(run: Path, data: Path) -> None:
     """Write an untrained model of two levels, 16 dimensions each, at 64 x 64 pixels."""
     import torch
+    from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
     from reid.runtime.model_card import FORMAT_VERSION, ModelCard
     from reid.train.model.backbone import create_backbone
@@ -44,6 +45,8 @@ def write_checkpoint(run: Path, data: Path) -> None:
     torch.manual_seed(0)
     backbone = create_backbone("test_resnet", (3, 4), image_size=64, weights="none")
     levels, preprocessing = describe(backbone, 16, 64)
+    # Its own are the same for every color, so that to mix them up would change nothing.
+    preprocessing = preprocessing.model_copy(update={"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD})
     model = MultiLevelReID(backbone.module, backbone.indices, backbone.channels, levels, preprocessing).eval()
     card = ModelCard(
         format_version=FORMAT_VERSION,

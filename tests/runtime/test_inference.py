@@ -157,8 +157,8 @@ def test_bad_images_are_named_in_the_order_in_which_they_were_met(session: Sessi
     assert [reason.partition(": ")[0] for reason in inference.unreadable] == [str(path) for path in bad]
     assert "1.jpg" not in {ranking.query.id for ranking in inference.rankings}
     assert isinstance(inference.gallery, MemoryGallery)
-    assert "0.jpg" not in {entry.id for entry in inference.gallery.entries}
-    assert {"track_a", "track_b"} <= {entry.id for entry in inference.gallery.entries}
+    assert "0.jpg" not in {entry.id for entry in inference.gallery.members}
+    assert {"track_a", "track_b"} <= {entry.id for entry in inference.gallery.members}
 
 
 def test_more_matches_than_the_gallery_holds_are_the_whole_gallery(
@@ -313,7 +313,7 @@ def test_without_a_threshold_that_fits_nothing_is_embedded(
     old = tmp_path / "old.npz"
     members = infer(session, gallery, query, k=1).gallery
     assert isinstance(members, MemoryGallery)
-    nameless = tuple(replace(entry, frames=0) for entry in members.entries)
+    nameless = tuple(replace(entry, frames=0) for entry in members.members)
     MemoryGallery(nameless, members.embeddings, members.space).save(old)
     for opened, ranked, options, message in (
         (session, gallery, {"false_match_rate": 1e-3}, "no operating point in fp32"),
@@ -409,4 +409,20 @@ def test_shards_together_are_the_whole(
     assert len(found) == len(whole)
     assert dict(found) == whole
     assert () in parts
-    assert "has none of the 5 queries" in caplog.text
+    assert "has none of the 5 tracklets of " in caplog.text
+
+
+def test_a_shard_of_which_nothing_can_be_read_leaves_it_to_the_others(
+    session: Session, loose: tuple[Path, Path]
+) -> None:
+    gallery, query = loose
+    (query / "broken.jpg").write_text("no picture")
+    others = {path.name for path in query.iterdir()} - {"broken.jpg"}
+    alone = next(
+        shard
+        for shard in (Shard(number, 100) for number in range(1, 101))
+        if shard.has("broken.jpg") and not any(map(shard.has, others))
+    )
+    found = infer(session, gallery, query, k=1, shard=alone)
+    assert found.rankings == ()
+    assert any("broken.jpg" in reason for reason in found.unreadable)

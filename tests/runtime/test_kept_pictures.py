@@ -57,6 +57,17 @@ def test_what_a_gate_kept_out_stays_out(crops: Path) -> None:
     assert len(KeptPictures().frames_of(entry)) == 5
 
 
+def test_what_could_not_be_read_is_not_taken_for_what_was(tmp_path: Path) -> None:
+    """A folder of a sharp, a blurred and a broken frame, appended without a gate."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    for name, pixels in (("0.png", SHARP), ("1.png", BLURRED)):
+        cv2.imwrite(str(folder / name), pixels)
+    (folder / "2.png").write_bytes(b"broken")
+    entry = Entry("t", picture=str(folder / "1.png"), frames=2)
+    assert KeptPictures().frames_of(entry) == [folder / "0.png", folder / "1.png"]
+
+
 def test_why_a_picture_is_missing(tmp_path: Path) -> None:
     assert why_missing(Entry("a")) == "'a' was added without a picture"
     assert why_missing(Entry("a", picture=str(tmp_path / "a.jpg"))) == f"{tmp_path}/a.jpg: No such file or directory"

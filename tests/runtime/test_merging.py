@@ -42,6 +42,15 @@ def test_any_gallery_goes_into_a_store_in_order(tmp_path: Path) -> None:
     assert [(one.name, one.total, one.done) for one in progress.stages] == [("comparing ids", 5, 5), ("merging", 5, 5)]
 
 
+def test_ids_are_compared_without_embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryGallery, "batches", lambda self: pytest.fail("embeddings were read"))
+    monkeypatch.setattr(MemoryGallery, "entries", lambda self: iter([self.members]))
+    with Store.create(tmp_path / "all", SPACE) as store:
+        store.add(make_entries("c"), unit(1))
+        with pytest.raises(DataError, match="there is an entry 'c' of north already"):
+            merge({"north": in_memory("abc")}, store)
+
+
 @pytest.mark.parametrize("names", [("ab", "bc"), ("xa", "bc")])
 def test_ids_that_meet_are_an_error_before_anything_is_added(tmp_path: Path, names: tuple[str, str]) -> None:
     with Store.create(tmp_path / "all", SPACE) as store:

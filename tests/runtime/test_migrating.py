@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,12 @@ from reid.runtime.embedding import Embedded
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.files import publishing
 from reid.runtime.galleries.entry import Entry
+from reid.runtime.galleries.store import reordering
+from reid.runtime.galleries.store import store as opening
 from reid.runtime.galleries.store.store import Store
+from reid.runtime.galleries.store_folder import writable_store
 from reid.runtime.migrating import Migrated, migrate
+from reid.runtime.space import Space
 
 OLD, NEW, THIRD = model("a"), model("b"), model("c")
 
@@ -133,6 +138,143 @@ def test_going_back_embeds_only_what_came_since(store: Path, tmp_path: Path) -> 
     check(tmp_path / "store.before", NEW, tmp_path / "crops")
 
 
+def replace_picture(store: Path, session: Any, picture: Path) -> None:  # noqa: ANN401
+    """Remove an image, and append another of the same name."""
+    with Store.open(store, write=True) as opened:
+        (entry,) = (one for one in entries_of(store) if one.id == picture.name)
+        opened.remove([entry.id])
+        picture.write_bytes(picture.read_bytes() + b" of another vehicle")
+        opened.add([entry], expected(session, [picture.read_bytes()])[None])
+
+
+def test_going_back_embeds_what_is_another_picture_by_now(store: Path, tmp_path: Path) -> None:
+    migrate(NEW, store)
+    replace_picture(store, NEW, tmp_path / "crops" / "002.jpg")
+    with Store.open(store, write=True) as opened:
+        opened.compact()
+    found = migrate(OLD, store)
+    assert (found.known, found.embedded) == (7, 1)
+    check(store, OLD, tmp_path / "crops")
+
+
+def test_going_on_embeds_what_is_another_picture_by_now(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        fail_after(patch, 7)
+        with pytest.raises(KeyboardInterrupt):
+            migrate(NEW, store)
+    replace_picture(store, OLD, tmp_path / "crops" / "002.jpg")
+    found = migrate(NEW, store)
+    assert (found.known, found.embedded) == (5, 3)
+    check(store, NEW, tmp_path / "crops")
+
+
+def test_going_back_does_not_lose_what_was_left_out(store: Path, tmp_path: Path) -> None:
+    for name in ("001.jpg", "003.jpg"):
+        (tmp_path / "crops" / name).unlink()
+    migrate(NEW, store, skip_missing=True)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "store.before").iterdir()}
+    with pytest.raises(DataError, match=r"store\.before has 2 entries that .*store has not, '001.jpg' first: move it"):
+        migrate(OLD, store)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "store.before").iterdir()} == before
+    (tmp_path / "store.before").rename(tmp_path / "store.migrating")  # as the error proposes
+    found = migrate(OLD, store)
+    assert (found.known, found.embedded) == (6, 0)
+    check(store, OLD, tmp_path / "crops")
+
+
+def test_a_way_back_that_fails_leaves_the_store_before_as_it_was(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(NEW, store)
+    for name in ("001.jpg", "002.jpg", "003.jpg"):
+        replace_picture(store, NEW, tmp_path / "crops" / name)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "store.before").iterdir()}
+    with monkeypatch.context() as patch:
+        fail_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            migrate(OLD, store)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "store.before").iterdir()} == before
+    found = migrate(OLD, store)
+    assert (found.known, found.embedded) == (7, 1)
+    check(store, OLD, tmp_path / "crops")
+    check(tmp_path / "store.before", NEW, tmp_path / "crops")
+    assert files_of(tmp_path) == {"crops", "store", "store.before"}
+
+
+@pytest.mark.parametrize("piece", [2, 100])
+def test_what_could_not_be_read_at_first_comes_in_its_place(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr(migrating, "PIECE", piece)
+    ids, content = [entry.id for entry in entries_of(store)], (tmp_path / "crops" / "002.jpg").read_bytes()
+    (tmp_path / "crops" / "002.jpg").write_bytes(b"damaged")
+    with pytest.raises(DataError):
+        migrate(NEW, store)
+    (tmp_path / "crops" / "002.jpg").write_bytes(content)
+    assert migrate(NEW, store).embedded == 1
+    assert [entry.id for entry in entries_of(store)] == ids
+    check(store, NEW, tmp_path / "crops")
+
+
+def test_a_kill_while_the_order_is_restored_loses_nothing(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, picture = entries_of(store), tmp_path / "crops" / "001.jpg"
+    content = picture.read_bytes()
+    picture.write_bytes(b"damaged")
+    with pytest.raises(DataError):
+        migrate(NEW, store)
+    picture.write_bytes(content)
+    monkeypatch.setattr(migrating, "PIECE", 2)
+    with monkeypatch.context() as patch:
+        real, times = reordering._taken, iter(range(9))
+        patch.setattr(reordering, "_taken", lambda *given: ([], np.empty(0)) if next(times) == 1 else real(*given))
+        with pytest.raises(DataError):  # after the second piece was removed
+            migrate(NEW, store)
+    assert migrate(NEW, store).embedded == 2
+    assert entries_of(store) == before
+    check(store, NEW, tmp_path / "crops")
+
+
+def test_who_may_use_the_store_stays(store: Path) -> None:
+    for path, mode in ((store, 0o2770), *((path, 0o640) for path in store.iterdir())):
+        path.chmod(mode)
+        if os.geteuid() == 0:
+            os.chown(path, 1234, 1235)
+            path.chmod(mode)
+
+    def access(path: Path) -> set[tuple[int, int, int]]:
+        return {(one.stat().st_mode, one.stat().st_uid, one.stat().st_gid) for one in (path, *path.iterdir())}
+
+    before = access(store)
+    for session in (NEW, OLD):
+        migrate(session, store)
+        assert access(store) == before
+
+
+def test_the_store_before_is_named_where_it_is(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "current"
+    link.symlink_to(store)
+    assert migrate(NEW, link).before == tmp_path / "store.before"
+
+
+def test_a_store_that_a_killed_exchange_left_aside_is_not_made_anew(store: Path, tmp_path: Path) -> None:
+    store.rename(tmp_path / "store.replaced")
+    with (
+        pytest.raises(DataError, match=r"store\.replaced is .*store, which a migration was about to replace"),
+        writable_store(store, OLD.info.space),
+    ):
+        pytest.fail("it was made")
+    assert files_of(tmp_path) == {"crops", "store.replaced"}
+    for path in ("store", "store.before"):
+        shutil.copytree(tmp_path / "store.replaced", tmp_path / path)
+    with pytest.raises(DataError, match=r"store\.replaced is .*store as it was once; move it elsewhere"):
+        migrate(NEW, store)
+
+
 def test_missing_pictures_are_an_error_before_any_work_or_left_out(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +346,27 @@ def test_while_it_migrates_nobody_else_writes_and_who_searches_goes_on(
         assert reader.search(queries, 3) == first
     assert seen == [OLD.info.space]
     Store.open(store, write=True).close()
+
+
+@pytest.mark.parametrize("space", [None, OLD.info.space])
+def test_who_opens_it_as_it_is_exchanged_takes_it_as_it_is_unless_it_has_to_be_of_a_model(
+    store: Path, monkeypatch: pytest.MonkeyPatch, space: Space | None
+) -> None:
+    real, times = opening.read_manifest, iter(range(99))
+
+    def read(folder: Path) -> opening.Manifest:
+        manifest = real(folder)
+        if next(times) == 0:
+            migrate(NEW, store)
+        return manifest
+
+    monkeypatch.setattr(opening, "read_manifest", read)
+    if space:
+        with pytest.raises(ModelError, match="was made by model bbbbbbbbbbbb, this one is aaaaaaaaaaaa"):
+            Store.open(store, space)
+    else:
+        with Store.open(store) as opened:
+            assert opened.space == NEW.info.space
 
 
 def test_what_is_in_the_way_is_an_error_before_any_work(store: Path, tmp_path: Path) -> None:

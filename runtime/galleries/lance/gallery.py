@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from reid.runtime.errors import DataError
 from reid.runtime.files.storage import atomic_directory
 from reid.runtime.galleries.comparable import check_space
-from reid.runtime.galleries.conditions import ANY, Condition
+from reid.runtime.galleries.conditions import Condition
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.lance.filters import has_id
 from reid.runtime.galleries.lance.indexing import Recall, index_ids, index_nearest, is_indexed, measured_recall
@@ -30,11 +30,16 @@ from reid.runtime.galleries.lance.search import best_rows, found, near_rows, num
 from reid.runtime.galleries.lance.table import REMEDY, Card, flush, is_table, make_table, open_table, path_of, unmake
 from reid.runtime.galleries.lance.texts import from_stored
 from reid.runtime.galleries.protocol import Found, Kind
-from reid.runtime.galleries.store.checking import check_entries, checked_embeddings
+from reid.runtime.galleries.store.checking import check_entries, checked_embeddings, checked_queries
 from reid.runtime.galleries.store.lock import WriterLock
 from reid.runtime.space import Space
 
 __all__ = ["LanceGallery"]
+
+T = TypeVar("T")
+
+_IDS = 16384
+"""Ids that are looked for together, in one pass where there is no index: each takes some kilobytes meanwhile."""
 
 _NOW = timedelta(milliseconds=1)  # 0 means the same, and warns
 
@@ -137,16 +142,17 @@ class LanceGallery:
         with self._reading() as table:
             return int(table.count_rows())
 
+    def entries(self) -> Iterator[list[Entry]]:
+        """Yield what `batches` does, without embeddings, which are not read."""
+        return self._each(LABELS, entries_of)
+
     def batches(self) -> Iterator[tuple[list[Entry], NDArray[np.float32]]]:
         """Yield all entries in their order, some thousand at a time, with their embeddings, float32 [n, D].
 
         Meanwhile, a number for each entry is held in memory.
         """
-        with self._reading() as table:
-            numbers = [numbers_of(batch) for batch in scan(table, ["frames"])]
-            rows = np.sort(np.concatenate([np.empty(0, np.int64), *numbers]))
-            for some in take(table, rows, [*LABELS, "embedding"]):
-                yield entries_of(some), embeddings_of(some, self.space.dimensions)
+        dimensions = self.space.dimensions
+        return self._each([*LABELS, "embedding"], lambda rows: (entries_of(rows), embeddings_of(rows, dimensions)))
 
     def crops(self, ids: Iterable[str]) -> dict[str, bytes]:
         """Return the pictures of those of these entries of which one is kept, by id."""
@@ -155,7 +161,8 @@ class LanceGallery:
         with self._reading() as table:
             return {
                 from_stored(identity): crop
-                for batch in scan(table, ["id", "crop"], f"crop IS NOT NULL AND {has_id(ids)}")
+                for some in _pieces(ids)
+                for batch in scan(table, ["id", "crop"], f"crop IS NOT NULL AND {has_id(some)}")
                 for identity, crop in zip(batch["id"].to_pylist(), batch["crop"].to_pylist(), strict=True)
             }
 
@@ -174,11 +181,7 @@ class LanceGallery:
         Raises:
             DataError: the embeddings cannot be used, or what is read of the gallery is damaged.
         """
-        queries = checked_embeddings(embeddings, self.space.dimensions)
-        if conditions is None:
-            conditions = [ANY] * len(queries)
-        if len(conditions) != len(queries) or k < 1:
-            raise ValueError(f"{len(queries)} queries, {len(conditions)} conditions, k is {k}: expected 1 or more")
+        queries, conditions = checked_queries(embeddings, self.space.dimensions, k, conditions)
         k = min(k, len(self))
         if not k or not len(queries):
             return [()] * len(queries)
@@ -227,7 +230,7 @@ class LanceGallery:
         with self._changing() as table:
             gone = _known(table, ids)
             if gone:
-                table.delete(has_id(gone))
+                table.delete(has_id(gone))  # in one statement: all or none
             return len(gone)
 
     def compact(self) -> None:
@@ -283,6 +286,13 @@ class LanceGallery:
             raise ValueError(f"{self.path} is closed; open it again")
         return self._opened
 
+    def _each(self, columns: list[str], made_of: Callable[[Any], T]) -> Iterator[T]:
+        """Yield what is made of all rows in their order, some thousand at a time."""
+        with self._reading() as table:
+            numbers = [numbers_of(batch) for batch in scan(table, ["frames"])]
+            rows = np.sort(np.concatenate([np.empty(0, np.int64), *numbers]))
+            yield from map(made_of, take(table, rows, columns))
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Any]:
         """Yield the table to read."""
@@ -306,5 +316,10 @@ class LanceGallery:
 
 def _known(table: Any, ids: Iterable[str]) -> set[str]:  # noqa: ANN401 - a table of LanceDB
     """Return which of these ids a table has."""
-    batches = scan(table, ["id"], has_id(ids))
+    batches = (batch for some in _pieces(ids) for batch in scan(table, ["id"], has_id(some)))
     return {from_stored(identity) for batch in batches for identity in batch.column("id").to_pylist()}
+
+
+def _pieces(ids: Iterable[str]) -> Iterator[Sequence[str]]:
+    asked = list(ids)
+    return (asked[start : start + _IDS] for start in range(0, len(asked), _IDS))

@@ -59,7 +59,7 @@ def path_of(uri: str | os.PathLike[str]) -> tuple[Path, int | None]:
     text = os.fspath(uri)
     if not text.startswith(SCHEME):
         return Path(text), None
-    if not (found := re.fullmatch(r"((?!\?).+?)(?:\?probes=([1-9][0-9]{0,5}))?", text.removeprefix(SCHEME), re.DOTALL)):
+    if not (found := re.fullmatch(r"([^?]+)(?:\?probes=([1-9][0-9]{0,5}))?", text.removeprefix(SCHEME), re.DOTALL)):
         raise DataError(f"{text!r} names no folder; expected {SCHEME}FOLDER, or {SCHEME}FOLDER?probes=20")
     return Path(found[1]), int(found[2]) if found[2] else None
 

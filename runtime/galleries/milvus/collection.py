@@ -15,7 +15,7 @@ from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.milvus.expressions import ids_expression, sequences_expression
 from reid.runtime.galleries.milvus.facts import Facts
 from reid.runtime.galleries.milvus.indexes import INDEXES
-from reid.runtime.galleries.milvus.rows import FACTS, decoded, entry_of, rows_of, schema_of
+from reid.runtime.galleries.milvus.rows import FACTS, as_arrays, decoded, in_order, rows_of, schema_of
 from reid.runtime.galleries.milvus.server import Server, import_pymilvus
 
 __all__ = ["Collection", "in_pieces"]
@@ -98,15 +98,14 @@ class Collection:
             expression = sequences_expression(piece)
             found = self._ask("query", filter=expression, output_fields=[*FACTS, "embedding"])
             if found:
-                yield _as_arrays(found)
+                yield as_arrays(in_order(found))
 
-    def all_rows(self) -> Iterator[tuple[NDArray[np.int64], list[Entry], NDArray[np.float32]]]:
-        """Yield all rows as `rows` does, as they were when it began."""
-        fields = [*FACTS, "embedding"]
-        cursor = self._ask("query_iterator", batch_size=min(self._piece, 16384), output_fields=fields)
+    def all_rows(self, fields: Sequence[str]) -> Iterator[list[Any]]:
+        """Yield all rows some thousand at a time, ascending, as they were when it began."""
+        cursor = self._ask("query_iterator", batch_size=min(self._piece, 16384), output_fields=list(fields))
         try:
             while found := cursor.next():
-                yield _as_arrays(found)
+                yield in_order(found)
         finally:
             cursor.close()
 
@@ -145,9 +144,3 @@ def in_pieces(values: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(values)
     while piece := list(islice(iterator, size)):
         yield piece
-
-
-def _as_arrays(rows: Iterable[Any]) -> tuple[NDArray[np.int64], list[Entry], NDArray[np.float32]]:
-    ordered = sorted(rows, key=lambda row: int(row["sequence"]))
-    sequences = np.array([row["sequence"] for row in ordered], np.int64)
-    return sequences, list(map(entry_of, ordered)), np.array([row["embedding"] for row in ordered], np.float32)

@@ -48,6 +48,7 @@ class Facts(_Record):
         dimensions: of the space.
         index: how it is searched.
         next_sequence: the first sequence number that no writer has taken.
+        of_store: whether it was made of a store, whatever was added or removed since.
         source: the store whose entries it holds, and nothing else; None if there is none.
     """
 
@@ -57,6 +58,7 @@ class Facts(_Record):
     dimensions: Annotated[int, Field(ge=1, le=2**15)]
     index: Index
     next_sequence: _Count = 0
+    of_store: bool = False
     source: Source | None = None
 
     @model_validator(mode="before")

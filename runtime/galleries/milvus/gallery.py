@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.comparable import check_space
-from reid.runtime.galleries.conditions import ANY, Condition
+from reid.runtime.galleries.conditions import Condition
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.milvus.address import Address
 from reid.runtime.galleries.milvus.collection import Collection
 from reid.runtime.galleries.milvus.facts import Source
 from reid.runtime.galleries.milvus.indexes import Index
+from reid.runtime.galleries.milvus.rows import FACTS, as_arrays, entry_of
 from reid.runtime.galleries.milvus.search import MOST, found_in
 from reid.runtime.galleries.milvus.server import Server
 from reid.runtime.galleries.milvus.versions import name_behind, new_version, point_to
 from reid.runtime.galleries.protocol import Found, Kind
-from reid.runtime.galleries.store.checking import check_entries, checked_embeddings
+from reid.runtime.galleries.store.checking import check_entries, checked_embeddings, checked_queries
 from reid.runtime.space import Space
 
 __all__ = ["MilvusGallery"]
@@ -139,9 +140,15 @@ class MilvusGallery:
         """Return the number of entries."""
         return self._with(len)
 
+    def entries(self) -> Iterator[list[Entry]]:
+        """Yield what `batches` does, without embeddings, which are not asked for."""
+        for rows in self._collection().all_rows(FACTS):
+            yield [entry_of(row) for row in rows]
+
     def batches(self) -> Iterator[tuple[list[Entry], NDArray[np.float32]]]:
         """Yield all entries in their order, some thousand at a time, with their embeddings, float32 [n, D]."""
-        for _, entries, embeddings in self._collection().all_rows():
+        for rows in self._collection().all_rows([*FACTS, "embedding"]):
+            _, entries, embeddings = as_arrays(rows)
             yield entries, embeddings
 
     def search(
@@ -157,11 +164,7 @@ class MilvusGallery:
         Raises:
             DataError: the embeddings cannot be used, more matches are asked for than Milvus returns, or it fails.
         """
-        queries = checked_embeddings(embeddings, self.space.dimensions)
-        if conditions is None:
-            conditions = [ANY] * len(queries)
-        if len(conditions) != len(queries) or k < 1:
-            raise ValueError(f"{len(queries)} queries, {len(conditions)} conditions, k is {k}: expected 1 or more")
+        queries, conditions = checked_queries(embeddings, self.space.dimensions, k, conditions)
         if k > MOST and (k := min(k, len(self))) > MOST:
             raise DataError(f"{k:,} matches were asked for, and Milvus returns up to {MOST:,}: ask for fewer")
         if not k or not len(queries):

@@ -32,11 +32,13 @@ def rebuild_index(store: Store, uri: str, *, index: Index = "flat", progress: Pr
 
     Raises:
         DataError: the server does not answer or fails, the store is damaged, or there is a collection of this name that
-            is no gallery.
+            is no gallery, or one that was not made of a store and has entries that this one lacks.
     """
     server = Server(Address.parse(uri))
     try:
         before = name_behind(server) if server.ask("has_collection", server.address.name) else None
+        if before is not None:
+            _check_nothing_is_lost(Collection.find(server, before), store)
         made = new_version(server, store.space, index)
         try:
             _fill(made, store, progress)
@@ -60,6 +62,18 @@ def is_current(store: Store, uri: str) -> bool:
         return gallery.space == store.space and gallery.source == _source(store) and len(gallery) == len(store)
 
 
+def _check_nothing_is_lost(before: Collection, store: Store) -> None:
+    if before.facts.of_store:
+        return
+    lacking = sum(int((~store.contains([row["id"] for row in rows])).sum()) for rows in before.all_rows(["id"]))
+    if lacking:
+        address = before.server.address
+        raise DataError(
+            f"{address} has {lacking:,} entries that {store.path} lacks, and would lose them: add them with "
+            f"`reid-gallery merge {store.path} {address}`, or give another name"
+        )
+
+
 def _fill(collection: Collection, store: Store, progress: Progress) -> None:
     source, first = _source(store), 0
     progress.begin("inserting", len(store), "entries")
@@ -67,7 +81,7 @@ def _fill(collection: Collection, store: Store, progress: Progress) -> None:
         collection.insert(entries, embeddings, first)
         first += len(entries)
         progress.advance(len(entries))
-    collection.state(collection.facts.model_copy(update={"next_sequence": first, "source": source}))
+    collection.state(collection.facts.model_copy(update={"next_sequence": first, "of_store": True, "source": source}))
     progress.begin("indexing", 1, "indexes")
     collection.index()
     progress.advance()

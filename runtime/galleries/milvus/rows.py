@@ -6,7 +6,7 @@ end a string of a boolean expression. Common names stay readable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.entry import Entry
 
-__all__ = ["FACTS", "decoded", "encoded", "entry_of", "rows_of", "schema_of"]
+__all__ = ["FACTS", "as_arrays", "decoded", "encoded", "entry_of", "in_order", "rows_of", "schema_of"]
 
 FACTS = ("sequence", "id", "camera", "vehicle", "timed", "time_s", "picture", "frames")
 """All fields but the embedding."""
@@ -67,6 +67,17 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
     identity, camera, vehicle, picture = (decoded(row[name]) for name in _TEXTS)
     time_s = row["time_s"] if row["timed"] else None
     return Entry(identity, camera or None, vehicle or None, time_s, picture, row["frames"])
+
+
+def in_order(rows: Iterable[Any]) -> list[Any]:
+    """Return rows in the order in which they were added."""
+    return sorted(rows, key=lambda row: int(row["sequence"]))
+
+
+def as_arrays(rows: Sequence[Any]) -> tuple[NDArray[np.int64], list[Entry], NDArray[np.float32]]:
+    """Return the sequence numbers, int64 [n], entries and embeddings, float32 [n, D], of rows."""
+    sequences = np.array([row["sequence"] for row in rows], np.int64)
+    return sequences, list(map(entry_of, rows)), np.array([row["embedding"] for row in rows], np.float32)
 
 
 def encoded(text: str) -> str:

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
+from reid.runtime.galleries.conditions import ANY, Condition
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.ranking import wrong_lengths
 from reid.runtime.galleries.store.columns import Texts, id_hashes
 from reid.runtime.galleries.store.snapshot import Snapshot
 
-__all__ = ["check_absent", "check_entries", "checked_embeddings"]
+__all__ = ["check_absent", "check_entries", "checked_embeddings", "checked_queries"]
 
 
 def checked_embeddings(embeddings: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
@@ -27,6 +28,18 @@ def checked_embeddings(embeddings: NDArray[np.float32], dimensions: int) -> NDAr
     if wrong := wrong_lengths(checked):
         raise DataError(f"{wrong}: L2-normalize them; nan comes from the model")
     return checked
+
+
+def checked_queries(
+    embeddings: NDArray[np.float32], dimensions: int, k: int, conditions: Sequence[Condition] | None
+) -> tuple[NDArray[np.float32], Sequence[Condition]]:
+    """Return what a search is asked as float32 [Q, D] and Q conditions. Raises DataError as `checked_embeddings`."""
+    queries = checked_embeddings(embeddings, dimensions)
+    if conditions is None:
+        conditions = [ANY] * len(queries)
+    if len(conditions) != len(queries) or k < 1:
+        raise ValueError(f"{len(queries)} queries, {len(conditions)} conditions, k is {k}: expected 1 or more")
+    return queries, conditions
 
 
 def check_entries(entries: Sequence[Entry], embeddings: int) -> None:

@@ -20,7 +20,7 @@ from reid.runtime.galleries.conditions import ANY, Condition
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.protocol import Found, Kind
 from reid.runtime.galleries.ranking import product_error
-from reid.runtime.galleries.store.checking import checked_embeddings
+from reid.runtime.galleries.store.checking import checked_queries
 from reid.runtime.galleries.store.device_tiles import DeviceTile, DeviceTiles
 from reid.runtime.galleries.store.filtering import windows_of
 from reid.runtime.galleries.store.search import best_rows, exact_distances_to, found_at
@@ -86,6 +86,10 @@ class StoreOnDevice:
         """Return the number of entries."""
         return len(self._store)
 
+    def entries(self) -> Iterator[list[Entry]]:
+        """Yield what `Store.entries` does."""
+        return self._store.entries()
+
     def batches(self) -> Iterator[tuple[list[Entry], NDArray[np.float32]]]:
         """Yield what `Store.batches` does."""
         return self._store.batches()
@@ -103,10 +107,7 @@ class StoreOnDevice:
         rows = sum(segment.record.left for segment in segments)
         if not 1 <= k <= MOST_MATCHES - _MORE or not rows:
             return self._store.search(embeddings, k, conditions)
-        queries = checked_embeddings(embeddings, self.space.dimensions)
-        conditions = [ANY] * len(queries) if conditions is None else conditions
-        if len(conditions) != len(queries):
-            raise ValueError(f"there are {len(queries)} queries and {len(conditions)} conditions")
+        queries, conditions = checked_queries(embeddings, self.space.dimensions, k, conditions)
         found: list[tuple[Found, ...]] = []
         for start in range(0, len(queries), _QUERIES):
             part = slice(start, start + _QUERIES)

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from reid.runtime.errors import DataError
 from reid.runtime.files.storage import atomic_directory, clear_abandoned
 from reid.runtime.galleries.comparable import check_space
-from reid.runtime.galleries.conditions import ANY, Condition
+from reid.runtime.galleries.conditions import Condition
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.protocol import Found, Kind
-from reid.runtime.galleries.store.checking import check_absent, check_entries, checked_embeddings
+from reid.runtime.galleries.store.checking import check_absent, check_entries, checked_embeddings, checked_queries
 from reid.runtime.galleries.store.columns import Columns, Texts
 from reid.runtime.galleries.store.compaction import is_compact, kept_before
 from reid.runtime.galleries.store.kinds import kind_of
@@ -102,13 +102,14 @@ class Store:
             ModelError: another model embedded it, or the same model in another precision.
         """
         folder = Path(path)
-        found = read_manifest(folder).space
+        found = read_manifest(folder).space  # before the lock, which makes a file
         if space is not None:
             check_space(folder, found, space)
         lock = WriterLock(folder) if write else None
         try:
             store = cls(folder, lock)
-            check_space(folder, store.space, found)  # a migration may have come between
+            if space is not None:
+                check_space(folder, store.space, space)  # a migration may have come between
             if write:
                 clear_leftovers(folder, store._now.manifest)
                 clear_abandoned(folder)  # what is left where it was made, if that was killed
@@ -175,11 +176,7 @@ class Store:
             DataError: the embeddings cannot be used, or what is read of the gallery is damaged.
         """
         now = self._now
-        queries = checked_embeddings(embeddings, now.manifest.dimensions)
-        if conditions is None:
-            conditions = [ANY] * len(queries)
-        if len(conditions) != len(queries) or k < 1:
-            raise ValueError(f"{len(queries)} queries, {len(conditions)} conditions, k is {k}: expected 1 or more")
+        queries, conditions = checked_queries(embeddings, now.manifest.dimensions, k, conditions)
         return found_in(now.segments, queries, min(k, len(now)), conditions)
 
     def refresh(self) -> bool:

@@ -17,10 +17,10 @@ from reid.runtime.operating_point import FALSE_MATCH_RATES, OperatingPoint, unsu
 
 def loop(pairs: PairScores, rate: float) -> tuple[int, float]:
     """Try all thresholds, from the lowest, until one keeps the rate; all pairs must be held."""
-    genuine, impostor = pairs.genuine.steps.tolist(), pairs.impostor.steps.tolist()
-    for threshold in sorted({score + 1 for score in impostor}):
-        if sum(score >= threshold for score in impostor) <= rate * len(impostor):
-            return threshold, 100 * sum(score >= threshold for score in genuine) / len(genuine)
+    genuine, impostor = pairs.genuine.steps, pairs.impostor.steps
+    for threshold in sorted({score + 1 for score in impostor.tolist()}):
+        if np.count_nonzero(impostor >= threshold) <= rate * len(impostor):
+            return threshold, 100 * np.count_nonzero(genuine >= threshold) / len(genuine)
     raise AssertionError("the highest threshold lets nothing in")
 
 

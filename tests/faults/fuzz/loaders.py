@@ -686,9 +686,9 @@ def gallery(folder: Path) -> Prepared:
         scores = [score for _, score in matches]
         _expect(all(np.isfinite(scores)) and scores == sorted(scores, reverse=True), f"scores {scores}")
         _expect(all(abs(score) < 1.001 for score in scores), f"scores {scores}")
-        names = (name for one in gallery.entries for name in (one.id, one.camera, one.vehicle, one.picture))
+        names = (name for one in gallery.members for name in (one.id, one.camera, one.vehicle, one.picture))
         _expect(all(map(_is_text, filter(None, names))), "names that are no text")
-        return [gallery.entries, [(one.id, score) for one, score in matches]]
+        return [gallery.members, [(one.id, score) for one, score in matches]]
 
     (folder / "new.npz").write_bytes(contents[0])
     sound = ranked(folder / "new.npz")

@@ -11,7 +11,10 @@ _MANIFEST = "store/gallery.json"
 
 STORES = (
     Row("reid-gallery info nowhere", says="nowhere/gallery.json: No such file.*give the folder of a gallery"),
-    Row("reid-gallery info it", text("it"), "it/gallery.json: Not a directory; give the folder of a gallery"),
+    Row("reid-gallery info it", text("it"), "it is not a readable gallery"),
+    Row("reid-gallery verify it", text("it"), "it/gallery.json: Not a directory; give the folder of a gallery"),
+    Row("reid-gallery info saved.npz", says="entries: ", code=0),
+    Row("reid-gallery remove saved.npz a", says="saved.npz exists and is not a folder; .reid-gallery merge STORE FILE"),
     Row("reid-gallery info it", folder("it"), "it/gallery.json: No such file"),
     *(
         Row(line, make, f"store/gallery.json.*({says})")
@@ -58,6 +61,8 @@ CHANGES = (
     Row("reid-gallery append new query --sightings it", fifo("it"), "it: a named pipe"),
     Row("reid-gallery append new query --sightings it", text("it", "id,time_s\n0.jpg,noon\n"), "it, line 2: .*'noon'"),
     Row("reid-gallery append new query --sightings it", text("it", "id,time_s\nx,1\n"), "name no tracklet of query"),
+    Row("reid-gallery append new query --sightings it", text("it", "id, camera\n"), "it has the columns .* ' camera'"),
+    Row("reid-gallery append new query --sightings it", text("it", "id,camera\n0.jpg, c\n"), "it, line 2: .*' c'"),
     Row("reid-gallery append new query --shard 0/0", says="such as 3/16", code=2),
     Row("reid-gallery append new query --shard 9/8", says="1/8 to 8/8", code=2),
     # elsewhere

@@ -289,6 +289,7 @@ FILTERS = (
     Row("reid-infer store query --since -1e12", says="no entry of store has a time"),
     Row("reid-infer gallery query --camera '=1+1'", says="no entry of gallery is of camera '=1.1'; there are c0"),
     Row("reid-infer store query --camera c999", says="no entry of store is of camera 'c999'; there are c0"),
+    Row("reid-infer store query --not-camera c999", says="no entry of store is of camera 'c999'; there are c0"),
     Row("reid-infer gallery query --other-cameras", says="the camera of query 0.jpg is not known: .*--sightings"),
     # files
     *(

@@ -139,7 +139,7 @@ class World:
         card = ModelCard.read(self["bundle"] / "model.json")
         saved = MemoryGallery.open(self["saved.npz"], Space(card.fingerprint, "fp32", card.dimensions))
         with Store.create(folder, saved.space) as store:
-            store.add(saved.entries, saved.embeddings)
+            store.add(saved.members, saved.embeddings)
 
     def _scales(self, file: Path) -> None:
         from reid.calibration.selection import open_calibration_data

@@ -62,10 +62,12 @@ ENTRIES = [Entry("a"), Entry("b", time_s=1), Entry("c", "c1"), Entry("d", "c2")]
         (Filters(since_s=1), "b", "no entry of store has a time: .*append --sightings FILE"),
         (Filters(travel=TIMES), "b", "no entry of store has a time"),
         (Filters(travel=TIMES), "cd", "no entry of store has a camera: .*append --sightings FILE"),
-        (Filters(not_cameras=frozenset({"c9"})), "cd", "no entry of store has a camera"),
+        (Filters(not_cameras=frozenset({"c2"})), "cd", "no entry of store has a camera"),
         (Filters(other_cameras=True), "cd", "no entry of store has a camera"),
         (Filters(frozenset({"c1"})), "cd", "no entry of store has a camera"),
         (Filters(frozenset({"c1", "c2"})), "c", "no entry of store is of camera 'c1'; there are c2"),
+        (Filters(not_cameras=frozenset({"c1", "c2"})), "d", "no entry of store is of camera 'c2'; there are c1"),
+        (Filters(travel=TravelTimes({("c9", "c2"): (0, 1)})), "d", r"of the travel times \(c2, c9\); there are c1"),
     ],
 )
 def test_what_no_entry_has_is_an_error(filters: Filters, left_out: str, message: str) -> None:
@@ -83,6 +85,11 @@ def test_no_more_entries_are_looked_at_than_it_takes() -> None:
     Filters().check_gallery("store", endless())
     with pytest.raises(AssertionError):
         Filters(frozenset({"c9"})).check_gallery("store", endless())
+
+
+def test_travel_times_without_cameras_are_of_no_gallery() -> None:
+    with pytest.raises(DataError, match=r"no entry of store is of a camera of the travel times \(none\); there are c1"):
+        Filters(travel=TravelTimes({})).check_gallery("store", ENTRIES)
 
 
 def test_an_error_names_some_cameras_only() -> None:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -14,17 +14,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from stored_galleries import DIMENSIONS, SPACE, Model, contents, make_entries, naive_search, unit
 
 from reid.runtime.errors import DataError, ModelError, ReidError
 from reid.runtime.galleries.conditions import Condition, Travel
 from reid.runtime.galleries.entry import Entry
+from reid.runtime.galleries.lance import gallery as galleries
 from reid.runtime.galleries.lance import search
+from reid.runtime.galleries.lance.filters import has_id
 from reid.runtime.galleries.lance.gallery import LanceGallery
 from reid.runtime.galleries.lance.texts import from_stored, to_stored
 from reid.runtime.galleries.protocol import GrowingGallery
 from reid.runtime.galleries.ranking import top_k
 from reid.runtime.galleries.store.store import Store
+from reid.runtime.galleries.summary import summarize
 from reid.runtime.galleries.travel_times import Sighting, TravelTimes
 from reid.runtime.space import Space
 
@@ -211,6 +215,42 @@ def test_all_is_added_or_nothing(gallery: LanceGallery, entries: list[Entry], re
     assert list(contents(gallery)) == ["old"]
 
 
+def test_entries_come_in_order_without_embeddings(gallery: LanceGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BATCH", 4)
+    entries, read = make_entries("fedcbahgji"), list[str]()
+    for start in range(0, 10, 5):
+        gallery.add(entries[start : start + 5], unit(5))
+    gallery.remove(["d"])
+    gallery.compact()
+
+    def take(table: object, rows: NDArray[np.int64], columns: list[str]) -> Iterator[object]:
+        read.extend(columns)
+        return search.take(table, rows, columns)
+
+    monkeypatch.setattr(galleries, "take", take)
+    assert [entry for some in gallery.entries() for entry in some] == [one for one in entries if one.id != "d"]
+    assert summarize(gallery).entries == 9
+    assert "id" in read
+    assert "embedding" not in read
+
+
+def test_ids_are_looked_for_in_pieces(gallery: LanceGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LanceDB takes kilobytes for each id of one question."""
+    monkeypatch.setattr(galleries, "_IDS", 3)
+    asked = list[int]()
+
+    def noted(ids: Sequence[str]) -> str:
+        asked.append(len(ids))
+        return has_id(ids)
+
+    monkeypatch.setattr(galleries, "has_id", noted)
+    gallery.add(make_entries("abcdefgh"), unit(8))
+    assert gallery.contains([*"hxayb", "\udcff"]).tolist() == [True, False, True, False, True, False]
+    assert asked == [3, 3, 2, 3, 3]
+    assert gallery.remove([*"xaygh"]) == 3
+    assert list(contents(gallery)) == list("bcdef")
+
+
 def test_crops_are_kept_where_that_was_asked(tmp_path: Path) -> None:
     picture = tmp_path / "'a'.jpg"
     picture.write_bytes(b"\xff\xd8\0picture")
@@ -290,7 +330,7 @@ def test_a_gallery_of_another_space_is_refused(
 
 
 def test_what_is_no_gallery_is_refused(tmp_path: Path) -> None:
-    for uri in ("lance://", "lance://?probes=20"):
+    for uri in ("lance://", "lance://?probes=20", "lance://a?probe=20", "lance://a?probes=x", "lance://a?probes=20?"):
         with pytest.raises(DataError, match="names no folder"):
             LanceGallery.open(uri)
     assert not LanceGallery.exists(f"lance://{tmp_path}")

@@ -26,7 +26,7 @@ def embedded(identity: str, embedding: np.ndarray | None, frames: tuple[Frame, .
 
 def test_entries_without_an_embedding_are_no_members() -> None:
     gallery = MemoryGallery.collect([embedded("lost", None), embedded("kept", unit(1)[0])], SPACE)
-    assert [entry.id for entry in gallery.entries] == ["kept"]
+    assert [entry.id for entry in gallery.members] == ["kept"]
 
 
 def test_a_gallery_of_which_nothing_can_be_read_names_a_file() -> None:
@@ -41,7 +41,7 @@ def test_an_entry_says_what_its_embedding_was_made_of() -> None:
     tracklet = Tracklet("a", frames, "c1", "7")
     assert entry_of(tracklet) == Entry("a", "c1", "7", None, "/x/2.jpg", 5)
     some = Embedded(tracklet, unit(1)[0], {}, (Unreadable(1, "empty"), Unreadable(2, "empty")))
-    assert MemoryGallery.collect([some], SPACE).entries == (Entry("a", "c1", "7", None, "/x/3.jpg", 3),)
+    assert MemoryGallery.collect([some], SPACE).members == (Entry("a", "c1", "7", None, "/x/3.jpg", 3),)
     assert entry_of(Tracklet("b", (CROP,))) == Entry("b", frames=1)
 
 
@@ -84,6 +84,7 @@ def test_batches_are_all_of_it_in_order() -> None:
     pieces = list(gallery.batches())
     assert len(pieces) > 1
     assert tuple(entry for some, _ in pieces for entry in some) == entries
+    assert list(gallery.entries()) == [some for some, _ in pieces]
     np.testing.assert_array_equal(np.concatenate([piece for _, piece in pieces]), embeddings)
     assert MemoryGallery.of(gallery) is gallery
 

@@ -27,6 +27,7 @@ from reid.runtime.galleries.conditions import ANY, Condition, Travel
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.ranking import exact_distances, product_error
 from reid.runtime.galleries.store.store import Store
+from reid.runtime.galleries.summary import summarize
 from reid.runtime.galleries.travel_times import Sighting, TravelTimes
 from reid.runtime.space import Space
 
@@ -131,6 +132,22 @@ def test_it_ranks_as_a_store_bit_for_bit_and_keeps_what_it_was_given(cars: Milvu
         assert cars.contains(["g0", "g3", "", "g0"]).tolist() == [True, False, False, True]
         assert (len(cars), cars.space, cars.kind, cars.index) == (147, SPACE, "tracklets", "flat")
     assert cars.search(unit(0), 5) == []
+
+
+def test_entries_come_in_order_without_embeddings(hostile: tuple[MilvusGallery, Model]) -> None:
+    made, model = hostile
+    ask, fields = Server.ask, list[object]()
+
+    def asked(server: Server, called: str, *arguments: object, **options: object) -> object:
+        if "output_fields" in options:
+            fields.append(options["output_fields"])
+        return ask(server, called, *arguments, **options)
+
+    with patch.object(Server, "ask", asked):
+        assert [entry for some in made.entries() for entry in some] == [entry for entry, _ in model.values()]
+        assert summarize(made).entries == len(model)
+    assert "id" in str(fields)
+    assert "embedding" not in str(fields)
 
 
 @settings(max_examples=40, deadline=None)
@@ -325,6 +342,9 @@ def test_a_rebuilt_one_takes_its_place_in_one_step(cars: MilvusGallery, uri: str
     cars.add(make_entries(["old"]), unit(1))
     with Store.create(tmp_path / "store", SPACE) as store, MilvusGallery.open(uri) as reader:
         store.add(make_entries(map(str, range(20))), unit(20))
+        with pytest.raises(DataError, match=r"has 1 entries that .*store lacks, .*: add them with `reid-gallery merge"):
+            rebuild_index(store, uri)
+        store.add(make_entries(["old"]), unit(1))
         assert not is_current(store, uri)
         seen = []
 
@@ -336,7 +356,8 @@ def test_a_rebuilt_one_takes_its_place_in_one_step(cars: MilvusGallery, uri: str
                 seen.append((steps, list(contents(reader))))
 
         rebuild_index(store, uri, progress=Watching())
-        assert seen == [("inserting", 20, ["old"]), (20, ["old"]), ("indexing", 1, ["old"]), (1, ["old"])]
+        assert [one[-1] for one in seen] == [["old"]] * 5
+        assert [one[:-1] for one in seen] == [("inserting", 21), (20,), (1,), ("indexing", 1), (1,)]
         assert contents(reader) == contents(store)
         assert reader.search(unit(5), 7) == store.search(unit(5), 7)
         assert is_current(store, uri)
@@ -367,7 +388,7 @@ def test_a_rebuild_that_fails_leaves_the_one_before(cars: MilvusGallery, uri: st
     cars.add(make_entries(["old"]), unit(1))
     before = cars._server.ask("list_collections")
     with Store.create(tmp_path / "store", SPACE) as store:
-        store.add(make_entries("ab"), unit(2))
+        store.add(make_entries(["old", "a", "b"]), unit(3))
         with pytest.raises(DataError, match=r"milvus-lite has no diskann .*; use flat, hnsw or ivf"):
             rebuild_index(store, uri, index="diskann")
         for method in ("insert", "flush", "load_collection", "alter_alias"):

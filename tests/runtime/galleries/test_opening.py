@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,15 @@ from stored_galleries import SPACE, make_entries, unit
 from reid.runtime.errors import DataError, ReidError
 from reid.runtime.galleries.memory import MemoryGallery
 from reid.runtime.galleries.opening import is_gallery, is_uri, local_path, open_gallery, writable_gallery
+from reid.runtime.galleries.protocol import GrowingGallery
 from reid.runtime.galleries.store.store import Store
+
+
+def fail_with(opened: AbstractContextManager[GrowingGallery]) -> None:
+    """Fail while a gallery is open that then fails, too."""
+    with opened as gallery:
+        gallery.close()
+        raise OSError("what failed first")
 
 
 def test_a_file_and_a_folder_are_opened_as_what_they_are(tmp_path: Path) -> None:
@@ -27,6 +35,8 @@ def test_a_file_and_a_folder_are_opened_as_what_they_are(tmp_path: Path) -> None
             assert [entry.id for some, _ in gallery.batches() for entry in some] == ["a", "b", "c"]
             gallery.close()
         assert is_gallery(source)
+    with pytest.raises(DataError, match="is not a folder; `reid-gallery merge"):
+        writable_gallery(tmp_path / "gallery.npz", SPACE).__enter__()
     with writable_gallery(str(tmp_path / "store"), SPACE) as again:
         assert list(again.contains(["a", "z"])) == [True, False]
 
@@ -42,10 +52,17 @@ def test_other_engines_are_opened_made_and_gone_if_they_get_nothing(tmp_path: Pa
     for name in "ab":
         with writable_gallery(uri, SPACE) as made:
             made.add(make_entries(name), unit(1))
+    with pytest.raises(OSError, match="what failed first"):
+        fail_with(writable_gallery(f"{uri}2", SPACE))
     with pytest.raises(DataError, match="leave out --storage"), writable_gallery(uri, SPACE, "fp16"):
         pass
     with closing(open_gallery(uri, SPACE)) as gallery:
         assert [entry.id for some, _ in gallery.batches() for entry in some] == ["a", "b"]
+
+
+def test_what_failed_first_is_told_where_the_store_fails_then_too(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="what failed first"):
+        fail_with(writable_gallery(tmp_path / "store", SPACE))
 
 
 def test_crops_are_no_gallery(tmp_path: Path) -> None:
@@ -65,11 +82,17 @@ def test_a_kind_that_is_not_known_is_refused_with_those_that_are(uri: str) -> No
             opened()
 
 
+@pytest.mark.parametrize("source", ["lance:/x", "lance:x", "milvus:/host/a", "milvus+tls:host"])
+def test_what_is_nearly_an_address_is_no_folder(source: str) -> None:
+    for asked in (is_uri, is_gallery, open_gallery):
+        with pytest.raises(DataError, match=r"write (lance|milvus|milvus\+tls)://, with two slashes"):
+            asked(source)
+
+
 @pytest.mark.parametrize(
     ("source", "place"),
     [
         ("a/store", Path("a/store")),
-        ("lance:/x", Path("lance:/x")),
         ("lance://a/b", Path("a/b")),
         ("lance:///a/b?probes=20", Path("/a/b")),
         ("milvus:///a/b.db/cars", Path("/a/b.db")),

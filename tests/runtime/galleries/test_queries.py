@@ -131,12 +131,12 @@ def test_post_processing_takes_the_whole_gallery_and_conditions_leave_out_of_its
         scores = 1 - block.values.astype(np.float64)
     else:
         scores = expanded_queries(QUERIES, memory.embeddings, 3).astype(np.float64) @ memory.embeddings.T
-    allowed = [row for row, entry in enumerate(memory.entries) if condition.allows(entry)]
+    allowed = [row for row, entry in enumerate(memory.members) if condition.allows(entry)]
     assert 5 < len(allowed) < 60
     for gallery in galleries:
         found = list(rank(gallery, asked(QUERIES), 200, post_processing, lambda _: condition))
         for own, ranking in zip(scores, found, strict=True):
-            assert {match.entry.id for match in ranking.matches} == {memory.entries[row].id for row in allowed}
+            assert {match.entry.id for match in ranking.matches} == {memory.members[row].id for row in allowed}
             np.testing.assert_allclose(
                 [match.score for match in ranking.matches], sorted(own[allowed], reverse=True), atol=1e-5
             )

@@ -42,7 +42,7 @@ def saved(tmp_path: Path) -> Path:
 
 def test_a_saved_gallery_comes_back_whole(saved: Path) -> None:
     loaded = MemoryGallery.open(saved, SPACE)
-    assert loaded.entries == (*ENTRIES[:2], replace(ENTRIES[2], picture=str(Path("relative.jpg").absolute())))
+    assert loaded.members == (*ENTRIES[:2], replace(ENTRIES[2], picture=str(Path("relative.jpg").absolute())))
     assert (loaded.space, loaded.kind) == (SPACE, "tracklets")
     assert MemoryGallery.open(saved).space == SPACE
     assert np.array_equal(loaded.embeddings, unit(3))
@@ -56,7 +56,7 @@ def test_a_gallery_is_replaced_whole_or_not_at_all(saved: Path, monkeypatch: pyt
             gallery_of(2).save(saved)
     assert saved.read_bytes() == before
     gallery_of(2).save(str(saved))
-    assert [entry.id for entry in MemoryGallery.open(str(saved), SPACE).entries] == ["g0", "g1"]
+    assert [entry.id for entry in MemoryGallery.open(str(saved), SPACE).members] == ["g0", "g1"]
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
@@ -88,7 +88,7 @@ def test_a_gallery_of_before_there_were_times_and_frames_loads_with_its_kind(sav
     rewrite(saved, format_version=np.array(2), digest=None, times=None, frames=None, kind=np.array("tracklets"))
     loaded = MemoryGallery.open(saved)
     assert loaded.kind == "tracklets"
-    assert [(entry.time_s, entry.frames) for entry in loaded.entries] == [(None, 0)] * 3
+    assert [(entry.time_s, entry.frames) for entry in loaded.members] == [(None, 0)] * 3
     loaded.save(saved)
     assert MemoryGallery.open(saved).kind == "tracklets"
 
@@ -252,7 +252,7 @@ def test_a_damaged_gallery_is_refused_or_gives_what_was_stored(saved: Path) -> N
             refused += 1
         else:  # time stamps and the like, which nothing reads
             assert np.array_equal(loaded.embeddings, whole.embeddings)
-            assert loaded.entries == whole.entries
+            assert loaded.members == whole.members
     assert refused > 100
     for end in (0, 10, len(content) // 2, len(content) - 1):
         saved.write_bytes(content[:end])

@@ -70,5 +70,7 @@ def test_times_that_cannot_be_are_refused(limits: tuple[float, float]) -> None:
 )
 def test_a_file_that_cannot_be_is_refused_in_one_line(tmp_path: Path, pairs: str, reason: str) -> None:
     (tmp_path / "times.json").write_text(f'{{"format_version": 1, "pairs": {pairs}}}')
-    with pytest.raises(DataError, match=rf"list of travel times is not valid \(.*{reason}.*; learn them again"):
+    with pytest.raises(
+        DataError, match=rf"list of travel times is not valid \(.*{reason}.*; make it with `reid-gallery learn-travel"
+    ):
         TravelTimes.load(tmp_path / "times.json")

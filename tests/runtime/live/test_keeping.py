@@ -91,6 +91,20 @@ def test_what_is_kept_is_the_middle_time_the_vehicle_and_the_largest_picture(sto
     assert len([*(tmp_path / "pictures").iterdir()]) == 1
 
 
+def test_a_name_that_is_taken_leaves_the_picture_of_its_entry_alone(store: Store, tmp_path: Path) -> None:
+    first, second = (live(ProjectionSession(), np.full((64, 64, 3), level, np.uint8)) for level in (200, 20))
+    with store:
+        for name in ("north/17", "\udcff"):
+            entry = keep(first, name, store, pictures=tmp_path / "pictures")
+            assert entry
+            with pytest.raises(DataError, match=r"there is an entry .* already"):
+                keep(second, name, store, pictures=tmp_path / "pictures")
+            picture = cv2.imread(entry.picture)
+            assert picture is not None
+            assert picture.mean() == pytest.approx(200, abs=2)
+    assert len([*(tmp_path / "pictures").iterdir()]) == 2
+
+
 def test_a_track_without_an_embedding_stays_out(store: Store) -> None:
     def refuse(quality: Quality) -> str:
         return "no"

@@ -48,22 +48,23 @@ def test_what_is_saved_is_what_is_loaded(checkpoint: Path, tmp_path: Path) -> No
     ],
 )
 def test_every_architecture_is_rebuilt(architecture: Architecture, checkpoint: Path, tmp_path: Path) -> None:
-    model = build(architecture)
-    card = save_checkpoint(tmp_path, model, load_checkpoint(checkpoint).card, {})
+    stored = load_checkpoint(checkpoint).card
+    model = build(architecture, stored)
+    card = save_checkpoint(tmp_path, model, stored, {})
     second = load_checkpoint(tmp_path)
     assert second.model.architecture == architecture
     frames = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         assert torch.equal(model(frames), second.model(frames))
-    poster = build(Architecture())
+    poster = build(Architecture(), stored)
     poster.load_state_dict(model.state_dict(), strict=False)
     assert card.fingerprint != save_checkpoint(tmp_path, poster, card, {}).fingerprint
 
 
-def build(architecture: Architecture) -> MultiLevelReID:
+def build(architecture: Architecture, card: ModelCard) -> MultiLevelReID:
     torch.manual_seed(0)
-    backbone = create_backbone("resnet10t", (3, 4), image_size=64, weights="none", architecture=architecture)
-    facts = describe(backbone, 16, 64)
+    backbone = create_backbone("test_resnet", (3, 4), image_size=64, weights="none", architecture=architecture)
+    facts = (card.levels, card.preprocessing)
     return MultiLevelReID(backbone.module, backbone.indices, backbone.channels, *facts, architecture).eval()
 
 

@@ -274,20 +274,20 @@ def test_weights_with_ibn_a_fit_exactly_with_the_setting(form: str, tmp_path: Pa
     )
 
 
-@pytest.mark.parametrize(
-    ("net", "given"), [(ibn_network, []), (network, ["--set", "ibn=true"])], ids=["IBN-a", "plain"]
-)
+def test_weights_without_ibn_fit_with_the_setting_in_the_error(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    torch.save(network().state_dict(), weights)
+    with pytest.raises(ModelError, match=r"; use --set ibn=false"):
+        create_backbone("resnet18", (4,), image_size=64, weights=str(weights), architecture=Architecture(ibn=True))
+
+
 def test_the_setting_in_the_error_is_the_one_with_which_the_command_ends_well(
-    net: Callable[[], nn.Module],
-    given: list[str],
-    veri: Path,
-    tmp_path: Path,
-    run_main: Run,
+    veri: Path, tmp_path: Path, run_main: Run
 ) -> None:
-    torch.save(fast_reid(net()), tmp_path / "weights.pth")
+    torch.save(fast_reid(ibn_network()), tmp_path / "weights.pth")
     options = ["--backbone", "resnet18", "--image-size", 32, "--epochs", 1, "--batch", "4x2"]
     options += ["--weights", tmp_path / "weights.pth", "--output", tmp_path / "run"]
-    error = assert_one_line_of_error(*run_main(main, "reid-train", veri, *options, *given))
+    error = assert_one_line_of_error(*run_main(main, "reid-train", veri, *options))
     setting = re.search(r"; use (--set) (ibn=\w+)", error)
     assert setting is not None, error
     code, _, err = run_main(main, "reid-train", veri, *options, *setting.groups())

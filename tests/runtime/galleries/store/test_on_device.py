@@ -164,6 +164,6 @@ def test_what_it_cannot_take(tmp_path: Path, kernels: Ranking) -> None:
         searched = on(kernels, store)
         assert searched.search(queries(2), 2000) == store.search(queries(2), 2000)
         assert not kernels.scored
-        with pytest.raises(ValueError, match="2 queries and 1 conditions"):
+        with pytest.raises(ValueError, match="2 queries, 1 conditions"):
             searched.search(queries(2), 5, [ANY])
         assert (searched.space, len(searched), searched.kind) == (SPACE, 2, store.kind)
