@@ -322,7 +322,7 @@ FILTERS = (
     ),
     # galleries elsewhere
     Row("reid-infer s3://bucket/x query", says="s3://bucket/x: no such kind of gallery.*lance://"),
-    Row("reid-infer lance:/x query", says="lance:/x: no such folder"),
+    Row("reid-infer lance:/x query", says="lance:/x is no address of a gallery: write lance://, with two slashes"),
     Row("reid-infer gallery query --shard 17/16", says="1/16 to 16/16", code=2),
     Row("reid-infer gallery query --shard 0/0", says="such as 3/16", code=2),
     Row("reid-infer gallery query --shard 1/2 --rerank", says="--rerank looks at all queries", code=2),
