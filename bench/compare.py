@@ -4,6 +4,9 @@ A figure's interval is where another run of the same command would find it in 99
 would thus leave its interval by chance, so the intervals are widened to hold all figures of both runs at once in 99 of
 100 cases (Bonferroni's correction, for figures that scatter normally). A figure changed if its two widened intervals do
 not overlap; that is stricter than needed, since an alarm in CI that is none costs more than a change of a few percent.
+
+Where the machine itself took longer, or less long, for what never changes (`reid.bench.pace`), the earlier interval
+also holds the figure that this explains.
 """
 
 from __future__ import annotations
@@ -37,13 +40,15 @@ def compare(before: BenchResult, after: BenchResult) -> Comparison:
     figures = [figures for pair in pairs for figures in _figures(*pair)]
     widening = _widening(len(figures))
     machines = machine_name(before.environment), machine_name(after.environment)
+    pace = _pace(before, after) if machines[0] == machines[1] else None
     return Comparison(
         machines=machines,
         same_machine=machines[0] == machines[1],
+        pace=pace,
         same_task=_task(before) == _task(after),
         comparisons=len(figures),
         widened=widening,
-        speeds=tuple(_speed(*one, widening) for one in figures),
+        speeds=tuple(_speed(*one, widening, pace or 1.0) for one in figures),
         qualities=tuple(change for pair in pairs for change in _qualities(*pair)),
         came=tuple(name for name in later if name not in earlier),
         went=tuple(
@@ -53,6 +58,10 @@ def compare(before: BenchResult, after: BenchResult) -> Comparison:
         ),
         differences=tuple(_differences(before, after)),
     )
+
+
+def _pace(before: BenchResult, after: BenchResult) -> float | None:
+    return after.pace_ms.value / before.pace_ms.value if before.pace_ms and after.pace_ms else None
 
 
 def _task(result: BenchResult) -> tuple[object, ...]:
@@ -91,8 +100,10 @@ def _widening(comparisons: int) -> float:
 
 
 def _speed(
-    subject: SubjectResult, frames: int, figure: Figure, before: Estimate, after: Estimate, widening: float
+    subject: SubjectResult, frames: int, figure: Figure, before: Estimate, after: Estimate, widening: float, pace: float
 ) -> SpeedChange:
+    more_is_better = figure == "frames_per_s"
+    expected = _also_at(_widened(before, widening), 1 / pace if more_is_better else pace)
     return SpeedChange(
         subject=subject.name,
         kind=subject.kind,
@@ -101,10 +112,13 @@ def _speed(
         before=before,
         after=after,
         percent=100 * (after.value / before.value - 1),
-        verdict=_verdict(
-            _widened(before, widening), _widened(after, widening), more_is_better=figure == "frames_per_s"
-        ),
+        verdict=_verdict(expected, _widened(after, widening), more_is_better=more_is_better),
     )
+
+
+def _also_at(one: Estimate, factor: float) -> Estimate:
+    """Return the figure with an interval that also holds it on a machine that is so many times as fast, or as slow."""
+    return Estimate(value=one.value, low=one.low * min(1, factor), high=one.high * max(1, factor))
 
 
 def _widened(one: Estimate, factor: float) -> Estimate:

@@ -81,6 +81,8 @@ class Comparison(Record):
     Attributes:
         machines: the machines of both.
         same_machine: whether they are of the same kind.
+        pace: how many times as long the machine itself took in the second run for what never changes; None where that
+            is not known, or the machines are two.
         same_task: whether both had the same threads, and a model of the same form.
         comparisons: how many figures were compared: the intervals are widened for so many.
         widened: by what factor.
@@ -93,6 +95,7 @@ class Comparison(Record):
 
     machines: tuple[str, str]
     same_machine: bool
+    pace: float | None = None
     same_task: bool
     comparisons: Count
     widened: float

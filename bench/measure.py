@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from reid.bench.answers import check_answers
-from reid.bench.estimates import PROCESSES, RUNS_ON_SHARED_HOST
+from reid.bench.estimates import PROCESSES, RUNS_ON_SHARED_HOST, estimate
 from reid.bench.front import ask_the_best
 from reid.bench.limits import with_limits
 from reid.bench.machine.gathering import gather_environment
@@ -24,6 +24,7 @@ from reid.bench.material import write_material
 from reid.bench.meters.opening import open_meters
 from reid.bench.meters.turns import Meters
 from reid.bench.models import GivenModel
+from reid.bench.pace import pace_ms
 from reid.bench.process import HostProcess
 from reid.bench.recommendation import is_wrong
 from reid.bench.result import Absent, BenchResult, ModelFacts, Quality, Settings, SubjectResult, WarmUp
@@ -87,7 +88,8 @@ def measure(plan: Plan, progress: Progress = SILENT) -> BenchResult:
             name: check_answers(one, material[one.candidate.model.path], plan.settings.batches)
             for name, one in party.items()
         }
-        rounds, warm_ups = _measure_turns(party, plan.settings, meters, progress)
+        paces: list[float] = []
+        rounds, warm_ups = _measure_turns(party, plan.settings, meters, paces, progress)
         peer = _peer(party, qualities, plan.models[0])
         apart = {name for name, one in party.items() if one.candidate.apart}
         unseen = RUNS_ON_SHARED_HOST if environment.virtual_machine else PROCESSES
@@ -99,6 +101,7 @@ def measure(plan: Plan, progress: Progress = SILENT) -> BenchResult:
             seconds=0,
             settings=plan.settings,
             environment=environment,
+            pace_ms=estimate(paces) if paces else None,
             model=_model_facts(plan.models[0]),
             peer=peer,
             subjects=(*measured, *(one for one in found if isinstance(one, SubjectResult))),
@@ -123,9 +126,9 @@ def _without_energy(party: Iterable[Running], meters: Meters) -> Iterator[str]:
 
 
 def _measure_turns(
-    party: Mapping[str, Running], settings: Settings, meters: Meters, progress: Progress
+    party: Mapping[str, Running], settings: Settings, meters: Meters, paces: list[float], progress: Progress
 ) -> tuple[dict[Cell, Sequence[Sample | None]], dict[Cell, WarmUp]]:
-    """Return the turns of the subjects that took part until the end, and how each was warmed up."""
+    """Return the turns of the subjects that took part until the end, and how each was warmed up; note the paces."""
     warm_ups = _warm_up(party.values(), settings, progress)
     rounds: dict[Cell, Sequence[Sample | None]] = {}
     # What is apart takes seconds for a turn: it would keep the others from having many.
@@ -134,7 +137,7 @@ def _measure_turns(
         if cells:
             rounds |= take_rounds(
                 cells,
-                lambda cell: _take_turn(party[cell.subject], cell.frames, meters),
+                lambda cell: _take_turn(party[cell.subject], cell.frames, meters, paces),
                 seconds=seconds,
                 progress=progress,
             )
@@ -156,7 +159,10 @@ def _warm_up(party: Iterable[Running], settings: Settings, progress: Progress) -
     return warm_ups
 
 
-def _take_turn(one: Running, frames: int, meters: Meters) -> Sample | None:
+def _take_turn(one: Running, frames: int, meters: Meters, paces: list[float]) -> Sample | None:
+    if not one.failure:
+        paces.append(pace_ms())
+
     def timed(host: HostProcess) -> Sample:
         turn = meters.start([host.pid], one.computes)
         try:

@@ -306,6 +306,7 @@ class BenchResult(Record):
         seconds: how long it took.
         settings: what was asked for.
         environment: the machine and its software.
+        pace_ms: what a computation that never changes took before the turns; None in results of older versions.
         model: the model.
         costs: what a frame costs in each precision's graph, by precision.
         roofline: the measured peaks of this machine; None where they were not measured.
@@ -321,6 +322,7 @@ class BenchResult(Record):
     seconds: NotNegative
     settings: Settings
     environment: Environment
+    pace_ms: Estimate | None = None
     model: ModelFacts
     costs: dict[SubjectPrecision, GraphCost] = Field(default_factory=dict)
     roofline: Roofline | None = None

@@ -20,6 +20,9 @@ __all__ = ["comparison_lines", "comparison_rows", "comparison_title", "renderabl
 
 _FIGURES: dict[Figure, str] = {"frames_per_s": "frames/s", "p99_ms": "p99, ms"}
 _ORDER: tuple[Verdict, ...] = ("slower", "faster", "undecided", "equal")
+_SAME_PACE = 1.05
+"""The ratio of the machine's own times that is not worth a sentence."""
+
 HEAD = ("subject", "batch", "figure", "before", "after", "change, %", "verdict")
 
 
@@ -53,6 +56,7 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
             f"A figure changed where its two intervals do not overlap, each widened {found.widened:.2f} times for "
             f"{found.comparisons} comparisons; it is equal where a change of {RELEVANT_PERCENT:g} % is excluded."
         )
+    yield from _machine(found)
     yield from _peers(found)
     yield from (_quality(one) for one in found.qualities if one.before != one.after)
     if found.came:
@@ -86,6 +90,15 @@ def _counts(speeds: Sequence[SpeedChange]) -> str:
     counts = Counter(one.verdict for one in speeds)
     said = listed([f"{counts[verdict]} {verdict}" for verdict in _ORDER if counts[verdict]])
     return f"Of {len(speeds)} figures: {said}."
+
+
+def _machine(found: Comparison) -> Iterator[str]:
+    if found.pace is not None and not 1 / _SAME_PACE < found.pace < _SAME_PACE:
+        times, word = (found.pace, "more") if found.pace > 1 else (1 / found.pace, "less")
+        yield (
+            f"The machine itself took {times:.2f} times {word} for what never changes: "
+            "a figure counts as changed only if that does not explain it."
+        )
 
 
 def _peers(found: Comparison) -> Iterator[str]:

@@ -56,6 +56,32 @@ def test_what_changed_beyond_noise_is_told_from_what_did_not(
     assert one_figure(estimate(*before), estimate(*after)) == expected
 
 
+@pytest.mark.parametrize(
+    ("pace", "rate", "p99", "expected"),
+    [
+        (1.45, 70, 14, ("undecided", "undecided")),  # as the machine
+        (1.45, 40, 25, ("slower", "slower")),  # much more than the machine
+        (1 / 1.45, 144, 7, ("undecided", "undecided")),
+        (1 / 1.45, 70, 14, ("slower", "slower")),  # though the machine was faster
+        (1.0, 70, 14, ("slower", "slower")),
+    ],
+)
+def test_what_the_machines_own_speed_explains_is_no_change(
+    pace: float, rate: float, p99: float, expected: tuple[Verdict, Verdict]
+) -> None:
+    def made(rate: float, p99: float, pace: float) -> BenchResult:
+        latency = Percentiles(p50=estimate(10, 0), p90=estimate(10, 0), p99=estimate(p99, 0.01))
+        figures = batch(1, rate, frames_per_s=estimate(rate, 0.01), latency_ms=latency)
+        return result(subject("a fp32", 1, batches=(figures,)), pace_ms=estimate(pace, 0.01))
+
+    found = compare(made(100, 10, 0.3), made(rate, p99, 0.3 * pace))
+    assert tuple(one.verdict for one in found.speeds) == expected
+    assert found.regressed == ("slower" in expected)
+    said = " ".join(comparison_lines(found))
+    assert ("The machine itself took 1.45 times more" in said) == (pace > 1)
+    assert ("The machine itself took 1.45 times less" in said) == (pace < 1)
+
+
 def test_both_directions_agree() -> None:
     opposite = {"faster": "slower", "slower": "faster", "equal": "equal", "undecided": "undecided"}
     random = np.random.default_rng(5)

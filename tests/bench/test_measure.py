@@ -164,6 +164,11 @@ def test_wrong_answers_are_measured_and_never_recommended(
     assert choice.taken.subject.name in ("good", "slow")
 
 
+def test_the_machines_own_speed_is_timed_before_the_turns(result: BenchResult) -> None:
+    assert result.pace_ms is not None
+    assert 0.001 < result.pace_ms.low <= result.pace_ms.value <= result.pace_ms.high < 1000
+
+
 def test_the_front_is_asked_for_more(result: BenchResult, subjects: dict[str, SubjectResult]) -> None:
     good = subjects["good"]
     assert good.end_to_end is not None

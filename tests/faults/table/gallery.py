@@ -69,7 +69,9 @@ CHANGES = (
     Row("reid-gallery info s3://bucket/x", says="s3://bucket/x: no such kind of gallery"),
     Row("reid-gallery append s3://bucket/x query", says="s3://bucket/x: no such kind of gallery"),
     Row("reid-gallery merge new store s3://bucket/x", says="s3://bucket/x: no such kind of gallery"),
-    Row("reid-gallery verify lance://it", says="lance://it has no checksums of ours to verify; give the folder of a gallery"),
+    Row(
+        "reid-gallery verify lance://it", says="lance://it has no checksums of ours to verify; give the folder of a gal"
+    ),
     # another model
     Row("reid-gallery migrate nowhere --model bundle", says="nowhere/gallery.json: No such file"),
     Row("reid-gallery migrate lance://it --model bundle", says="lance:/it/gallery.json: No such file"),
