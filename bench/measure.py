@@ -130,17 +130,17 @@ def _measure_turns(
 ) -> tuple[dict[Cell, Sequence[Sample | None]], dict[Cell, WarmUp]]:
     """Return the turns of the subjects that took part until the end, and how each was warmed up; note the paces."""
     warm_ups = _warm_up(party.values(), settings, progress)
+
+    def take_turn(cell: Cell) -> Sample | None:
+        paces.append(pace_ms())
+        return _take_turn(party[cell.subject], cell.frames, meters)
+
     rounds: dict[Cell, Sequence[Sample | None]] = {}
     # What is apart takes seconds for a turn: it would keep the others from having many.
     for apart, seconds in ((False, 60 * settings.minutes * _ROUNDS), (True, 0.0)):
         cells = [cell for cell in warm_ups if party[cell.subject].candidate.apart == apart]
         if cells:
-            rounds |= take_rounds(
-                cells,
-                lambda cell: _take_turn(party[cell.subject], cell.frames, meters, paces),
-                seconds=seconds,
-                progress=progress,
-            )
+            rounds |= take_rounds(cells, take_turn, seconds=seconds, progress=progress)
     return {cell: samples for cell, samples in rounds.items() if not party[cell.subject].failure}, warm_ups
 
 
@@ -159,10 +159,7 @@ def _warm_up(party: Iterable[Running], settings: Settings, progress: Progress) -
     return warm_ups
 
 
-def _take_turn(one: Running, frames: int, meters: Meters, paces: list[float]) -> Sample | None:
-    if not one.failure:
-        paces.append(pace_ms())
-
+def _take_turn(one: Running, frames: int, meters: Meters) -> Sample | None:
     def timed(host: HostProcess) -> Sample:
         turn = meters.start([host.pid], one.computes)
         try:
