@@ -37,8 +37,8 @@ def rebuild_index(store: Store, uri: str, *, index: Index = "flat", progress: Pr
     server = Server(Address.parse(uri))
     try:
         before = name_behind(server) if server.ask("has_collection", server.address.name) else None
-        if before is not None:
-            _check_nothing_is_lost(Collection.find(server, before), store)
+        if before is not None and not Collection.find(server, before).facts.of_store:
+            _check_nothing_is_lost(uri, store)
         made = new_version(server, store.space, index)
         try:
             _fill(made, store, progress)
@@ -62,15 +62,14 @@ def is_current(store: Store, uri: str) -> bool:
         return gallery.space == store.space and gallery.source == _source(store) and len(gallery) == len(store)
 
 
-def _check_nothing_is_lost(before: Collection, store: Store) -> None:
-    if before.facts.of_store:
-        return
-    lacking = sum(int((~store.contains([row["id"] for row in rows])).sum()) for rows in before.all_rows(["id"]))
+def _check_nothing_is_lost(uri: str, store: Store) -> None:
+    with MilvusGallery.open(uri) as gallery:
+        pieces = ([entry.id for entry in entries] for entries in gallery.entries())
+        lacking = sum(int((~store.contains(ids)).sum()) for ids in pieces)
     if lacking:
-        address = before.server.address
         raise DataError(
-            f"{address} has {lacking:,} entries that {store.path} lacks, and would lose them: add them with "
-            f"`reid-gallery merge {store.path} {address}`, or give another name"
+            f"{uri} has {lacking:,} entries that {store.path} lacks, and would lose them: add them with "
+            f"`reid-gallery merge {store.path} {uri}`, or give another name"
         )
 
 
