@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.evaluation.metrics import numbered
+from reid.evaluation.pairs import NEGATIVE, POSITIVE, kinds_of, of_levels
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
 from reid.runtime.model_card import Level
-from reid.runtime.normalization import normalize
 
 __all__ = ["LEAST_WEIGHT", "choose_level_weights"]
 
@@ -39,27 +38,16 @@ def choose_level_weights(data: EmbeddedData, levels: Sequence[Level]) -> tuple[f
     Returns:
         A weight for each level; 1 for each where no query has both a right and a wrong image.
     """
-    cosines = _cosines(data, levels)
-    asked, found = data.labels(PROTOCOLS["i2i"])
-    same = _equal(asked.vehicles, found.vehicles)
-    positive = same & ~_equal(asked.cameras, found.cameras)
-    answerable = positive.any(axis=1) & ~same.all(axis=1)
+    kinds = kinds_of(*data.labels(PROTOCOLS["i2i"]))
+    positive, negative = kinds == POSITIVE, kinds == NEGATIVE
+    answerable = positive.any(axis=1) & negative.any(axis=1)
     if len(levels) == 1 or not answerable.any():
         return (1.0,) * len(levels)
-    loss = _cross_entropy([level[answerable] for level in cosines], positive[answerable], ~same[answerable])
+    query, gallery = (of_levels(data.matrix(side.images), levels) for side in (data.query, data.gallery))
+    cosines = [query[level.name][answerable] @ gallery[level.name].T for level in levels]
+    loss = _cross_entropy(cosines, positive[answerable], negative[answerable])
     weights = np.sqrt(_minimum(loss, len(levels)))
     return tuple(float(weight) for weight in np.round(np.maximum(weights / weights.max(), LEAST_WEIGHT), 3))
-
-
-def _cosines(data: EmbeddedData, levels: Sequence[Level]) -> list[NDArray[np.float32]]:
-    ends = np.cumsum([level.size for level in levels])[:-1]
-    query, gallery = (np.split(data.matrix(side.images), ends, axis=1) for side in (data.query, data.gallery))
-    return [normalize(one) @ normalize(other).T for one, other in zip(query, gallery, strict=True)]
-
-
-def _equal(rows: Sequence[Hashable], columns: Sequence[Hashable]) -> NDArray[np.bool_]:
-    asked, found = numbered(rows, columns)
-    return np.asarray(asked[:, None] == found)
 
 
 def _cross_entropy(

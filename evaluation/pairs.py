@@ -14,7 +14,16 @@ from reid.runtime.galleries.ranking import exact_distances
 from reid.runtime.model_card import Level
 from reid.runtime.normalization import normalize
 
-__all__ = ["ALL_LEVELS", "BINS_PER_UNIT", "PairDistances", "pair_distances"]
+__all__ = [
+    "ALL_LEVELS",
+    "BINS_PER_UNIT",
+    "NEGATIVE",
+    "POSITIVE",
+    "PairDistances",
+    "kinds_of",
+    "of_levels",
+    "pair_distances",
+]
 
 ALL_LEVELS = "all levels"
 BINS_PER_UNIT = 1000
@@ -22,7 +31,8 @@ BINS_PER_UNIT = 1000
 
 _BINS = 2 * BINS_PER_UNIT  # no two unit vectors are farther apart than 2
 _BLOCK = 256
-_POSITIVE, _NEGATIVE, _JUNK = range(3)
+POSITIVE, NEGATIVE, _JUNK = range(3)
+"""Kinds of pairs: of one vehicle, of two, and those that tell nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,17 +71,17 @@ def pair_distances(data: EmbeddedData, levels: Sequence[Level]) -> tuple[PairDis
         levels: the levels, in the order in which the embeddings concatenate them.
     """
     asked, found = data.labels(PROTOCOLS["i2i"])
-    queries, galleries = (_of_levels(data.matrix(side.images), levels) for side in (data.query, data.gallery))
+    queries, galleries = (of_levels(data.matrix(side.images), levels) for side in (data.query, data.gallery))
     counts = {name: np.zeros((3, _BINS), np.int64) for name in queries}
     for start in range(0, len(asked), _BLOCK):
         block = slice(start, start + _BLOCK)
-        kinds = _kinds(Labels(asked.vehicles[block], asked.cameras[block]), found)
+        kinds = kinds_of(Labels(asked.vehicles[block], asked.cameras[block]), found)
         for name, of_level in counts.items():
             of_level += _count(queries[name][block], galleries[name], kinds)
-    return tuple(PairDistances(name, kind[_POSITIVE], kind[_NEGATIVE]) for name, kind in counts.items())
+    return tuple(PairDistances(name, kind[POSITIVE], kind[NEGATIVE]) for name, kind in counts.items())
 
 
-def _of_levels(embeddings: NDArray[np.float32], levels: Sequence[Level]) -> dict[str, NDArray[np.float32]]:
+def of_levels(embeddings: NDArray[np.float32], levels: Sequence[Level]) -> dict[str, NDArray[np.float32]]:
     """Return the embeddings of each level, by its name, and those of all levels if there are several."""
     ends = np.cumsum([level.size for level in levels])
     parts = np.split(embeddings, ends[:-1], axis=1)
@@ -79,11 +89,11 @@ def _of_levels(embeddings: NDArray[np.float32], levels: Sequence[Level]) -> dict
     return own if len(levels) == 1 else {**own, ALL_LEVELS: embeddings}
 
 
-def _kinds(query: Labels, gallery: Labels) -> NDArray[np.int32]:
+def kinds_of(query: Labels, gallery: Labels) -> NDArray[np.int32]:
     """Return the kind of every pair, int32 [Q, G]."""
     same_vehicle = _equal(query.vehicles, gallery.vehicles)
     same_view = _equal(query.cameras, gallery.cameras)
-    kinds = np.where(same_vehicle, np.where(same_view, _JUNK, _POSITIVE), _NEGATIVE).astype(np.int32)
+    kinds = np.where(same_vehicle, np.where(same_view, _JUNK, POSITIVE), NEGATIVE).astype(np.int32)
     kinds[[vehicle is None for vehicle in query.vehicles], :] = _JUNK
     kinds[:, [vehicle is None for vehicle in gallery.vehicles]] = _JUNK
     return kinds

@@ -70,7 +70,8 @@ CHANGES = (
     Row("reid-gallery append s3://bucket/x query", says="s3://bucket/x: no such kind of gallery"),
     Row("reid-gallery merge new store s3://bucket/x", says="s3://bucket/x: no such kind of gallery"),
     Row(
-        "reid-gallery verify lance://it", says="lance://it has no checksums of ours to verify; give the folder of a gal"
+        "reid-gallery verify lance://it",
+        says="lance://it has no checksums of ours to verify; give the folder of a gallery",
     ),
     # another model
     Row("reid-gallery migrate nowhere --model bundle", says="nowhere/gallery.json: No such file"),
