@@ -68,8 +68,8 @@ def _check_nothing_is_lost(uri: str, store: Store) -> None:
         lacking = sum(int((~store.contains(ids)).sum()) for ids in pieces)
     if lacking:
         raise DataError(
-            f"{uri} has {lacking:,} entries that {store.path} lacks, and would lose them: add them with "
-            f"`reid-gallery merge {store.path} {uri}`, or give another name"
+            f"{uri} has {lacking:,} entries that {store.path} lacks, and would lose them: give another name, or remove "
+            "them with `reid-gallery remove`"
         )
 
 

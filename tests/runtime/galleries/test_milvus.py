@@ -343,7 +343,7 @@ def test_a_rebuilt_one_takes_its_place_in_one_step(cars: MilvusGallery, uri: str
     with Store.create(tmp_path / "store", SPACE) as store, MilvusGallery.open(uri) as reader:
         store.add(make_entries(map(str, range(20))), unit(20))
         cars._server.ask("release_collection", name_behind(cars._server))  # as a new process finds it
-        with pytest.raises(DataError, match=r"has 1 entries that .*store lacks, .*: add them with `reid-gallery merge"):
+        with pytest.raises(DataError, match=r"has 1 entries that .*store lacks, .*: give another name, or remove them"):
             rebuild_index(store, uri)
         store.add(make_entries(["old"]), unit(1))
         assert not is_current(store, uri)
