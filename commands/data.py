@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -17,6 +17,8 @@ from reid.runtime.text import printable
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
     from reid.data.inspection import Inspection
+
+StyleName: TypeAlias = Literal["plain", "varied"]
 
 app = application()
 logger = logging.getLogger(__name__)
@@ -39,13 +41,16 @@ def synthesize(
     seed: Annotated[
         int, typer.Option(min=0, max=LARGEST_SEED, help="Random seed; the same seed gives the same files.")
     ] = 0,
+    style: Annotated[
+        StyleName, typer.Option(help="plain: low-poly vehicles; varied: curved ones, in weather and at night.")
+    ] = "plain",
     as_json: AsJson = False,
 ) -> None:
     """Render procedural vehicles into a data set in VeRi-776's layout."""
     from reid.data.synthesis.veri import synthesize as render
 
     with ProgressBar() as progress:
-        summary = render(output, vehicles=vehicles, cameras=cameras, seed=seed, progress=progress)
+        summary = render(output, vehicles=vehicles, cameras=cameras, seed=seed, style=style, progress=progress)
     if as_json:
         print_json(asdict(summary))
     else:

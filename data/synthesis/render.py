@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reid.data.synthesis.camera import Camera, Look
 from reid.data.synthesis.mesh import Mesh, Points
 
-__all__ = ["Placed", "Window", "develop", "render"]
+__all__ = ["SUPERSAMPLING", "Placed", "Window", "develop", "render"]
 
 SUPERSAMPLING = 2
 SUBPIXEL_BITS = 4

@@ -14,7 +14,7 @@ from reid.data.synthesis.render import Placed, Window, develop, render
 from reid.data.synthesis.road import LANE_WIDTH, draw_road
 from reid.data.synthesis.vehicle import build_mesh, draw_vehicle
 
-__all__ = ["Scene", "Track", "draw_scene", "film", "plan_tracks"]
+__all__ = ["Scene", "Track", "crop_around", "draw_scene", "film", "plan_tracks"]
 
 LARGEST_SIDE = 240
 """Pixels; a crop that would be larger is scaled down."""
@@ -92,7 +92,7 @@ def film(scene: Scene, track: Track, mesh: Mesh, seed: int) -> Iterator[NDArray[
         objects = [vehicle, *scene.poles]
         if traffic:
             objects.append(Placed(traffic.mesh, x + traffic.x, traffic.y, 0.0))
-        window = _crop(scene.camera, vehicle, rng)
+        window = crop_around(scene.camera.project(vehicle.vertices()), rng)
         image = render(scene.camera, scene.road, objects, window)
         yield develop(image, scene.camera.look, brightness, rng)
 
@@ -108,11 +108,10 @@ def _draw_traffic(rng: np.random.Generator) -> Placed:
     return Placed(mesh, ahead * rng.uniform(8.5, 11.0), 0.0, 0.0)
 
 
-def _crop(camera: Camera, vehicle: Placed, rng: np.random.Generator) -> Window:
-    """Return the box around the vehicle in the frame, drawn as loosely as a detector would."""
-    pixels = camera.project(vehicle.vertices())
+def crop_around(pixels: NDArray[np.float64], rng: np.random.Generator, largest_side: int = LARGEST_SIDE) -> Window:
+    """Return the box around a vehicle's points in the frame, [n, 2], drawn as loosely as a detector would."""
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     margins = rng.uniform(0.01, 0.09, size=(2, 2)) * (high - low)
     (left, top), (width, height) = low - margins[0], high - low + margins.sum(axis=0)
-    scale = min(1.0, LARGEST_SIDE / max(width, height))
+    scale = min(1.0, largest_side / max(width, height))
     return Window(float(left), float(top), scale, round(width * scale), round(height * scale))

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.data.synthesis.body import BODIES
-from reid.data.synthesis.scene import Track, draw_scene, film, plan_tracks
-from reid.data.synthesis.vehicle import PAINTS, build_mesh, fleet_vehicle
+from reid.data.synthesis.scene import Track, plan_tracks
+from reid.data.synthesis.styles import STYLES, Style, StyleName
+from reid.data.synthesis.vehicle import PAINTS
 from reid.runtime.errors import DataError
 from reid.runtime.files.storage import atomic_directory
 from reid.runtime.progress import SILENT, Progress
@@ -50,6 +51,7 @@ def synthesize(
     vehicles: int = 60,
     cameras: int = 6,
     seed: int = 0,
+    style: StyleName = "plain",
     progress: Progress = SILENT,
 ) -> SynthesisSummary:
     """Write a data set of procedural vehicles in VeRi-776's layout; `output` is whole or absent afterwards.
@@ -62,6 +64,7 @@ def synthesize(
         vehicles: number of identities in train and test together, 4 to 9999; about 60 % are for training.
         cameras: number of cameras, 2 to 999.
         seed: random seed, 0 to 2 ** 63 - 1.
+        style: "plain" or "varied"; both have the same tracks.
         progress: follows the images as they are rendered.
 
     Raises:
@@ -74,10 +77,10 @@ def synthesize(
     test = [track for track in tracks if _is_test(track.vehicle)]
     queries = _draw_queries(test, seed)
     with atomic_directory(output, records=None, last="*.*") as folder:  # the lists
-        _write_images(folder, tracks, seed, progress)
+        _write_images(folder, tracks, STYLES[style], seed, progress)
         for name in queries:
             shutil.copyfile(folder / "image_test" / name, folder / "image_query" / name)
-        _write_lists(folder, train, test, queries, seed)
+        _write_lists(folder, train, test, queries, STYLES[style], seed)
     return SynthesisSummary(_summarize(train), _summarize(test), len(queries))
 
 
@@ -108,18 +111,17 @@ def _draw_queries(test: Sequence[Track], seed: int) -> list[str]:
     return sorted(names[np.random.default_rng([seed, 8, *view]).integers(len(names))] for view, names in views.items())
 
 
-def _write_images(folder: Path, tracks: Sequence[Track], seed: int, progress: Progress) -> None:
+def _write_images(folder: Path, tracks: Sequence[Track], style: Style, seed: int, progress: Progress) -> None:
     """Film one camera after another, so that only one empty road is in memory at a time."""
     for name in ("image_train", "image_query", "image_test"):
         (folder / name).mkdir()
     progress.begin("rendering", sum(len(track.times) for track in tracks), "images")
     for camera in sorted({track.camera for track in tracks}):
-        scene = draw_scene(seed, camera)
-        for track in (track for track in tracks if track.camera == camera):
+        own = [track for track in tracks if track.camera == camera]
+        for track, shots in zip(own, style.shoot(seed, camera, own), strict=True):
             split = folder / ("image_test" if _is_test(track.vehicle) else "image_train")
-            mesh = build_mesh(fleet_vehicle(seed, track.vehicle))
-            for name, image in zip(track.names(), film(scene, track, mesh, seed), strict=True):
-                (split / name).write_bytes(_encode(image, scene.camera.look.quality))
+            for name, (image, quality) in zip(track.names(), shots, strict=True):
+                (split / name).write_bytes(_encode(image, quality))
                 progress.advance()
 
 
@@ -129,7 +131,7 @@ def _encode(image: NDArray[np.uint8], quality: int) -> bytes:
 
 
 def _write_lists(
-    folder: Path, train: Sequence[Track], test: Sequence[Track], queries: Sequence[str], seed: int
+    folder: Path, train: Sequence[Track], test: Sequence[Track], queries: Sequence[str], style: Style, seed: int
 ) -> None:
     gallery = _names(test)
     lists = {
@@ -144,8 +146,8 @@ def _write_lists(
     }
     for name, lines in lists.items():
         (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-    _write_labels(folder / "train_label.xml", "TrainingImages", lists["name_train.txt"], seed)
-    _write_labels(folder / "test_label.xml", "TestImages", gallery, seed)
+    _write_labels(folder / "train_label.xml", "TrainingImages", lists["name_train.txt"], style, seed)
+    _write_labels(folder / "test_label.xml", "TestImages", gallery, style, seed)
 
 
 def _index(queries: Iterable[str], gallery: Iterable[str], *, same_camera: bool) -> list[str]:
@@ -161,7 +163,8 @@ def _index(queries: Iterable[str], gallery: Iterable[str], *, same_camera: bool)
     return rows
 
 
-def _write_labels(path: Path, root: str, names: Sequence[str], seed: int) -> None:
+def _write_labels(path: Path, root: str, names: Sequence[str], style: Style, seed: int) -> None:
+    looks = {number: style.look(seed, int(number)) for number in {name[:4] for name in names}}
     lines = [
         '<?xml version="1.0" encoding="gb2312"?>',
         f'<{root} Version="1.0">',
@@ -169,10 +172,10 @@ def _write_labels(path: Path, root: str, names: Sequence[str], seed: int) -> Non
     ]
     for name in names:
         number, camera, *_ = name.split("_")
-        vehicle = fleet_vehicle(seed, int(number))
+        paint, body = looks[number]
         lines.append(
             f'    <Item imageName="{name}" vehicleID="{number}" cameraID="{camera}"'
-            f' colorID="{vehicle.paint + 1}" typeID="{vehicle.body + 1}" />'
+            f' colorID="{paint + 1}" typeID="{body + 1}" />'
         )
     lines += ["  </Items>", f"</{root}>", ""]
     path.write_text("\n".join(lines), encoding="gb2312")

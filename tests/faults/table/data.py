@@ -77,6 +77,7 @@ SYNTHESIS = (
         Row(f"reid-data synthesize new --cameras {value}", says="--cameras", code=2)
         for value in ("1", "1000", *NO_INTEGERS)
     ),
+    Row("reid-data synthesize new --style painted", says="--style", code=2),
     *(Row(f"reid-data synthesize new --seed {value}", says="--seed", code=2) for value in ("4294967296", *NO_INTEGERS)),
 )
 
