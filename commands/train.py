@@ -27,6 +27,7 @@ from reid.commands.shell import ProgressBar, application, note_problems, print_j
 from reid.commands.terminal import print_result
 from reid.runtime.text import printable
 from reid.train.choices import LossName, RecipeName
+from reid.train.freed_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from reid.data.dataset import Dataset
@@ -304,6 +305,7 @@ def main() -> None:
     # Read by OpenMP when PyTorch loads. On few cores its spinning threads and the decoding processes would compete for
     # them, and a step would take many times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     run(app)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from reid.evaluation.pairs import NEGATIVE, POSITIVE, kinds_of, of_levels
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
+from reid.evaluation.retrieval_loss import cross_entropies
 from reid.runtime.model_card import Level
 
 __all__ = ["LEAST_WEIGHT", "choose_level_weights"]
@@ -45,24 +46,21 @@ def choose_level_weights(data: EmbeddedData, levels: Sequence[Level]) -> tuple[f
         return (1.0,) * len(levels)
     query, gallery = (of_levels(data.matrix(side.images), levels) for side in (data.query, data.gallery))
     cosines = [query[level.name][answerable] @ gallery[level.name].T for level in levels]
-    loss = _cross_entropy(cosines, positive[answerable], negative[answerable])
+    loss = _loss(cosines, positive[answerable], negative[answerable])
     weights = np.sqrt(_minimum(loss, len(levels)))
     return tuple(float(weight) for weight in np.round(np.maximum(weights / weights.max(), LEAST_WEIGHT), 3))
 
 
-def _cross_entropy(
+def _loss(
     cosines: Sequence[NDArray[np.float32]], positive: NDArray[np.bool_], negative: NDArray[np.bool_]
 ) -> Callable[[NDArray[np.float64]], float]:
-    """Return the mean over queries of the cross-entropy of their right images among their wrong ones."""
+    """Return the retrieval loss as a function of the levels' coefficients."""
 
     def loss(coefficients: NDArray[np.float64]) -> float:
         scores = np.zeros_like(cosines[0])
         for factor, level in zip(coefficients, cosines, strict=True):
             scores += np.float32(factor) * level
-        top = np.where(negative, scores, -np.inf).max(axis=1)
-        wrong = top + np.log(np.where(negative, np.exp(scores - top[:, None]), 0).sum(axis=1, dtype=np.float64))
-        lost = np.logaddexp(0, wrong[:, None] - scores)
-        return float(((lost * positive).sum(axis=1) / positive.sum(axis=1)).mean())
+        return float(cross_entropies(scores, positive, negative, np.ones(1)).mean())
 
     return loss
 

@@ -13,13 +13,14 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from reid.runtime.model_card import ModelCard
-from reid.train.builders import build_classifiers, build_ema_model, build_loss, build_model, build_optimizer
+from reid.train.builders import build_classifiers, build_ema_model, build_loss, build_model
 from reid.train.data.images import TrainingBatch
 from reid.train.losses.multi_level import MultiLevelLoss
 from reid.train.mixed_precision import MixedPrecision
 from reid.train.model.backbone import freeze
 from reid.train.model.multi_level import IdentityClassifiers, MultiLevelReID
 from reid.train.model.weight_average import WeightAverage
+from reid.train.optimizer import build_optimizer
 from reid.train.parallel.global_batch import GlobalBatch
 from reid.train.parallel.processes import Processes
 from reid.train.parallel.synced_batch_norm import synchronize_batch_norm
@@ -69,6 +70,10 @@ class Learner:
     def evaluated_model(self) -> MultiLevelReID:
         """The model that is evaluated and stored: the moving average if there is one."""
         return self.model if self.ema_model is None else self.ema_model.module  # type: ignore[return-value]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return all parameters, in an order that does not depend on how the optimizer groups them."""
+        return [*self.model.parameters(), *self.classifiers.parameters()]
 
     def begin_epoch(self, *, frozen: bool) -> None:
         """Enter training mode, with the backbone frozen or not."""
@@ -136,7 +141,7 @@ class Learner:
         self.precision.scaler.unscale_(self.optimizer)
         norm = get_total_norm(gradients)
         if self.clip_norm:
-            clip_grads_with_norm_(self._parameters(), self.clip_norm, norm)
+            clip_grads_with_norm_(self.parameters(), self.clip_norm, norm)
         return norm
 
     def _update(self, rate: float, moved: Tensor | None) -> None:
@@ -147,11 +152,8 @@ class Learner:
         if self.ema_model:
             self.ema_model.update(self.model, moved)
 
-    def _parameters(self) -> list[nn.Parameter]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-
     def _gradients(self) -> list[Tensor]:
-        return [parameter.grad for parameter in self._parameters() if parameter.grad is not None]
+        return [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
 
 
 def build_learner(

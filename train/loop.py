@@ -142,7 +142,7 @@ class _Loop:
                 samples.first = position.begun.steps
                 row = self._row(epoch, self._learn(epoch, batches, position))
                 row |= self._processes.from_first(partial(self._evaluate, epoch, board))
-                position = position.after(epoch, row["held_out"]["i2i"]["mAP"] if row["held_out"] else None)
+                position = position.after(epoch, row["held_out"].get("i2i"))
                 if board:
                     self._store(row, position, reference, board)
                 _log(row)
@@ -217,7 +217,7 @@ def _log(row: Mapping[str, Any]) -> None:
     scores = ""
     if row["held_out"]:
         found = row["held_out"]["i2i"]
-        scores = f"held-out mAP {found['mAP']:.2f} R-1 {found['R-1']:.2f}, "
+        scores = f"held-out mAP {found['mAP']:.2f} R-1 {found['R-1']:.2f} loss {found['retrieval_loss']:.4f}, "
     loss, speed = row["train"]["loss"], row["images_per_second"]
     logger.info("epoch %d: loss %.3f, %s%.0f images/s", row["epoch"], loss, scores, speed)
     if unreadable := row["unreadable"]:

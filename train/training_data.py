@@ -69,7 +69,7 @@ def prepare_data(dataset: Dataset, recipe: Recipe) -> TrainingData:
     if dead_vehicles:
         logger.warning("vehicles left out because none of their images can be read: %s", ", ".join(dead_vehicles))
     images = Images(readable, recipe.image_size, build_augmentation(recipe))
-    sampler = build_sampler(recipe, images.vehicles, [image.camera for image in readable])
+    sampler = build_sampler(recipe, images.vehicles, readable, split.train.tracklets)
     facts = TrainingDataFacts(
         layout=dataset.layout,
         fingerprint=data_fingerprint(dataset),

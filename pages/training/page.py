@@ -127,6 +127,7 @@ def _curves(run: TrainedRun) -> str:
         f"Identity loss ({run.losses[1]})": {level: ("train", f"{level}/identity") for level in levels},
         "Held-out mAP, %": {name.upper(): ("held_out", name, "mAP") for name in run.metrics},
         "Held-out R-1, %": {name.upper(): ("held_out", name, "R-1") for name in run.metrics},
+        "Held-out retrieval loss": {"I2I": ("held_out", "i2i", "retrieval_loss")},
         "AUC of held-out pairs": {pairs.level: ("pairs_auc", pairs.level) for pairs in run.pairs},
         "Norm of held-out features": {level: ("norm", level) for level in levels},
         "Norm of the gradient, mean of the epoch": {"before clipping": ("train", "gradient_norm")},

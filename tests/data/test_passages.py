@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid.data.passages import passages
+from reid.data.passages import passage_numbers, passages
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.tracklet import Tracklet
 
@@ -36,6 +36,13 @@ def test_images_are_in_passages_as_a_loop_finds_them(times: list[int], clock: fl
         expected[-1].append(time / clock)
     found = passages([image(f"0007_c001_{time:08}_0.jpg") for time in times], clock)
     assert [(one.time_s, one.frames) for one in found] == [((a[0] + a[-1]) / 2, len(a)) for a in expected]
+
+
+def test_every_image_has_the_number_of_its_passage() -> None:
+    names = ["0007_c001_00009000_0.jpg", "0007_c001_00001000_0.jpg", "0007_c001_00001250_1.jpg", "000001.jpg"]
+    others = [image("0007_c002_00009000_0.jpg", "c2"), image("0008_c001_00009000_0.jpg", vehicle="8")]
+    assert passage_numbers([*map(image, names), *others], clock=25) == [1, 0, 0, 0, 0, 0]
+    assert passage_numbers([*map(image, names), *others], clock=24) == [2, 0, 1, 0, 0, 0]
 
 
 def test_what_tells_no_common_time_is_left_out() -> None:

@@ -107,10 +107,10 @@ def test_the_checkpoint_is_of_the_best_epoch_and_says_where_it_comes_from(
     whole: tuple[Path, Outcome], dataset: Dataset
 ) -> None:
     run, outcome = whole
-    scores = [row["held_out"]["i2i"]["mAP"] for row in rows(run)]
+    losses = [row["held_out"]["i2i"]["retrieval_loss"] for row in rows(run)]
     facts = load_checkpoint(run).card.training
     assert facts.best_epoch == outcome.position.best_epoch
-    assert facts.best_epoch == max(range(len(scores)), key=lambda epoch: (scores[epoch], epoch)) + 1
+    assert facts.best_epoch == min(range(len(losses)), key=lambda epoch: (losses[epoch], -epoch)) + 1
     assert facts.held_out == rows(run)[facts.best_epoch - 1]["held_out"]
     assert (facts.held_out_share, facts.seed) == (RECIPE.held_out, RECIPE.seed)
     assert Recipe.of(facts.recipe) == RECIPE
@@ -146,15 +146,19 @@ def test_another_seed_gives_another_model(dataset: Dataset, whole: tuple[Path, O
 
 
 def test_a_run_of_reid_0_1_is_resumed(dataset: Dataset, whole: tuple[Path, Outcome], tmp_path: Path) -> None:
-    """It stored one setting under another name."""
+    """It stored one setting under another name, one as a switch, and one not at all."""
     run = RunFolder(Path(shutil.copytree(whole[0], tmp_path / "old")))
     file = run.path / "last" / "state.safetensors"
     state = RunState.read(file)
     facts = dict(state.facts)
     facts["colour_jitter"] = facts.pop("color_jitter")
+    facts["ibn"] = False
+    del facts["layer_decay"]
     replace(state, facts=facts).write(file)
     origin = json.loads((run.path / "run.json").read_text())
     origin["recipe"]["colour_jitter"] = origin["recipe"].pop("color_jitter")
+    origin["recipe"]["ibn"] = False
+    del origin["recipe"]["layer_decay"]
     (run.path / "run.json").write_text(json.dumps(origin))
     assert train(dataset, RECIPE, run, resume=True).card.fingerprint == whole[1].card.fingerprint
     with pytest.raises(ReidError, match=r"started with color_jitter 0\.5, not 0\.1"):
@@ -375,18 +379,18 @@ def test_every_loss_trains(dataset: Dataset, tmp_path: Path, loss: str) -> None:
 
 
 def test_on_ties_the_later_epoch_is_kept(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([40.0, 50.0, 50.0, 30.0])
+    losses = iter([0.5, 0.25, 0.25, 0.75])
     summary = Observation.summary
 
     def scored(seen: Observation) -> dict[str, Any]:
         found = summary(seen)
-        found["held_out"]["i2i"]["mAP"] = next(scores)
+        found["held_out"]["i2i"]["retrieval_loss"] = next(losses)
         return found
 
     monkeypatch.setattr(Observation, "summary", scored)
     outcome = train(dataset, RECIPE.changed(epochs=4), RunFolder(tmp_path / "run"), resume=False)
     assert outcome.position.best_epoch == 3
-    assert outcome.card.training.held_out["i2i"]["mAP"] == 50
+    assert outcome.card.training.held_out["i2i"]["retrieval_loss"] == 0.25
 
 
 def test_damaged_images_are_named_and_trained_around(

@@ -31,9 +31,8 @@ class PKSampler(Sampler[list[Sample]]):
     different vehicles until fewer than P vehicles have groups left. So all images of all but at most P - 1
     vehicles are drawn, and an image is drawn again only to fill up the groups of its vehicle.
 
-    With cameras, each camera's images are dealt out over the groups of their vehicle as evenly as possible, so that
-    the positives that a loss finds are views of several cameras. Since a vehicle passes a camera about once, this also
-    keeps the near-duplicates of a tracklet apart.
+    With views, such as cameras, each view's images are dealt out over the groups of their vehicle as evenly as
+    possible, so that the positives that a loss finds are different views, and not the near-duplicates of a tracklet.
 
     Args:
         vehicles: the vehicle of each image of the data set.
@@ -42,7 +41,8 @@ class PKSampler(Sampler[list[Sample]]):
         seed: seed of the run, 0 or more. The samples depend only on the seed and the epoch, and the augmentation's
             seed only on these and on the sample's position in the epoch.
         epoch: the epoch that ``iter`` starts with, 0 or more.
-        cameras: the camera of each image, by which the images are dealt out; if left out, groups are random.
+        views: the view of each image, by which the images are dealt out, coarse to fine: such as (camera, track), whose
+            tracks are dealt out evenly, and so are the cameras. If left out, groups are random.
 
     Raises:
         ValueError: p or k is less than 1, or seed or epoch is negative.
@@ -57,11 +57,11 @@ class PKSampler(Sampler[list[Sample]]):
         k: int,
         seed: int,
         epoch: int = 0,
-        cameras: Sequence[str | None] | None = None,
+        views: Sequence[tuple[str, ...]] | None = None,
     ) -> None:
         self._images = _images_by_vehicle(vehicles)
-        self._cameras = None if cameras is None else _numbered(cameras, images=len(vehicles))
         _check_batch(p, k, available=len(self._images))
+        self._views = None if views is None else _numbered(views, images=len(vehicles))
         self.p = p
         self.k = k
         self.seed = seed
@@ -98,9 +98,9 @@ class PKSampler(Sampler[list[Sample]]):
         count = -(-len(images) // self.k)
         # `resize` starts over at the end: images are drawn again to fill up the last group, which may be the only one.
         drawn = np.resize(rng.permutation(images), count * self.k)
-        if self._cameras is None:
+        if self._views is None:
             return drawn.reshape(count, self.k)
-        return rng.permutation(_deal(drawn, self._cameras[drawn], count, rng))
+        return rng.permutation(_deal(drawn, self._views[:, drawn], count, rng))
 
 
 def _images_by_vehicle(vehicles: Sequence[int]) -> list[NDArray[np.int64]]:
@@ -118,21 +118,32 @@ def _check_batch(p: int, k: int, available: int) -> None:
         )
 
 
-def _numbered(cameras: Sequence[str | None], images: int) -> NDArray[np.int64]:
-    if len(cameras) != images:
-        raise ValueError(f"{len(cameras)} cameras for {images} images: give one for each image")
-    return np.unique([camera or "" for camera in cameras], return_inverse=True)[1]
+def _numbered(views: Sequence[tuple[str, ...]], images: int) -> NDArray[np.int64]:
+    """Return numbers for the views of images and, before them, for the coarser views that they are part of.
+
+    Returns:
+        int64 [depth, images]
+    """
+    if len(views) != images:
+        raise ValueError(f"{len(views)} views for {images} images: give one for each image")
+    names = [["\0".join(view[:depth]) for view in views] for depth in range(1, len(views[0]) + 1)]
+    return np.stack([np.unique(of_depth, return_inverse=True)[1] for of_depth in names])
 
 
 def _deal(
-    images: NDArray[np.int64], cameras: NDArray[np.int64], count: int, rng: np.random.Generator
+    images: NDArray[np.int64], views: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Deal images, sorted by camera, to the groups in turn like cards; return int64 [count, len(images) / count].
+    """Deal images, sorted by view, to the groups in turn like cards; return int64 [count, len(images) / count].
 
-    So no group has two more images of a camera than another. Copies of an image lie together, and therefore end up in
+    So no group has two more images of a view than another. Copies of an image lie together, and therefore end up in
     different groups.
     """
-    names, numbers = np.unique(cameras, return_inverse=True)
-    suits = rng.permutation(len(names))[numbers]  # otherwise the same cameras would meet in every epoch
     _, first, copy_of = np.unique(images, return_index=True, return_inverse=True)
-    return images[np.lexsort((first[copy_of], suits))].reshape(-1, count).T
+    suits = [_shuffled(numbers, rng) for numbers in views]
+    return images[np.lexsort((first[copy_of], *reversed(suits)))].reshape(-1, count).T
+
+
+def _shuffled(numbers: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Number anew at random: otherwise the same views would meet in every epoch."""
+    names, numbered = np.unique(numbers, return_inverse=True)
+    return rng.permutation(len(names))[numbered]

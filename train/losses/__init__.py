@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from reid.train.losses.arcface import ArcFaceLoss
 from reid.train.losses.circle import CircleLoss
 from reid.train.losses.cosface import CosFaceLoss
 from reid.train.losses.cross_batch import CrossBatchRankedListLoss
@@ -20,6 +21,7 @@ from reid.train.losses.triplet import TripletLoss
 __all__ = [
     "IDENTITY_LOSSES",
     "METRIC_LOSSES",
+    "ArcFaceLoss",
     "CircleLoss",
     "CosFaceLoss",
     "CrossBatchRankedListLoss",
@@ -42,6 +44,7 @@ METRIC_LOSSES: dict[str, Callable[[], nn.Module]] = {
 IDENTITY_LOSSES: dict[str, Callable[[float], nn.Module]] = {
     "softmax": IdentityLoss,
     "cosface": CosFaceLoss,
+    "arcface": ArcFaceLoss,
     "circle": CircleLoss,
 }
 """The identity losses, made from a label smoothing, by their names in `Recipe.identity_loss`. All but softmax take

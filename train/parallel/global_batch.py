@@ -28,12 +28,15 @@ class GlobalBatch:
     from `features`, whose gradients its backward pass fills in. Then `backward` passes these on: into the graph of the
     last part, and into those of the others, which are computed again with the same random numbers.
 
+    The frames are dealt out to the parts in turn like cards. Since the frames of a vehicle follow one another, every
+    part gets as many different vehicles as it can have: batch normalization sees a small image of the batch.
+
     Args:
         network: maps frames [n, 3, H, W] to one feature [n, size] per level, and enters autocast itself.
         model: the model whose batch normalization `network` runs.
         frames: this process's frames, [N, 3, H, W].
-        micro_batch: number of frames in a part; 0 for all. Batch normalization sees one part at a time, of all
-            processes.
+        micro_batch: number of frames in a part at most; 0 for all. Batch normalization sees one part at a time, of
+            all processes.
         seed: seed of what the network drops at random.
         processes: the processes that share the batch.
 
@@ -46,7 +49,7 @@ class GlobalBatch:
     ) -> None:
         self._network = network
         self._model = model
-        self._parts = torch.split(frames, micro_batch or len(frames))
+        self._parts = _dealt(frames, -(-len(frames) // micro_batch) if micro_batch else 1)
         self._seed = seed
         self._processes = processes
         own = self._forward()
@@ -63,7 +66,7 @@ class GlobalBatch:
                     features.append(self._run(index))
                 count_part()
         self._last = features[-1]
-        return [torch.cat(parts) for parts in zip(*features, strict=True)]
+        return [_collected([part.detach() for part in parts]) for parts in zip(*features, strict=True)]
 
     def _run(self, index: int) -> list[Tensor]:
         torch.manual_seed(self._seed + index)
@@ -84,4 +87,17 @@ class GlobalBatch:
         for feature in self.features:
             assert feature.grad is not None  # the loss depends on every level
             own = feature.grad.chunk(self._processes.count)[self._processes.rank]
-            yield torch.split(own, [len(part) for part in self._parts])
+            yield _dealt(own, len(self._parts))
+
+
+def _dealt(batch: Tensor, parts: int) -> list[Tensor]:
+    """Deal the rows of a batch out to a number of parts in turn."""
+    return [batch[first::parts] for first in range(parts)]
+
+
+def _collected(parts: Sequence[Tensor]) -> Tensor:
+    """Put the rows that were dealt out back in order."""
+    batch = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
+    for place, part in zip(_dealt(batch, len(parts)), parts, strict=True):
+        place.copy_(part)
+    return batch

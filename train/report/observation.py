@@ -14,6 +14,7 @@ from reid.data.dataset import Split
 from reid.evaluation.metrics import Metrics
 from reid.evaluation.pairs import PairDistances, pair_distances
 from reid.evaluation.protocols import EmbeddedData, available_protocols, embed_data, evaluate_protocol
+from reid.evaluation.retrieval_loss import retrieval_loss
 from reid.evaluation.same_camera import OwnView
 from reid.runtime.model_card import ModelCard
 from reid.train.model.multi_level import MultiLevelReID
@@ -31,6 +32,7 @@ class Observation:
         device: the device that the model ran on, in words.
         data: the embeddings.
         metrics: the metrics, by protocol.
+        retrieval_loss: the loss of finding images by images.
         pairs: distances of pairs, for each level and, if there are several, for all levels together.
         norms: norms of the frames' features before L2 normalization, float32 [N], by level.
     """
@@ -38,13 +40,16 @@ class Observation:
     device: str
     data: EmbeddedData
     metrics: Mapping[str, Metrics]
+    retrieval_loss: float
     pairs: tuple[PairDistances, ...]
     norms: Mapping[str, NDArray[np.float32]]
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers for a row of metrics.jsonl: `held_out` by protocol, `pairs_auc` and `norm` by level."""
+        held_out = {name: metrics.summary() for name, metrics in self.metrics.items()}
+        held_out["i2i"]["retrieval_loss"] = self.retrieval_loss
         return {
-            "held_out": {name: metrics.summary() for name, metrics in self.metrics.items()},
+            "held_out": held_out,
             "pairs_auc": {pairs.level: pairs.auc for pairs in self.pairs},
             "norm": {level: float(norms.mean()) for level, norms in self.norms.items()},
         }
@@ -78,4 +83,4 @@ def observe(
     protocols = available_protocols(query, gallery)
     metrics = {protocol.name: evaluate_protocol(data, protocol) for protocol in protocols}
     norms = {level.name: torch.cat(own).cpu().numpy() for level, own in zip(card.levels, recorded, strict=True)}
-    return Observation(str(session.info), data, metrics, pair_distances(data, card.levels), norms)
+    return Observation(str(session.info), data, metrics, retrieval_loss(data), pair_distances(data, card.levels), norms)

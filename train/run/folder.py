@@ -119,7 +119,9 @@ class RunFolder:
             ReidError: the state is damaged, or the run was started with other facts. Then nothing is restored.
         """
         state = RunState.read(self._state_file)
-        self._check_same_run(current_names(state.facts), json.loads(json.dumps(facts)))
+        # What an older reid had no setting for was as in the poster's recipe.
+        stored = {**Recipe().model_dump(mode="json", include=set(facts)), **current_names(state.facts)}
+        self._check_same_run(stored, json.loads(json.dumps(facts)))
         try:
             state.restore(learner)
         except ValueError as error:

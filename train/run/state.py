@@ -35,6 +35,8 @@ class Position(BaseModel):
         epochs_done: number of finished epochs.
         best_epoch: the epoch of the stored checkpoint, counted from 1; 0 before the first.
         best_map: held-out mAP of that epoch, in percent; -1 where no vehicles are held out.
+        best_loss: held-out retrieval loss of that epoch; None where no vehicles are held out, and in a run that was
+            begun when mAP chose the best epoch, where it still does.
         begun: the sums accumulated so far in the next epoch, if some of its steps are done.
     """
 
@@ -43,6 +45,7 @@ class Position(BaseModel):
     epochs_done: int = Field(default=0, ge=0, le=MOST_EPOCHS)
     best_epoch: int = Field(default=0, ge=0, le=MOST_EPOCHS)
     best_map: float = Field(default=-1.0, ge=-1, allow_inf_nan=False)
+    best_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     begun: EpochMetrics = EpochMetrics()
 
     @model_validator(mode="after")
@@ -51,17 +54,24 @@ class Position(BaseModel):
             raise ValueError(f"the best epoch is {self.best_epoch}, of {self.epochs_done} that are done")
         return self
 
-    def after(self, epoch: int, held_out_map: float | None) -> Position:
-        """Return the position after an epoch, counted from 1, with this held-out mAP, in percent.
+    def after(self, epoch: int, found: Mapping[str, float] | None) -> Position:
+        """Return the position after an epoch, counted from 1, with these held-out scores of I2I.
 
-        Where it is None, no vehicles are held out, and every epoch's checkpoint replaces that of the one before.
+        Where they are None, no vehicles are held out, and every epoch's checkpoint replaces that of the one before.
         """
-        if held_out_map is None:
+        if found is None:
             return Position(epochs_done=epoch, best_epoch=epoch)
+        began_with_map = self.best_epoch > 0 and self.best_loss is None
+        loss = None if began_with_map else found["retrieval_loss"]
         # On ties, keep the later epoch: it has learned more, and at a lower rate.
-        if held_out_map >= self.best_map:
-            return Position(epochs_done=epoch, best_epoch=epoch, best_map=held_out_map)
-        return Position(epochs_done=epoch, best_epoch=self.best_epoch, best_map=self.best_map)
+        if self._is_best(found["mAP"], loss):
+            return Position(epochs_done=epoch, best_epoch=epoch, best_map=found["mAP"], best_loss=loss)
+        return self.model_copy(update={"epochs_done": epoch, "begun": EpochMetrics()})
+
+    def _is_best(self, mean_average_precision: float, loss: float | None) -> bool:
+        if loss is None:
+            return mean_average_precision >= self.best_map
+        return self.best_loss is None or loss <= self.best_loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,8 @@ class RunState:
             for name, module in learner.modules.items()
             for key, value in module.state_dict().items()
         }
-        for index, slots in learner.optimizer.state_dict()["state"].items():
+        for index, parameter in enumerate(learner.parameters()):
+            slots = learner.optimizer.state.get(parameter, {})
             tensors |= {f"{_OPTIMIZER}{index}/{slot}": value for slot, value in slots.items() if value is not None}
         on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         return cls(position, facts, on_cpu, learner.precision.scaler.state_dict())
@@ -102,7 +113,7 @@ class RunState:
         modules = {name: _strip(self.tensors, f"{name}/") for name in learner.modules}
         for name, module in learner.modules.items():
             check_alike(modules[name], module.state_dict())
-        optimizer = _optimizer_state(learner.optimizer, _strip(self.tensors, _OPTIMIZER))
+        optimizer = _optimizer_state(learner, _strip(self.tensors, _OPTIMIZER))
         scaler = learner.precision.scaler
         if _types(self.scaler) != _types(scaler.state_dict()):
             raise ValueError("its loss scaler is another one")
@@ -160,20 +171,23 @@ def _digest(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _optimizer_state(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return what an optimizer loads. Raises ValueError where a tensor is missing or of another kind than its own."""
+def _optimizer_state(learner: Learner, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return what the optimizer loads. Raises ValueError where a tensor is missing or of another kind than its own."""
     stored: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, slot = key.partition("/")
         stored.setdefault(index, {})[slot] = value
-    groups = optimizer.param_groups
-    parameters = {str(index): one for index, one in enumerate(one for group in groups for one in group["params"])}
+    optimizer = learner.optimizer
+    grouped = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    places = {id(parameter): place for place, parameter in enumerate(grouped)}
+    parameters = {str(index): parameter for index, parameter in enumerate(learner.parameters())}
     state: dict[int, dict[str, Tensor]] = {}
     for index, slots in stored.items():
         if index not in parameters:
             raise ValueError(f"the optimizer has no parameter {index[:20]!r}")
-        check_alike(slots, _slots(optimizer, parameters[index]))
-        state[int(index)] = {slot: _laid_out_like(parameters[index], value) for slot, value in slots.items()}
+        parameter = parameters[index]
+        check_alike(slots, _slots(optimizer, parameter))
+        state[places[id(parameter)]] = {slot: _laid_out_like(parameter, value) for slot, value in slots.items()}
     return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
 
 

@@ -76,7 +76,7 @@ def test_cameras_are_dealt_out_over_a_vehicles_groups_as_evenly_as_possible(
 ) -> None:
     vehicles, p, k = training_set
     cameras = [f"c{random.Random(seed + image).randrange(most_cameras)}" for image in range(len(vehicles))]
-    for batch in PKSampler(vehicles, p=p, k=k, seed=seed, cameras=cameras):
+    for batch in PKSampler(vehicles, p=p, k=k, seed=seed, views=[(camera,) for camera in cameras]):
         for vehicle in {vehicles[sample.index] for sample in batch}:
             images = [image for image, other in enumerate(vehicles) if other == vehicle]
             groups = -(-len(images) // k)
@@ -89,7 +89,7 @@ def test_cameras_are_dealt_out_over_a_vehicles_groups_as_evenly_as_possible(
 def test_a_vehicle_with_k_cameras_is_seen_by_all_of_them_at_once() -> None:
     vehicles = [v for v in range(6) for _ in range(16)]
     cameras = [f"c{image % 4}" for image in range(len(vehicles))]
-    for batch in PKSampler(vehicles, p=3, k=4, seed=0, cameras=cameras):
+    for batch in PKSampler(vehicles, p=3, k=4, seed=0, views=[(camera,) for camera in cameras]):
         for vehicle in {vehicles[sample.index] for sample in batch}:
             assert len({cameras[sample.index] for sample in batch if vehicles[sample.index] == vehicle}) == 4
     unaware = [
@@ -101,29 +101,56 @@ def test_a_vehicle_with_k_cameras_is_seen_by_all_of_them_at_once() -> None:
 
 
 def test_cameras_change_neither_what_is_drawn_nor_the_mixing_of_epochs() -> None:
-    vehicles, cameras = [0] * 40, [f"c{image % 3}" for image in range(40)]
-    sampler = PKSampler(vehicles, p=1, k=4, seed=0, cameras=cameras)
+    vehicles, views = [0] * 40, [(f"c{image % 3}",) for image in range(40)]
+    sampler = PKSampler(vehicles, p=1, k=4, seed=0, views=views)
     groups = {frozenset(sample.index for sample in batch) for batch in sampler}
     assert sorted(sample.index for batch in sampler for sample in batch) == list(range(40))
     sampler.set_epoch(1)
     again = {frozenset(sample.index for sample in batch) for batch in sampler}
     assert len(groups & again) < 3
-    assert list(sampler) == list(PKSampler(vehicles, p=1, k=4, seed=0, epoch=1, cameras=cameras))
+    assert list(sampler) == list(PKSampler(vehicles, p=1, k=4, seed=0, epoch=1, views=views))
 
 
 @given(training_sets(), st.integers(0, 99))
 @settings(max_examples=50, deadline=None)
-def test_unknown_cameras_do_not_change_the_contract(training_set: tuple[list[int], int, int], seed: int) -> None:
+def test_unknown_views_do_not_change_the_contract(training_set: tuple[list[int], int, int], seed: int) -> None:
     vehicles, p, k = training_set
     images = Counter(vehicles)
-    for batch in PKSampler(vehicles, p=p, k=k, seed=seed, cameras=[None] * len(vehicles)):
+    for batch in PKSampler(vehicles, p=p, k=k, seed=seed, views=[("", "")] * len(vehicles)):
         different = Counter(vehicles[image] for image in {sample.index for sample in batch})
         assert all(count == min(k, images[vehicle]) for vehicle, count in different.items())
 
 
-def test_cameras_must_be_as_many_as_images() -> None:
-    with pytest.raises(ValueError, match="1 cameras for 2 images"):
-        PKSampler([0, 1], p=1, k=1, seed=0, cameras=["c1"])
+def test_views_must_be_as_many_as_images() -> None:
+    with pytest.raises(ValueError, match="1 views for 2 images"):
+        PKSampler([0, 1], p=1, k=1, seed=0, views=[("c1",)])
+
+
+@given(training_sets(), st.integers(0, 99), st.integers(1, 3), st.integers(1, 4))
+@settings(max_examples=100, deadline=None)
+def test_tracks_are_dealt_out_as_evenly_as_possible_and_so_are_their_cameras(
+    training_set: tuple[list[int], int, int], seed: int, most_cameras: int, most_tracks: int
+) -> None:
+    vehicles, p, k = training_set
+    drawn = random.Random(seed)
+    views = [(f"c{drawn.randrange(most_cameras)}", f"t{drawn.randrange(most_tracks)}") for _ in vehicles]
+    for batch in PKSampler(vehicles, p=p, k=k, seed=seed, views=views):
+        for vehicle in {vehicles[sample.index] for sample in batch}:
+            own = [image for image, other in enumerate(vehicles) if other == vehicle]
+            groups = -(-len(own) // k)
+            again = groups * k - len(own)  # drawn a second time, of any view
+            group = [sample.index for sample in batch if vehicles[sample.index] == vehicle]
+            for depth in (1, 2):
+                seen = Counter(views[image][:depth] for image in group)
+                for view, of_view in Counter(views[image][:depth] for image in own).items():
+                    assert of_view // groups <= seen[view] <= -(-(of_view + again) // groups)
+
+
+def test_dealing_by_cameras_has_not_changed_since_it_was_the_only_way() -> None:
+    """Runs that were begun then can go on: the same batches, as plain numbers."""
+    cameras = ["c1", "c2", "c1", "c3", "c2", "c1", "c3", "c2", "c1", "c1"]
+    sampler = PKSampler([0] * 5 + [1] * 5, p=2, k=2, seed=3, views=[(camera,) for camera in cameras])
+    assert [[sample.index for sample in batch] for batch in sampler] == [[9, 5, 0, 1], [9, 7, 2, 4], [1, 3, 6, 8]]
 
 
 def test_the_same_seed_and_epoch_give_the_same_samples() -> None:

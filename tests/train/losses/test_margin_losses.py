@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 from pytorch_metric_learning import losses as peers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from reid.runtime.model_card import Level
-from reid.train.losses import CircleLoss, CosFaceLoss
+from reid.train.losses import ArcFaceLoss, CircleLoss, CosFaceLoss
 from reid.train.model.multi_level import IdentityClassifiers
 
 VEHICLE = torch.tensor([0, 3, 3, 1, 2, 0])
@@ -39,6 +40,15 @@ def cosface_logits(rows: list[list[float]], scale: float, margin: float) -> list
     ]
 
 
+def arcface_logits(rows: list[list[float]], scale: float, margin: float) -> list[list[float]]:
+    logits = [[scale * value for value in row] for row in rows]
+    for row, logit, own in zip(rows, logits, VEHICLE.tolist(), strict=True):
+        angle = math.acos(row[own])
+        beyond = angle + margin >= math.pi
+        logit[own] = scale * (row[own] - margin * math.sin(margin) if beyond else math.cos(angle + margin))
+    return logits
+
+
 def circle_logits(rows: list[list[float]], fixed: list[list[float]], scale: float, margin: float) -> list[list[float]]:
     """The loss with the weights of `fixed`, as the gradient sees it."""
     logits = []
@@ -61,6 +71,32 @@ def test_cosface_is_the_formula(cosine: Tensor, smoothing: float, scale: float, 
     expected = cross_entropy(cosface_logits(cosine.double().tolist(), scale, margin), smoothing)
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(("scale", "margin"), [(64.0, 0.5), (10.0, 0.0), (30.0, 2.0)])
+def test_arcface_is_the_formula(cosine: Tensor, smoothing: float, scale: float, margin: float) -> None:
+    value = ArcFaceLoss(smoothing, scale, margin)(cosine, VEHICLE)
+    expected = cross_entropy(arcface_logits(cosine.double().tolist(), scale, margin), smoothing)
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.5, 2.0])
+def test_arcface_falls_with_the_angle_and_has_a_gradient_everywhere(margin: float) -> None:
+    """From the opposite of the class to the class itself, at which the angle has no slope in the cosine."""
+    own = torch.cat([torch.linspace(-1, 1, 401), torch.tensor([1 - 1e-7, 1 + 1e-7, -1 - 1e-7])])
+    losses, slopes = [], []
+    for value in own.tolist():
+        cosine = torch.tensor([[value, 0.3]], requires_grad=True)
+        loss = ArcFaceLoss(scale=5.0, margin=margin)(cosine, torch.tensor([0]))
+        loss.backward()
+        assert cosine.grad is not None
+        losses.append(loss.item())
+        slopes.append(cosine.grad[0, 0].item())
+    assert all(later < earlier for earlier, later in itertools.pairwise(losses[:401]))
+    assert all(math.isfinite(slope) and slope != 0 for slope in slopes)
+    assert max(map(abs, slopes)) <= 5 * (1 + 1e4)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -88,15 +124,26 @@ def test_no_gradient_flows_through_the_weights_of_circle(cosine: Tensor) -> None
             assert cosine.grad[i, j].item() == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-5)
 
 
-def test_classifier_and_cosface_are_pytorch_metric_learnings() -> None:
+@pytest.mark.parametrize(
+    ("loss", "peer"),
+    [
+        (CosFaceLoss(), peers.CosFaceLoss(num_classes=4, embedding_size=8, margin=0.35, scale=64)),
+        (ArcFaceLoss(), peers.ArcFaceLoss(num_classes=4, embedding_size=8, margin=math.degrees(0.5), scale=64)),
+    ],
+    ids=["cosface", "arcface"],
+)
+def test_classifiers_with_a_margin_are_pytorch_metric_learnings(loss: nn.Module, peer: nn.Module) -> None:
     torch.manual_seed(0)
     classifiers = IdentityClassifiers([Level(name="level4", size=8)], 4, cosine=True)
-    feature = torch.randn(6, 8)
-    peer = peers.CosFaceLoss(num_classes=4, embedding_size=8, margin=0.35, scale=64)
+    feature, again = (torch.randn(6, 8, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2))
     with torch.no_grad():
         peer.W.copy_(classifiers.heads[0].weight.T)
     (cosine,) = classifiers([feature])
-    torch.testing.assert_close(CosFaceLoss()(cosine, VEHICLE), peer(feature, VEHICLE))
+    value, expected = loss(cosine, VEHICLE), peer(again, VEHICLE)
+    torch.testing.assert_close(value, expected)
+    value.backward()
+    expected.backward()
+    torch.testing.assert_close(feature.grad, again.grad, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("around", [torch.float16, torch.bfloat16], ids=str)
@@ -110,8 +157,10 @@ def test_cosines_are_float32_under_autocast(around: torch.dtype) -> None:
     torch.testing.assert_close(cosine, expected.float(), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [CosFaceLoss, CircleLoss])
-@pytest.mark.parametrize("setting", [{"scale": 0.0}, {"scale": math.inf}, {"margin": -0.1}, {"margin": math.nan}])
+@pytest.mark.parametrize("loss", [CosFaceLoss, ArcFaceLoss, CircleLoss])
+@pytest.mark.parametrize(
+    "setting", [{"scale": 0.0}, {"scale": math.inf}, {"margin": -0.1}, {"margin": math.nan}, {"margin": math.inf}]
+)
 def test_an_impossible_setting_is_refused(loss: type, setting: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"scale is .*, margin "):
         loss(**setting)

@@ -158,7 +158,7 @@ def test_the_page_works_with_a_screen_reader(finished: Path) -> None:
     html = html_of(finished)
     assert_can_be_heard(html)
     charts = [svg for svg in Page(html).all("svg") if svg.get("class") == "chart"]
-    assert len(charts) == html.count("<desc>") == 10 + 3 + 2
+    assert len(charts) == html.count("<desc>") == 11 + 3 + 2
 
 
 def test_whatever_the_names_the_page_keeps_its_structure(run: TrainedRun) -> None:
@@ -268,7 +268,7 @@ def test_a_browser_renders_all_of_it(browser: Browser, run: TrainedRun, tmp_path
         "decoded": pictures,
         "dangling": 0,
         "overflow": 0,
-        "charts": 15,
+        "charts": 16,
         "outside": 0,
         "empty": 0,
         "errors": [],

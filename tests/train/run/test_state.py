@@ -51,7 +51,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = learner()
     frames = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     made.step(TrainingBatch(frames, torch.arange(4).repeat(2), ()), 1e-3, seed=0)
-    RunState.of(made, Position(epochs_done=1, best_epoch=1, best_map=3.0), FACTS).write(run / STATE)
+    RunState.of(made, Position(epochs_done=1, best_epoch=1, best_map=3.0, best_loss=0.5), FACTS).write(run / STATE)
     return run
 
 
@@ -99,6 +99,50 @@ def test_what_was_stored_is_restored(stored: Path) -> None:
     before, after = load_file(stored / STATE), RunState.of(made, Position(), FACTS).tensors
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_optimizers_tensors_are_numbered_as_the_model_names_its_parameters(stored: Path) -> None:
+    """However the optimizer groups them: so states go on that were stored when it grouped them otherwise."""
+    made = learner()
+    RunFolder(stored).load_state(made, FACTS)
+    tensors = load_file(stored / STATE)
+    parameters = [*made.model.parameters(), *made.classifiers.parameters()]
+    grouped = [parameter for group in made.optimizer.param_groups for parameter in group["params"]]
+    assert [id(one) for one in grouped] != [id(one) for one in parameters]
+    for number, parameter in enumerate(parameters):
+        for slot, value in made.optimizer.state[parameter].items():
+            assert torch.equal(tensors[f"optimizer/{number}/{slot}"], value)
+
+
+def scores(mean_average_precision: float, loss: float) -> dict[str, float]:
+    return {"mAP": mean_average_precision, "retrieval_loss": loss}
+
+
+def test_the_best_epoch_has_the_smallest_loss_and_of_equal_ones_is_the_last() -> None:
+    position, best = Position(), []
+    for epoch, (value, loss) in enumerate([(90, 0.5), (99, 0.6), (80, 0.4), (70, 0.4), (100, 0.41)], start=1):
+        position = position.after(epoch, scores(value, loss))
+        best.append((position.best_epoch, position.best_map, position.best_loss))
+    assert best == [(1, 90, 0.5), (1, 90, 0.5), (3, 80, 0.4), (4, 70, 0.4), (4, 70, 0.4)]
+    assert position.epochs_done == 5
+
+
+def test_a_run_that_was_begun_with_map_goes_on_with_it(run: Path) -> None:
+    rewrite(run, say(progress={"epochs_done": 2, "best_epoch": 1, "best_map": 80.0}))
+    position = RunFolder(run).load_state(learner(), FACTS)
+    position = position.after(3, scores(79, 0.0))
+    assert (position.epochs_done, position.best_epoch, position.best_map) == (3, 1, 80)
+    position = position.after(4, scores(80, 9.0))
+    assert (position.best_epoch, position.best_map, position.best_loss) == (4, 80, None)
+    assert position.after(5, scores(81, 10.0)).best_epoch == 5
+    rewrite(run, say(progress={"begun": {"steps": 3}}))  # in its first epoch, nothing was chosen yet
+    first = RunFolder(run).load_state(learner(), FACTS).after(1, scores(50, 1.0))
+    assert (first.best_loss, first.begun.steps) == (1.0, 0)
+
+
+def test_where_nothing_is_held_out_the_last_epoch_is_kept() -> None:
+    position = Position().after(1, None).after(2, None)
+    assert (position.best_epoch, position.best_map, position.best_loss) == (2, -1, None)
 
 
 def test_the_same_state_has_the_same_bytes(stored: Path, tmp_path: Path) -> None:
@@ -173,6 +217,8 @@ def say(**changed: object) -> Callable[[dict[str, Tensor], dict[str, str]], obje
         (say(progress={"begun": {"steps": 10**30}}), "the state is not valid (progress.begun.steps"),
         (say(progress={"begun": {"seconds": -1}}), "the state is not valid (progress.begun.seconds"),
         (say(progress='{"best_map": NaN}'), "the state is not valid (progress.best_map"),
+        (say(progress={"best_loss": -0.1}), "the state is not valid (progress.best_loss"),
+        (say(progress='{"best_loss": Infinity}'), "the state is not valid (progress.best_loss"),
         (lambda tensors, texts: texts.pop("scaler"), "is not the state of a run"),
     ],
 )
