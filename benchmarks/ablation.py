@@ -26,6 +26,7 @@ SET_BACK: dict[str, tuple[str, ...]] = {
     "without clipping": ("clip_norm=0",),
     "with poster's metric weight": ("metric_weight=1",),
     "with poster's learning rate": ("learning_rate=3.5e-4",),
+    "with max-pooling alone": ("pooling=max",),
     "with levels of equal weight": ("aggregation=equal",),
 }
 
@@ -35,7 +36,11 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "with GeM beside max": ("pooling=max+gem",),
     "with label smoothing": ("label_smoothing=0.1",),
     "with circle loss": ("identity_loss=circle",),
+    "with ArcFace": ("identity_loss=arcface",),
     "with cameras in sampling": ("sampling=cameras",),
+    "with tracks in sampling": ("sampling=tracklets",),
+    "with a weight decay of 0.05": ("weight_decay=0.05",),
+    "with 8 frames at a time": ("micro_batch=8",),
     "with a memory": ("memory_size=256",),
     "with averaged weights": ("average_decay=0.99",),
     "without color jitter": ("color_jitter=0",),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
 
 from reid.runtime.model_card import FORMAT_VERSION, Level, ModelCard
+from reid.runtime.tracklet import Tracklet
 from reid.train.data.augmentation import Augmentation
 from reid.train.data.sampler import PKSampler
+from reid.train.data.views import camera_views, track_views
 from reid.train.losses import (
     IDENTITY_LOSSES,
     METRIC_LOSSES,
@@ -34,7 +35,6 @@ __all__ = [
     "build_ema_model",
     "build_loss",
     "build_model",
-    "build_optimizer",
     "build_sampler",
 ]
 
@@ -105,34 +105,15 @@ def _metric_loss(recipe: Recipe, level: Level) -> nn.Module:
     return METRIC_LOSSES[recipe.loss]()
 
 
-def build_optimizer(recipe: Recipe, model: MultiLevelReID, classifiers: IdentityClassifiers) -> Optimizer:
-    """Build the optimizer of model and classifiers, which are on their device.
-
-    Every group has a `factor`, by which the schedule's learning rate is multiplied. On a GPU it is one kernel, which
-    reads there whether a scaled gradient has overflowed: any other makes the CPU wait for it in every fp16 step.
-    """
-    backbone = list(model.backbone.parameters())
-    known = {id(parameter) for parameter in backbone}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in known]
-    groups = [
-        {"params": backbone, "factor": 1.0},
-        {"params": others, "factor": recipe.head_rate},
-        {"params": list(classifiers.parameters()), "factor": recipe.head_rate * recipe.classifier_rate},
-    ]
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    fused = backbone[0].is_cuda or None  # None is PyTorch's own choice, on a CPU
-    if recipe.optimizer == "sgd":
-        return SGD(groups, rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=fused)
-    return AdamW(groups, rate, weight_decay=decay, fused=fused)
-
-
 def build_ema_model(recipe: Recipe, model: MultiLevelReID) -> WeightAverage | None:
     """Start the moving average of a model that is on its device, if the recipe asks for one."""
     return WeightAverage(model, recipe.average_decay) if recipe.average_decay else None
 
 
-def build_sampler(recipe: Recipe, vehicles: Sequence[int], cameras: Sequence[str | None]) -> PKSampler:
-    """Build the sampler of images with these vehicles and cameras.
+def build_sampler(
+    recipe: Recipe, vehicles: Sequence[int], images: Sequence[Tracklet], tracklets: Iterable[Tracklet] = ()
+) -> PKSampler:
+    """Build the sampler of images, of these vehicles, that form these tracklets.
 
     Raises:
         DataError: there are fewer vehicles than a batch needs.
@@ -142,8 +123,16 @@ def build_sampler(recipe: Recipe, vehicles: Sequence[int], cameras: Sequence[str
         p=recipe.vehicles_per_batch,
         k=recipe.images_per_vehicle,
         seed=recipe.seed,
-        cameras=cameras if recipe.sampling == "cameras" else None,
+        views=_views(recipe, images, tracklets),
     )
+
+
+def _views(
+    recipe: Recipe, images: Sequence[Tracklet], tracklets: Iterable[Tracklet]
+) -> Sequence[tuple[str, ...]] | None:
+    if recipe.sampling == "tracklets":
+        return track_views(images, tracklets)
+    return camera_views(images) if recipe.sampling == "cameras" else None
 
 
 def build_augmentation(recipe: Recipe) -> Augmentation:

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import LARGEST_LEVEL, MOST_LEVELS, MOST_PIXELS
-from reid.train.choices import IdentityLossName, LossName, PoolingName, RecipeName
+from reid.train.choices import IbnName, IdentityLossName, LossName, PoolingName, RecipeName, current_ibn
 
 __all__ = ["MOST_EPOCHS", "RECIPES", "Recipe", "SettingError", "current_names", "learning_rate", "read_assignments"]
 
@@ -91,7 +91,7 @@ class Recipe(BaseModel):
         epochs: passes over the training images.
         warmup_epochs: epochs over which the learning rate rises linearly.
         learning_rate: peak learning rate of the optimizer.
-        weight_decay: weight decay of the optimizer.
+        weight_decay: weight decay of the optimizer, of matrices and convolutions alone.
         held_out: share of the training vehicles that are held out to choose the best epoch, at least two vehicles; 0
             for none, which makes the last epoch the result.
         seed: seed of weights, split, sampling and augmentation.
@@ -103,7 +103,7 @@ class Recipe(BaseModel):
         bnneck: whether batch normalization separates the features that metric losses see from those that are
             classified and compared.
         last_stride: stride of a ResNet's last stage, 1 or 2.
-        ibn: whether half the channels in a ResNet's first three stages are instance-normalized.
+        ibn: instance-batch normalization of a ResNet: none, IBN-a or IBN-b.
         soft_margin: whether the triplet loss has a soft margin in place of its fixed one.
         memory_size: embeddings of past batches that RLL compares with, per level; 0 for none.
         level_weights: weight of each level's losses; empty for 1 each.
@@ -114,10 +114,12 @@ class Recipe(BaseModel):
         auto_augment: probability of a distortion of AutoAugment's ImageNet policy.
         color_jitter: probability of a change of brightness, contrast, saturation and hue.
         erasing: probability of a gray rectangle.
-        sampling: choice of a vehicle's images; "cameras" brings as many cameras into a batch as possible.
+        sampling: choice of a vehicle's images; "cameras" brings as many of its cameras into a batch as possible, and
+            "tracklets" as many of its tracks, too.
         optimizer: optimizer; SGD has Nesterov momentum 0.9.
         head_rate: factor of the learning rate outside the backbone.
         classifier_rate: further factor for the classifiers, which are new even where the model is not.
+        layer_decay: factor between the learning rates of a layer of the backbone and the next; 1 for one rate.
         frozen_epochs: first epochs in which the backbone does not learn.
         average_decay: decay of the exponential moving average of the weights, which is then what is evaluated and
             stored; 0 for no average.
@@ -149,7 +151,7 @@ class Recipe(BaseModel):
     pooling: PoolingName = "max"
     bnneck: _Switch = False
     last_stride: Annotated[int, Field(ge=1, le=2, description="1 or 2")] = 2
-    ibn: _Switch = False
+    ibn: IbnName = "none"
     soft_margin: _Switch = False
     memory_size: Annotated[int, _whole(0, 2**20)] = 0
     level_weights: _Weights = ()
@@ -159,10 +161,13 @@ class Recipe(BaseModel):
     auto_augment: _Share = 0.0
     color_jitter: _Share = 0.5
     erasing: _Share = 0.5
-    sampling: Literal["random", "cameras"] = "random"
+    sampling: Literal["random", "cameras", "tracklets"] = "random"
     optimizer: Literal["adamw", "sgd"] = "adamw"
     head_rate: _Amount = 1.0
     classifier_rate: _Amount = 1.0
+    layer_decay: Annotated[
+        float, Field(ge=0.01, le=1, allow_inf_nan=False, description="a number from 0.01 to 1, such as 0.75")
+    ] = 1.0
     frozen_epochs: Annotated[int, _whole(0, MOST_EPOCHS)] = 0
     average_decay: Annotated[
         float, Field(ge=0, lt=1, allow_inf_nan=False, description="a number from 0 to less than 1, such as 0.999")
@@ -225,8 +230,9 @@ class Recipe(BaseModel):
 
 
 def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return stored settings under the names that they have today."""
-    return {_FORMER_NAMES.get(name, name): value for name, value in settings.items()}
+    """Return stored settings under the names, and with the values, that they have today."""
+    current = {_FORMER_NAMES.get(name, name): value for name, value in settings.items()}
+    return {**current, "ibn": current_ibn(current["ibn"])} if "ibn" in current else current
 
 
 def _refusal(details: ErrorDetails) -> ReidError:
@@ -271,7 +277,14 @@ def read_assignments(assignments: Sequence[str]) -> dict[str, str]:
 
 RECIPES: dict[RecipeName, Recipe] = {
     "poster": Recipe(),
-    "strong": Recipe(bnneck=True, metric_weight=4.0, clip_norm=5.0, learning_rate=3e-3, aggregation="held_out"),
+    "strong": Recipe(
+        bnneck=True,
+        pooling="max+avg",
+        metric_weight=4.0,
+        clip_norm=5.0,
+        learning_rate=3e-3,
+        aggregation="held_out",
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import ablation
 import comparison
+import levels
 import poster_table
 import pytest
 
@@ -83,3 +84,19 @@ def test_the_ablation_has_settings_that_exist_and_every_method_once() -> None:
     assert (names[0], names[-1]) == ("strong", "poster")
     assert len(set(names)) == len(ablation.SET_BACK) + len(ablation.OTHERS) + 2
     assert ablation.methods()[1].options == ("--recipe", "strong", "--set", "bnneck=false")
+
+
+def test_one_level_is_compared_at_the_size_of_one_and_of_all() -> None:
+    sizes = {}
+    for method in levels.METHODS:
+        words = dict(zip(method.options[::2], method.options[1::2], strict=True))
+        assignments = [
+            value for name, value in zip(method.options[::2], method.options[1::2], strict=True) if name == "--set"
+        ]
+        recipe = RECIPES[words["--recipe"]].changed(**read_assignments(assignments))  # type: ignore[index]
+        count = len(words.get("--levels", "2,3,4").split(","))
+        sizes[method.name] = (words.get("--loss", recipe.loss), count, count * recipe.embedding_size)
+    for name in ("strong", "poster"):
+        assert sizes[f"{name}: Multi-level RLL"] == ("rll", 3, 1536)
+        assert sizes[f"{name}: Triplet, 1536"] == ("triplet", 1, 1536)
+        assert sizes[f"{name}: Triplet, 512"] == ("triplet", 1, 512)

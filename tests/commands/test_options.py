@@ -18,8 +18,10 @@ from command_line import Run
 from typer.models import ParameterInfo
 
 from reid.calibration.amax import METHODS
+from reid.commands.data import StyleName
 from reid.commands.options import DEFAULT_PIXELS, LARGEST_SEED, LayoutName, RangeMethod, whole_number
 from reid.data.layout import READERS
+from reid.data.synthesis.styles import STYLES
 from reid.data.synthesis.veri import CAMERAS, VEHICLES
 from reid.runtime.imaging import pixel_limit
 
@@ -30,6 +32,10 @@ def test_layouts_are_those_that_have_a_reader() -> None:
 
 def test_range_methods_are_auto_and_those_of_calibration() -> None:
     assert get_args(RangeMethod) == ("auto", *METHODS)
+
+
+def test_styles_are_those_that_are_rendered() -> None:
+    assert get_args(StyleName) == tuple(STYLES)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,17 +10,18 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.optim import SGD, AdamW
 
+from reid.runtime.tracklet import Tracklet
 from reid.train.builders import (
     build_augmentation,
     build_classifiers,
     build_ema_model,
     build_loss,
     build_model,
-    build_optimizer,
     build_sampler,
 )
 from reid.train.losses import IdentityLoss, RankedListLoss, SoftMarginTripletLoss
 from reid.train.model.checkpoint import save_checkpoint
+from reid.train.optimizer import build_optimizer
 from reid.train.recipe import RECIPES, Recipe
 
 POSTER = Recipe(backbone="resnet10t", weights="none", levels=(3, 4), embedding_size=8, image_size=64)
@@ -69,8 +71,8 @@ def test_the_posters_loss_and_optimizer_are_as_they_were() -> None:
     )
     assert torch.equal(loss(embeddings, logits, vehicle)[0], torch.as_tensor(expected))
     assert loss.state_dict() == {}
-    ordered = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
-    assert ordered == [id(parameter) for parameter in (*model.parameters(), *classifiers.parameters())]
+    learning = sorted(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
+    assert learning == sorted(id(parameter) for parameter in (*model.parameters(), *classifiers.parameters()))
     assert type(optimizer) is AdamW
     assert {group["factor"] for group in optimizer.param_groups} == {1.0}
 
@@ -105,7 +107,7 @@ def test_all_parts_together_learn(frames: torch.Tensor) -> None:
         embedding_size=8,
         pooling="max+gem",
         bnneck=True,
-        ibn=True,
+        ibn="b",
         memory_size=6,
         identity_loss="circle",
         level_weights=(1.0, 2.0),
@@ -146,10 +148,16 @@ def test_settings_reach_their_parts() -> None:
     assert all(isinstance(metric, SoftMarginTripletLoss) for metric in soft.metrics)
     assert build_classifiers(POSTER.changed(identity_loss="cosface"), card.levels, 5).cosine
     assert build_ema_model(POSTER, nn.Linear(1, 1)) is None
-    vehicles, cameras = [0] * 8 + [1] * 8, [f"c{index % 4}" for index in range(16)]
-    recipe = POSTER.changed(vehicles_per_batch=2, images_per_vehicle=4, sampling="cameras")
-    for batch in build_sampler(recipe, vehicles, cameras):
-        assert {cameras[draw.index] for draw in batch[:4]} == {"c0", "c1", "c2", "c3"}
+    vehicles = [0] * 8 + [1] * 8
+    recipe = POSTER.changed(vehicles_per_batch=2, images_per_vehicle=4)
+    images = [Tracklet(str(index), (Path(str(index)),), f"c{index % 4}", str(index // 8)) for index in range(16)]
+    for batch in build_sampler(recipe.changed(sampling="cameras"), vehicles, images):
+        assert {draw.index % 4 for draw in batch[:4]} == {0, 1, 2, 3}
+    by_one = [replace(image, camera="c1") for image in images]
+    tracks = [Tracklet(f"t{number}", (*by_one[number].frames, *by_one[number + 4].frames)) for number in (0, 1, 2, 3)]
+    for batch in build_sampler(recipe.changed(sampling="tracklets"), vehicles, by_one, tracks):
+        first = next(batch[start : start + 4] for start in (0, 4) if batch[start].index < 8)
+        assert {draw.index % 4 for draw in first} == {0, 1, 2, 3}
     gray = torch.full((3, 64, 64), 9, dtype=torch.uint8)
     assert torch.equal(build_augmentation(POSTER.changed(erasing=0.0, color_jitter=0.0))(gray, 1), gray)
     assert (build_augmentation(POSTER.changed(erasing=1.0))(gray, 1) == 127).any()

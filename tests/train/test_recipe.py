@@ -84,10 +84,10 @@ def test_text_is_read_as_the_type_of_its_setting() -> None:
         ("levels=", "levels is nothing: it takes whole numbers"),
         ("precision=fp8", "unknown precision 'fp8'; choose one of: auto, fp32, bf16, fp16"),
         ("pooling=min", "unknown pooling 'min'; choose one of: max, avg, gem, max[+]avg, max[+]gem"),
-        ("identity_loss=arcface", "unknown identity_loss 'arcface'; choose one of: softmax, cosface, circle"),
+        ("identity_loss=center", "unknown identity_loss 'center'; choose one of: softmax, cosface, arcface, circle"),
         ("loss=contrastive", "unknown loss 'contrastive'; choose one of: triplet, ssl, rll"),
         ("optimizer=lion", "unknown optimizer 'lion'; choose one of: adamw, sgd"),
-        ("sampling=tracklets", "unknown sampling 'tracklets'; choose one of: random, cameras"),
+        ("sampling=tracks", "unknown sampling 'tracks'; choose one of: random, cameras, tracklets"),
         ("compile", "compile is not an assignment; write NAME=VALUE"),
     ],
 )
@@ -180,6 +180,13 @@ def test_the_names_of_reid_0_1_are_accepted() -> None:
     assert "color_jitter" not in stored
     assert Recipe.of(stored) == Recipe(color_jitter=0.25)
     assert Recipe().changed(colour_jitter=0.25) == Recipe(color_jitter=0.25)
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind"), [(False, "none"), (True, "a"), ("true", "a"), ("False", "none"), ("b", "b")]
+)
+def test_the_switch_that_ibn_was_is_read_as_a_kind(stored: object, kind: str) -> None:
+    assert Recipe.of({"ibn": stored}).ibn == Recipe().changed(ibn=stored).ibn == kind
 
 
 def test_a_recipe_survives_json() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from reid.runtime.files.validation import parse_stored
-from reid.train.choices import PoolingName
+from reid.train.choices import IbnName, PoolingName, current_ibn
 
 __all__ = ["Architecture"]
 
@@ -20,7 +21,7 @@ class Architecture(BaseModel):
         bnneck: whether batch normalization separates the features that metric losses see from those that are
             classified and compared.
         last_stride: stride of a ResNet's last stage; 1 keeps the resolution of the stage before.
-        ibn: whether half the channels in a ResNet's first three stages are instance-normalized.
+        ibn: instance-batch normalization of a ResNet, IBN-a or IBN-b; see reid.train.model.instance_batch_norm.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -28,7 +29,12 @@ class Architecture(BaseModel):
     pooling: PoolingName = "max"
     bnneck: bool = False
     last_stride: int = Field(default=2, ge=1, le=2)
-    ibn: bool = False
+    ibn: Annotated[IbnName, BeforeValidator(current_ibn)] = "none"
+
+    def fingerprinted(self) -> dict[str, Any]:
+        """Return what a fingerprint says of it: with the switch that `ibn` once was, so that models keep theirs."""
+        switch = {"none": False, "a": True}
+        return {**self.model_dump(), "ibn": switch.get(self.ibn, self.ibn)}
 
     @classmethod
     def parse(cls, text: str, source: Path) -> Architecture:

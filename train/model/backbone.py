@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -15,9 +15,12 @@ from huggingface_hub import constants
 from torch import nn
 
 from reid.runtime.errors import ModelError, ReidError
+from reid.train.choices import IbnName
+from reid.train.model import osnet  # noqa: F401 - tells timm of it
 from reid.train.model.architecture import Architecture
 from reid.train.model.foreign_weights import MisfitError, WeightsOrigin, load_weights
-from reid.train.model.resnet import keep_last_resolution, use_instance_batch_norm
+from reid.train.model.instance_batch_norm import use_instance_batch_norm
+from reid.train.model.resnet import keep_last_resolution
 
 __all__ = ["Backbone", "create_backbone", "freeze"]
 
@@ -71,9 +74,10 @@ def create_backbone(
         try:
             origin = load_weights(model, Path(weights), unused=unused)
         except MisfitError as misfit:
-            other = architecture.model_copy(update={"ibn": not architecture.ibn})
-            fits = _fits(Path(weights), name, levels, image_size, other)
-            raise (_ibn_differs(weights, in_file=other.ibn) if fits else misfit) from None
+            for kind in get_args(IbnName):
+                if _fits(Path(weights), name, levels, image_size, architecture.model_copy(update={"ibn": kind})):
+                    raise _ibn_differs(weights, kind) from None
+            raise misfit from None
     config, info = model.pretrained_cfg, model.feature_info
     channels = tuple(int(info[level]["num_chs"]) for level in levels)
     return Backbone(model, tuple(levels), channels, tuple(config["mean"]), tuple(config["std"]), origin)
@@ -102,8 +106,8 @@ def _build(
         raise ModelError(f"levels {list(levels)} of {name} must be different and ascending")
     if architecture.last_stride == 1:
         keep_last_resolution(model, name)
-    if architecture.ibn:
-        use_instance_batch_norm(model, name)
+    if architecture.ibn != "none":
+        use_instance_batch_norm(model, name, architecture.ibn)
     whole = model.state_dict().keys()
     model.prune_intermediate_layers(list(levels), prune_norm=True, prune_head=True)
     return model, whole - model.state_dict().keys()
@@ -119,11 +123,11 @@ def _fits(weights: Path, name: str, levels: Sequence[int], image_size: int, arch
     return True
 
 
-def _ibn_differs(weights: str, *, in_file: bool) -> ModelError:
-    has, remedy = ("with", "ibn=true") if in_file else ("without", "ibn=false in place of ibn=true")
-    return ModelError(
-        f"{weights} holds weights of this --backbone {has} instance-batch normalization (IBN-a); use --set {remedy}"
+def _ibn_differs(weights: str, kind: IbnName) -> ModelError:
+    has = (
+        "without instance-batch normalization" if kind == "none" else f"with instance-batch normalization (IBN-{kind})"
     )
+    return ModelError(f"{weights} holds weights of this --backbone {has}; use --set ibn={kind}")
 
 
 def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: ANN401 - timm has no stubs
@@ -138,6 +142,10 @@ def _create(name: str, image_size: int, *, pretrained: bool) -> Any:  # noqa: AN
             f"timm has no weights of the name {name!r} ({error}); leave out what follows the dot"
         ) from None
     size: dict[str, Any] = {"img_size": image_size} if config and config.fixed_input_size else {}
+    if pretrained and config and not config.has_weights:
+        raise ReidError(
+            f"timm has no pretrained weights of {name}; give a file of them with --weights PATH, or --weights none"
+        )
     if pretrained:
         _ask_only_the_cache_without_network()
     try:

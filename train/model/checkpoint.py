@@ -92,7 +92,7 @@ def _fingerprint(
     digest = hashlib.sha256()
     facts: list[Any] = [[_facts(level) for level in levels], preprocessing.model_dump()]
     if architecture != Architecture():  # so that models made before there were others keep their fingerprints
-        facts.append(architecture.model_dump())
+        facts.append(architecture.fingerprinted())
     digest.update(json.dumps(facts, sort_keys=True).encode())
     hash_tensors(digest, state)
     return digest.hexdigest()

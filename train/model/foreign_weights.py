@@ -55,7 +55,6 @@ _TRAINERS = (
 # ResNets with parts that no setting gives, without which the other weights compute something else.
 _OTHER_NETWORKS = {
     r"(^|\.)NL_\d+\.": "non-local blocks",
-    r"\.\d+\.IN\.": "instance normalization after the addition (IBN-b)",
     r"\.se\.": "other squeeze-and-excitation layers",
 }
 

@@ -580,7 +580,7 @@ def run_state(folder: Path) -> Prepared:
     run, learner = RunFolder(folder), seeds.learner()
     facts = {"seed": 0, "data fingerprint": seeds.FINGERPRINT}
     run.create()
-    run.save_state(RunState.of(learner, Position(epochs_done=1, best_epoch=1, best_map=20.0), facts))
+    run.save_state(RunState.of(learner, Position(epochs_done=1, best_epoch=1, best_map=20.0, best_loss=0.5), facts))
     path = folder / "last" / "state.safetensors"
     stored = open_tensors(path, remedy="")
     texts = {name: text for name, text in stored.texts.items() if name != "sha256"}

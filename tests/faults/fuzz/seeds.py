@@ -366,10 +366,11 @@ def learner() -> Learner:
     """Return a learner of a few weights that has taken a step, with everything in it that a run's state holds."""
     import torch
 
-    from reid.train.builders import build_classifiers, build_ema_model, build_loss, build_optimizer
+    from reid.train.builders import build_classifiers, build_ema_model, build_loss
     from reid.train.learner import Learner
     from reid.train.mixed_precision import MixedPrecision
     from reid.train.model.multi_level import MultiLevelReID
+    from reid.train.optimizer import build_optimizer
     from reid.train.parallel.processes import Processes
     from reid.train.recipe import Recipe
 

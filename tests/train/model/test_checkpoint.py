@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from reid.train.model.backbone import Backbone, create_backbone
 from reid.train.model.checkpoint import CHECKPOINT_FILE, describe, load_checkpoint, save_checkpoint
 from reid.train.model.multi_level import MultiLevelReID
 from reid.train.model.quantization import Quantization
+from reid.train.tensor_file import hash_tensors
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def test_what_is_saved_is_what_is_loaded(checkpoint: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "architecture",
     [
-        Architecture(pooling="max+gem", bnneck=True, last_stride=1, ibn=True),
+        Architecture(pooling="max+gem", bnneck=True, last_stride=1, ibn="a"),
         Architecture(last_stride=1),
         Architecture(pooling="avg"),
     ],
@@ -89,6 +91,22 @@ def test_an_architecture_of_a_newer_version_is_refused_in_one_line(run: Path, ar
     with pytest.raises(ModelError, match=f"{CHECKPOINT_FILE}.*newer reid") as raised:
         load_checkpoint(run)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("kind", "switch"), [("none", False), ("a", True)])
+def test_a_checkpoint_of_reid_0_1_where_ibn_was_a_switch_keeps_its_fingerprint(
+    kind: str, switch: bool, checkpoint: Path, tmp_path: Path
+) -> None:
+    model = build(Architecture(ibn=kind, bnneck=True), load_checkpoint(checkpoint).card)  # type: ignore[arg-type]
+    card = save_checkpoint(tmp_path, model, load_checkpoint(checkpoint).card, {})
+    former = {"pooling": "max", "bnneck": True, "last_stride": 2, "ibn": switch}
+    levels = [{"name": level.name, "size": level.size} for level in card.levels]
+    facts = json.dumps([levels, card.preprocessing.model_dump(), former], sort_keys=True)
+    digest = hashlib.sha256(facts.encode())
+    hash_tensors(digest, model.state_dict())
+    assert card.fingerprint == digest.hexdigest()
+    rewrite(tmp_path / CHECKPOINT_FILE, architecture=json.dumps(former))
+    assert load_checkpoint(tmp_path).model.architecture == model.architecture
 
 
 def test_run_folder_weights_and_card_all_name_the_checkpoint(checkpoint: Path) -> None:

@@ -41,7 +41,7 @@ from reid.train.run.provenance import reference_crops
 
 RunMain = Callable[..., tuple[int, str, str]]
 
-STRONG = Architecture(pooling="max+gem", bnneck=True, last_stride=1, ibn=True)
+STRONG = Architecture(pooling="max+gem", bnneck=True, last_stride=1, ibn="a")
 
 
 def make_bundle(folder: Path, data: Path, architecture: Architecture) -> Path:
