@@ -36,8 +36,8 @@ BACKBONES = (
     Method("MobileNetV3-Large", ("--backbone", "mobilenetv3_large_100")),
     Method("EfficientNet-Lite0", ("--backbone", "tf_efficientnet_lite0")),
     Method("ConvNeXt-Tiny", ("--backbone", "convnext_tiny", "--levels", "1,2,3")),
-    Method("ViT-S/16", ("--backbone", "vit_small_patch16_224", "--levels", "3,7,11")),
-    Method("CLIP ViT-B/16", ("--backbone", "vit_base_patch16_clip_224", "--levels", "3,7,11")),
+    Method("ViT-Small", ("--backbone", "vit_small_patch16_224", "--levels", "3,7,11")),
+    Method("CLIP ViT-Base", ("--backbone", "vit_base_patch16_clip_224", "--levels", "3,7,11")),
 )
 HEAD = (
     *("backbone", "verified", "parameters, M", "GFLOPs", "INT8 share, %"),
