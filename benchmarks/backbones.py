@@ -7,7 +7,8 @@ is long enough this compares accuracy; with `--weights none --epochs 1` it shows
     python benchmarks/backbones.py VeRi --epochs 60 --json benchmarks/results/backbones.json
     python benchmarks/backbones.py data --weights none --image-size 64 --epochs 1 --batch 4x4
 
-Backbones that are finished are read from the work folder when the script runs again.
+Backbones that are finished are read from the work folder when the script runs again; give another one with `--work`
+after a change of the recipe or of the data.
 """
 
 from __future__ import annotations
