@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "CHROME", "GLASS", "LAMP", "MATTE", "PAINT",
-    "Color", "Face", "Level", "Material", "Mesh", "Part", "Points", "Surface", "box", "disc",
+    "Color", "Face", "Level", "Material", "Mesh", "Part", "Points", "Surface", "box", "disc", "turned",
 ]  # fmt: skip
 
 Points: TypeAlias = NDArray[np.float64]
@@ -180,6 +180,12 @@ def box(low: ArrayLike, high: ArrayLike, color: Color, material: Material = MATT
     sides = [[(*p, z0), (*q, z0), (*q, z1), (*p, z1)] for p, q in zip(foot, foot[1:] + foot[:1], strict=True)]
     top = [(x, y, z1) for x, y in foot]
     return [Surface.spanned(quad).face(color, material) for quad in (*sides, top)]
+
+
+def turned(yaw: float) -> NDArray[np.float64]:
+    """Return the rotation by `yaw` around z, radians, counterclockwise, [3, 3]."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 def disc(center: ArrayLike, radius: float, side: int, color: Color, material: Material = MATTE) -> Face:

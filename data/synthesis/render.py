@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.data.synthesis.camera import Camera, Look
-from reid.data.synthesis.mesh import Mesh, Points
+from reid.data.synthesis.mesh import Mesh, Points, turned
 
 __all__ = ["SUPERSAMPLING", "Placed", "Window", "develop", "render"]
 
@@ -32,8 +32,7 @@ class Placed:
 
     def rotation(self) -> NDArray[np.float64]:
         """Return mesh to world, [3, 3]."""
-        c, s = np.cos(self.yaw), np.sin(self.yaw)
-        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        return turned(self.yaw)
 
     def origin(self) -> Points:
         """Return the mesh's origin in the world, [3]."""

@@ -6,7 +6,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+
+from reid.train.losses.own_class import own_against_others
 
 __all__ = ["ArcFaceLoss"]
 
@@ -55,5 +56,4 @@ class ArcFaceLoss(nn.Module):
         turned = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
         within = cosine > -math.cos(self.margin)
         own = torch.where(within, turned, cosine - self.margin * math.sin(self.margin))
-        logits = self.scale * own.where(one_hot(vehicle, cosine.shape[1]).bool(), cosine)
-        return cross_entropy(logits, vehicle, label_smoothing=self.label_smoothing)
+        return own_against_others(own, cosine, vehicle, scale=self.scale, label_smoothing=self.label_smoothing)

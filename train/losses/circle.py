@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot, relu
+from torch.nn.functional import relu
+
+from reid.train.losses.own_class import own_against_others
 
 __all__ = ["CircleLoss"]
 
@@ -48,5 +50,4 @@ class CircleLoss(nn.Module):
         fixed = cosine.detach()
         own = relu(1 + self.margin - fixed) * (cosine - (1 - self.margin))
         other = relu(fixed + self.margin) * (cosine - self.margin)
-        logits = self.scale * own.where(one_hot(vehicle, cosine.shape[1]).bool(), other)
-        return cross_entropy(logits, vehicle, label_smoothing=self.label_smoothing)
+        return own_against_others(own, other, vehicle, scale=self.scale, label_smoothing=self.label_smoothing)

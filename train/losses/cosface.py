@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+
+from reid.train.losses.own_class import own_against_others
 
 __all__ = ["CosFaceLoss"]
 
@@ -42,6 +43,6 @@ class CosFaceLoss(nn.Module):
         Returns:
             float32 scalar.
         """
-        own = one_hot(vehicle, cosine.shape[1])
-        logits = self.scale * (cosine.float() - self.margin * own)
-        return cross_entropy(logits, vehicle, label_smoothing=self.label_smoothing)
+        cosine = cosine.float()
+        own = cosine - self.margin
+        return own_against_others(own, cosine, vehicle, scale=self.scale, label_smoothing=self.label_smoothing)

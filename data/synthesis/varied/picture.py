@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.data.synthesis.camera import Camera
+from reid.data.synthesis.mesh import turned
 from reid.data.synthesis.render import SUPERSAMPLING, Window
 from reid.data.synthesis.varied.conditions import Conditions
 from reid.data.synthesis.varied.lighting import shade
@@ -33,8 +34,7 @@ class Moving:
 
     def turn(self) -> NDArray[np.float64]:
         """Return the solid's frame to the world, [3, 3]."""
-        c, s = np.cos(self.yaw), np.sin(self.yaw)
-        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        return turned(self.yaw)
 
     def corners(self) -> NDArray[np.float64]:
         """Return the corners of the faces in the world, [F, 4, 3]."""
