@@ -21,6 +21,7 @@ from typer.core import TyperCommand
 
 from reid.commands.terminal import check_output, prepare_streams, print_error, print_result
 from reid.runtime.errors import ReidError
+from reid.runtime.installs import PACKAGES, how_to_install
 from reid.runtime.sessions.threads import thread_limit
 from reid.runtime.text import clipped, one_line, printable
 
@@ -33,16 +34,6 @@ if TYPE_CHECKING:
     from reid.runtime.progress import Progress
 
 __all__ = ["ProgressBar", "application", "note_problems", "print_json", "run", "signed"]
-
-_EXTRAS = {
-    "torch": "train",
-    "torchvision": "train",
-    "timm": "train",
-    "safetensors": "train",
-    "tensorboard": "train",
-    "onnx": "onnx",
-    "onnxscript": "export",
-}
 
 _REMEMBERED_SECONDS = 3600.0
 """How far back a bar looks to estimate the time left."""
@@ -190,8 +181,8 @@ def _sentence(error: Exception) -> str | None:
         return "an input is nested too deeply to be read; give one with fewer levels"
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
-        if package in _EXTRAS:
-            return f"this needs {package}, which is not installed: pip install 'reid[{_EXTRAS[package]}]'"
+        if package in PACKAGES:
+            return f"this needs {package}, which is not installed: {how_to_install(package)}"
     return None
 
 

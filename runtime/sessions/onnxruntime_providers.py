@@ -16,13 +16,13 @@ from types import ModuleType
 
 from reid.runtime.errors import SessionError
 from reid.runtime.gpu import find_device, why_no_device
+from reid.runtime.installs import SEE_DOCTOR, how_to_install
 
 __all__ = ["Provider", "best_device", "find_provider", "import_onnxruntime"]
 
 logger = logging.getLogger(__name__)
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_INSTALL = "pip install 'reid[gpu]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,10 @@ def find_provider(device: str) -> Provider:
         raise SessionError(f"unknown ONNX Runtime device {device!r}; choose one of: cpu, cuda, cuda:N for GPU number N")
     ordinal = int(match[1] or 0)
     if obstacle := _obstacle(ordinal):
-        raise SessionError(f"{_CUDA} cannot start: {obstacle}, or use onnxruntime:cpu")
-    return Provider(_CUDA, f"update the GPU's driver and {_INSTALL} again, or use onnxruntime:cpu", ordinal)
+        raise SessionError(f"{_CUDA} cannot start: {obstacle}, or use onnxruntime:cpu{SEE_DOCTOR}")
+    return Provider(
+        _CUDA, f"update the GPU's driver and {how_to_install('onnxruntime-gpu')} again, or use onnxruntime:cpu", ordinal
+    )
 
 
 def best_device() -> str:
@@ -127,7 +129,7 @@ def _obstacle(ordinal: int) -> str:
     if cuda and _major(gpu.cuda) < _major(cuda):
         return f"the driver is for CUDA {gpu.cuda}, and this ONNX Runtime is for CUDA {cuda}: update the driver"
     missing = _load_libraries(_major(cuda)) if cuda and sys.platform == "linux" else ""
-    return f"{missing} does not load: {_INSTALL}" if missing else ""
+    return f"{missing} does not load: {how_to_install('onnxruntime-gpu')}" if missing else ""
 
 
 def _built_for() -> str:
