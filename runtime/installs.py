@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from reid.runtime.gpu import find_device, is_jetson
 from reid.runtime.versions import installed_name, least_version
 
-__all__ = ["EXTRAS", "PACKAGES", "SEE_DOCTOR", "Extra", "Install", "how_to_install", "how_to_update"]
+__all__ = [
+    "EXTRAS",
+    "PACKAGES",
+    "SEE_DOCTOR",
+    "Extra",
+    "Install",
+    "how_to_install",
+    "how_to_reinstall",
+    "how_to_update",
+]
 
 SEE_DOCTOR = "; `reid-doctor` says what works on this machine"
 """The end of an error about a library that is there and does not start."""
@@ -23,7 +32,7 @@ class Extra:
         name: its name, as pip takes it.
         packages: the packages that it brings, as pip names them; of those that say the same, "a|b", one is enough.
         purpose: what it is for, without a verb.
-        needs_gpu: whether it is of no use without an NVIDIA GPU.
+        needs_gpu: whether it does nothing without an NVIDIA GPU.
     """
 
     name: str
@@ -33,17 +42,17 @@ class Extra:
 
 
 EXTRAS = (
-    Extra("cpu", ("openvino",), "INT8 on CPUs: the session openvino"),
+    Extra("cpu", ("openvino",), "the session openvino: INT8 on CPUs"),
     Extra("gpu", ("tensorrt", "pycuda|cuda-bindings"), "the sessions tensorrt and onnxruntime:cuda", needs_gpu=True),
-    Extra("rtx", ("tensorrt-rtx",), "TensorRT-RTX: the session tensorrt-rtx, and building its engines", needs_gpu=True),
-    Extra("nvimgcodec", ("nvidia-nvimgcodec",), "JPEG decoding on GPUs: --session NAME+nvimgcodec", needs_gpu=True),
+    Extra("rtx", ("tensorrt-rtx",), "the session tensorrt-rtx, and building its engines, which needs no GPU"),
+    Extra("nvimgcodec", ("nvidia-nvimgcodec",), "JPEG decoding on a GPU", needs_gpu=True),
     Extra("bench", ("nvidia-ml-py",), "a GPU's power, clocks and memory in reid-bench", needs_gpu=True),
     Extra(
         "train",
         ("torch", "torchvision", "timm", "safetensors", "tensorboard"),
-        "reid-train, and checkpoints: the session torch",
+        "reid-train, and the session torch",
     ),
-    Extra("export", ("onnx", "onnxscript"), "reid-export from a checkpoint; brings train and onnx, too"),
+    Extra("export", ("onnx", "onnxscript"), "reid-export from a checkpoint"),
     Extra("onnx", ("onnx",), "reid-calibrate on a device"),
     Extra("table", ("pyarrow",), "data sets listed in Parquet"),
     Extra("lance", ("lancedb",), "galleries in LanceDB"),
@@ -84,6 +93,13 @@ def how_to_install(package: str) -> Install:
     return _extra(_EXTRA_OF[package]) if package in _EXTRA_OF else Install(f"pip install {package}")
 
 
+def how_to_reinstall(package: str) -> Install:
+    """Return what brings a package again that is installed and does not load: pip would leave it as it is."""
+    if package == "tensorrt" and is_jetson():
+        return Install("sudo apt install --reinstall tensorrt")
+    return Install(f"pip install --force-reinstall {installed_name(package)}")
+
+
 def how_to_update(package: str, found: str) -> Install:
     """Return what brings a package in a version that reid takes, where one that is too old was found."""
     if package == "tensorrt" and is_jetson():
@@ -106,9 +122,8 @@ def _cuda_driver() -> Install:
     if _can_build_pycuda():
         note = ", or cuda-bindings where there is no compiler to build pycuda"
         return Install("pip install --upgrade 'reid[gpu]'", note)
-    return Install(
-        "pip install cuda-bindings", ", or 'reid[gpu]' once there are a compiler and CUDA's headers for pycuda"
-    )
+    note = ", or 'reid[gpu]' where a compiler and CUDA's headers can build pycuda"
+    return Install("pip install cuda-bindings", note)
 
 
 def _can_build_pycuda() -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from reid.runtime.errors import SessionError
-from reid.runtime.installs import SEE_DOCTOR, how_to_install
+from reid.runtime.installs import SEE_DOCTOR, how_to_install, how_to_reinstall
 from reid.runtime.versions import release
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def import_tensorrt(flavor: Flavor) -> TensorRT:
         raise SessionError(f"{flavor} is not installed: {install}") from None
     except (ImportError, OSError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SessionError(f"{flavor} does not load ({first}); install it again: {install}{SEE_DOCTOR}") from None
+        raise SessionError(
+            f"{flavor} does not load ({first}); install it again: {how_to_reinstall(flavor)}{SEE_DOCTOR}"
+        ) from None
     if release(api.__version__) < _OLDEST[flavor]:
         oldest = ".".join(map(str, _OLDEST[flavor]))
         raise SessionError(f"{flavor} {api.__version__} is older than {oldest}; update it: {install}")

@@ -16,7 +16,7 @@ _SAME = {
 
 
 def least_version(package: str) -> str:
-    """Return the least version of a package in reid's own requirements, as pip reads them; empty where there is none."""
+    """Return the least version of a package in reid's own requirements, as pip reads them; empty for none."""
     names = "|".join(map(re.escape, _SAME.get(package, (package,))))
     found = (re.match(rf"(?:{names})(?:\[[^]]*\])?\s*\(?>=\s*([\d.]+)", line) for line in requires("reid") or ())
     return next((match[1] for match in found if match), "")

@@ -16,9 +16,9 @@ from types import ModuleType
 
 from reid.runtime.errors import SessionError
 from reid.runtime.gpu import find_device, why_no_device
-from reid.runtime.installs import SEE_DOCTOR, how_to_install
+from reid.runtime.installs import SEE_DOCTOR, how_to_install, how_to_reinstall
 
-__all__ = ["Provider", "best_device", "find_provider", "import_onnxruntime"]
+__all__ = ["Provider", "best_device", "find_provider", "import_onnxruntime", "missing_library"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,8 @@ def import_onnxruntime() -> ModuleType:
         onnxruntime = importlib.import_module("onnxruntime")
     except (ImportError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SessionError(f"onnxruntime does not load ({reason}): reinstall onnxruntime") from None
+        install = how_to_reinstall("onnxruntime")
+        raise SessionError(f"onnxruntime does not load ({reason}); install it again: {install}{SEE_DOCTOR}") from None
     onnxruntime.disable_telemetry_events()  # on Windows, events of the system do not heed the variable
     return onnxruntime
 
@@ -128,8 +129,14 @@ def _obstacle(ordinal: int) -> str:
         return why_no_device(ordinal)
     if cuda and _major(gpu.cuda) < _major(cuda):
         return f"the driver is for CUDA {gpu.cuda}, and this ONNX Runtime is for CUDA {cuda}: update the driver"
-    missing = _load_libraries(_major(cuda)) if cuda and sys.platform == "linux" else ""
+    missing = missing_library()
     return f"{missing} does not load: {how_to_install('onnxruntime-gpu')}" if missing else ""
+
+
+def missing_library() -> str:
+    """Return the first of CUDA's libraries that ONNX Runtime needs and that does not load; empty where all do."""
+    cuda = _built_for()
+    return _load_libraries(_major(cuda)) if cuda and sys.platform == "linux" else ""
 
 
 def _built_for() -> str:

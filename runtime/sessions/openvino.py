@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
-from reid.runtime.installs import SEE_DOCTOR, how_to_install
+from reid.runtime.installs import SEE_DOCTOR, how_to_install, how_to_reinstall
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.graph import CARD_KEY, PRECISION_KEY, open_graph, parse_card, precision_of
 from reid.runtime.sessions.host import RUN_REMEDY, HostSession
@@ -56,7 +56,7 @@ def import_openvino() -> ModuleType:
         except ModuleNotFoundError:
             raise SessionError(f"openvino is not installed: {how_to_install('openvino')}") from None
         except (ImportError, OSError) as error:
-            remedy = f"install it again: {how_to_install('openvino')}{SEE_DOCTOR}"
+            remedy = f"install it again: {how_to_reinstall('openvino')}{SEE_DOCTOR}"
             raise SessionError(f"openvino does not load ({_last_line(error)}); {remedy}") from None
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reid.runtime import installs
 from reid.runtime.bundle import Graph
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile, largest_batch, uncovered
 from reid.runtime.engine_fit import Target, check_engine, check_origin, preference

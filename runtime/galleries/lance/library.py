@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from reid.runtime.errors import DataError, ReidError
-from reid.runtime.installs import how_to_install
+from reid.runtime.installs import how_to_install, how_to_reinstall
 
 __all__ = ["import_lancedb", "one_line_errors"]
 
@@ -27,7 +27,7 @@ def import_lancedb() -> Any:  # noqa: ANN401 - a module without types
     except ModuleNotFoundError:
         raise ReidError(f"lancedb is not installed: {how_to_install('lancedb')}") from None
     except (ImportError, OSError) as error:
-        raise ReidError(f"lancedb does not load ({error}); install it again: {how_to_install('lancedb')}") from None
+        raise ReidError(f"lancedb does not load ({error}); install it again: {how_to_reinstall('lancedb')}") from None
     finally:
         if is_ours:
             os.environ.pop(_LOG, None)

@@ -86,20 +86,17 @@ def open_decoder(ordinal: int, stream: Stream) -> JpegDecoder:
     Raises:
         SessionError: nvImageCodec is missing, or does not decode JPEG files on this GPU.
     """
+    install = how_to_install("nvidia-nvimgcodec")
     try:
         nvimgcodec = importlib.import_module("nvidia.nvimgcodec")
     except ImportError as error:
-        raise SessionError(f"nvImageCodec is not installed ({error}); {how_to_install('nvidia-nvimgcodec')}") from None
+        raise SessionError(f"nvImageCodec is not installed ({error}); {install}") from None
     try:
         decoder = JpegDecoder(nvimgcodec, ordinal, stream)
     except Exception as error:  # pybind11 raises RuntimeError and others
-        raise SessionError(
-            f"nvImageCodec {nvimgcodec.__version__} does not start: {error}; {how_to_install('nvidia-nvimgcodec')}"
-        ) from None
+        raise SessionError(f"nvImageCodec {nvimgcodec.__version__} does not start: {error}; {install}") from None
     gray = np.full((48, 64, 3), 128, np.uint8)
     (image,) = decoder.decode([cv2.imencode(".jpg", gray)[1].tobytes()])
     if image is None:  # without nvJPEG, it only says so when it decodes
-        raise SessionError(
-            f"{decoder.name} decodes no JPEG on GPU {ordinal}, since it finds no nvJPEG; {how_to_install('nvidia-nvimgcodec')}"
-        )
+        raise SessionError(f"{decoder.name} decodes no JPEG on GPU {ordinal}, since it finds no nvJPEG; {install}")
     return decoder
