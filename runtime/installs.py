@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 
 from reid.runtime.gpu import find_device, is_jetson
-from reid.runtime.versions import installed_name, least_version
+from reid.runtime.versions import installed_name, is_installed, least_version
 
 __all__ = [
     "EXTRAS",
@@ -87,7 +87,12 @@ class Install:
 
 def how_to_install(package: str) -> Install:
     """Return what brings a package, as pip names it, to this machine."""
-    special = {"tensorrt": _tensorrt, "pycuda": _cuda_driver, "nvidia-nvimgcodec": _nvimgcodec}
+    special = {
+        "tensorrt": _tensorrt,
+        "pycuda": _cuda_driver,
+        "nvidia-nvimgcodec": _nvimgcodec,
+        "onnxruntime-gpu": _onnxruntime_gpu,
+    }
     if package in special:
         return special[package]()
     return _extra(_EXTRA_OF[package]) if package in _EXTRA_OF else Install(f"pip install {package}")
@@ -115,6 +120,12 @@ def _tensorrt() -> Install:
     if is_jetson():  # on PyPI, the packages for aarch64 are those of servers
         environment = "`python3 -m venv --system-site-packages`"
         return Install("sudo apt install tensorrt", f", and make the environment with {environment}")
+    return _extra("gpu")
+
+
+def _onnxruntime_gpu() -> Install:
+    if is_installed("onnxruntime"):  # for CPUs: it lies in the same folder, and one of the two has replaced the other
+        return Install("pip uninstall --yes onnxruntime onnxruntime-gpu && pip install 'reid[gpu]'")
     return _extra("gpu")
 
 

@@ -66,9 +66,8 @@ def import_tensorrt(flavor: Flavor) -> TensorRT:
         raise SessionError(f"{flavor} is not installed: {install}") from None
     except (ImportError, OSError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SessionError(
-            f"{flavor} does not load ({first}); install it again: {how_to_reinstall(flavor)}{SEE_DOCTOR}"
-        ) from None
+        again = f"install it again: {how_to_reinstall(flavor)}{SEE_DOCTOR}"
+        raise SessionError(f"{flavor} does not load ({first}); {again}") from None
     if release(api.__version__) < _OLDEST[flavor]:
         oldest = ".".join(map(str, _OLDEST[flavor]))
         raise SessionError(f"{flavor} {api.__version__} is older than {oldest}; update it: {install}")

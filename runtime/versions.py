@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
 
-__all__ = ["installed_name", "installed_version", "is_older", "least_version", "release"]
+__all__ = ["installed_name", "installed_version", "is_installed", "is_older", "least_version", "release"]
 
 _SAME = {
     "onnxruntime": ("onnxruntime-gpu", "onnxruntime"),
@@ -31,6 +31,11 @@ def installed_name(package: str, found: str | None = None) -> str:
 def installed_version(package: str) -> str | None:
     """Return the version of a package that is installed, by its metadata; None where there is none."""
     return _version(installed_name(package))
+
+
+def is_installed(name: str) -> bool:
+    """Return whether pip has installed a package of exactly this name."""
+    return _version(name) is not None
 
 
 def is_older(found: str, least: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ _CHILD = "reid.runtime.doctor.child"
 _STDERR_BYTES = 8192
 
 
-def check_apart(name: str, function: str, *arguments: str, timeout_s: float) -> Check:
+def check_apart(name: str, function: str, *arguments: str, timeout_s: float, remedy: str | None = None) -> Check:
     """Run a check in a process of its own, which works in an empty folder.
 
     Args:
@@ -26,6 +27,7 @@ def check_apart(name: str, function: str, *arguments: str, timeout_s: float) -> 
         function: "module:function", which takes the name, a `Doing` and the arguments, and returns a Check.
         arguments: what else it takes; paths are absolute.
         timeout_s: how long it may take, in seconds, before it is killed.
+        remedy: the command that may help where it dies or is killed.
     """
     with tempfile.TemporaryDirectory(prefix="reid-doctor-") as folder:
         said, stderr = Path(folder, "said"), Path(folder, "stderr")
@@ -49,7 +51,8 @@ def check_apart(name: str, function: str, *arguments: str, timeout_s: float) -> 
             return found
         how = f"it took longer than {timeout_s:.3g} s" if returncode is None else _ending(returncode)
         last = _last_line(stderr)
-        return Check(name, "broken", f"{how} while {doing}" + (f"; its last words: {last}" if last else ""))
+        detail = f"{how} while {doing}" + (f"; its last words: {last}" if last else "")
+        return Check(name, "broken", detail, remedy)
 
 
 def _read(said: Path) -> tuple[str, Check | None]:
@@ -82,8 +85,6 @@ def _last_line(stderr: Path) -> str:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill the whole group, which may outlive its first process."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     process.wait()

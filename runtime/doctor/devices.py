@@ -19,10 +19,8 @@ def check_gpu(name: str, doing: Doing) -> Check:
     doing("asking NVIDIA's driver")
     gpus = [gpu for ordinal in range(_MOST_GPUS) if (gpu := find_device(ordinal))]
     if gpus:
-        facts = [
-            f"{number}: {gpu.name}, compute capability {gpu.compute_capability}" for number, gpu in enumerate(gpus)
-        ]
-        return Check(name, "works", f"driver for CUDA {gpus[0].cuda}; {'; '.join(facts)}")
+        facts = [f"{gpu.name} (compute capability {gpu.compute_capability})" for gpu in gpus]
+        return Check(name, "works", f"{', '.join(facts)}; driver for CUDA {gpus[0].cuda}")
     return no_gpu(name)
 
 
@@ -62,9 +60,11 @@ def check_kernels(name: str, doing: Doing) -> Check:
 
 def check_cuda_libraries(name: str, doing: Doing) -> Check:
     """Load the libraries of CUDA and cuDNN that ONNX Runtime needs."""
-    from reid.runtime.sessions.onnxruntime_providers import missing_library
+    from reid.runtime.sessions.onnxruntime_providers import has_cuda, missing_library
 
     doing("loading CUDA's libraries")
+    if not has_cuda():
+        return Check(name, "not for this machine", "this ONNX Runtime is for CPUs alone")
     if missing := missing_library():
         return Check(name, "missing", f"{missing} does not load", how_to_install("onnxruntime-gpu").command)
     return Check(name, "works", "all that ONNX Runtime needs")

@@ -12,7 +12,7 @@ from reid.runtime.doctor.apart import check_apart
 from reid.runtime.doctor.check import STATES, Check
 from reid.runtime.doctor.extras import check_extras
 from reid.runtime.doctor.machine import check_cache, check_disk, check_processor, check_python
-from reid.runtime.doctor.sessions import session_names
+from reid.runtime.doctor.sessions import reinstall, session_names
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.progress import SILENT, Progress
 
@@ -86,7 +86,7 @@ class Diagnosis:
 
     @property
     def remedies(self) -> tuple[Remedy, ...]:
-        """What mends the rest, the most useful first: sessions before everything else, the broken before the missing."""
+        """What mends the rest, the most useful first: of sessions before others, of the broken before the missing."""
         mended: dict[str, list[str]] = {}
         for checks in (self.sessions, self.machine, self.extras):
             for check in sorted(checks, key=lambda check: -STATES.index(check.state)):
@@ -128,7 +128,8 @@ def _session(subject: Subject) -> Check:
         return Check(subject.name, "missing", *subject.refusal)
     given = [str(subject.model), subject.precision or "fp32"] if subject.model else []
     function = "reid.runtime.doctor.sessions:check_session"
-    return check_apart(subject.name, function, subject.session, *given, timeout_s=_SESSION_S)
+    remedy = None if subject.model else reinstall(subject.session)
+    return check_apart(subject.name, function, subject.session, *given, timeout_s=_SESSION_S, remedy=remedy)
 
 
 def find_subjects(session: str | None = None, model: Path | None = None) -> tuple[Subject, ...]:

@@ -51,18 +51,12 @@ def check_cache() -> Check:
     """Return whether self-checks that passed can be remembered; nothing is written."""
     folder = cache_folder("self-checks")
     if folder is None:
-        return Check(
-            "cache", "missing", "there is no home folder: set HOME or XDG_CACHE_HOME, or every start is checked"
-        )
+        return Check("cache", "missing", "there is no home folder; set XDG_CACHE_HOME, or every start is checked anew")
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = f"{there} cannot be written: every start is checked anew"
         return Check("cache", "broken", reason, f"sudo chown -R $USER {shlex.quote(str(there))}")
     if there == folder and not is_ours(folder):
-        return Check(
-            "cache",
-            "broken",
-            f"others can write to {folder}: it is not trusted",
-            f"chmod 700 {shlex.quote(str(folder))}",
-        )
+        reason = f"others can write to {folder}: every start is checked anew"
+        return Check("cache", "broken", reason, f"chmod 700 {shlex.quote(str(folder))}")
     return Check("cache", "works", str(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, cast
 from reid.runtime.doctor.check import Check, Doing
 from reid.runtime.doctor.devices import no_gpu
 from reid.runtime.doctor.extras import is_there
-from reid.runtime.errors import ReidError, SessionError
+from reid.runtime.errors import ReidError
 from reid.runtime.gpu import find_device
-from reid.runtime.installs import PACKAGES, how_to_install, how_to_reinstall, how_to_update
+from reid.runtime.installs import PACKAGES, SEE_DOCTOR, how_to_install, how_to_reinstall, how_to_update
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.session import BACKEND_TITLES, SessionInfo
 from reid.runtime.versions import installed_version, is_older, least_version
@@ -22,7 +23,7 @@ from reid.runtime.versions import installed_version, is_older, least_version
 if TYPE_CHECKING:
     from reid.runtime.sessions.opened import Opened
 
-__all__ = ["check_session", "session_names"]
+__all__ = ["check_session", "reinstall", "session_names"]
 
 _DEVICES = {"onnxruntime": ("onnxruntime:cpu", "onnxruntime:cuda")}
 """The sessions that a backend is tried as, where one is not enough."""
@@ -45,7 +46,7 @@ def check_session(name: str, doing: Doing, session: str, model: str = "", *preci
         precisions: the precisions to try; none for all that the model was made in.
     """
     doing("looking for its library")
-    if absent := _absent(name, session):
+    if absent := _absent(name, session, doing):
         return absent
     with tempfile.TemporaryDirectory(prefix="reid-doctor-") as folder, _Notes() as notes:
         try:
@@ -57,12 +58,13 @@ def check_session(name: str, doing: Doing, session: str, model: str = "", *preci
             remedy = how_to_install(package).command if package in PACKAGES else None
             return Check(name, "missing", f"it needs {package}, which is not installed", remedy)
         except ReidError as error:
-            return Check(name, "broken", str(error), _remedy(session, error, own=not model))
+            # The tiny model is right; the user's may itself be wrong, and then the error says what to do.
+            return Check(name, "broken", str(error).removesuffix(SEE_DOCTOR), None if model else reinstall(session))
     precisions = tuple(info.precision for info in found)
     return Check(name, "works", "; ".join([f"{found[0]}: {', '.join(precisions)}", *notes.said]))
 
 
-def _absent(name: str, session: str) -> Check | None:
+def _absent(name: str, session: str, doing: Doing) -> Check | None:
     """Return why there is no point in opening a session, as far as that is known without its library."""
     backend, device = _parts(session)
     if backend.startswith("tensorrt") or device.startswith("cuda"):
@@ -76,7 +78,21 @@ def _absent(name: str, session: str) -> Check | None:
     found, least = installed_version(backend), least_version(backend)
     if found and least and is_older(found, least):
         return Check(name, "broken", f"{backend} {found} is older than {least}", how_to_update(backend, found).command)
-    return None
+    return _without_cuda(name, doing) if device.startswith("cuda") and backend == "onnxruntime" else None
+
+
+def _without_cuda(name: str, doing: Doing) -> Check | None:
+    """Return what ONNX Runtime lacks for CUDA; None for nothing."""
+    from reid.runtime.sessions.onnxruntime_providers import has_cuda, missing_library
+
+    doing("loading CUDA's libraries")
+    install = how_to_install("onnxruntime-gpu").command
+    if not has_cuda():
+        if platform.machine() not in ("x86_64", "AMD64"):
+            return Check(name, "not for this machine", "ONNX Runtime for GPUs is for x86-64; use tensorrt")
+        return Check(name, "missing", "this ONNX Runtime is for CPUs alone", install)
+    missing = missing_library()
+    return Check(name, "missing", f"{missing} does not load", install) if missing else None
 
 
 def _parts(session: str) -> tuple[str, str]:
@@ -109,14 +125,10 @@ def _try(session: str, model: Path, precision: Precision, memory: Path, doing: D
         return opened.session.info
 
 
-def _remedy(session: str, error: ReidError, *, own: bool) -> str | None:
-    """Return the command for a session that fails with a tiny model, which is right; a user's may itself be wrong."""
-    backend, device = _parts(session)
-    if backend not in BACKEND_TITLES or not own:
-        return None
-    if device.startswith("cuda") and isinstance(error, SessionError):
-        return how_to_install("onnxruntime-gpu").command
-    return how_to_reinstall(backend).command
+def reinstall(session: str) -> str | None:
+    """Return the command that installs a session's library again; None for a session of another package."""
+    backend, _ = _parts(session)
+    return how_to_reinstall(backend).command if backend in BACKEND_TITLES else None
 
 
 class _Notes(logging.Handler):

@@ -18,7 +18,7 @@ from reid.runtime.errors import SessionError
 from reid.runtime.gpu import find_device, why_no_device
 from reid.runtime.installs import SEE_DOCTOR, how_to_install, how_to_reinstall
 
-__all__ = ["Provider", "best_device", "find_provider", "import_onnxruntime", "missing_library"]
+__all__ = ["Provider", "best_device", "find_provider", "has_cuda", "import_onnxruntime", "missing_library"]
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _note_the_cpu(obstacle: str) -> None:
 
 def _obstacle(ordinal: int) -> str:
     """Return what keeps the CUDA provider from starting, and what helps; empty where nothing does."""
-    if _CUDA not in import_onnxruntime().get_available_providers():
+    if not has_cuda():
         return f"this ONNX Runtime has no {_CUDA}: install onnxruntime-gpu, which is for x86-64"
     gpu, cuda = find_device(ordinal), _built_for()
     if gpu is None:
@@ -131,6 +131,11 @@ def _obstacle(ordinal: int) -> str:
         return f"the driver is for CUDA {gpu.cuda}, and this ONNX Runtime is for CUDA {cuda}: update the driver"
     missing = missing_library()
     return f"{missing} does not load: {how_to_install('onnxruntime-gpu')}" if missing else ""
+
+
+def has_cuda() -> bool:
+    """Return whether this ONNX Runtime was built for CUDA."""
+    return _CUDA in import_onnxruntime().get_available_providers()
 
 
 def missing_library() -> str:
