@@ -26,6 +26,8 @@ STORED = Path(reid.runtime.doctor.__file__).resolve().with_name("tiny")
 _SIZE, _CHANNELS, _DIMENSIONS, _OPSET, _IR = 16, 8, 8, 18, 10
 _PREPROCESSING = Preprocessing(height=_SIZE, width=_SIZE, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _CROPS = 8
+_INT8_AT_LEAST = 0.99
+"""Above what mistakes in preprocessing leave of it, which change the features of one convolution less than others."""
 
 
 def write_tiny_bundle(folder: Path) -> None:
@@ -62,7 +64,7 @@ def write_tiny_bundle(folder: Path) -> None:
     np.save(folder / REFERENCE_EMBEDDINGS, embeddings.astype(np.float32))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-    whole = card.model_copy(update={"files": hashes})
+    whole = card.model_copy(update={"files": hashes, "similarity": {"int8": _INT8_AT_LEAST}})
     (folder / CARD_FILE).write_text(whole.model_dump_json(indent=2, exclude_defaults=True) + "\n")
 
 
