@@ -21,7 +21,6 @@ from typer.core import TyperCommand
 
 from reid.commands.terminal import check_output, prepare_streams, print_error, print_result
 from reid.runtime.errors import ReidError
-from reid.runtime.installs import PACKAGES, how_to_install
 from reid.runtime.sessions.threads import thread_limit
 from reid.runtime.text import clipped, one_line, printable
 
@@ -180,6 +179,8 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, RecursionError):
         return "an input is nested too deeply to be read; give one with fewer levels"
     if isinstance(error, ModuleNotFoundError):
+        from reid.runtime.installs import PACKAGES, how_to_install  # not for --help
+
         package = (error.name or "").partition(".")[0]
         if package in PACKAGES:
             return f"this needs {package}, which is not installed: {how_to_install(package)}"
