@@ -52,7 +52,7 @@ EXTRAS = (
         ("torch", "torchvision", "timm", "safetensors", "tensorboard"),
         "reid-train, and the session torch",
     ),
-    Extra("export", ("onnx", "onnxscript"), "reid-export from a checkpoint"),
+    Extra("export", ("onnxscript", "onnx"), "reid-export from a checkpoint"),
     Extra("onnx", ("onnx",), "reid-calibrate on a device"),
     Extra("table", ("pyarrow",), "data sets listed in Parquet"),
     Extra("lance", ("lancedb",), "galleries in LanceDB"),

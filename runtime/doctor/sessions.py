@@ -18,6 +18,7 @@ from reid.runtime.gpu import find_device
 from reid.runtime.installs import PACKAGES, SEE_DOCTOR, how_to_install, how_to_reinstall, how_to_update
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.session import BACKEND_TITLES, SessionInfo
+from reid.runtime.tensorrt_api import TensorRTRTX, import_tensorrt
 from reid.runtime.versions import installed_version, is_older, least_version
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ def check_session(name: str, doing: Doing, session: str, model: str = "", *preci
         precisions: the precisions to try; none for all that the model was made in.
     """
     doing("looking for its library")
-    if absent := _absent(name, session, doing):
-        return absent
     with tempfile.TemporaryDirectory(prefix="reid-doctor-") as folder, _Notes() as notes:
         try:
+            if absent := _absent(name, session, doing):
+                return absent
             path, tried = (Path(model), precisions) if model else _trial(session, Path(folder), doing)
             memory = Path(folder) / "self-checks"
             found = [_try(session, path, cast(Precision, one), memory, doing) for one in tried]
@@ -67,9 +68,11 @@ def check_session(name: str, doing: Doing, session: str, model: str = "", *preci
 def _absent(name: str, session: str, doing: Doing) -> Check | None:
     """Return why there is no point in opening a session, as far as that is known without its library."""
     backend, device = _parts(session)
+    gpu = None
     if backend.startswith("tensorrt") or device.startswith("cuda"):
         ordinal = int(digits) if (digits := device.rpartition(":")[2]).isdecimal() else 0
-        if find_device(ordinal) is None:
+        gpu = find_device(ordinal)
+        if gpu is None:
             return no_gpu(name, ordinal)
     if backend not in BACKEND_TITLES:
         return None
@@ -78,7 +81,20 @@ def _absent(name: str, session: str, doing: Doing) -> Check | None:
     found, least = installed_version(backend), least_version(backend)
     if found and least and is_older(found, least):
         return Check(name, "broken", f"{backend} {found} is older than {least}", how_to_update(backend, found).command)
+    if backend == "tensorrt-rtx":
+        return _unknown_gpu(name, gpu.compute_capability if gpu else "", doing)
     return _without_cuda(name, doing) if device.startswith("cuda") and backend == "onnxruntime" else None
+
+
+def _unknown_gpu(name: str, compute_capability: str, doing: Doing) -> Check | None:
+    """Return that TensorRT-RTX does not know a GPU, as it knows none of datacenters; None where it does."""
+    doing("importing tensorrt_rtx")
+    api = import_tensorrt("tensorrt-rtx")
+    known = cast(TensorRTRTX, api).ComputeCapability.__members__
+    if f"SM{compute_capability.replace('.', '')}" in known:
+        return None
+    reason = f"TensorRT-RTX {api.__version__} does not run on compute capability {compute_capability}; use tensorrt"
+    return Check(name, "not for this machine", reason)
 
 
 def _without_cuda(name: str, doing: Doing) -> Check | None:
@@ -126,9 +142,13 @@ def _try(session: str, model: Path, precision: Precision, memory: Path, doing: D
 
 
 def reinstall(session: str) -> str | None:
-    """Return the command that installs a session's library again; None for a session of another package."""
-    backend, _ = _parts(session)
-    return how_to_reinstall(backend).command if backend in BACKEND_TITLES else None
+    """Return the command that installs a session's library again.
+
+    None for a session of another package, and for one whose device was given, which may be what is wrong.
+    """
+    backend, device = _parts(session)
+    is_ours = backend in BACKEND_TITLES and (not device or session in session_names())
+    return how_to_reinstall(backend).command if is_ours else None
 
 
 class _Notes(logging.Handler):

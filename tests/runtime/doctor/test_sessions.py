@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from frail_library import install_frail
@@ -119,3 +120,22 @@ def test_a_provider_that_does_not_start_is_broken(monkeypatch: pytest.MonkeyPatc
     assert found.state == "broken"
     assert "CUDAExecutionProvider cannot start: no NVIDIA GPU" in found.detail
     assert "reid-doctor" not in found.detail
+
+
+@pytest.mark.parametrize(("capability", "state"), [("9.0", "not for this machine"), ("8.9", None)])
+def test_a_gpu_that_tensorrt_rtx_does_not_know_is_nothing_to_mend(
+    capability: str, state: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = SimpleNamespace(__version__="1.7", ComputeCapability=SimpleNamespace(__members__={"SM75": 0, "SM89": 1}))
+    monkeypatch.setattr(sessions, "find_device", lambda ordinal: Device("a GPU", capability, "13.0"))
+    monkeypatch.setattr(sessions, "is_there", lambda package: True)
+    monkeypatch.setattr(sessions, "import_tensorrt", lambda flavor: api)
+    absent = sessions._absent("tensorrt-rtx", "tensorrt-rtx", lambda doing: None)
+    assert (absent and absent.state) == state
+
+
+def test_for_a_device_that_does_not_exist_nothing_is_installed_again() -> None:
+    found = check("openvino:gpu")
+    assert (found.state, found.remedy) == ("broken", None)
+    assert "use openvino:cpu" in found.detail
+    assert sessions.reinstall("openvino") == "pip install --force-reinstall openvino"
