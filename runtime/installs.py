@@ -102,6 +102,8 @@ def how_to_reinstall(package: str) -> Install:
     """Return what brings a package again that is installed and does not load: pip would leave it as it is."""
     if package == "tensorrt" and is_jetson():
         return Install("sudo apt install --reinstall tensorrt")
+    if package == "onnxruntime" and is_installed("onnxruntime") and is_installed("onnxruntime-gpu"):
+        return Install("pip uninstall --yes onnxruntime && pip install --force-reinstall onnxruntime-gpu")
     return Install(f"pip install --force-reinstall {installed_name(package)}")
 
 

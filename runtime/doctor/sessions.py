@@ -60,7 +60,8 @@ def check_session(name: str, doing: Doing, session: str, model: str = "", *preci
             return Check(name, "missing", f"it needs {package}, which is not installed", remedy)
         except ReidError as error:
             # The tiny model is right; the user's may itself be wrong, and then the error says what to do.
-            return Check(name, "broken", str(error).removesuffix(SEE_DOCTOR), None if model else reinstall(session))
+            reason = str(error).removesuffix(SEE_DOCTOR).replace(f"{folder}/", "")
+            return Check(name, "broken", reason, None if model else reinstall(session))
     precisions = tuple(info.precision for info in found)
     return Check(name, "works", "; ".join([f"{found[0]}: {', '.join(precisions)}", *notes.said]))
 

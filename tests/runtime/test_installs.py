@@ -62,6 +62,8 @@ def test_of_two_packages_in_one_folder_both_go_first(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(versions, "_version", there.get)
     command = "pip uninstall --yes onnxruntime onnxruntime-gpu && pip install 'reid[gpu]'"
     assert how_to_install("onnxruntime-gpu").command == command
+    again = "pip uninstall --yes onnxruntime && pip install --force-reinstall onnxruntime-gpu"
+    assert how_to_reinstall("onnxruntime").command == again
     assert installed_name("onnxruntime", "1.31.0") == "onnxruntime"
     del there["onnxruntime"]
     assert how_to_install("onnxruntime-gpu").command == "pip install 'reid[gpu]'"
