@@ -34,16 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgressBar", "application", "note_problems", "print_json", "run", "signed"]
 
-_EXTRAS = {
-    "torch": "train",
-    "torchvision": "train",
-    "timm": "train",
-    "safetensors": "train",
-    "tensorboard": "train",
-    "onnx": "onnx",
-    "onnxscript": "export",
-}
-
 _REMEMBERED_SECONDS = 3600.0
 """How far back a bar looks to estimate the time left."""
 
@@ -189,9 +179,11 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, RecursionError):
         return "an input is nested too deeply to be read; give one with fewer levels"
     if isinstance(error, ModuleNotFoundError):
+        from reid.runtime.installs import PACKAGES, how_to_install  # not for --help
+
         package = (error.name or "").partition(".")[0]
-        if package in _EXTRAS:
-            return f"this needs {package}, which is not installed: pip install 'reid[{_EXTRAS[package]}]'"
+        if package in PACKAGES:
+            return f"this needs {package}, which is not installed: {how_to_install(package)}"
     return None
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["Device", "find_device", "is_jetson", "pci_address", "why_no_device"]
+__all__ = ["Device", "driver_starts", "find_device", "has_gpu", "is_jetson", "pci_address", "why_no_device"]
 
 _JETSON = "/etc/nv_tegra_release"
 """The file in which JetPack says its release."""
+
+_NVIDIA, _DISPLAY = "0x10de", "0x03"
+"""A vendor, and the class of devices that draw, on the PCI bus."""
 
 _NO_DEVICE = 100
 # What cuInit says of a driver that is there but does not start: CUresult of cuda.h, and 35 of CUDA's runtime.
@@ -74,6 +79,22 @@ def why_no_device(ordinal: int = 0) -> str:
     if result and result != _NO_DEVICE:
         return _PROBLEMS.get(result, "the NVIDIA driver does not start; install it again") + f" (CUDA error {result})"
     return f"no NVIDIA GPU {ordinal} was found here ({0 if result else _count(driver)} in all): give another number"
+
+
+def driver_starts() -> bool | None:
+    """Return whether the driver starts, even if it finds no GPU; None where there is none."""
+    driver = _driver()
+    return None if driver is None else driver.cuInit(0) in (0, _NO_DEVICE)
+
+
+def has_gpu(root: str = "/") -> bool:
+    """Return whether Linux sees an NVIDIA GPU on the PCI bus, or this is a Jetson, whether or not there is a driver."""
+    for device in Path(root, "sys/bus/pci/devices").glob("*"):
+        with contextlib.suppress(OSError):
+            kind, vendor = ((device / name).read_text().strip() for name in ("class", "vendor"))
+            if vendor == _NVIDIA and kind.startswith(_DISPLAY):
+                return True
+    return is_jetson()
 
 
 def is_jetson() -> bool:

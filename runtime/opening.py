@@ -17,7 +17,7 @@ from reid.runtime.sessions.opened import Opened, Opener
 from reid.runtime.sessions.session import Session
 from reid.runtime.sessions.slots import DecodesOnDevice
 
-__all__ = ["backend_of", "open_session", "open_unchecked"]
+__all__ = ["backend_of", "is_checkpoint", "open_session", "open_unchecked"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def open_unchecked(model: str | os.PathLike[str], name: str = "auto", precision:
     if plus and decoder != _DECODER:
         raise SessionError(f"unknown decoder {decoder!r}; the only one is {_DECODER}, as in tensorrt+{_DECODER}")
     backend, _, device = (
-        ("torch" if _is_checkpoint(path) else "onnxruntime", "", "") if name == "auto" else name.partition(":")
+        ("torch" if is_checkpoint(path) else "onnxruntime", "", "") if name == "auto" else name.partition(":")
     )
     openers = {point.name: point for point in entry_points(group="reid.sessions")}
     if backend not in openers:
@@ -99,5 +99,6 @@ def _decoding_on_device(opened: Opened) -> Opened:
     return Opened(session, reference, note)
 
 
-def _is_checkpoint(model: Path) -> bool:
+def is_checkpoint(model: Path) -> bool:
+    """Return whether a model is a run or checkpoint of `reid-train`, by its name or what lies in it."""
     return model.suffix in (".safetensors", ".json") or (model / "checkpoint.safetensors").exists()

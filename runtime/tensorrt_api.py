@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import importlib
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from reid.runtime.errors import SessionError
-from reid.runtime.gpu import is_jetson
+from reid.runtime.installs import SEE_DOCTOR, how_to_install, how_to_reinstall
+from reid.runtime.versions import release
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -20,11 +20,7 @@ __all__ = ["Flavor", "TensorRT", "TensorRTRTX", "import_tensorrt", "logger_for",
 Flavor: TypeAlias = Literal["tensorrt", "tensorrt-rtx"]
 
 _MODULES: dict[Flavor, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-_EXTRAS: dict[Flavor, str] = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
 _OLDEST: dict[Flavor, tuple[int, ...]] = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 2)}
-
-# On PyPI, the packages for aarch64 are those of servers.
-_JETPACK = "sudo apt install tensorrt, and make the environment with `python3 -m venv --system-site-packages`"
 
 
 class TensorRT(Protocol):
@@ -63,14 +59,15 @@ def import_tensorrt(flavor: Flavor) -> TensorRT:
     Raises:
         SessionError: the package is not installed, does not load, or is older than this code supports.
     """
-    install = _JETPACK if flavor == "tensorrt" and is_jetson() else f"pip install 'reid[{_EXTRAS[flavor]}]'"
+    install = how_to_install(flavor)
     try:
         api: Any = importlib.import_module(_MODULES[flavor])
     except ModuleNotFoundError:
         raise SessionError(f"{flavor} is not installed: {install}") from None
     except (ImportError, OSError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SessionError(f"{flavor} does not load ({first}); install it again: {install}") from None
+        again = f"install it again: {how_to_reinstall(flavor)}{SEE_DOCTOR}"
+        raise SessionError(f"{flavor} does not load ({first}); {again}") from None
     if release(api.__version__) < _OLDEST[flavor]:
         oldest = ".".join(map(str, _OLDEST[flavor]))
         raise SessionError(f"{flavor} {api.__version__} is older than {oldest}; update it: {install}")
@@ -94,9 +91,3 @@ def logger_for(api: TensorRT, on_message: Callable[[bool, str], None]) -> trt.IL
 
     logger: trt.ILogger = Logger()
     return logger
-
-
-def release(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, to compare: "10.13.0.35.post1" is (10, 13, 0, 35)."""
-    match = re.match(r"\d+(\.\d+)*", version)
-    return tuple(map(int, match[0].split("."))) if match else ()

@@ -60,3 +60,13 @@ ls bundle/engines/*-fp32.engine >/dev/null || fail "reid-export added no engine"
 
 if reid-eval runs/latest data >stdout 2>stderr; then fail "a checkpoint was opened without PyTorch"; fi
 grep -q "pip install 'reid\[train\]'" stderr || { cat stderr >&2; fail "the error does not name the extra"; }
+
+step reid-doctor bundle
+grep -q "^onnxruntime:cpu fp16 *works" stdout || { cat stdout >&2; fail "reid-doctor does not find that FP16 works"; }
+reid-doctor --json >doctor.json || fail "reid-doctor finds no session that works"
+python - <<'PYTHON' || { cat doctor.json >&2; fail "reid-doctor does not say what brings PyTorch"; }
+import json
+
+(torch,) = (one for one in json.load(open("doctor.json"))["sessions"] if one["name"] == "torch")
+assert (torch["state"], torch["remedy"]) == ("missing", "pip install 'reid[train]'"), torch
+PYTHON

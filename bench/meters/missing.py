@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from reid.runtime.installs import how_to_install
+
 __all__ = ["Cause", "Missing", "Quantity", "sentence"]
 
 Quantity: TypeAlias = Literal["energy", "clock", "throttling", "other processes", "stolen time", "GPU"]
@@ -14,7 +16,7 @@ Cause: TypeAlias = Literal["absent", "not_permitted", "no_library", "no_answer",
 _WHY: dict[Cause, str] = {
     "absent": "there is no {where}",
     "not_permitted": "{where} is readable by root only; run: sudo chmod a+r {where}",
-    "no_library": "the package {where} is not installed; run: pip install {where}",
+    "no_library": "the package {where} is not installed; run: {install}",
     "no_answer": "{where} does not tell",
     "virtual": "a virtual machine shows only the nominal clock",
     "divided": "{where} is divided (MIG), and counts that of all its parts together",
@@ -38,4 +40,5 @@ class Missing:
 
 def sentence(missing: Missing) -> str:
     """Return why a quantity is not measured, with what would mend it."""
-    return f"{missing.quantity}: {_WHY[missing.cause].format(where=missing.where)}"
+    why = _WHY[missing.cause].format(where=missing.where, install=how_to_install(missing.where))
+    return f"{missing.quantity}: {why}"

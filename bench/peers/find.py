@@ -13,6 +13,7 @@ from reid.bench.peers.trtexec import find_trtexec
 from reid.bench.result import Absent
 from reid.bench.subjects import Candidate
 from reid.runtime.gpu import find_device
+from reid.runtime.installs import how_to_install
 from reid.runtime.precision import Precision
 
 __all__ = ["PeerProvider", "find_peers"]
@@ -60,7 +61,8 @@ def _openvino(model: GivenModel) -> Iterator[Candidate | Absent]:
     if find_spec("openvino"):
         yield from _of_graphs("OpenVINO defaults", "reid.bench.peers.openvino:open_subject", model, _plain(model))
     else:
-        yield Absent(name="OpenVINO defaults", reason="openvino is not installed: pip install 'reid[cpu]'")
+        reason = f"openvino is not installed: {how_to_install('openvino')}"
+        yield Absent(name="OpenVINO defaults", reason=reason)
 
 
 def _trtexec(model: GivenModel) -> Iterator[Candidate | Absent]:

@@ -14,6 +14,7 @@ from reid.data.dataset import Problem
 from reid.data.readers.lists import decode_text
 from reid.runtime.errors import DataError
 from reid.runtime.files.reading import MEBIBYTE, read_file
+from reid.runtime.installs import how_to_install
 from reid.runtime.listing import why_unreadable
 
 __all__ = ["TABLE_SUFFIXES", "TableFile", "open_table"]
@@ -122,7 +123,8 @@ def _open_parquet(path: Path, content: bytes) -> TableFile:
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError:
-        raise DataError(f"{path}: Parquet needs pyarrow, which is not installed: pip install 'reid[table]'") from None
+        install = how_to_install("pyarrow")
+        raise DataError(f"{path}: Parquet needs pyarrow, which is not installed: {install}") from None
     errors = (pyarrow.ArrowException, OSError, ValueError, KeyError, MemoryError)
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(content))

@@ -9,6 +9,7 @@ from reid.runtime.cuda_driver.bindings import CudaBindings
 from reid.runtime.cuda_driver.package import Package
 from reid.runtime.cuda_driver.pycuda import PyCuda
 from reid.runtime.errors import SessionError
+from reid.runtime.installs import how_to_install
 
 __all__ = ["find_package"]
 
@@ -23,8 +24,7 @@ def find_package() -> Package:
         if not isinstance(found, str):
             return found
         problems.append(found)
-    install = "pip install --upgrade 'reid[gpu]', or cuda-bindings where there is no compiler to build pycuda"
-    raise SessionError(f"{' and '.join(problems)}: {install}")
+    raise SessionError(f"{' and '.join(problems)}: {how_to_install('pycuda')}")
 
 
 def _loaded(name: str, load: Callable[[], Package]) -> Package | str:

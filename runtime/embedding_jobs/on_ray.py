@@ -27,6 +27,7 @@ from reid.runtime.embedding_jobs.worker import Job, Report, Worker
 from reid.runtime.errors import ReidError, SessionError
 from reid.runtime.files.ownership import is_ours
 from reid.runtime.files.storage import is_alive
+from reid.runtime.installs import how_to_install
 from reid.runtime.text import one_line
 
 __all__ = ["LOCAL", "Cluster", "connected", "run_tasks"]
@@ -110,7 +111,8 @@ def _quiet_ray(address: str) -> ModuleType:
         import ray
         import ray.data
     except ModuleNotFoundError as error:
-        raise SessionError(f"--ray needs {error.name}, which is not installed: pip install 'reid[ray]'") from None
+        install = how_to_install("ray")
+        raise SessionError(f"--ray needs {error.name}, which is not installed: {install}") from None
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     for name in ("ray", "ray.data"):

@@ -1,18 +1,15 @@
-"""The versions of backends' libraries: what reid requires, what is installed, and what to do about the difference."""
+"""A graph that a backend's library does not take: whether the library is too old for it, and what to do."""
 
 from __future__ import annotations
 
-import re
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from reid.runtime.errors import ModelError, ReidError, SessionError
+from reid.runtime.installs import how_to_update
 from reid.runtime.sessions.session import BACKEND_TITLES
+from reid.runtime.versions import is_older, least_version
 
-__all__ = ["graph_refused", "is_older"]
-
-_DISTRIBUTIONS = {"onnxruntime": ("onnxruntime-gpu", "onnxruntime"), "openvino": ("openvino",)}
-"""The packages, each on its own, by which a library is installed."""
+__all__ = ["graph_refused"]
 
 
 def graph_refused(graph: Path, backend: str, found: str, *, refusal: str) -> ReidError:
@@ -28,34 +25,8 @@ def graph_refused(graph: Path, backend: str, found: str, *, refusal: str) -> Rei
         A SessionError with the command that updates the library, where that is older than reid requires; else a
         ModelError.
     """
-    title, least = BACKEND_TITLES[backend], _least_version(backend)
+    title, least = BACKEND_TITLES[backend], least_version(backend)
     if not is_older(found, least):
         return ModelError(f"{graph}: {title} cannot {refusal}; export it again")
-    package = next((name for name in _DISTRIBUTIONS[backend] if _installed(name) == found), backend)
-    return SessionError(
-        f"{graph}: {title} {found} cannot {refusal}; reid needs {least} or newer: pip install '{package}>={least}'"
-    )
-
-
-def is_older(found: str, least: str) -> bool:
-    """Return whether a version, such as "1.20.0+cu12", is older than another, such as "1.21"."""
-    return _numbers(found) < _numbers(least)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    leading = re.match(r"\d+(\.\d+)*", text)
-    return tuple(int(part) for part in leading[0].split(".")) if leading else ()
-
-
-def _least_version(backend: str) -> str:
-    """Return the least version of a library in reid's own requirements, as pip reads them."""
-    names = "|".join(_DISTRIBUTIONS[backend])
-    found = (re.match(rf"(?:{names})\s*\(?>=\s*([\d.]+)", line) for line in requires("reid") or ())
-    return next(match[1] for match in found if match)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    update = how_to_update(backend, found)
+    return SessionError(f"{graph}: {title} {found} cannot {refusal}; reid needs {least} or newer: {update}")

@@ -20,7 +20,6 @@ from reid.runtime.precision import Precision
 from reid.runtime.sessions.graph import GraphSession, open_graph, parse_card, precision_of
 from reid.runtime.sessions.halving import Halving
 from reid.runtime.sessions.host import HostSession
-from reid.runtime.sessions.library import is_older
 from reid.runtime.sessions.onnx_file import check_onnx_file
 from reid.runtime.sessions.onnxruntime_binding import BoundGraph
 from reid.runtime.sessions.onnxruntime_cuda import CudaSession
@@ -30,6 +29,7 @@ from reid.runtime.sessions.opened import Opened
 from reid.runtime.sessions.session import DEFAULT_LIMITS, SessionInfo
 from reid.runtime.sessions.signature import Array, check_signature
 from reid.runtime.sessions.threads import thread_limit
+from reid.runtime.versions import is_older
 
 __all__ = ["best_device", "import_onnxruntime", "load_onnxruntime", "open_onnxruntime"]
 

@@ -16,13 +16,13 @@ from types import ModuleType
 
 from reid.runtime.errors import SessionError
 from reid.runtime.gpu import find_device, why_no_device
+from reid.runtime.installs import SEE_DOCTOR, how_to_install, how_to_reinstall
 
-__all__ = ["Provider", "best_device", "find_provider", "import_onnxruntime"]
+__all__ = ["Provider", "best_device", "find_provider", "has_cuda", "import_onnxruntime", "missing_library"]
 
 logger = logging.getLogger(__name__)
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_INSTALL = "pip install 'reid[gpu]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ def import_onnxruntime() -> ModuleType:
         onnxruntime = importlib.import_module("onnxruntime")
     except (ImportError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SessionError(f"onnxruntime does not load ({reason}): reinstall onnxruntime") from None
+        install = how_to_reinstall("onnxruntime")
+        raise SessionError(f"onnxruntime does not load ({reason}); install it again: {install}{SEE_DOCTOR}") from None
     onnxruntime.disable_telemetry_events()  # on Windows, events of the system do not heed the variable
     return onnxruntime
 
@@ -98,8 +99,10 @@ def find_provider(device: str) -> Provider:
         raise SessionError(f"unknown ONNX Runtime device {device!r}; choose one of: cpu, cuda, cuda:N for GPU number N")
     ordinal = int(match[1] or 0)
     if obstacle := _obstacle(ordinal):
-        raise SessionError(f"{_CUDA} cannot start: {obstacle}, or use onnxruntime:cpu")
-    return Provider(_CUDA, f"update the GPU's driver and {_INSTALL} again, or use onnxruntime:cpu", ordinal)
+        raise SessionError(f"{_CUDA} cannot start: {obstacle}, or use onnxruntime:cpu{SEE_DOCTOR}")
+    return Provider(
+        _CUDA, f"update the GPU's driver and {how_to_install('onnxruntime-gpu')} again, or use onnxruntime:cpu", ordinal
+    )
 
 
 def best_device() -> str:
@@ -119,15 +122,26 @@ def _note_the_cpu(obstacle: str) -> None:
 
 def _obstacle(ordinal: int) -> str:
     """Return what keeps the CUDA provider from starting, and what helps; empty where nothing does."""
-    if _CUDA not in import_onnxruntime().get_available_providers():
+    if not has_cuda():
         return f"this ONNX Runtime has no {_CUDA}: install onnxruntime-gpu, which is for x86-64"
     gpu, cuda = find_device(ordinal), _built_for()
     if gpu is None:
         return why_no_device(ordinal)
     if cuda and _major(gpu.cuda) < _major(cuda):
         return f"the driver is for CUDA {gpu.cuda}, and this ONNX Runtime is for CUDA {cuda}: update the driver"
-    missing = _load_libraries(_major(cuda)) if cuda and sys.platform == "linux" else ""
-    return f"{missing} does not load: {_INSTALL}" if missing else ""
+    missing = missing_library()
+    return f"{missing} does not load: {how_to_install('onnxruntime-gpu')}" if missing else ""
+
+
+def has_cuda() -> bool:
+    """Return whether this ONNX Runtime was built for CUDA."""
+    return _CUDA in import_onnxruntime().get_available_providers()
+
+
+def missing_library() -> str:
+    """Return the first of CUDA's libraries that ONNX Runtime needs and that does not load; empty where all do."""
+    cuda = _built_for()
+    return _load_libraries(_major(cuda)) if cuda and sys.platform == "linux" else ""
 
 
 def _built_for() -> str:

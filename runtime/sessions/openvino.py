@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import ModelError, SessionError
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
+from reid.runtime.installs import SEE_DOCTOR, how_to_install, how_to_reinstall
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.graph import CARD_KEY, PRECISION_KEY, open_graph, parse_card, precision_of
 from reid.runtime.sessions.host import RUN_REMEDY, HostSession
@@ -27,7 +28,6 @@ from reid.runtime.sessions.threads import thread_limit
 
 __all__ = ["import_openvino", "load_openvino", "open_openvino"]
 
-_INSTALL = "pip install 'reid[cpu]'"
 _TELEMETRY = "openvino_telemetry"
 
 
@@ -54,9 +54,10 @@ def import_openvino() -> ModuleType:
         try:
             return importlib.import_module("openvino")
         except ModuleNotFoundError:
-            raise SessionError(f"openvino is not installed: {_INSTALL}") from None
+            raise SessionError(f"openvino is not installed: {how_to_install('openvino')}") from None
         except (ImportError, OSError) as error:
-            raise SessionError(f"openvino does not load ({_last_line(error)}); install it again: {_INSTALL}") from None
+            remedy = f"install it again: {how_to_reinstall('openvino')}{SEE_DOCTOR}"
+            raise SessionError(f"openvino does not load ({_last_line(error)}); {remedy}") from None
 
 
 @contextlib.contextmanager

@@ -70,6 +70,7 @@ OWN_NAMES = (
     "export.rejection.leave_report",
     "export.triton",
     "pages",
+    "runtime.doctor",
     "runtime.embedding_jobs",
     "runtime.files.manifest.replaceable_directory",
     "runtime.files.publishing",
@@ -85,6 +86,7 @@ OWN_NAMES = (
     "train.report.write",
     "train.run",
     "train.tensor_file.tensors_to_bytes",
+    "train.trial.write_checkpoint",
 )
 """Their names are constants, the user's own options, or made of the names of the output itself."""
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid.runtime import tensorrt_api
+from reid.runtime import installs
 from reid.runtime.bundle import Graph
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile, largest_batch, uncovered
 from reid.runtime.engine_fit import Target, check_engine, check_origin, preference
@@ -389,7 +389,7 @@ def test_a_missing_or_broken_or_old_package_is_named_with_what_to_install(monkey
     with pytest.raises(SessionError, match=r"^tensorrt is not installed: pip install 'reid\[gpu\]'$"):
         import_tensorrt("tensorrt")
     with monkeypatch.context() as patch:
-        patch.setattr(tensorrt_api, "is_jetson", lambda: True)
+        patch.setattr(installs, "is_jetson", lambda: True)
         with pytest.raises(SessionError, match=r"^tensorrt is not installed: sudo apt install tensorrt, and make the"):
             import_tensorrt("tensorrt")
     fails(OSError("libnvinfer.so.10: cannot open\nmore"))

@@ -14,6 +14,7 @@ from reid.bench.models import GivenModel
 from reid.bench.result import Absent, SubjectPrecision
 from reid.bench.subjects import Candidate
 from reid.runtime.gpu import find_device
+from reid.runtime.installs import how_to_install
 
 __all__ = ["find_torch_peers"]
 
@@ -34,7 +35,7 @@ def find_torch_peers(model: GivenModel) -> Iterator[Candidate | Absent]:
     if find_spec("torch_tensorrt"):
         yield from _on_a_gpu("Torch-TensorRT fp16", "tensorrt", model)
     else:
-        yield Absent(name="Torch-TensorRT", reason="it is not installed: pip install torch-tensorrt")
+        yield Absent(name="Torch-TensorRT", reason=f"it is not installed: {how_to_install('torch-tensorrt')}")
 
 
 def _half() -> tuple[SubjectPrecision, ...]:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from reid.runtime.errors import DataError, ReidError
+from reid.runtime.installs import how_to_install, how_to_reinstall
 
 __all__ = ["import_lancedb", "one_line_errors"]
 
-_INSTALL = "pip install 'reid[lance]'"
 _LOG = "LANCE_LOG"
 _LONGEST = 300
 
@@ -25,9 +25,9 @@ def import_lancedb() -> Any:  # noqa: ANN401 - a module without types
     try:
         return importlib.import_module("lancedb")
     except ModuleNotFoundError:
-        raise ReidError(f"lancedb is not installed: {_INSTALL}") from None
+        raise ReidError(f"lancedb is not installed: {how_to_install('lancedb')}") from None
     except (ImportError, OSError) as error:
-        raise ReidError(f"lancedb does not load ({error}); install it again: {_INSTALL}") from None
+        raise ReidError(f"lancedb does not load ({error}); install it again: {how_to_reinstall('lancedb')}") from None
     finally:
         if is_ours:
             os.environ.pop(_LOG, None)

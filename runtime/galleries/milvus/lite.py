@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reid.runtime.errors import DataError
+from reid.runtime.installs import how_to_install
 
 __all__ = ["start_lite", "stop_lite"]
 
@@ -56,7 +57,7 @@ def _start(path: Path) -> _Running:
     try:
         lite = importlib.import_module("milvus_lite.adapter.grpc.server")
     except ModuleNotFoundError:
-        raise DataError(f"{path} needs milvus-lite: pip install 'reid[milvus]'") from None
+        raise DataError(f"{path} needs milvus-lite: {how_to_install('milvus-lite')}") from None
     try:
         return _Running(*lite.start_server_in_thread(str(path), port=0))
     except Exception as error:  # its own, and those of what it reads

@@ -10,6 +10,7 @@ from typing import Any
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.milvus.address import Address
 from reid.runtime.galleries.milvus.lite import start_lite, stop_lite
+from reid.runtime.installs import how_to_install
 
 __all__ = ["Server", "import_pymilvus"]
 
@@ -71,6 +72,6 @@ def import_pymilvus(address: Address) -> Any:  # noqa: ANN401 - it has no types
     try:
         milvus = importlib.import_module("pymilvus")
     except ModuleNotFoundError:
-        raise DataError(f"{address} needs pymilvus: pip install 'reid[milvus]'") from None
+        raise DataError(f"{address} needs pymilvus: {how_to_install('pymilvus')}") from None
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     return milvus

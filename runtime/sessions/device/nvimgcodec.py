@@ -15,10 +15,10 @@ import numpy as np
 from reid.runtime.cuda import Stream
 from reid.runtime.cuda_driver.foreign import ForeignArray, read_foreign
 from reid.runtime.errors import SessionError
+from reid.runtime.installs import how_to_install
 
 __all__ = ["JpegDecoder", "open_decoder"]
 
-_INSTALL = "pip install 'nvidia-nvimgcodec-cu13[nvjpeg]', or -cu12 where the driver is one of CUDA 12"
 _KINDS = ("HW_GPU_ONLY", "GPU_ONLY", "HYBRID_CPU_GPU")
 """What may decode. Its own decoders for the CPU may not: what the GPU leaves is OpenCV's."""
 _OPTIONS = ":fancy_upsampling=1"
@@ -86,16 +86,17 @@ def open_decoder(ordinal: int, stream: Stream) -> JpegDecoder:
     Raises:
         SessionError: nvImageCodec is missing, or does not decode JPEG files on this GPU.
     """
+    install = how_to_install("nvidia-nvimgcodec")
     try:
         nvimgcodec = importlib.import_module("nvidia.nvimgcodec")
     except ImportError as error:
-        raise SessionError(f"nvImageCodec is not installed ({error}); {_INSTALL}") from None
+        raise SessionError(f"nvImageCodec is not installed ({error}); {install}") from None
     try:
         decoder = JpegDecoder(nvimgcodec, ordinal, stream)
     except Exception as error:  # pybind11 raises RuntimeError and others
-        raise SessionError(f"nvImageCodec {nvimgcodec.__version__} does not start: {error}; {_INSTALL}") from None
+        raise SessionError(f"nvImageCodec {nvimgcodec.__version__} does not start: {error}; {install}") from None
     gray = np.full((48, 64, 3), 128, np.uint8)
     (image,) = decoder.decode([cv2.imencode(".jpg", gray)[1].tobytes()])
     if image is None:  # without nvJPEG, it only says so when it decodes
-        raise SessionError(f"{decoder.name} decodes no JPEG on GPU {ordinal}, since it finds no nvJPEG; {_INSTALL}")
+        raise SessionError(f"{decoder.name} decodes no JPEG on GPU {ordinal}, since it finds no nvJPEG; {install}")
     return decoder

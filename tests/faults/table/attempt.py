@@ -37,6 +37,7 @@ _MODULES = {
     "reid-bench": "bench",
     "reid-calibrate": "calibrate",
     "reid-data": "data",
+    "reid-doctor": "doctor",
     "reid-eval": "evaluate",
     "reid-export": "export",
     "reid-gallery": "gallery",

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 
-import reid.runtime.sessions.library as library
+import reid.runtime.versions as versions
 from reid.calibration.intermediates import run_with_intermediates
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ModelError, ReidError, SessionError
@@ -22,6 +22,7 @@ from reid.runtime.precision import PRECISIONS, Precision
 from reid.runtime.sessions.onnxruntime import _warn_of_truncation
 from reid.runtime.sessions.openvino import import_openvino
 from reid.runtime.sessions.session import run
+from reid.runtime.versions import is_older
 
 PROJECT = (Path(__file__).parents[3] / "pyproject.toml").read_text()
 FLOORS = {name: re.findall(rf'"{name}(?:-gpu)?>=([\d.]+)', PROJECT)[0] for name in ("onnxruntime", "openvino")}
@@ -89,7 +90,7 @@ def test_the_command_updates_the_package_by_which_the_library_is_installed(
     graph: Path, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend("onnxruntime", "1.20.0", monkeypatch)
-    monkeypatch.setattr(library, "_installed", {package: "1.20.0"}.get)
+    monkeypatch.setattr(versions, "_version", {package: "1.20.0"}.get)
     assert f"pip install '{package}>=" in str(refusal(graph, "onnxruntime"))
 
 
@@ -129,4 +130,4 @@ def test_whether_the_installed_version_truncates_is_as_the_note_has_it() -> None
     )
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     rounds = session.run(None, {"x": values})[0].tolist() == np.rint(values / scale).tolist()
-    assert rounds == (not library.is_older(onnxruntime.__version__, "1.30"))
+    assert rounds == (not is_older(onnxruntime.__version__, "1.30"))

@@ -16,10 +16,10 @@ from reid.runtime.gpu import find_device
 from reid.runtime.opening import open_session
 from reid.runtime.sessions import onnxruntime as backend
 from reid.runtime.sessions.graph import PRECISION_KEY
-from reid.runtime.sessions.library import is_older
 from reid.runtime.sessions.onnxruntime import load_onnxruntime
 from reid.runtime.sessions.onnxruntime_providers import Provider
 from reid.runtime.sessions.session import run
+from reid.runtime.versions import is_older
 
 
 @pytest.fixture
