@@ -77,7 +77,9 @@ def surplus_and_missing(files: Mapping[str, bytes], *, kernels: bool) -> list[st
     expected |= {FAT_BINARY} if kernels else set()
     packaged = {name for name in files if ".dist-info/" not in name}
     missing = [f"the wheel lacks {name}" for name in sorted(expected - packaged)]
-    return missing + [f"the wheel holds {name}, which is no file of the package" for name in sorted(packaged - expected)]
+    return missing + [
+        f"the wheel holds {name}, which is no file of the package" for name in sorted(packaged - expected)
+    ]
 
 
 def rooms() -> list[str]:
