@@ -24,7 +24,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy --explicit-package-bases examples/trackers
+	$(BIN)/mypy --explicit-package-bases examples/trackers release
 	$(BIN)/lint-imports
 	PATH="$(BIN):$$PATH" $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 

@@ -39,9 +39,9 @@ def main() -> None:
 
 def build_source(folder: Path) -> Path:
     """Return the source distribution, built into a folder."""
-    pip_free = "import sys, scikit_build_core.build as backend; print(backend.build_sdist(sys.argv[1]))"
+    code = "import sys, scikit_build_core.build as backend; print(backend.build_sdist(sys.argv[1]))"
     folder.mkdir(parents=True, exist_ok=True)
-    name = run(sys.executable, "-c", pip_free, str(folder.resolve())).splitlines()[-1]
+    name = run(sys.executable, "-c", code, str(folder.resolve())).splitlines()[-1]
     return folder / name
 
 

@@ -17,15 +17,15 @@ from pathlib import Path
 PREAMBLE = """\
 # Licenses
 
-This page lists the licenses of what a wheel of `reid` brings with it, as the packages state them; it is for everyone who
-distributes a product with it. `make release` writes it anew, from what pip resolves for each extra on Linux x86-64.
+This page lists the licenses of what a wheel of `reid` brings with it, as the packages state them; it is for everyone
+who distributes a product with it. `make release` writes it anew, from what pip resolves for each extra on Linux x86-64.
 
-The repository itself states no license yet. The wheel holds no file of other projects: code, styles and kernels are written
-here, and the rendered vehicles are drawn by it. Pretrained weights are not part of it; see [weights](weights.md) for theirs.
+The repository itself states no license yet. No file of the wheel states one of its own, and pretrained weights are not
+part of it; [weights](weights.md) says where they come from.
 
-The extra `gpu` is not in the table: `tensorrt` downloads NVIDIA's own wheels while it is installed (NVIDIA's license for
-TensorRT), and pycuda is compiled (MIT). [Trackers](trackers.md) names the licenses of the packages that the adapters are for,
-which `reid` does not install.
+The extra `gpu` is not in the table: `tensorrt` downloads wheels from NVIDIA while it is installed, under NVIDIA's own
+license, and pycuda is compiled (MIT). [Trackers](trackers.md) names the licenses of the packages that the adapters are
+for; `reid` does not install these.
 
 | package | version | license | comes with |
 |---|---|---|---|
@@ -83,12 +83,10 @@ def page(reports: Iterable[tuple[str, str]]) -> str:
 
 
 def rows(extras: dict[Package, list[str]]) -> Iterator[str]:
-    """Yield a row for each package: `reid` alone where every installation brings it, else the extras that do."""
-    for package in sorted(extras, key=lambda one: (one.name, one.version)):
+    """Yield a row for each package but `reid`, with the extras that bring it."""
+    for package, of in sorted(extras.items(), key=lambda item: (item[0].name, item[0].version)):
         if package.name != "reid":
-            brought = (
-                "every installation" if "lean" in extras[package] else ", ".join(f"`{e}`" for e in extras[package])
-            )
+            brought = "every installation" if "lean" in of else ", ".join(f"`{extra}`" for extra in of)
             yield f"| {package.name} | {package.version} | {package.license.replace('|', '/')} | {brought} |\n"
 
 
