@@ -4,6 +4,7 @@
 # Usage: tests/installs.sh FOLDER
 #   FOLDER gets one environment after another; each is removed when it has passed.
 #   PYTHONS: versions to take, of which python3.N or PYTHON_3_N is the interpreter; default: 3.10 3.11 3.12 3.13
+#   EXTRAS:  extras to take, `lean` for none; default: lean cpu onnx train export
 #   TORCH:   versions for which `train` and `export` are installed as well; default: none
 #   WHEEL:   the wheel; default: one is built
 #   MADE:    what tests/helpers/untrained.py has left; default: it is made, by the environment on the PATH
@@ -50,17 +51,16 @@ try() {  # what an environment with an extra does, in an empty folder
 
 for version in ${PYTHONS:-3.10 3.11 3.12 3.13}; do
   python=$(interpreter "$version") || fail "no Python $version: put python$version on the PATH, or set PYTHON_${version/./_}"
-  for extra in lean cpu onnx train export; do
+  for extra in ${EXTRAS:-lean cpu onnx train export}; do
     wanted="$wheel$([ $extra = lean ] || echo "[$extra]")"
     environment=$folder/$version-$extra
     rm -rf "$environment"
     "$python" -m venv "$environment"
-    quietly "$environment/bin/python" -m pip install --upgrade pip
     if [[ $extra =~ train|export && " ${TORCH:-} " != *" $version "* ]]; then
       quietly "$environment/bin/pip" install --dry-run "$wanted"
       echo "$version $extra: resolved: $(grep -oE '(torch|torchvision|timm|onnx|onnxruntime_gpu|onnxruntime-gpu)-[0-9.]+' "$work/said" | sort -u | tr '\n' ' ')"
     else
-      quietly "$environment/bin/pip" install "$wanted"
+      quietly "$environment/bin/pip" install --no-compile "$wanted"
       quietly "$environment/bin/pip" check
       (try "$environment/bin" $extra)
       echo "$version $extra: $("$environment/bin/pip" freeze | grep -E '^(numpy|onnx|opencv|openvino|pydantic|torch)' | tr '\n' ' ')"
