@@ -5,11 +5,15 @@
 # make test-lean: the commands of a device, in an environment without PyTorch.
 # make test-contract: whether the stored facts about TensorRT are what NVIDIA's bindings say today.
 # make test-matrix: the tests of a device, with the oldest allowed and the newest versions of its libraries.
+# make test-wheel: whether the wheel and the source distribution hold what they should.
+# make test-installs: the wheel in Python 3.10 to 3.13, with the extras of a device.
+# make release: wheel, source distribution, SBOM and checksums, in dist/.
+# make test-trackers: the adapters of examples/trackers, each with the newest version of its package.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
-.PHONY: demo test test-contract kernels test-lean test-matrix fuzz clean
+.PHONY: demo test test-contract kernels test-lean test-matrix test-wheel test-installs test-trackers release fuzz clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -20,6 +24,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases examples/trackers release
 	$(BIN)/lint-imports
 	PATH="$(BIN):$$PATH" $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
@@ -38,6 +43,20 @@ test-lean: $(VENV)/installed
 
 test-matrix: $(VENV)/installed
 	PATH="$(BIN):$$PATH" tests/matrix.sh $(VENV)/matrix
+
+test-wheel: $(VENV)/installed
+	$(PYTHON) -m venv $(VENV)/wheel
+	$(VENV)/wheel/bin/pip install --quiet --upgrade pip 'scikit-build-core>=0.11'
+	$(VENV)/wheel/bin/python release/distributions.py build/distributions
+
+test-installs: $(VENV)/installed
+	PATH="$(BIN):$$PATH" tests/installs.sh $(VENV)/installs
+
+release: $(VENV)/installed
+	PATH="$(BIN):$$PATH" release/release.sh $(VENV)/release dist
+
+test-trackers: $(VENV)/installed
+	PATH="$(BIN):$$PATH" tests/trackers.sh $(VENV)/trackers
 
 fuzz: $(VENV)/installed
 	PYTHONPATH=tests/faults $(BIN)/python -m fuzz --mutants 1000000 --json benchmarks/results/fuzz.json

@@ -53,6 +53,7 @@ PUBLIC = [
     "__version__",
     "associate",
     "embed",
+    "embed_boxes",
     "embed_events",
     "evaluate",
     "open_gallery",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reid.evaluation.verification.verify import verify
     from reid.runtime.association.associate import Associator, associate, threshold_of
     from reid.runtime.association.tracks import SeenTrack
+    from reid.runtime.boxes import embed_boxes
     from reid.runtime.embedding import Embedded, embed
     from reid.runtime.errors import DataError, GateError, ModelError, ReidError, SessionError
     from reid.runtime.folders import read_folder
@@ -79,6 +80,7 @@ __all__ = [
     "__version__",
     "associate",
     "embed",
+    "embed_boxes",
     "embed_events",
     "evaluate",
     "open_gallery",
@@ -121,6 +123,7 @@ _MODULES = {
     "UntilSettled": "runtime.frame_policies",
     "associate": "runtime.association.associate",
     "embed": "runtime.embedding",
+    "embed_boxes": "runtime.boxes",
     "embed_events": "runtime.pipeline.stream",
     "evaluate": "evaluation.evaluate",
     "open_gallery": "runtime.galleries.opening",

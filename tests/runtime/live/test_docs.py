@@ -1,4 +1,4 @@
-"""The examples of docs/live-tracks.md and docs/identities.md, run as they stand."""
+"""The examples of docs/live-tracks.md, docs/identities.md and docs/trackers.md, run as they stand."""
 
 from __future__ import annotations
 
@@ -47,3 +47,12 @@ def test_the_examples_of_identities(bundle: Path, tmp_path: Path, monkeypatch: p
         entries = [reid.Entry(f"{number}", "c1", f"{number}", float(number)) for number in range(3)]
         store.add(entries, np.eye(3, session.info.space.dimensions, dtype=np.float32))
     run("identities.md")
+
+
+def test_the_example_of_trackers(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bundle").symlink_to(bundle)
+    monkeypatch.chdir(tmp_path)
+    run("trackers.md")
+    assert capsys.readouterr().out == "(2, 32) float32\n"
