@@ -18,7 +18,8 @@ from tritonclient.grpc import model_config_pb2 as schema
 
 import reid.export.triton as writer
 from reid.export.fp16 import write_fp16_graph
-from reid.export.triton import engines_for_triton, write_frames_graph, write_triton_repository
+from reid.export.frames_graph import write_frames_graph
+from reid.export.triton import engines_for_triton, write_triton_repository
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile
 from reid.runtime.errors import ModelError, ReidError
