@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ReidError, SessionError
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
-from reid.runtime.precision import Precision
+from reid.runtime.precision import PRECISIONS, Precision
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.opened import Opened, Reference
 from reid.runtime.sessions.session import SessionInfo
@@ -55,10 +55,13 @@ def open_triton(model: Path, device: str | None, precision: Precision) -> Opened
     found = _DEVICE.fullmatch(device or "")
     if not found:
         raise SessionError(f"Triton has no device {device!r}; write triton:HOST:PORT/MODEL/VERSION")
-    server = _Server.connect(found[1] or _ADDRESS)
-    served = server.find(found[2] or f"reid_tracklets_{precision}", found[3])
+    name = found[2] or f"reid_tracklets_{precision}"
+    stated = next((one for one in PRECISIONS if name.endswith(f"_{one}")), precision)
+    if stated != precision:  # the self-check cannot tell FP16 from FP32
+        raise SessionError(f"{name} is in {stated} by its name, not in {precision}; add --precision {stated}")
+    served = _Server.connect(found[1] or _ADDRESS).find(name, found[3])
     check_signature(served.inputs, served.outputs, bundle.card, served.place)
-    info = SessionInfo("triton", server.version, str(served.place), precision, bundle.card)
+    info = SessionInfo("triton", served.server.version, str(served.place), precision, bundle.card)
     session = HostSession(info, served.infer, source=str(served.place), at_once=_AT_ONCE)
     remedy = "the server runs another model or precision: give the right one as triton:HOST:PORT/MODEL/VERSION"
     return Opened(session, Reference(bundle, "", remedy, lasting=False))

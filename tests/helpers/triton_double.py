@@ -99,8 +99,7 @@ class TritonDouble(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         versions = sorted(path.name for path in folder.iterdir() if path.is_dir())
         if version and version not in versions:
             context.abort(
-                grpc.StatusCode.UNAVAILABLE,
-                f"Request for unknown model: '{name}' version {version} is not at ready state",
+                grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{name}' version {version} is not found"
             )
         config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
         return config, [version] if version else versions

@@ -108,8 +108,9 @@ def test_several_batches_are_in_flight_and_come_back_in_order(bundle: Path, serv
 @pytest.mark.parametrize(
     ("device", "reason"),
     [
-        ("{}/reid_tracklets_fp16", r"has no reid_tracklets_fp16 that is ready \(Request for unknown model"),
-        ("{}/reid_tracklets_fp32/2", r"has no version 2 of reid_tracklets_fp32 that is ready .*not at ready state"),
+        ("{}/reid_unknown", r"has no reid_unknown that is ready \(Request for unknown model"),
+        ("{}/reid_tracklets_fp16/1", "reid_tracklets_fp16 is in fp16 by its name, not in fp32; add --precision fp16"),
+        ("{}/reid_tracklets_fp32/2", r"has no version 2 of reid_tracklets_fp32 that is ready .*version 2 is not found"),
         ("localhost:1", "localhost:1: Triton cannot be reached .*start it, or give another HOST:PORT"),
         ("localhost", "no device 'localhost'; write triton:HOST:PORT/MODEL/VERSION"),
         ("{}/reid_tracklets_fp32/0", "write triton:HOST:PORT/MODEL/VERSION"),
