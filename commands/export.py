@@ -14,6 +14,7 @@ from reid.commands.export_options import (
     DEFAULT_OUTPUT,
     Calibration,
     ComputeCapability,
+    DeepStreamFolder,
     Engine,
     EnginePrecisions,
     Fp16,
@@ -105,6 +106,7 @@ def export(
     version_compatible: VersionCompatible = False,
     compute_capability: ComputeCapability = None,
     triton: TritonRepository = None,
+    deepstream: DeepStreamFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a bundle: fused graphs, compared with PyTorch, with everything needed to run them.
@@ -136,7 +138,7 @@ def export(
     output = model if is_bundle else output
     inputs = [path for path in (model, calibration, scales, verify, tolerances) if path is not None]
     _check_outputs([] if is_bundle else [output], inputs)
-    _check_outputs([path for path in (triton, timing_cache) if path is not None], [*inputs, output])
+    _check_outputs([path for path in (triton, deepstream, timing_cache) if path is not None], [*inputs, output])
     if is_bundle:
         from reid.export.engines.add import EngineTrial
 
@@ -163,6 +165,8 @@ def export(
         result = _write(model, output, request)
     if triton is not None:
         result["triton"] = _write_triton(output, triton)
+    if deepstream is not None:
+        result["deepstream"] = _write_deepstream(output, deepstream)
     if as_json:
         print_json({"bundle": str(output), **result})
     else:
@@ -328,6 +332,16 @@ def _write_triton(folder: Path, repository: Path) -> list[str]:
     engines = engines_for_triton(bundle)
     written = write_triton_repository(bundle, repository, precisions=bundle.precisions, engines=engines)
     return [str(path) for path in written]
+
+
+def _write_deepstream(bundle: Path, folder: Path) -> list[str]:
+    from reid.export.deepstream import write_deepstream_folder
+    from reid.export.graphs import check_graphs
+    from reid.runtime.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    check_graphs(bundle, opened.precisions)
+    return [str(path) for path in write_deepstream_folder(opened, folder, opened.precisions)]
 
 
 def main() -> None:

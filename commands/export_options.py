@@ -17,6 +17,7 @@ __all__ = [
     "DEFAULT_OUTPUT",
     "Calibration",
     "ComputeCapability",
+    "DeepStreamFolder",
     "Engine",
     "EnginePrecisions",
     "Fp16",
@@ -172,6 +173,15 @@ ComputeCapability: TypeAlias = Annotated[
 TritonRepository: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="REPO", help="Also write a Triton model repository.", rich_help_panel=_ENGINES)
 ]
+DeepStreamFolder: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--deepstream",
+        metavar="DIR",
+        help="Also write a folder for DeepStream: graphs and configuration files.",
+        rich_help_panel=_ENGINES,
+    ),
+]
 
 
 def check_rules(given: Mapping[str, Any], is_bundle: bool) -> None:
@@ -214,8 +224,8 @@ def _rules_of_bundles(given: Mapping[str, Any]) -> Iterator[tuple[object, str]]:
     yield given["verify"] and engine == "none", verified
     post_processed = given["rerank"] or given["expand_queries"]
     yield post_processed and not given["verify"], f"{_POST_PROCESSING} compare rankings: add --verify DATA"
-    uses = f"{model} is a bundle: --engine adds engines to it, --triton writes a repository"
-    yield engine == "none" and not given["triton"], uses
+    uses = f"{model} is a bundle: --engine adds engines to it, --triton writes a repository, --deepstream a folder"
+    yield engine == "none" and not given["triton"] and not given["deepstream"], uses
     moves = Path(given["output"]) != DEFAULT_OUTPUT
     yield moves, f"{model} is a bundle, and engines are added to it in place: leave out --output"
 

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import onnx
-
-from reid.calibration.graph_file import load_graph
+from reid.export.frames_graph import write_frames_graph
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, Bundle
 from reid.runtime.engine_card import EngineCard
 from reid.runtime.engine_fit import check_origin
@@ -29,7 +27,7 @@ from reid.runtime.model_card import ModelCard
 from reid.runtime.precision import Precision
 from reid.runtime.sessions.session import DEFAULT_LIMITS
 
-__all__ = ["engines_for_triton", "write_frames_graph", "write_triton_repository"]
+__all__ = ["engines_for_triton", "write_triton_repository"]
 
 CONFIG_FILE = "config.pbtxt"
 ENGINE_CARD_FILE = "engine.json"
@@ -115,24 +113,6 @@ def engines_for_triton(bundle: Bundle) -> list[Path]:
     sidecars = sorted((bundle.root / ENGINES_FOLDER).glob("*.json"))
     cards = {path: EngineCard.read(path) for path in sidecars}
     return [path.with_suffix(".engine") for path, card in cards.items() if card.flavor == "tensorrt"]
-
-
-def write_frames_graph(graph: Path, output: Path) -> None:
-    """Write the part of a fused graph that embeds frames: frames [N, 3, H, W] to frame_embedding [N, D].
-
-    Raises:
-        ModelError: the frames' embeddings depend on the pooling, so `export_graph` did not write the graph.
-    """
-    model = load_graph(graph)
-    part = onnx.utils.Extractor(model).extract_model([FRAMES], [FRAME_EMBEDDING])
-    # The extractor writes the newest IR version, which the server's ONNX Runtime may not know.
-    part.ir_version = model.ir_version
-    onnx.helper.set_model_props(part, {entry.key: entry.value for entry in model.metadata_props})
-    try:
-        onnx.checker.check_model(part)
-    except onnx.checker.ValidationError:  # it misses the pooling
-        raise ModelError(f"{graph} does not embed frames on their own: use a graph that `reid-export` wrote") from None
-    onnx.save(part, output)
 
 
 def _models(bundle: Bundle, precisions: Sequence[Precision], engines: Sequence[Path]) -> list[_Model]:

@@ -58,7 +58,7 @@ def check_session(session: Session, reference: Reference, *, memory: Path | None
         ModelError: an embedding is too far from PyTorch's, or the session cannot embed the crops at all.
     """
     facts = _facts(session, reference)
-    folder = memory or cache_folder("self-checks")
+    folder = (memory or cache_folder("self-checks")) if reference.lasting else None
     entry = folder / f"{hashlib.sha256(facts).hexdigest()}.json" if folder else None
     if entry and recall(entry, at_most=len(facts)) == facts:
         return

@@ -27,20 +27,25 @@ Infer: TypeAlias = Callable[[NDArray[np.uint8], NDArray[np.float32]], tuple[NDAr
 
 @dataclass(slots=True, eq=False)
 class HostSession:
-    """A `Session` made of a function from arrays to arrays. Callers of several threads wait for each other.
+    """A `Session` made of a function from arrays to arrays. Callers of more threads than it takes wait for each other.
 
     Attributes:
         info: the facts about the session.
         infer: the function; it holds the model, and is dropped when the session closes.
         limits: the largest batch.
         source: the model's file, as messages name it.
+        at_once: the batches that the function may be given at the same time, by different threads.
     """
 
     info: SessionInfo
     infer: Infer
     limits: BatchLimits = DEFAULT_LIMITS
     source: str = "the model"
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    at_once: int = 1
+    _turns: threading.Semaphore = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._turns = threading.Semaphore(self.at_once)
 
     def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
         """See Session.compute.
@@ -50,7 +55,7 @@ class HostSession:
             SessionError: the backend failed.
             ValueError: the session is closed.
         """
-        with self._lock:
+        with self._turns:
             embeddings = Embeddings(*self.infer(frames, pooling))
         size = self.info.card.dimensions
         found, expected = tuple(array.shape for array in embeddings), ((len(frames), size), (len(pooling), size))

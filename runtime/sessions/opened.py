@@ -22,11 +22,13 @@ class Reference:
         bundle: the bundle, with its hashes checked.
         artifact_sha256: the hash of the graph or engine that the session runs.
         remedy: the end of the error's sentence where the check fails.
+        lasting: whether a passed check holds as long as the hash does; not on a server, which others may change.
     """
 
     bundle: Bundle
     artifact_sha256: str
     remedy: str = "run `reid-export` again, on this device"
+    lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ BACKEND_TITLES = {
     "tensorrt": "TensorRT",
     "tensorrt-rtx": "TensorRT-RTX",
     "torch": "PyTorch",
+    "triton": "Triton",
 }
 """The names of backends as people write them."""
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from reid.runtime.imaging import as_model_input
 from reid.runtime.model_card import Preprocessing
 from reid.runtime.sessions.clocks import BatchSeconds, Timed, embed_timed, timing
+from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.session import Embeddings, Session
 
 __all__ = ["DecodesOnDevice", "HostSlots", "ImageFile", "LendsSlots", "Pending", "Slot", "Slots", "slots_of"]
@@ -194,10 +195,13 @@ class _HostPending:
 class HostSlots:
     """Slots in host memory, for a session that takes arrays: a thread computes while others fill the next slot."""
 
-    count = 2
-
     def __init__(self, session: Session) -> None:
-        """Allocate memory for two batches of the session's limits; the session stays the caller's to close."""
+        """Allocate memory for batches of the session's limits: one to fill, and as many as it computes at once.
+
+        The session stays the caller's to close.
+        """
+        at_once = session.at_once if isinstance(session, HostSession) else 1
+        self.count = at_once + 1
         self._session, self.in_use = session, threading.Lock()
         size, limits = session.info.card.preprocessing, session.limits
         self._free = deque(
@@ -208,7 +212,7 @@ class HostSlots:
             )
             for _ in range(self.count)
         )
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._worker = ThreadPoolExecutor(at_once, thread_name_prefix="compute")
 
     def lend(self) -> Slot:
         """See Slots.lend."""
@@ -229,7 +233,7 @@ class HostSlots:
         self._free.append(slot)
 
     def close(self) -> None:
-        """End the thread, after the batch that it computes."""
+        """End the threads, after the batches that they compute."""
         self._worker.shutdown()
 
     def _compute(self, slot: _HostSlot, frames: int, tracklets: int) -> Timed:

@@ -188,7 +188,7 @@ def dimmed(bundle: Path, output: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("options", [("--engine", "tensorrt-rtx"), ("--triton", "repo")])
+@pytest.mark.parametrize("options", [("--engine", "tensorrt-rtx"), ("--triton", "repo"), ("--deepstream", "repo")])
 def test_nothing_is_made_from_a_graph_that_is_not_what_was_verified(
     run: Run, bundle: Path, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
@@ -469,6 +469,7 @@ def test_profiles_that_leave_batches_without_one_are_wrong_usage_with_a_remedy_t
         ("--triton", "bundle"),
         ("--triton", "bundle/triton"),
         ("--triton", "veri/triton"),
+        ("--deepstream", "veri/deepstream"),
         ("--timing-cache", "run/checkpoint.json"),
     ],
 )
@@ -500,4 +501,4 @@ def test_the_options_are_listed_in_panels() -> None:
     assert {found["fp16"], found["int8"]} == {"Graphs"}
     assert found["calibration"] == found["scales"] == found["objective"] == "INT8"
     assert {found[name] for name in ("verify", "tolerances", "expand_queries", "rerank")} == {"Verification"}
-    assert {found["engine"], found["precision"], found["profile"], found["triton"]} == {"Engines"}
+    assert {found["engine"], found["precision"], found["profile"], found["triton"], found["deepstream"]} == {"Engines"}

@@ -13,12 +13,13 @@ import pytest
 from google.protobuf import text_format
 from numpy.typing import NDArray
 from onnx import helper
-from tritonclient import grpc
+from triton_double import serving
 from tritonclient.grpc import model_config_pb2 as schema
 
 import reid.export.triton as writer
 from reid.export.fp16 import write_fp16_graph
-from reid.export.triton import engines_for_triton, write_frames_graph, write_triton_repository
+from reid.export.frames_graph import write_frames_graph
+from reid.export.triton import engines_for_triton, write_triton_repository
 from reid.runtime.bundle import CARD_FILE, Bundle, graph_file
 from reid.runtime.engine_card import ENGINE_FORMAT_VERSION, EngineCard, LayerSummary, Profile
 from reid.runtime.errors import ModelError, ReidError
@@ -296,39 +297,17 @@ def test_a_failure_leaves_nothing_behind(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_client_of_the_docs_ranks_a_gallery(
+def test_the_client_of_the_docs_embeds_a_gallery(
     bundle: Path, veri: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    versions = write_triton_repository(Bundle.open(bundle), repository, precisions=["fp32"])
-    graphs = {path.parent.name: path / "model.onnx" for path in versions}
-
-    class Server:
-        """Answers as the server would, from the repository."""
-
-        def __init__(self, url: str) -> None:
-            assert url == "localhost:8001"
-
-        def infer(self, model: str, inputs: list[grpc.InferInput], model_version: str) -> Any:  # noqa: ANN401
-            assert model_version == "1"
-            declared = shapes(config_of(repository / model).input)
-            arrays = {}
-            for tensor in inputs:
-                kind, dims = declared[tensor.name()]
-                assert all(want in (-1, size) for want, size in zip(dims, tensor.shape(), strict=True))
-                dtype = np.uint8 if kind == schema.TYPE_UINT8 else np.float32
-                arrays[tensor.name()] = np.frombuffer(tensor._get_content(), dtype).reshape(tensor.shape())
-            outputs = run(graphs[model], **arrays)
-            return type("Answer", (), {"as_numpy": staticmethod(outputs.__getitem__)})
-
-    monkeypatch.setattr(grpc, "InferenceServerClient", Server)
+    write_triton_repository(Bundle.open(bundle), repository, precisions=["fp32"])
     monkeypatch.chdir(repository.parent)
     shutil.copytree(bundle, "bundle")
-    shutil.copytree(veri / "image_test", "gallery")
-    shutil.copytree(veri / "image_query", "query")
+    shutil.copytree(veri / "image_query", "gallery")
     (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    exec(compile(code, "docs/triton.md", "exec"), {})
-    queries = len(list((veri / "image_query").iterdir()))
-    assert len(capsys.readouterr().out.splitlines()) == queries
+    with serving(repository) as server:
+        exec(compile(code.replace("localhost:8001", server.address), "docs/triton.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == len(list((veri / "image_query").iterdir()))
 
 
 @pytest.mark.parametrize("damage", ["pipe", "folder", "huge", "not text"])

@@ -288,6 +288,7 @@ OPTIONS = (
 
 _ENGINES = f"reid-export bundle {_RTX}"
 _TRITON = "reid-export bundle --triton"
+_DEEPSTREAM = "reid-export bundle --deepstream"
 
 BUNDLES = (
     Row("reid-export bundle", says="--engine adds engines to it, --triton writes a repository", code=2),
@@ -384,6 +385,12 @@ BUNDLES = (
     Row(f"{_TRITON} it", text("it/reid_frames_fp32"), "it/reid_frames_fp32"),
     Row(f"{_TRITON} it", (folder("it"), forbidden("it", 0o555)), "[Pp]ermission denied", unprivileged=True),
     Row(f"{_TRITON} it", foreign("it/other_model/config.pbtxt"), "bundle", 0, changes=("it",)),
+    # a folder for DeepStream
+    Row(f"{_DEEPSTREAM} it", text("it"), "it exists and is not a folder"),
+    Row(f"{_DEEPSTREAM} it", fifo("it"), "it exists and is not a folder"),
+    Row(f"{_DEEPSTREAM} it", foreign("it/reid.fp32.onnx"), "it exists and is not an empty folder; remove it or choose"),
+    Row(f"{_DEEPSTREAM} bundle/ds", own("bundle"), "bundle.*which is an input"),
+    Row(f"{_DEEPSTREAM} it", (folder("it"), forbidden("it", 0o555)), "[Pp]ermission denied", unprivileged=True),
     # adding an engine where nothing can be written
     Row(_ENGINES, foreign("bundle/engines"), "engines"),
     Row(_ENGINES, (own("bundle"), link("bundle/engines", "gone")), "engines"),

@@ -575,6 +575,19 @@ MODELS = (
     ),
     Row("reid-infer gallery query --session '\x1b[2J'", says="unknown session"),
     Row("reid-infer gallery query --model run --session onnxruntime", says="run"),
+    Row(
+        "reid-infer gallery query --session triton:localhost:1", says="localhost:1: Triton cannot be reached .*start it"
+    ),
+    Row(
+        "reid-infer gallery query --session triton:localhost",
+        says="no device 'localhost'; write triton:HOST:PORT/MODEL",
+    ),
+    Row("reid-infer gallery query --session triton:localhost:1/../x", says="write triton:HOST:PORT/MODEL/VERSION"),
+    Row("reid-infer gallery query --session 'triton:localhost:1/\x1b[2J'", says="Triton has no device"),
+    Row(
+        "reid-infer gallery query --session triton:localhost:1/reid_frames_fp16",
+        says="in fp16 by its name, not in fp32; add --precision fp16",
+    ),
     Row("reid-infer gallery query --session tensorrt", says="TensorRT|tensorrt|GPU"),
     Row(
         "reid-infer gallery query --session openvino:GPU",

@@ -74,7 +74,7 @@ def test_outputs_are_what_the_protocol_promises_and_the_callers_own(checkpoint: 
 
 @pytest.mark.parametrize("name", ["tensorrtt", "", ":cpu", "ONNXRUNTIME"])
 def test_an_unknown_session_is_refused_with_the_known_ones(bundle: Path, name: str) -> None:
-    with pytest.raises(SessionError, match="onnxruntime, openvino, tensorrt, tensorrt-rtx, torch"):
+    with pytest.raises(SessionError, match="onnxruntime, openvino, tensorrt, tensorrt-rtx, torch, triton"):
         open_session(bundle, name)
 
 
