@@ -21,6 +21,7 @@ __all__ = [
     "EnginePrecisions",
     "Fp16",
     "HardwareCompatible",
+    "HubCard",
     "Int8",
     "Model",
     "ObjectiveOption",
@@ -174,6 +175,14 @@ TritonRepository: TypeAlias = Annotated[
 ]
 
 
+HubCard: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--hub-card", help="Also write README.md, the bundle's page on the Hugging Face hub. Nothing is uploaded."
+    ),
+]
+
+
 def check_rules(given: Mapping[str, Any], is_bundle: bool) -> None:
     """Refuse options that contradict one another, and the most misleading of those that would be ignored.
 
@@ -214,8 +223,8 @@ def _rules_of_bundles(given: Mapping[str, Any]) -> Iterator[tuple[object, str]]:
     yield given["verify"] and engine == "none", verified
     post_processed = given["rerank"] or given["expand_queries"]
     yield post_processed and not given["verify"], f"{_POST_PROCESSING} compare rankings: add --verify DATA"
-    uses = f"{model} is a bundle: --engine adds engines to it, --triton writes a repository"
-    yield engine == "none" and not given["triton"], uses
+    uses = f"{model} is a bundle: --engine adds engines to it, --triton writes a repository, --hub-card a page"
+    yield engine == "none" and not given["triton"] and not given["hub_card"], uses
     moves = Path(given["output"]) != DEFAULT_OUTPUT
     yield moves, f"{model} is a bundle, and engines are added to it in place: leave out --output"
 

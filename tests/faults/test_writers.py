@@ -66,6 +66,7 @@ OWN_NAMES = (
     "export.engines.timing_cache.save_timing_cache",
     "export.engines.trace.SessionTrace",
     "export.graphs.save_graph",
+    "export.hub_card",
     "export.int8",
     "export.rejection.leave_report",
     "export.triton",
