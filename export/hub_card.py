@@ -125,9 +125,9 @@ def _body(card: ModelCard, verification: Verification, results: Sequence[_Result
     size = f"{card.preprocessing.width} x {card.preprocessing.height}"
     yield f"# {_plain(_name(card))}\n"
     yield (
-        f"A model that turns a picture of one vehicle into an embedding of {card.dimensions} numbers, by which the same\n"
-        f"vehicle is found again in the pictures of other cameras. Backbone {_code(card.backbone)}, levels {sizes}, crops\n"
-        f"resized to {size} pixels. This folder is a bundle of `reid`: ONNX graphs, their proof, and no PyTorch.\n"
+        f"A model that turns a picture of one vehicle into an embedding of {card.dimensions} numbers, by which the\n"
+        "same vehicle is found again in the pictures of other cameras. This folder is a bundle of `reid`: ONNX graphs\n"
+        f"and their proof. Backbone {_code(card.backbone)}, levels {sizes}, crops resized to {size} pixels.\n"
     )
     yield "## Use\n\n```python\nfrom reid import embed, open_session, read_folder\n"
     yield 'with open_session("PATH/OF/THIS/FOLDER") as session:'
@@ -138,7 +138,7 @@ def _body(card: ModelCard, verification: Verification, results: Sequence[_Result
     yield f"## Training\n\n{_training(card)}\n"
     yield (
         "## Limits\n\n"
-        "- The figures hold for data like that which they were measured on; other cities, cameras and weather give others.\n"
+        "- The figures hold for data like that on which they were measured; other cities and cameras give others.\n"
         "- Embeddings of another model or another precision must not be compared with these.\n"
         "- It takes crops of single vehicles; it does not find vehicles in pictures.\n"
     )
