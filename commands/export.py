@@ -19,6 +19,7 @@ from reid.commands.export_options import (
     EnginePrecisions,
     Fp16,
     HardwareCompatible,
+    HubCard,
     Int8,
     Model,
     ObjectiveOption,
@@ -107,6 +108,7 @@ def export(
     compute_capability: ComputeCapability = None,
     triton: TritonRepository = None,
     deepstream: DeepStreamFolder = None,
+    hub_card: HubCard = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a bundle: fused graphs, compared with PyTorch, with everything needed to run them.
@@ -163,6 +165,10 @@ def export(
         data, post_processing = _data_to_verify_on(verify, layout), PostProcessing(expand_queries, rerank)
         request = ExportRequest(bool(fp16), asked, data, tolerance, post_processing, engines, chosen)
         result = _write(model, output, request)
+    if hub_card:
+        from reid.export.hub_card import add_hub_card
+
+        result["hub_card"] = str(add_hub_card(output))
     if triton is not None:
         result["triton"] = _write_triton(output, triton)
     if deepstream is not None:

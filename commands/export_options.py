@@ -22,6 +22,7 @@ __all__ = [
     "EnginePrecisions",
     "Fp16",
     "HardwareCompatible",
+    "HubCard",
     "Int8",
     "Model",
     "ObjectiveOption",
@@ -182,6 +183,12 @@ DeepStreamFolder: TypeAlias = Annotated[
         rich_help_panel=_ENGINES,
     ),
 ]
+HubCard: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--hub-card", help="Also write README.md, the bundle's page on the Hugging Face hub. Nothing is uploaded."
+    ),
+]
 
 
 def check_rules(given: Mapping[str, Any], is_bundle: bool) -> None:
@@ -224,8 +231,9 @@ def _rules_of_bundles(given: Mapping[str, Any]) -> Iterator[tuple[object, str]]:
     yield given["verify"] and engine == "none", verified
     post_processed = given["rerank"] or given["expand_queries"]
     yield post_processed and not given["verify"], f"{_POST_PROCESSING} compare rankings: add --verify DATA"
-    uses = f"{model} is a bundle: --engine adds engines to it, --triton writes a repository, --deepstream a folder"
-    yield engine == "none" and not given["triton"] and not given["deepstream"], uses
+    outputs = "--engine adds engines to it, --triton writes a repository, --deepstream a folder, --hub-card a page"
+    writes = given["triton"] or given["deepstream"] or given["hub_card"]
+    yield engine == "none" and not writes, f"{model} is a bundle: {outputs}"
     moves = Path(given["output"]) != DEFAULT_OUTPUT
     yield moves, f"{model} is a bundle, and engines are added to it in place: leave out --output"
 

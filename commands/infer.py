@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from reid.runtime.inference import Inference
 
 app = application()
+CHECK = "Check"
 logger = logging.getLogger(__name__)
 
 
@@ -65,6 +66,26 @@ def infer(
     since: SeenSince = None,
     until: SeenUntil = None,
     travel_times: TravelTimesOption = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Compare the crops of each camera with those that the bundle was verified on.",
+            rich_help_panel=CHECK,
+        ),
+    ] = False,
+    new_cameras: Annotated[
+        bool,
+        typer.Option(
+            "--new-cameras",
+            help="The cameras are not those of the verification, though names are the same.",
+            rich_help_panel=CHECK,
+        ),
+    ] = False,
+    fail_on_drift: Annotated[
+        bool,
+        typer.Option("--fail-on-drift", help="End in exit code 3 where a camera has changed.", rich_help_panel=CHECK),
+    ] = False,
     sightings: SightingsOption = None,
     max_pixels: MaxPixels = DEFAULT_PIXELS,
     model: ModelOption = Path("bundle"),
@@ -79,7 +100,10 @@ def infer(
 
     In both folders, a subfolder is a tracklet and a loose image is a tracklet of one frame.
     """
+    from reid.commands.drift_table import check_facts, print_checks, refuse_drift
     from reid.pages.results import write_results
+    from reid.runtime.data_drift.observing import Observer
+    from reid.runtime.data_drift.reference import read_reference
     from reid.runtime.files.manifest import replaceable_directory
     from reid.runtime.galleries.opening import local_path
     from reid.runtime.inference import infer as rank
@@ -93,10 +117,14 @@ def infer(
         )
     if shard is not None and rerank:
         raise typer.BadParameter("--rerank looks at all queries together: leave it out, or --shard")
+    if (new_cameras or fail_on_drift) and not check:
+        raise typer.BadParameter("--new-cameras and --fail-on-drift are about the check of the crops: add --check")
     filters = _filters(camera, not_camera, since, until, travel_times, other_cameras=other_cameras)
     inputs = [path for path in (local_path(gallery), query, model, travel_times, sightings) if path is not None]
     # Opening the folder first finds out before the work whether it can be written.
     with replaceable_directory(output, inputs=inputs) as results, open_session(model, session, precision) as opened:
+        reference = read_reference(model, opened.info) if check else None
+        observer = None if reference is None else Observer(reference.center)
         with ProgressBar() as progress:
             inference = rank(
                 opened,
@@ -109,22 +137,31 @@ def infer(
                 filters=filters,
                 sightings=None if sightings is None else read_sightings(sightings),
                 shard=None if shard is None else Shard.parse(shard),
+                observer=observer,
                 progress=progress,
             )
+        checks = None
+        if reference is not None and observer is not None:
+            checks = observer.compared(reference, new_cameras=new_cameras)
         with closing(inference.gallery):
-            write_results(results, inference, opened)
+            write_results(results, inference, opened, checks)
             facts = {
                 "output": str(output),
                 "model": opened.info.card.fingerprint,
                 "session": str(opened.info),
                 "precision": opened.info.precision,
                 **_summary(inference),
+                **({} if checks is None else {"check": check_facts(checks)}),
             }
     _note(inference)
     if as_json:
         print_json(facts)
     else:
+        if checks is not None:
+            print_checks(checks)
         print_result(printable(output / "report.html"))
+    if checks is not None and fail_on_drift:
+        refuse_drift(checks)
 
 
 def _filters(

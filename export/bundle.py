@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from reid.calibration.journal import check_journal, remove_journal
 from reid.data.dataset import Dataset
 from reid.data.held_out import warn_if_trained_on
+from reid.evaluation.reference_distribution import distribution_of, looks_of
 from reid.evaluation.same_camera import own_view_of
 from reid.evaluation.verification.origin import failure_with_origin
 from reid.evaluation.verification.records import (
@@ -43,6 +44,7 @@ from reid.export.similarity_limits import similarity_limits
 from reid.export.verification.graphs import ComparedGraph, compare_graphs, describe
 from reid.pages.verification.files import write_verification
 from reid.runtime.bundle import CARD_FILE, ENGINES_FOLDER, REFERENCE_EMBEDDINGS, REFERENCE_RETRIEVAL, Graph, graph_file
+from reid.runtime.data_drift.reference import DISTRIBUTION_FILE, Distributions
 from reid.runtime.errors import GateError, ModelError
 from reid.runtime.files.manifest import remove_replaceable
 from reid.runtime.files.names import check_name
@@ -141,6 +143,7 @@ def write_bundle(
         engines = _build_engines(folder, made, request, gate)
         verification = _verification(made, card, engines)
         _write_reference(folder, checkpoint, made, progress)
+        _write_distributions(folder, made, progress)
         write_verification(folder, verification, made.int8_section)
         card = _finished_card(card, folder, made, verification)
         (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
@@ -301,6 +304,16 @@ def _write_reference(folder: Path, checkpoint: Checkpoint, made: _Made, progress
     np.save(folder / REFERENCE_EMBEDDINGS, made.reference.crops.embeddings)
     if made.data is not None and made.reference.retrieval is not None:
         write_retrieval(folder / REFERENCE_RETRIEVAL, made.reference.retrieval, made.data, progress)
+
+
+def _write_distributions(folder: Path, made: _Made, progress: Progress) -> None:
+    """Keep how the data looked that the graphs were verified on; each saw the same tracklets."""
+    seen = {one.exported.graph.precision: one.comparison.seen for one in made.compared}
+    known = {precision: one for precision, one in seen.items() if one is not None}
+    if known:
+        looks = looks_of(next(iter(known.values())).tracklets, progress)
+        found = {precision: distribution_of(one, looks) for precision, one in known.items()}
+        (folder / DISTRIBUTION_FILE).write_text(Distributions(precisions=found).model_dump_json() + "\n")
 
 
 def _finished_card(card: ModelCard, folder: Path, made: _Made, verification: Verification) -> ModelCard:

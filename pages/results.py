@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reid.pages.ranked_lists import write_report
+from reid.runtime.data_drift.comparison import CameraCheck
+from reid.runtime.data_drift.sentences import camera_name, changes_phrase, check_summary, likely_causes
 from reid.runtime.galleries.filters import Filters
 from reid.runtime.galleries.memory import MemoryGallery
 from reid.runtime.galleries.ranked_lists import Ranking, write_csv, write_json
@@ -16,8 +18,17 @@ from reid.runtime.sessions.session import Session
 __all__ = ["write_results"]
 
 
-def write_results(folder: Path, inference: Inference, session: Session) -> None:
-    """Write rankings.json, rankings.csv, report.html and, if it is in memory, gallery.npz into an existing folder."""
+def write_results(
+    folder: Path, inference: Inference, session: Session, checks: Sequence[CameraCheck] | None = None
+) -> None:
+    """Write rankings.json, rankings.csv, report.html and, if it is in memory, gallery.npz into an existing folder.
+
+    Args:
+        folder: the folder.
+        inference: the rankings.
+        session: what embedded them.
+        checks: how the crops look beside the data that the model was verified on; None where nobody looked.
+    """
     facts = {
         "model": inference.gallery.space.fingerprint[:12],
         "session": str(session.info),
@@ -32,6 +43,9 @@ def write_results(folder: Path, inference: Inference, session: Session) -> None:
         facts |= {"filters": ", ".join(_words(filters)), "without a match": _share(inference)}
     if point is not None:
         facts |= _decision(point, inference.rankings)
+    if checks is not None:
+        changed = [one for one in checks if one.verdict == "changed"]
+        facts |= {"check of the crops": check_summary(checks), **dict(map(_changed, changed))}
     write_json(
         folder / "rankings.json",
         inference.rankings,
@@ -65,6 +79,13 @@ def _decision(point: OperatingPoint, rankings: Sequence[Ranking]) -> dict[str, s
         low, high = point.true_match_rate.interval
         facts["true-match rate"] = f"{point.true_match_rate.value:.1f} % [{low:.1f}, {high:.1f}]"
     return facts | {"new vehicles": f"{new:,} of {len(rankings):,} queries"}
+
+
+def _changed(check: CameraCheck) -> tuple[str, str]:
+    """Return what has changed of a camera, as a fact for people."""
+    causes = likely_causes(check)
+    because = f" ({'; '.join(causes)})" if causes else ""
+    return f"{camera_name(check.camera)} changed", f"{changes_phrase(check)}{because}"
 
 
 def _share(inference: Inference) -> str:

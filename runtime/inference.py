@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
+from reid.runtime.data_drift.looks import look
+from reid.runtime.data_drift.observing import Observer
 from reid.runtime.embedding import Embedded, embed
 from reid.runtime.errors import DataError, ModelError
 from reid.runtime.folders import tracklets_in, what_is_left_out
@@ -76,6 +78,7 @@ def infer(
     sightings: Mapping[str, Seen] | None = None,
     shard: Shard | None = None,
     limits: BatchLimits | None = None,
+    observer: Observer | None = None,
     progress: Progress = SILENT,
 ) -> Inference:
     """Rank the gallery's tracklets for each query tracklet.
@@ -94,6 +97,7 @@ def infer(
         sightings: the id of a query -> where and when it was seen. Its camera goes before that of the query's names.
         shard: the part of the queries to take; None for all.
         limits: a smaller batch than the largest that the session takes.
+        observer: measures the tracklets that are embedded, and plain rankings.
         progress: follows one stage, the frames of gallery and query together.
 
     Raises:
@@ -119,8 +123,10 @@ def infer(
         unreadable: list[str] = []
 
         def embedded(part: Iterable[Tracklet]) -> Iterator[Embedded]:
-            for entry in embed(session, part, limits=limits, progress=progress):
+            for entry in embed(session, part, limits=limits, look=look if observer else None, progress=progress):
                 unreadable.extend(failure.reason for failure in entry.unreadable)
+                if observer:
+                    observer.take(entry)
                 yield entry
 
         # Gallery and queries share no batch, so that a query's embedding is the same, bit for bit, in any gallery.
@@ -133,6 +139,9 @@ def infer(
         if queries and not rankings and shard is None:  # other machines may have queries that can be read
             raise DataError(f"no image of {query} can be read: {unreadable[-1]}")
         stack.pop_all()  # from here on, the gallery is the caller's
+    if observer and post_processing == PLAIN:
+        for ranking in rankings:
+            observer.take_ranking(ranking)
     if point is not None and point.threshold is not None:
         rankings = tuple(ranking.decided(point.threshold.value) for ranking in rankings)
     left_out = {one.root: what_is_left_out(one) for one in (listing, *source.listings)}

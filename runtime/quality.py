@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reid.runtime.errors import DataError
 
-__all__ = ["Box", "Quality", "assess", "reason_to_refuse", "weight"]
+__all__ = ["Box", "Quality", "assess", "halved", "reason_to_refuse", "sampled", "sharpness_of", "weight"]
 
 Box: TypeAlias = tuple[int, int, int, int]
 """Left, top, width and height in pixels."""
@@ -96,9 +96,21 @@ def _cut_sides(box: Box, picture_size: tuple[int, int]) -> int:
     return sum((left <= 0, top <= 0, left + width >= picture_size[0], top + height >= picture_size[1]))
 
 
-def _sharpness(crop: NDArray[np.uint8]) -> float:
-    """Return the variance of the Laplacian at a fixed scale (Pech-Pacheco et al., ICPR 2000)."""
-    sampled = cv2.resize(crop, (2 * _SIDE, 2 * _SIDE), interpolation=cv2.INTER_LINEAR)  # as long for a large crop
-    small = cv2.resize(cv2.cvtColor(sampled, cv2.COLOR_RGB2GRAY), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(small, cv2.CV_16S))
+def sampled(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a crop at 128 x 128 pixels, whatever its size: what is measured on it takes as long for a large crop."""
+    return np.asarray(cv2.resize(crop, (2 * _SIDE, 2 * _SIDE), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def halved(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the gray levels of `sampled`, uint8 [128, 128], at 64 x 64 pixels."""
+    return np.asarray(cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def sharpness_of(gray: NDArray[np.uint8]) -> float:
+    """Return the variance of the Laplacian of gray levels (Pech-Pacheco et al., ICPR 2000)."""
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))
     return float(deviation[0, 0]) ** 2
+
+
+def _sharpness(crop: NDArray[np.uint8]) -> float:
+    return sharpness_of(halved(np.asarray(cv2.cvtColor(sampled(crop), cv2.COLOR_RGB2GRAY), np.uint8)))

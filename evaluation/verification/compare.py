@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reid.evaluation.operating_points.changes import measure_operating_points
 from reid.evaluation.operating_points.pair_scores import PairScores
 from reid.evaluation.protocols import PROTOCOLS, EmbeddedData
+from reid.evaluation.reference_distribution import Seen, seen_by
 from reid.evaluation.verification.failures import Failure, Unusable
 from reid.evaluation.verification.judgment import judge_protocols
 from reid.evaluation.verification.measurements import MeasuredProtocol, compare_rankings
@@ -46,6 +47,7 @@ class Comparison:
         unreadable: the names of the frames that were left out.
         queries_left_out: the names of the queries that could not be read.
         pairs: the scores of all pairs of each protocol, without post-processing.
+        seen: what the session made of the data set's tracklets; None where nothing was ranked.
     """
 
     precision: Precision
@@ -58,6 +60,7 @@ class Comparison:
     unreadable: tuple[str, ...] = ()
     queries_left_out: tuple[str, ...] = ()
     pairs: Mapping[str, PairScores] = field(default_factory=dict, compare=False)
+    seen: Seen | None = field(default=None, compare=False)
 
 
 def compare(reference: Reference, precision: Precision, session: Session, progress: Progress = SILENT) -> Comparison:
@@ -116,6 +119,7 @@ def compare_on_data(
     protocols: tuple[ProtocolComparison, ...] = ()
     lost: list[WorstQuery] = []
     scores: dict[str, PairScores] = {}
+    seen: Seen | None = None
     failures: list[Failure]
     if defect := defect_of(actual.rows(actual.embeddings)):
         failures = [Unusable(precision=precision, defect=defect)]
@@ -126,6 +130,7 @@ def compare_on_data(
         protocols = judge_protocols([measure(*pair, reference.tolerance) for pair in pairs])
         lost = _most_lost(pairs)
         scores = pairs_of(after for _, after in pairs)
+        seen = seen_by(actual)
         failures = [*check_similarity(precision, similarity, reference.tolerance)]
         for comparison in protocols:
             failures += check_changes(precision, comparison, reference.tolerance)
@@ -140,6 +145,7 @@ def compare_on_data(
         unreadable=expected.data.unreadable,
         queries_left_out=expected.data.queries_left_out,
         pairs=scores,
+        seen=seen,
     )
 
 

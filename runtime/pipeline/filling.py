@@ -20,10 +20,13 @@ from reid.runtime.sessions.session import BatchLimits, Embeddings
 from reid.runtime.sessions.slots import ImageFile, Slot
 from reid.runtime.tracklet import Frame
 
-__all__ = ["Filling", "Member", "Weigh"]
+__all__ = ["Filling", "Look", "Member", "Weigh"]
 
 Weigh: TypeAlias = Callable[[NDArray[np.uint8]], float]
 """The weight of a frame, from its pixels, RGB [h, w, 3] before they are resized."""
+
+Look: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
+"""What is measured of a frame, float64 [F], from the same pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Filling:
         rows: the track of each row of `pooling`.
         undecoded: the number of positions whose pixels are still to come.
         failures: position -> why its frame was left out.
+        looks: position -> what was measured of its frame; empty where nothing is.
         decode_s: the seconds that reading and decoding each frame took on the CPU, in any order.
     """
 
@@ -59,6 +63,7 @@ class Filling:
     rows: dict[Track, int] = field(default_factory=dict)
     undecoded: int = 0
     failures: dict[int, str] = field(default_factory=dict)
+    looks: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     decode_s: list[float] = field(default_factory=list)
 
     def has_room(self, track: Track) -> bool:
@@ -80,17 +85,19 @@ class Filling:
         track.received += 1
         return position
 
-    def decode(self, position: int, crop: Frame | Crop, weigh: Weigh | None = None) -> None:
-        """Fill a position, or leave it for `finish`, where nothing weighs its frame.
+    def decode(self, position: int, crop: Frame | Crop, weigh: Weigh | None = None, look: Look | None = None) -> None:
+        """Fill a position, or leave it for `finish`, where nothing weighs or measures its frame.
 
         One whose frame cannot be read or weighed stays as it was, and no row of `pooling` takes it.
         """
         with self._leaving_out(position):
             with timing(self.decode_s.append):
-                pixels = self._read(position, crop, on_device=weigh is None)
+                pixels = self._read(position, crop, on_device=weigh is None and look is None)
             if pixels is not None:
                 if weigh:
                     self._weigh(position, weigh, pixels)
+                if look:
+                    self.looks[position] = look(pixels)
                 self.slot.place(position, pixels)
 
     def finish(self) -> None:
@@ -139,6 +146,8 @@ class Filling:
             frames = embeddings.frame_embedding
             pooled = embeddings.pooled[self.rows[track]] if weight else frames[positions].sum(axis=0)
             track.add(pooled, weight, len(positions))
+            if self.looks:
+                track.look(np.sum([self.looks[position] for position in positions], axis=0))
             for position in positions if keep_frames else ():
                 track.frames[self.members[position].index] = frames[position].copy()
 

@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from reid.runtime.pipeline.assembly import Assembly, Closed, Stopped
 from reid.runtime.pipeline.events import Crop, FrameEvent
-from reid.runtime.pipeline.filling import Filling, Weigh
+from reid.runtime.pipeline.filling import Filling, Look, Weigh
 from reid.runtime.pipeline.stages import Stages
 from reid.runtime.pipeline.tracks import Track
 from reid.runtime.sessions.session import BatchLimits, Session
@@ -44,6 +44,7 @@ def embed_events(
     max_wait_s: float | None = None,
     keep_frames: bool = False,
     weigh: Weigh | None = None,
+    look: Look | None = None,
     grown: Callable[[Track], None] | None = None,
     stages: Stages | None = None,
 ) -> Iterator[Track]:
@@ -58,6 +59,8 @@ def embed_events(
         weigh: gives the weight of a frame, from its pixels, RGB [h, w, 3]; the weight of its event is a factor of it.
             It is called in several threads at a time, and all files are decoded on the CPU. A frame for which it
             raises an Exception, or returns what is no weight, counts as unreadable.
+        look: measures a frame, from its pixels; a track has the sum of what it returns. Threads and files are as with
+            `weigh`.
         grown: is called with each track after every batch with frames of it, in the thread that runs the session: what
             its `embedding` is so far. It must be quick, and keep what it wants to read later.
         stages: is told how long the stream waits, and for what.
@@ -75,7 +78,7 @@ def embed_events(
     resources.callback(assembly.withdraw)
     decoders = ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode")
     resources.callback(decoders.shutdown, cancel_futures=True)
-    feed = threading.Thread(target=_feed, args=(events, assembly, decoders, weigh), name="feed", daemon=True)
+    feed = threading.Thread(target=_feed, args=(events, assembly, decoders, weigh, look), name="feed", daemon=True)
     yield from _embedded(feed, _Runner(slots, assembly, stages, keep_frames, grown, resources))
 
 
@@ -109,19 +112,31 @@ def _wait_for(run: threading.Thread, feed: threading.Thread, results: Queue[_Res
         feed.join(_PATIENCE_S)  # a source that says nothing keeps its thread
 
 
-def _feed(events: Iterable[FrameEvent], assembly: Assembly, decoders: ThreadPoolExecutor, weigh: Weigh | None) -> None:
+def _feed(
+    events: Iterable[FrameEvent],
+    assembly: Assembly,
+    decoders: ThreadPoolExecutor,
+    weigh: Weigh | None,
+    look: Look | None,
+) -> None:
     try:
         for event in events:
             if (place := assembly.add(event)) and event.crop is not None:
-                decoders.submit(_decode, assembly, weigh, *place, event.crop)
+                decoders.submit(_decode, assembly, (weigh, look), *place, event.crop)
         assembly.end()
     except BaseException as error:
         assembly.end(error)
 
 
-def _decode(assembly: Assembly, weigh: Weigh | None, batch: Filling, position: int, crop: Frame | Crop) -> None:
+def _decode(
+    assembly: Assembly,
+    judges: tuple[Weigh | None, Look | None],
+    batch: Filling,
+    position: int,
+    crop: Frame | Crop,
+) -> None:
     try:
-        batch.decode(position, crop, weigh)
+        batch.decode(position, crop, *judges)
     except BaseException as error:
         assembly.fail(error)
     else:

@@ -33,6 +33,7 @@ class Track:
             as long as none of them weighs anything; None before the first. It is replaced, never changed, so that any
             thread may read it while the track goes on.
         weight: the sum of its frames' weights.
+        looks: the sum of what was measured of its frames, float64 [F]; None where nothing is, and before the first.
         frames: the embedding of each frame, float32 [D], by its index; empty unless asked for.
         unreadable: the frames that were left out, since they could not be read or weighed, in order.
     """
@@ -42,6 +43,7 @@ class Track:
     embedded: int = 0
     pooled: NDArray[np.float64] | None = None
     weight: float = 0.0
+    looks: NDArray[np.float64] | None = None
     frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
 
@@ -64,3 +66,7 @@ class Track:
             self.pooled = self.pooled + pooled
         self.weight += weight
         self.embedded += frames
+
+    def look(self, looks: NDArray[np.float64]) -> None:
+        """Add the sum of what was measured of some more frames, float64 [F]."""
+        self.looks = looks if self.looks is None else self.looks + looks

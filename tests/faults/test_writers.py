@@ -68,6 +68,7 @@ OWN_NAMES = (
     "export.engines.trace.SessionTrace",
     "export.frames_graph",
     "export.graphs.save_graph",
+    "export.hub_card",
     "export.int8",
     "export.rejection.leave_report",
     "export.triton",

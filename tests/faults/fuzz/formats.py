@@ -128,6 +128,7 @@ FORMATS = (
     Format("model card", loaders.model_card, _mostly(json_facts), _CARD, 60),
     Format("engine card", loaders.engine_card, _mostly(json_facts, sealed_facts), "runtime.engine_card", 30),
     Format("verification", loaders.verification, _mostly(json_facts), _PAGE, 30),
+    Format("reference distribution", loaders.distributions, _mostly(json_facts), "runtime.data_drift.reference", 20),
     Format("scale file", loaders.scales, _mostly(json_facts), "calibration.scales", 25),
     Format("benchmark result", loaders.benchmark, _mostly(json_facts), _BENCHMARK, 15),
     Format("tolerances", loaders.tolerances, _mostly(json_facts), "evaluation.verification.tolerances", 20),

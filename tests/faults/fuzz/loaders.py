@@ -368,6 +368,27 @@ def verification(folder: Path) -> Prepared:
     return _in_file(folder / "verification.json", [seeds.stored("verification.json"), now], load)
 
 
+def distributions(folder: Path) -> Prepared:
+    from reid.runtime.data_drift.comparison import compare
+    from reid.runtime.data_drift.observing import Observer
+    from reid.runtime.data_drift.reference import CameraReference, Distribution, Distributions
+    from reid.runtime.data_drift.sums import Measured
+    from reid.runtime.files.validation import read_stored
+
+    one = Measured(count=30, mean=0.5, deviation=0.1, independent=20.0)
+    cameras = tuple(CameraReference(camera=f"c{number}", quantities={"size": one}) for number in range(5))
+    sound = Distributions(precisions={"fp32": Distribution(center=(0.6, 0.8), cameras=cameras)})
+
+    def load(path: Path) -> None:
+        found = read_stored(Distributions, path, what="reference distribution", remedy="export it again")
+        for distribution in found.precisions.values():
+            Observer(distribution.center)
+            for camera in ("c0", "new"):
+                compare(distribution.cameras, {camera: 30}, {camera: {"size": one}})
+
+    return _in_file(folder / "distribution.json", [sound.model_dump_json().encode()], load)
+
+
 def scales(folder: Path) -> Prepared:
     from reid.calibration.scales import ScaleFile, compare, describe
 

@@ -300,6 +300,17 @@ BUNDLES = (
         "reid-export bundle --engine tensorrt-rtx --precision int8",
         says="bundle has no int8 graph; choose one of: fp32",
     ),
+    Row("reid-export bundle --hub-card", text("bundle/README.md"), "README.md is there already.*move it out"),
+    Row(
+        "reid-export bundle --hub-card",
+        (removed("bundle/verification.json"), json_with("bundle/model.json", {"files:verification.json": GONE})),
+        "verification.json",
+    ),
+    Row(
+        "reid-export bundle --hub-card",
+        (text("bundle/verification.json", b"{}"), listed("bundle/verification.json")),
+        "verification.json: the verification is not valid",
+    ),
     # a bundle that is not what was exported
     Row(_ENGINES, text("bundle/model.json", b""), _CARD),
     Row(_ENGINES, nested("bundle/model.json"), _CARD),

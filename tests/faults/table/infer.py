@@ -333,6 +333,20 @@ FILTERS = (
 )
 
 MODELS = (
+    # what does not know how its data looked
+    Row("reid-infer gallery query --check", says="bundle does not say how the data looked.*reid-export --verify"),
+    Row("reid-infer gallery query --model bundle/model.fp32.onnx --check", says="does not say how the data looked"),
+    Row(
+        "reid-infer gallery query --check",
+        (text("bundle/distribution.json"), listed("bundle/distribution.json")),
+        "distribution.json: the reference distribution is not valid.*reid-export --verify",
+    ),
+    Row(
+        "reid-infer gallery query --check",
+        (text("bundle/distribution.json", b'{"precisions": {}}'), listed("bundle/distribution.json")),
+        "distribution.json has no distribution of the fp32 graph",
+    ),
+    Row("reid-infer gallery query --fail-on-drift", says="add --check", code=2),
     # what is no model
     *(
         Row("reid-infer gallery query --model it", make("it"), f"it.*({says}|neither a bundle|not a|no such)")
