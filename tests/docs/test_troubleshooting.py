@@ -75,5 +75,14 @@ def test_it_is_noticed_where_the_code_has_no_such_message(message: str) -> None:
     assert unexplained(message)
 
 
+def test_the_sections_of_a_report_are_named_as_they_are() -> None:
+    page = (ROOT / "docs" / "reading-a-report.md").read_text()
+    (table,) = re.findall(r"^\| section \|.*?\n\n", page, flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"^\| ([^|]+) \|", table, flags=re.MULTILINE)[1:]
+    assert len(named) > 6
+    drawn = "".join(file.read_text() for file in (ROOT / "pages").rglob("*.py"))
+    assert [name for name in named if name != "---" and f'"{name}"' not in drawn] == []
+
+
 def test_the_page_quotes_many() -> None:
     assert len(MESSAGES) > 25
