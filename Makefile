@@ -1,5 +1,6 @@
 # make demo: train, evaluate, export and infer on rendered vehicles.
 # make test: linters, type checker, import contracts and the test suite.
+# make docs: the site, into site/; a warning is an error.
 # make kernels: the CUDA kernels for all GPUs, where nvcc is, and their tests on the host; needs CMake and g++.
 # make fuzz: a million damaged files for everything that reads files.
 # make test-lean: the commands of a device, in an environment without PyTorch.
@@ -13,7 +14,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 
-.PHONY: demo test test-contract kernels test-lean test-matrix test-wheel test-installs test-trackers release fuzz clean
+.PHONY: demo test docs test-contract kernels test-lean test-matrix test-wheel test-installs test-trackers release fuzz clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -27,6 +28,9 @@ test: $(VENV)/installed
 	$(BIN)/mypy --explicit-package-bases examples/trackers release
 	$(BIN)/lint-imports
 	PATH="$(BIN):$$PATH" $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 kernels: $(VENV)/installed
 	cmake -B build -DREID_PYTHON=$(BIN)/python
@@ -68,4 +72,4 @@ $(VENV)/installed: pyproject.toml CMakeLists.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo build site .mypy_cache .ruff_cache .pytest_cache
