@@ -42,6 +42,10 @@ _EXTRAS = {
     "tensorboard": "train",
     "onnx": "onnx",
     "onnxscript": "export",
+    "fastapi": "serve",
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
+    "uvicorn": "serve",
 }
 
 _REMEMBERED_SECONDS = 3600.0
