@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from reid.runtime.galleries.entry import Entry
@@ -126,10 +126,8 @@ class Fault(BaseModel):
     error: str
 
 
-class Answer(Response):
+class Answer(JSONResponse):
     """A response in JSON. Ids may hold the bytes of names that are no UTF-8, so all of it is ASCII."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - whatever is no model is JSON as it is
         """Return the body."""

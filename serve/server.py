@@ -55,8 +55,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See uvicorn.Server."""
-        self.stop()
-        super().handle_exit(sig, frame)
+        self._guard.is_stopping = True
+        super().handle_exit(sig, frame)  # the second Ctrl-C waits for nobody
 
     def stop(self) -> None:
         """Take no more requests, and let `run` return when those that came are answered. Any thread may call it."""
