@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.entry import Entry
 from reid.runtime.galleries.memory import MemoryGallery
-from reid.runtime.galleries.opening import open_gallery
+from reid.runtime.galleries.opening import is_gallery, open_gallery
 from reid.runtime.galleries.protocol import Gallery, Kind
 from reid.runtime.galleries.store.columns import Texts, id_hashes
 from reid.runtime.galleries.store.numbers import as_float32
@@ -82,6 +82,8 @@ class Holding:
         Raises:
             ReidError: see `open_gallery`; or another process writes to the store.
         """
+        if not is_gallery(source):
+            raise DataError(f"{source} is no gallery; make one with `reid-gallery append STORE CROPS --model BUNDLE`")
         gallery = open_gallery(source, space)
         if read_only or not isinstance(gallery, Store):
             return cls(gallery, None)

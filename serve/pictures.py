@@ -59,24 +59,10 @@ class Pictures:
 
     @contextlib.contextmanager
     def keeping(self, entry: Entry, pictures: Sequence[Picture]) -> Iterator[Entry]:
-        """Write the pictures of an entry, and yield it with the place of the middle one; they go if the block fails.
-
-        Raises:
-            DataError: the entry's id is no relative path of names.
-        """
-        try:
-            name = check_relative_name(entry.id)
-        except ValueError as error:
-            raise DataError(f"{error}: give an id of letters, digits, dots and the like") from None
+        """Write the pictures of an entry, and yield it with the place of the middle one; they go if the block fails."""
         own = self.folder / secrets.token_hex(16)
         try:
-            (own / name).mkdir(parents=True)
-            files = [
-                own / name / f"{number:03d}{_SUFFIXES[read_header(picture.content).format]}"
-                for number, picture in enumerate(pictures)
-            ]
-            for file, picture in zip(files, pictures, strict=True):
-                atomic_write(file, picture.content)
+            files = _written(own, entry.id, pictures)
             yield replace(entry, picture=str(files[len(files) // 2]))
         except BaseException:
             shutil.rmtree(own, ignore_errors=True)
@@ -88,6 +74,18 @@ class Pictures:
             within = Path(entry.picture).relative_to(self.folder)
             if within.parts and ".." not in within.parts:
                 shutil.rmtree(self.folder / within.parts[0], ignore_errors=True)
+
+
+def _written(folder: Path, identity: str, pictures: Sequence[Picture]) -> list[Path]:
+    """Write pictures below a folder, under an entry's id; return the files. Raises ValueError where it is no name."""
+    within = folder / check_relative_name(identity)
+    within.mkdir(parents=True)
+    files = []
+    for number, picture in enumerate(pictures):
+        file = within / f"{number:03d}{_SUFFIXES[read_header(picture.content).format]}"
+        atomic_write(file, picture.content)
+        files.append(file)
+    return files
 
 
 def shown(entry: Entry, height: int) -> bytes | None:
