@@ -181,7 +181,7 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         from reid.runtime.installs import PACKAGES, how_to_install  # not for --help
 
-        package = (error.name or "").partition(".")[0]
+        package = (error.name or "").partition(".")[0].replace("_", "-")
         if package in PACKAGES:
             return f"this needs {package}, which is not installed: {how_to_install(package)}"
     return None

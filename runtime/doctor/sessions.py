@@ -29,10 +29,13 @@ __all__ = ["check_session", "reinstall", "session_names"]
 _DEVICES = {"onnxruntime": ("onnxruntime:cpu", "onnxruntime:cuda")}
 """The sessions that a backend is tried as, where one is not enough."""
 
+_SERVERS = {"triton"}
+"""Backends that are no part of this machine: one has to say where they are."""
+
 
 def session_names() -> tuple[str, ...]:
-    """Return all sessions that are known, those of other packages included."""
-    backends = sorted(point.name for point in entry_points(group="reid.sessions"))
+    """Return all sessions that this machine may run, those of other packages included."""
+    backends = sorted({point.name for point in entry_points(group="reid.sessions")} - _SERVERS)
     return tuple(name for backend in backends for name in _DEVICES.get(backend, (backend,)))
 
 
@@ -55,7 +58,7 @@ def check_session(name: str, doing: Doing, session: str, model: str = "", *preci
             memory = Path(folder) / "self-checks"
             found = [_try(session, path, cast(Precision, one), memory, doing) for one in tried]
         except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
+            package = (error.name or "").partition(".")[0].replace("_", "-")
             remedy = how_to_install(package).command if package in PACKAGES else None
             return Check(name, "missing", f"it needs {package}, which is not installed", remedy)
         except ReidError as error:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from reid.runtime.bundle import Bundle
 from reid.runtime.errors import ReidError, SessionError
 from reid.runtime.graph_names import FRAME_EMBEDDING, FRAMES, POOLED, POOLING
+from reid.runtime.installs import how_to_install
 from reid.runtime.precision import PRECISIONS, Precision
 from reid.runtime.sessions.host import HostSession
 from reid.runtime.sessions.opened import Opened, Reference
@@ -88,7 +89,7 @@ class _Server:
         try:
             from tritonclient import grpc
         except ImportError as error:
-            raise SessionError(f"tritonclient is not installed ({error}): pip install 'reid[triton]'") from None
+            raise SessionError(f"tritonclient is not installed ({error}): {how_to_install('tritonclient')}") from None
         client = grpc.InferenceServerClient(address)
         try:
             ready = client.is_server_ready(client_timeout=_OPENING_S)

@@ -3,7 +3,7 @@
 The names below are what most programs need; each is imported from its own module when it is first used, so that
 `import reid` costs next to nothing. The rooms, each of which may import only those to its right::
 
-    commands > export > train | calibration > pages > evaluation > data > runtime
+    commands > export > train | calibration > serve | bench > pages > evaluation > data > runtime
 """
 
 from __future__ import annotations

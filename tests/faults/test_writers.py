@@ -96,6 +96,7 @@ OWN_NAMES = (
 NAMES_FROM_FILES = {
     "data.conversion.convert._copy": "check_relative_name",  # the names of images in a table
     "export.bundle._write_reference": "check_name",  # the names of a checkpoint's reference crops
+    "serve.pictures._written": "check_relative_name",  # the ids that clients give
     "export.engines.build.build_engine": "_slug",  # the GPU's name, as its driver says it
 }
 """These give names that were read from somewhere: -> the function that every such name goes through there."""

@@ -42,6 +42,7 @@ _MODULES = {
     "reid-export": "export",
     "reid-gallery": "gallery",
     "reid-infer": "infer",
+    "reid-serve": "serve",
     "reid-train": "train",
     "reid-verify": "verify",
 }
