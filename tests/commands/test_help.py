@@ -28,7 +28,19 @@ def commands_in(page: str) -> list[str]:
 
 
 def test_the_scripts_are_those_of_the_design() -> None:
-    commands = ["data", "train", "eval", "export", "calibrate", "infer", "gallery", "serve", "verify", "bench", "doctor"]
+    commands = [
+        "data",
+        "train",
+        "eval",
+        "export",
+        "calibrate",
+        "infer",
+        "gallery",
+        "serve",
+        "verify",
+        "bench",
+        "doctor",
+    ]
     assert {f"reid-{name}" for name in commands} <= set(SCRIPTS)
 
 
