@@ -5,11 +5,12 @@ import { filePicture, largeCrop } from "./pictures.js";
 import { clock, origin, rate, verdict } from "./words.js";
 
 const dialog = byId("compare");
-let shown = null; // {query, matches, point, index, picture}
+let shown = null; // {query, matches, point, index, first, picture}
 
 /** Prepare the dialog.
  *
- * `search` and `remove` are called with an entry, `closed` with the place of the match that was looked at last.
+ * `search` and `remove` are called with an entry, `closed` with the place of the match that was looked at last,
+ * if it is another than the first.
  */
 export function onCompare({ search, remove, closed }) {
   byId("previous").addEventListener("click", () => step(-1));
@@ -17,7 +18,9 @@ export function onCompare({ search, remove, closed }) {
   byId("compare-close").addEventListener("click", () => dialog.close());
   byId("compare-search").addEventListener("click", () => leave(search));
   byId("compare-remove").addEventListener("click", () => leave(remove));
-  dialog.addEventListener("close", () => closed(shown.index));
+  dialog.addEventListener("close", () => {
+    if (shown.index !== shown.first) closed(shown.index); // else the browser puts the focus back by itself
+  });
   dialog.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "ArrowLeft") step(-1);
@@ -35,7 +38,7 @@ function leave(action) {
 
 /** Open the dialog for a match, by its place in the answer. */
 export function compare(query, matches, index, { operating_point: point, writable }) {
-  shown = { query, matches, point, index, picture: 0 };
+  shown = { query, matches, point, index, first: index, picture: 0 };
   byId("compare-remove").hidden = !writable;
   drawQuery();
   drawMatch();

@@ -24,11 +24,13 @@ export function onPictures({ page: take, ...inputs }, refuse) {
     const files = [...event.clipboardData.files];
     if (files.length > 0 && !busy()) take(files);
   });
-  addEventListener("dragover", (event) => {
-    if (!holdsFiles(event)) return;
-    event.preventDefault();
-    overlay.hidden = busy();
-  });
+  for (const kind of ["dragenter", "dragover"]) {
+    addEventListener(kind, (event) => {
+      if (!holdsFiles(event)) return;
+      event.preventDefault();
+      overlay.hidden = busy();
+    });
+  }
   addEventListener("dragleave", (event) => {
     if (event.relatedTarget === null) overlay.hidden = true;
   });
