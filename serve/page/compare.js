@@ -110,13 +110,17 @@ function drawVerdict(match) {
 const named = (entry) => [entry.id, origin(entry)].filter((part) => part !== "").join(" · ");
 
 function facts(match, point) {
-  const asked = shown.query.entry?.time ?? null;
-  const { time } = match.entry;
   return {
     Score: match.score.toFixed(6),
     Threshold: point
       ? `${point.threshold.toFixed(6)}, for ${rate(point.false_match_rate)}`
       : "none: the bundle has no operating point",
-    "Seen after the query": asked === null || time === null ? null : clock(time - asked),
+    Seen: apart(shown.query.entry?.time ?? null, match.entry.time),
   };
+}
+
+/** Return how long before or after the query a match was seen; null where that is not known. */
+function apart(query, match) {
+  if (query === null || match === null) return null;
+  return `${clock(Math.abs(match - query))} ${match < query ? "before" : "after"} the query`;
 }

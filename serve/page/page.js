@@ -8,7 +8,7 @@ import { Filters, onFilters, showFilters } from "./filters.js";
 import { showCameraChoice, showGallery } from "./gallery.js";
 import { onPictures } from "./intake.js";
 import { onKeys } from "./keys.js";
-import { filePicture, smallCrop } from "./pictures.js";
+import { drawQuery, nameOf, refusal } from "./query.js";
 import { about, entry as entryNamed, matches as ask } from "./service.js";
 import { count, number, rate, score } from "./words.js";
 
@@ -22,7 +22,6 @@ const UNKNOWN = {
   limits: { pictures: Infinity, bytes: Infinity },
 };
 
-// A query is {files} or {id, entry}: pictures of a person's own, or an entry of the gallery and what is known of it.
 const page = { about: UNKNOWN, query: null, filters: new Filters(), answer: null };
 const asked = new Map(); // queries with pictures by their number in the history, which cannot hold files
 let running = null;
@@ -69,20 +68,28 @@ async function show(cause) {
   document.title = page.query === null ? "reid" : `${nameOf(page.query)} - reid`;
   for (const place of ["query-error", "filter-error", "left-out"]) say(byId(place), "");
   page.answer = null;
-  drawQuery();
-  if (page.about === UNKNOWN) await learn();
+  matchList.replaceChildren(); // they are another query's
+  drawPage();
+  if (page.about === UNKNOWN && !(await learn())) return;
   if (page.query === null) await showGallery();
   else await search(cause);
 }
 
+/** Ask what the service is and holds; return whether it answered. */
 async function learn() {
   try {
     page.about = await about();
   } catch (error) {
     say(byId(page.query === null ? "gallery-error" : "query-error"), error.message);
-    return;
+    return false;
   }
-  const { about: facts } = page;
+  showCameraChoice(page.about.cameras);
+  drawFacts(page.about);
+  drawPage();
+  return true;
+}
+
+function drawFacts(facts) {
   const point = facts.operating_point;
   byId("facts").replaceChildren(
     ...terms({
@@ -94,67 +101,18 @@ async function learn() {
         : "not decided: no operating point",
     }),
   );
-  showCameraChoice(facts.cameras);
-  drawQuery();
 }
 
 // The query
 
-function nameOf({ id, files }) {
-  if (id) return id;
-  return files.length === 1 ? files[0].name : `${count(files.length, "picture")} of one vehicle`;
-}
-
-function drawQuery() {
-  const { query } = page;
-  const files = query?.files ?? [];
-  byId("query-title").textContent = query === null ? "Find a vehicle" : "Query";
-  byId("choose").textContent = query === null ? "Choose pictures" : "New pictures";
-  byId("pictures").hidden = query === null;
-  byId("pictures").replaceChildren(...(query === null ? [] : pictures(query)));
-  say(byId("query-name"), query === null ? "" : nameOf(query));
-  byId("add").hidden = files.length === 0 || !page.about.writable;
-  byId("remove-query").hidden = !query?.id || !page.about.writable;
-  byId("filters").hidden = query === null;
-  showFilters(page.filters, page.about, query);
-}
-
-function pictures(query) {
-  if (query.id) return [element("li", {}, smallCrop(query))];
-  const more = element(
-    "button",
-    {
-      type: "button",
-      className: "more",
-      "aria-label": "Add a picture of the same vehicle",
-      title: "Add a picture of the same vehicle",
-    },
-    "+",
-  );
-  more.addEventListener("click", () => byId("joiner").click());
-  return [
-    ...query.files.map((file, index) => element("li", {}, filePicture(file, file.name), without(query, index))),
-    element("li", {}, more),
-  ];
-}
-
-function without(query, index) {
-  if (query.files.length === 1) return null;
-  const made = element(
-    "button",
-    { type: "button", className: "without", "aria-label": `Take ${query.files[index].name} out of the query` },
-    "×",
-  );
-  made.addEventListener("click", () => go({ files: query.files.filter((_, at) => at !== index) }));
-  return made;
+function drawPage() {
+  drawQuery(page.query, page.about.writable, (files) => go({ files }));
+  showFilters(page.filters, page.about, page.query);
 }
 
 function take(files) {
-  const { limits } = page.about;
-  const large = files.find((file) => file.size > limits.bytes);
-  if (files.length > limits.pictures)
-    refuse(`${number(files.length)} pictures are too many; take up to ${number(limits.pictures)} of one vehicle`);
-  else if (large) refuse(`${large.name} has ${number(large.size)} bytes; take one of up to ${number(limits.bytes)}`);
+  const line = refusal(files, page.about.limits);
+  if (line) refuse(line);
   else go({ files });
 }
 
@@ -209,7 +167,7 @@ function status({ matches, milliseconds }) {
     return page.filters.length > 0 ? "No entry passes the filters" : "The gallery has nothing to match";
   const same = matches.filter((match) => match.same).length;
   const decided = page.about.operating_point ? `, ${number(same)} of the same vehicle` : "";
-  return `${count(matches.length, "match", "matches")}${decided}, in ${number(Math.max(1, Math.round(milliseconds)))} ms`;
+  return `${count(matches.length, "match", "matches")}${decided}, in ${number(Math.round(milliseconds * 10) / 10)} ms`;
 }
 
 // What people do

@@ -23,8 +23,8 @@ async function show(frame, url) {
     picture.src = await url;
     await picture.decode();
     frame.classList.add("shown");
-  } catch {
-    if (frame.contains(picture)) picture.replaceWith(element("span", { className: "gone" }, "no picture"));
+  } catch (error) {
+    picture.replaceWith(element("span", { className: "gone", title: error.message }, "no picture"));
   }
 }
 

@@ -13,7 +13,8 @@ export function clock(seconds) {
   const [whole, rest] = [Math.floor(hundredths / 100), hundredths % 100];
   const two = (value) => String(value).padStart(2, "0");
   const part = rest === 0 ? "" : `.${two(rest).replace(/0$/, "")}`;
-  return `${seconds < 0 ? "-" : ""}${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}${part}`;
+  const sign = seconds < 0 ? "-" : "";
+  return `${sign}${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}${part}`;
 }
 
 /** Return the seconds that a text like those of `clock` stands for; null for an empty one. */

@@ -93,8 +93,8 @@ class Service:
             "limits": {"pictures": 4, "bytes": 1_000_000, "pixels": 1_000_000},
         }
 
-    def find(self, id: str) -> Made | None:
-        return next((entry for entry in self.entries if entry.id == id), None)
+    def find(self, name: str) -> Made | None:
+        return next((entry for entry in self.entries if entry.id == name), None)
 
     def rank(self, embedding: NDArray[Any], asked: dict[str, list[str]], own: str | None) -> list[dict[str, Any]]:
         found = [(round(float(entry.embedding @ embedding), 6), entry) for entry in passing(self.entries, asked, own)]
@@ -122,7 +122,7 @@ def passing(entries: Iterable[Made], asked: dict[str, list[str]], own: str | Non
             yield entry
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     def __init__(self, status: int, line: str) -> None:
         super().__init__(line)
         self.status = status
@@ -135,9 +135,13 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    do_POST = do_DELETE = do_GET
+    def do_POST(self) -> None:
+        self._answer()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def do_DELETE(self) -> None:
+        self._answer()
+
+    def log_message(self, *args: object) -> None:
         """Say nothing: what is served is recorded."""
 
     def _answer(self) -> None:
@@ -150,14 +154,14 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self._authorize()
             if (failure := self.service.failures.pop(path, None)) is not None:
-                raise Refusal(*failure)
+                raise RefusalError(*failure)
             getattr(self, f"_{self.command.lower()}_{path.removeprefix('/v1/')}")(query, content)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             self._json({"error": str(refusal)}, refusal.status)
 
     def _authorize(self) -> None:
         if self.service.token is not None and self.headers.get("Authorization") != f"Bearer {self.service.token}":
-            raise Refusal(401, "this needs a token; send it as Authorization: Bearer TOKEN")
+            raise RefusalError(401, "this needs a token; send it as Authorization: Bearer TOKEN")
 
     def _get_about(self, query: dict[str, list[str]], content: bytes) -> None:
         self._json(self.service.about())
@@ -179,13 +183,13 @@ class Handler(BaseHTTPRequestHandler):
     def _get_picture(self, query: dict[str, list[str]], content: bytes) -> None:
         entry = self._named(query)
         if not entry.pictures:
-            raise Refusal(404, f"the crop of '{entry.id}' is gone")
+            raise RefusalError(404, f"the crop of '{entry.id}' is gone")
         self._send(200, "image/jpeg", jpeg(entry.pictures[0]))
 
     def _post_entries(self, query: dict[str, list[str]], content: bytes) -> None:
         fields = {name: part.decode() for name, file, part in self._parts(content) if file is None}
         if self.service.find(fields["id"]) is not None:
-            raise Refusal(409, f"'{fields['id']}' is in the gallery already; choose another id")
+            raise RefusalError(409, f"'{fields['id']}' is in the gallery already; choose another id")
         pictures = tuple(picture for _, picture in self._pictures(content)[0])
         time = float(fields["time"]) if "time" in fields else None
         made = Made(fields["id"], fields.get("camera"), time, self.service.embed(pictures), pictures)
@@ -199,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
     def _named(self, query: dict[str, list[str]]) -> Made:
         entry = self.service.find(query["entry"][0])
         if entry is None:
-            raise Refusal(404, f"no entry '{query['entry'][0]}'; /v1/entries lists them")
+            raise RefusalError(404, f"no entry '{query['entry'][0]}'; /v1/entries lists them")
         return entry
 
     def _matches(
@@ -217,7 +221,7 @@ class Handler(BaseHTTPRequestHandler):
                 else:
                     read.append((file, picture))
         if not read:
-            raise Refusal(422, f"{left_out[0]['picture']}: not a readable image; send a JPEG, PNG or WebP")
+            raise RefusalError(422, f"{left_out[0]['picture']}: not a readable image; send a JPEG, PNG or WebP")
         return read, left_out
 
     def _parts(self, content: bytes) -> Iterator[tuple[str, str | None, bytes]]:

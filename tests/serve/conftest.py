@@ -19,7 +19,7 @@ COLORS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (40, 60, 210), "
 expect.set_options(timeout=30_000)  # only ever waited for by a test that fails
 
 
-def painted(color: tuple[int, int, int]) -> Picture:
+def painted(color: tuple[int, ...]) -> Picture:
     return np.full((24, 32, 3), color, np.uint8)
 
 
@@ -34,7 +34,7 @@ def chromium(browser: headless_browser.Browser) -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Visit]:
-    """Open the page of a service in a window of its own, at an address below the service's; options are Playwright's."""
+    """Open the page of a service in a window of its own; options are Playwright's."""
     faults: list[str] = []
 
     with ExitStack() as stack:
@@ -68,9 +68,9 @@ def service() -> Service:
     return Service([*entries, Made("stranger", None, None, color_of([stranger]))])
 
 
-def made(id: str, color: tuple[int, ...], camera: str | None, time: float | None) -> Made:
-    picture = painted(color)  # type: ignore[arg-type]
-    return Made(id, camera, time, color_of([picture]), (picture,))
+def made(name: str, color: tuple[int, ...], camera: str, time: float) -> Made:
+    picture = painted(color)
+    return Made(name, camera, time, color_of([picture]), (picture,))
 
 
 @pytest.fixture
