@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import cv2
 import headless_browser
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from stand_in_service import Made, Picture, Service, color_of, serving
 
 Visit = Callable[..., Page]
+Window = Callable[..., BrowserContext]
 COLORS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (40, 60, 210), "yellow": (230, 210, 40)}
 
 expect.set_options(timeout=30_000)  # only ever waited for by a test that fails
@@ -25,25 +27,40 @@ def painted(color: tuple[int, ...]) -> Picture:
 
 @pytest.fixture(scope="module")
 def chromium(browser: headless_browser.Browser) -> Iterator[Browser]:
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    quiet = [f"--disable-{part}" for part in ("gpu", "background-networking", "component-update", "sync")]
+    few = ["--in-process-gpu", "--renderer-process-limit=1", "--no-zygote"]  # a process costs as much as a test
+    options = ["--no-sandbox", *quiet, *few]
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=browser.program, args=options)
         yield opened
         opened.close()
 
 
+@pytest.fixture(scope="module")
+def window(chromium: Browser) -> Window:
+    """Return a window of a width, with Playwright's options; one for all tests that want the same."""
+    windows: dict[str, BrowserContext] = {}
+
+    def open_window(width: int = 1280, **options: Any) -> BrowserContext:  # noqa: ANN401 - Playwright's own
+        settings = {"viewport": {"width": width, "height": 800}, "reduced_motion": "reduce", **options}
+        if str(settings) not in windows:
+            windows[str(settings)] = chromium.new_context(**settings)
+        return windows[str(settings)]
+
+    return open_window
+
+
 @pytest.fixture
-def visit(chromium: Browser) -> Iterator[Visit]:
-    """Open the page of a service in a window of its own; options are Playwright's."""
+def visit(window: Window) -> Iterator[Visit]:
+    """Open the page of a service at an address; its options are those of the window."""
     faults: list[str] = []
 
     with ExitStack() as stack:
 
-        def open_page(service: Service, address: str = "", width: int = 1280, **options: object) -> Page:
-            origin = stack.enter_context(serving(service))
-            context = chromium.new_context(viewport={"width": width, "height": 800}, **options)  # type: ignore[arg-type]
-            stack.callback(context.close)
-            page = context.new_page()
+        def open_page(service: Service, address: str = "", **options: Any) -> Page:  # noqa: ANN401
+            origin = stack.enter_context(serving(service))  # a port of its own, and so a storage of its own
+            page = window(**options).new_page()
+            stack.callback(page.close)
             page.on("pageerror", lambda error: faults.append(str(error)))
             page.on("console", lambda said: faults.append(said.text) if "Content Security" in said.text else None)
             page.on(

@@ -667,7 +667,7 @@ def test_it_fits_and_can_be_used_by_everybody(
     visit: Visit, service: Service, crops: Crops, width: int, scheme: str
 ) -> None:
     phone = {"has_touch": True, "is_mobile": True} if width == 390 else {}
-    page = visit(service, width=width, color_scheme=scheme, reduced_motion="reduce", **phone)
+    page = visit(service, width=width, color_scheme=scheme, **phone)
     axe = Axe()
 
     def look(state: str) -> None:
