@@ -45,6 +45,7 @@ class Browser:
     """Runs Chromium, with a profile of its own."""
 
     def __init__(self, program: str, profile: Path) -> None:
+        self.program = program
         quiet = [f"--disable-{part}" for part in ("gpu", "quic", "background-networking", "component-update", "sync")]
         self._command = [program, "--headless=new", "--no-sandbox", "--no-first-run", "--hide-scrollbars", *quiet]
         self._command += [f"--user-data-dir={profile}", "--virtual-time-budget=5000"]
