@@ -535,7 +535,7 @@ def test_help_lists_the_keys_and_turns_letters_off(visit: Visit, service: Servic
     page.keyboard.press("?")
     expect(dialog(page)).to_have_accessible_name("Keys")
     listed = dialog(page).locator("dt").all_inner_texts()
-    document = (Path(__file__).parents[2] / "docs" / "serve-page.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parents[3] / "docs" / "serve-page.md").read_text(encoding="utf-8")
     for keys in listed:
         assert f"| {' '.join(f'`{key}`' for key in keys.split())} |" in document
     dialog(page).get_by_label("Letters and signs work as keys").uncheck()
