@@ -28,6 +28,7 @@ SET_BACK: dict[str, tuple[str, ...]] = {
     "with poster's learning rate": ("learning_rate=3.5e-4",),
     "with max-pooling alone": ("pooling=max",),
     "with levels of equal weight": ("aggregation=equal",),
+    "with losses of equal weight": ("level_losses=given",),
 }
 
 # Ingredients that strong does without, and ingredients that it shares with poster.

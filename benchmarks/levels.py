@@ -27,13 +27,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "Triplet, 1536": ("--loss", "triplet", "--levels", "4", "--set", "embedding_size=1536"),
     "RLL, 512": ("--levels", "4"),
 }
-EQUAL = Method(
-    "strong: Multi-level RLL, equal levels",
-    (*RECIPES["strong"], "--set", "aggregation=equal"),
-)
+EQUAL: dict[str, tuple[str, ...]] = {
+    "losses of equal weight": ("--set", "level_losses=given"),
+    "equal levels": ("--set", "level_losses=given", "--set", "aggregation=equal"),
+}
 METHODS = (
     *(Method(f"{recipe}: {name}", (*own, *more)) for recipe, own in RECIPES.items() for name, more in VARIANTS.items()),
-    EQUAL,
+    *(Method(f"strong: Multi-level RLL, {name}", (*RECIPES["strong"], *more)) for name, more in EQUAL.items()),
 )
 
 

@@ -75,10 +75,17 @@ class Learner:
         """Return all parameters, in an order that does not depend on how the optimizer groups them."""
         return [*self.model.parameters(), *self.classifiers.parameters()]
 
-    def begin_epoch(self, *, frozen: bool) -> None:
-        """Enter training mode, with the backbone frozen or not."""
+    def begin_epoch(self, *, frozen: bool, level_losses: Sequence[float] = ()) -> None:
+        """Enter training mode.
+
+        Args:
+            frozen: whether the backbone does not learn.
+            level_losses: weight of each level's losses from now on; empty to leave them as they are.
+        """
         self.model.train()
         freeze(self.model.backbone, frozen)
+        if level_losses:
+            self.loss.level_weights = list(level_losses)
 
     def step(self, batch: TrainingBatch, rate: float, *, seed: int, micro_batch: int | None = None) -> StepMetrics:
         """Learn from one batch.

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from reid.data.dataset import Dataset
+from reid.evaluation.aggregation import choose_level_weights
 from reid.runtime.errors import ReidError
 from reid.runtime.model_card import ModelCard
 from reid.runtime.progress import SILENT, Progress
@@ -25,7 +26,7 @@ from reid.train.model.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_c
 from reid.train.parallel.processes import Processes
 from reid.train.recipe import Recipe, learning_rate
 from reid.train.report.board import show_histograms
-from reid.train.report.observation import observe
+from reid.train.report.observation import Observation, observe
 from reid.train.report.write import try_to_write_report
 from reid.train.run.board import Board
 from reid.train.run.folder import RunFolder, recipe_facts
@@ -142,7 +143,7 @@ class _Loop:
                 samples.first = position.begun.steps
                 row = self._row(epoch, self._learn(epoch, batches, position))
                 row |= self._processes.from_first(partial(self._evaluate, epoch, board))
-                position = position.after(epoch, row["held_out"].get("i2i"))
+                position = position.after(epoch, row["held_out"].get("i2i"), row.get("level_worth", {}).values())
                 if board:
                     self._store(row, position, reference, board)
                 _log(row)
@@ -155,7 +156,7 @@ class _Loop:
 
     def _learn(self, number: int, batches: Iterable[TrainingBatch], position: Position) -> EpochMetrics:
         """Take the remaining steps of an epoch, and now and then store a state between two of them."""
-        self.learner.begin_epoch(frozen=number <= self.recipe.frozen_epochs)
+        self.learner.begin_epoch(frozen=number <= self.recipe.frozen_epochs, level_losses=position.level_losses)
         epoch = Epoch(number, len(self.data.sampler), self.learner, self.recipe, position.begun.model_copy(deep=True))
         saved_at = time.monotonic()
         try:
@@ -196,7 +197,12 @@ class _Loop:
         seen = observe(model, self.card, data.query, data.gallery, self._processes.device, view=data.own_view)
         if board:
             show_histograms(board, seen, epoch)
-        return seen.summary()
+        return seen.summary() | (self._worth(seen) if self.recipe.level_losses == "held_out" else {})
+
+    def _worth(self, seen: Observation) -> dict[str, dict[str, float]]:
+        """Return what each level should count in the embedding, by name, at most 1."""
+        weights = choose_level_weights(seen.data, self.card.levels)
+        return {"level_worth": {level.name: weight for level, weight in zip(self.card.levels, weights, strict=True)}}
 
     def _store(self, row: dict[str, Any], position: Position, reference: Mapping[str, bytes], board: Board) -> None:
         """Write an epoch's results; the state comes last, so that a stop before it repeats them."""

@@ -107,6 +107,8 @@ class Recipe(BaseModel):
         soft_margin: whether the triplet loss has a soft margin in place of its fixed one.
         memory_size: embeddings of past batches that RLL compares with, per level; 0 for none.
         level_weights: weight of each level's losses; empty for 1 each.
+        level_losses: whether these weights stay as "given", or each level's losses count, from the second epoch on, as
+            much as "held_out" vehicles say that the level should count in the embedding.
         aggregation: weight of each level in the embedding: "equal", or "held_out" for the weights by which the held-out
             vehicles are told apart best.
         identity_loss: identity loss of every level.
@@ -155,6 +157,7 @@ class Recipe(BaseModel):
     soft_margin: _Switch = False
     memory_size: Annotated[int, _whole(0, 2**20)] = 0
     level_weights: _Weights = ()
+    level_losses: Literal["given", "held_out"] = "given"
     aggregation: Literal["equal", "held_out"] = "equal"
     identity_loss: IdentityLossName = "softmax"
     label_smoothing: _Share = 0.0
@@ -283,6 +286,7 @@ RECIPES: dict[RecipeName, Recipe] = {
         metric_weight=4.0,
         clip_norm=5.0,
         learning_rate=3e-3,
+        level_losses="held_out",
         aggregation="held_out",
     ),
 }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -25,7 +26,7 @@ RECIPE = RECIPES["strong"].changed(
     vehicles_per_batch=3,
     images_per_vehicle=3,
     held_out=0.5,
-    epochs=1,
+    epochs=2,
 )
 
 
@@ -59,6 +60,35 @@ def test_a_run_that_is_resumed_after_this_step_keeps_them(run: Path, dataset: Da
     weigh_levels(tmp_path / "run", prepare_data(dataset, RECIPE), torch.device("cpu"))
     assert load_checkpoint(tmp_path / "run").card == before
     assert train(dataset, RECIPE, RunFolder(tmp_path / "run"), resume=True).card == before
+
+
+def test_the_losses_of_a_level_count_as_much_as_the_level_was_worth_after_the_epoch_before(run: Path) -> None:
+    first, second = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    assert min(first["level_worth"].values()) < 1
+    for worth, found in (({"level3": 1, "level4": 1}, first["train"]), (first["level_worth"], second["train"])):
+        losses = {name: 4 * found[f"{name}/metric"] + found[f"{name}/identity"] for name in worth}
+        assert found["loss"] == pytest.approx(sum(worth[name] * loss for name, loss in losses.items()), rel=1e-5)
+
+
+class Stop:
+    """A Progress that interrupts a run in the first step of its second epoch."""
+
+    def begin(self, stage: str, total: int, unit: str = "frames") -> None:
+        self.left = total // 2 + 1
+
+    def advance(self, steps: int = 1) -> None:
+        self.left -= steps
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_is_resumed_goes_on_with_the_same_losses(run: Path, dataset: Dataset, tmp_path: Path) -> None:
+    stopped = RunFolder(tmp_path / "stopped")
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, RECIPE, stopped, resume=False, progress=Stop())
+    assert len((stopped.path / "metrics.jsonl").read_text().splitlines()) == 1
+    again = train(dataset, RECIPE, stopped, resume=True).card
+    assert again.fingerprint == load_checkpoint(run).card.fingerprint
 
 
 def test_levels_count_alike_where_that_is_asked_for_or_no_vehicles_are_held_out(

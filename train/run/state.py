@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from torch.optim import SGD, Optimizer
 from reid.runtime.errors import ReidError
 from reid.runtime.files.storage import atomic_write
 from reid.runtime.files.validation import parse_stored
+from reid.runtime.model_card import MOST_LEVELS
 from reid.train.epoch_metrics import EpochMetrics
 from reid.train.learner import Learner
 from reid.train.recipe import MOST_EPOCHS
@@ -38,6 +39,7 @@ class Position(BaseModel):
         best_loss: held-out retrieval loss of that epoch; None where no vehicles are held out, and in a run that was
             begun when mAP chose the best epoch, where it still does.
         begun: the sums accumulated so far in the next epoch, if some of its steps are done.
+        level_losses: weight of each level's losses from here on; empty for those of the recipe.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +49,7 @@ class Position(BaseModel):
     best_map: float = Field(default=-1.0, ge=-1, allow_inf_nan=False)
     best_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     begun: EpochMetrics = EpochMetrics()
+    level_losses: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(), max_length=MOST_LEVELS)
 
     @model_validator(mode="after")
     def _check_best_epoch(self) -> Position:
@@ -54,19 +57,30 @@ class Position(BaseModel):
             raise ValueError(f"the best epoch is {self.best_epoch}, of {self.epochs_done} that are done")
         return self
 
-    def after(self, epoch: int, found: Mapping[str, float] | None) -> Position:
-        """Return the position after an epoch, counted from 1, with these held-out scores of I2I.
+    def after(self, epoch: int, found: Mapping[str, float] | None, level_losses: Iterable[float] = ()) -> Position:
+        """Return the position after an epoch.
 
-        Where they are None, no vehicles are held out, and every epoch's checkpoint replaces that of the one before.
+        Args:
+            epoch: the epoch, counted from 1.
+            found: its held-out scores of I2I. Where they are None, no vehicles are held out, and every epoch's
+                checkpoint replaces that of the one before.
+            level_losses: weight of each level's losses from here on; none for those of the recipe.
         """
         if found is None:
             return Position(epochs_done=epoch, best_epoch=epoch)
         began_with_map = self.best_epoch > 0 and self.best_loss is None
         loss = None if began_with_map else found["retrieval_loss"]
+        position = Position(
+            epochs_done=epoch,
+            best_epoch=self.best_epoch,
+            best_map=self.best_map,
+            best_loss=self.best_loss,
+            level_losses=tuple(level_losses),
+        )
         # On ties, keep the later epoch: it has learned more, and at a lower rate.
         if self._is_best(found["mAP"], loss):
-            return Position(epochs_done=epoch, best_epoch=epoch, best_map=found["mAP"], best_loss=loss)
-        return self.model_copy(update={"epochs_done": epoch, "begun": EpochMetrics()})
+            return position.model_copy(update={"best_epoch": epoch, "best_map": found["mAP"], "best_loss": loss})
+        return position
 
     def _is_best(self, mean_average_precision: float, loss: float | None) -> bool:
         if loss is None:

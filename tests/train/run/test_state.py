@@ -140,6 +140,12 @@ def test_a_run_that_was_begun_with_map_goes_on_with_it(run: Path) -> None:
     assert (first.best_loss, first.begun.steps) == (1.0, 0)
 
 
+def test_the_weights_of_the_losses_are_those_after_the_last_epoch_whether_it_is_the_best_or_not(run: Path) -> None:
+    position = Position().after(1, scores(90, 0.5), (0.2, 1.0)).after(2, scores(80, 0.6), (0.3, 1.0))
+    assert (position.best_epoch, position.level_losses) == (1, (0.3, 1.0))
+    assert RunFolder(run).load_state(learner(), FACTS).level_losses == ()  # stored before there were any
+
+
 def test_where_nothing_is_held_out_the_last_epoch_is_kept() -> None:
     position = Position().after(1, None).after(2, None)
     assert (position.best_epoch, position.best_map, position.best_loss) == (2, -1, None)
