@@ -27,7 +27,7 @@ def painted(color: tuple[int, ...]) -> Picture:
 
 @pytest.fixture(scope="module")
 def chromium(browser: headless_browser.Browser) -> Iterator[Browser]:
-    quiet = [f"--disable-{part}" for part in ("gpu", "background-networking", "component-update", "sync")]
+    quiet = [f"--disable-{part}" for part in ("gpu", "software-rasterizer", "background-networking", "sync")]
     few = ["--in-process-gpu", "--renderer-process-limit=1", "--no-zygote"]  # a process costs as much as a test
     options = ["--no-sandbox", *quiet, *few]
     with sync_playwright() as playwright:
