@@ -6,7 +6,6 @@ import itertools
 import socket
 import struct
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,7 +223,5 @@ def test_a_session_that_fails_fails_what_waits_and_is_told(tmp_path: Path) -> No
 def test_a_lone_picture_waits_no_longer_than_the_deadline() -> None:
     """In batches for which it would wait for ever."""
     embedder = Embedder(ProjectionSession(), deadline_s=0.02, room=3, took_batch=lambda size: None)
-    before = time.monotonic()
-    embedder.submit(crops(1)).result(60)
-    assert time.monotonic() - before < 60
+    assert embedder.submit(crops(1)).result(60).shape == (8,)
     embedder.close()
