@@ -65,7 +65,7 @@ def _print_summary(gallery: Gallery, storage: str | None, summary: Summary) -> N
         "seen": f"{seen[0]:,.3f} s to {seen[1]:,.3f} s{untimed}" if seen else "no times",
     }
     if summary.size is not None:
-        facts["size"] = f"{summary.size:,} bytes, entries in {summary.segments:,} files"
+        facts["size"] = f"{summary.size:,} bytes, entries in {summary.segments:,} file{'s'[: summary.segments != 1]}"
     table = Table("camera", "entries")
     for name, entries in summary.cameras.items():
         table.add_row(printable(name), f"{entries:,}")

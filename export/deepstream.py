@@ -67,7 +67,7 @@ must never be compared.
 
 ## Build the engine
 
-On the device, in this folder:
+On the device, in this folder (on a Jetson, `trtexec` is in `/usr/src/tensorrt/bin`):
 
 ```
 {commands}

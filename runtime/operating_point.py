@@ -146,7 +146,7 @@ def choose_operating_point(
     if not known:
         raise ModelError(
             f"the model has no operating point in {precision}: "
-            "export it with `reid-export --verify DATA`, and give the bundle as --model"
+            "export it with `reid-export --verify DATA`, and use that bundle"
         )
     if protocol not in known:
         raise ModelError(

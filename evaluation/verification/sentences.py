@@ -74,15 +74,16 @@ def defect_sentence(defect: Defect) -> str:
 
 
 def _dissimilar(failure: Dissimilar) -> str:
-    blamed = f"{failure.furthest.level} is the furthest off, {failure.furthest.minimum:.6f}"
+    digits = 6 if f"{failure.minimum:.6f}" != f"{failure.required:.6f}" else 9  # never "1.000000 and needs 1.000000"
+    blamed = f"{failure.furthest.level} is the furthest off, {failure.furthest.minimum:.{digits}f}"
     if failure.first is not None and failure.first != failure.furthest:
-        blamed += f", and {failure.first.level} the first, {failure.first.minimum:.6f}"
+        blamed += f", and {failure.first.level} the first, {failure.first.minimum:.{digits}f}"
     twice = " with twice its room, for a single one" if failure.room == 2 else ""
     least = "the least similar" if failure.share == 1 else f"the least similar of {failure.share:.0%}"
     return (
-        f"{least} of {failure.frames} embeddings has cosine similarity {failure.minimum:.6f} to the "
-        f"reference's and needs {failure.required:.6f} (tolerance {failure.tolerance:g}{twice}, in a model that gives "
-        f"different frames {1 - failure.spread:.4f} on average); {blamed}"
+        f"{least} of {failure.frames} embeddings has cosine similarity {failure.minimum:.{digits}f} to the "
+        f"reference's and needs {failure.required:.{digits}f} (tolerance {failure.tolerance:g}{twice}, "
+        f"in a model that gives different frames {1 - failure.spread:.4f} on average); {blamed}"
     )
 
 

@@ -10,7 +10,10 @@ from reid.runtime.files.validation import read_stored
 
 __all__ = ["read_tolerance"]
 
-_REMEDY = 'give a JSON file like {"map": 0.5, "rank": 0.5, "similarity": 0.99}'
+_REMEDY = (
+    'give a JSON file like {"map": 0.5, "rank": 0.5, "similarity": 0.99, "int8_similarity": 0.9, "match": 1, '
+    '"false_match": 2}'
+)
 
 
 def read_tolerance(path: Path) -> Tolerance:

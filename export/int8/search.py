@@ -168,7 +168,8 @@ def _times(int8: float, fp16: float) -> EngineTimes:
 
 
 def _sentence(evaluation: Evaluation, int8_fraction: float) -> str:
-    layers = f"{len(evaluation.in_fp16)} layers in FP16" if evaluation.in_fp16 else "all layers in INT8"
+    count = len(evaluation.in_fp16)
+    layers = f"{count} layer{'s' if count > 1 else ''} in FP16" if count else "all layers in INT8"
     verdict = "within tolerance" if evaluation.passed else "outside tolerance"
     fall = f", {evaluation.largest_fall[0]} {evaluation.largest_fall[1]:+.2f}" if evaluation.largest_fall else ""
     work = f"{100 * int8_fraction:.1f} % of the work in INT8"

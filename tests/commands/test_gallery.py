@@ -359,7 +359,7 @@ def test_info_counts_what_is_there(run: Run, tmp_path: Path) -> None:
         "embeddings: 6 numbers, computed in fp32, stored in fp16",
         "entries: 4",
         "seen: -1.500 s to 2.000 s, 2 without a time",
-        f"size: {size:,} bytes, entries in 1 files",
+        f"size: {size:,} bytes, entries in 1 file",
     ):
         assert f"{line}\n" in out
     assert re.search(r"c1 +\S 2 ", out)
