@@ -134,13 +134,31 @@ def _check_pixels(name: object, kind: str, width: int, height: int) -> None:
 
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize uint8 [H, W, 3] to [height, width, 3]: bilinear, half-pixel centers, no antialiasing."""
+    """Resize uint8 [H, W, 3] to [height, width, 3]: bilinear, half-pixel centers, no antialiasing.
+
+    An image of that size is returned as it is, not copied.
+    """
+    if image.shape[:2] == (height, width):
+        return image
     return _as_uint8(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
-def as_model_input(crop: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return a crop, uint8 RGB [h, w, 3], as a model takes it: resized, uint8 [3, H, W]."""
-    return np.ascontiguousarray(resize(crop, preprocessing.height, preprocessing.width).transpose(2, 0, 1))
+def as_model_input(
+    crop: NDArray[np.uint8], preprocessing: Preprocessing, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Return a crop as a model takes it: resized, with its channels one after the other.
+
+    Args:
+        crop: uint8 RGB [h, w, 3].
+        preprocessing: the model's.
+        out: uint8 [3, H, W], contiguous, to write to; None for a new array.
+    """
+    height, width = preprocessing.height, preprocessing.width
+    pixels = resize(crop, height, width)
+    planes = np.empty((3, height, width), np.uint8) if out is None else out
+    for channel in range(3):
+        cv2.extractChannel(pixels, channel, planes[channel])
+    return planes
 
 
 def _as_uint8(image: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - OpenCV's stubs say "some array"

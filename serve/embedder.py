@@ -27,7 +27,7 @@ _BATCHES = 8
 """Batches for which there is room in the inbox."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)  # the stream names tracks in texts, and pixels are long ones
 class _Request:
     crops: Sequence[NDArray[np.uint8]]
     answer: Future[_Embedding] = field(default_factory=Future)

@@ -166,7 +166,7 @@ class _HostSlot:
 
     def place(self, position: int, crop: NDArray[np.uint8]) -> None:
         with timing(self.resize_s.append):
-            self.frames[position] = as_model_input(crop, self.preprocessing)
+            as_model_input(crop, self.preprocessing, out=self.frames[position])
 
     def keep(self, file: ImageFile) -> bool:
         return False

@@ -449,9 +449,10 @@ def test_each_step_takes_what_its_frames_and_batches_take_together(monkeypatch: 
             raise DataError(f"{name} is dark")
         return frame
 
-    def resize(frame: NDArray[np.uint8], preprocessing: object) -> NDArray[np.uint8]:
+    def resize(frame: NDArray[np.uint8], preprocessing: object, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
         clock.pass_by(frame[0, 0, 1] / 16)
-        return frame.transpose(2, 0, 1)
+        out[:] = frame.transpose(2, 0, 1)
+        return out
 
     class Session(ProjectionSession):
         def compute(self, frames: NDArray[np.uint8], pooling: NDArray[np.float32]) -> Embeddings:
