@@ -15,6 +15,9 @@ _SHOWN = 3
 _ONE_SHAPE, _SHAPES = 0.03, 0.06
 """Standard deviations of `shape`: below the first, crops have one shape; from the second on, they do not."""
 
+_SAME_SHAPE = 0.15
+"""How far `shape` may be from the opposite of what it was, where sides were swapped."""
+
 _PHRASES: dict[Quantity, tuple[str, Callable[[float], str]]] = {
     "size": ("shorter side", lambda value: f"{math.exp(value):.0f} pixels"),
     "shape": ("width / height", lambda value: f"{math.exp(value):.2f}"),
@@ -66,7 +69,9 @@ def check_summary(checks: Sequence[CameraCheck]) -> str:
 def _causes(compared: dict[Quantity, Change], changed: set[Quantity]) -> Iterator[str]:
     shape = compared.get("shape")
     padded = "border" in changed and compared["border"].difference > 0
-    if _is_mirrored("shape", compared, changed) and "edges" in changed:
+    sides_swapped = shape is not None and abs(shape.value + shape.reference) <= _SAME_SHAPE
+    by_shape = _is_mirrored("shape", compared, changed) and "edges" in changed
+    if by_shape or (_is_mirrored("edges", compared, changed) and sides_swapped):  # a front is as wide as it is high
         yield "turned by 90 degrees"
     if padded:
         yield "padded, as by letterboxing"

@@ -24,7 +24,12 @@ function ask(name, send) {
         say(error, problem.message);
       }
     };
-    dialog.onclose = () => resolve(result);
+    const closed = () => {
+      if (dialog.open) return; // the event of a closing before, which comes after the dialog was opened again
+      dialog.removeEventListener("close", closed);
+      resolve(result);
+    };
+    dialog.addEventListener("close", closed);
     dialog.showModal();
   });
 }

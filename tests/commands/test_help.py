@@ -103,6 +103,7 @@ def sections(page: str) -> dict[str, list[str]]:
                     *("--camera", "--not-camera", "--other-cameras"),
                     *("--since", "--until", "--travel-times"),
                 ],
+                "Check": ["--check", "--new-cameras", "--fail-on-drift"],
                 "Data": ["--sightings", "--max-pixels"],
                 "Model": ["--model", "--session", "--precision"],
                 "Output": ["--output", "--json"],

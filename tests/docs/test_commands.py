@@ -21,6 +21,7 @@ SCRIPTS = {point.name: point for point in distribution("reid").entry_points if p
 
 OTHERS = {
     ".": "an environment",
+    "curl": "a question to a service that runs",
     "git": "the source of a peer",
     "make": "a target of the Makefile",
     "modelopt/bin/pip": "another environment",

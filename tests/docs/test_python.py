@@ -22,8 +22,10 @@ ALL = [block for page in PAGES for block in blocks(page, "python")]
 
 ELSEWHERE = {
     "README.md": "tests/test_readme.py",
+    "docs/deepstream.md": "tests/export/test_deepstream.py",
     "docs/identities.md": "tests/runtime/live/test_docs.py",
     "docs/live-tracks.md": "tests/runtime/live/test_docs.py",
+    "docs/trackers.md": "tests/runtime/live/test_docs.py",
     "docs/triton.md": "tests/export/test_triton.py",
 }
 """Pages whose blocks another test runs."""

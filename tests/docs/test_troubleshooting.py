@@ -68,7 +68,7 @@ def test_the_code_has_the_message(message: str) -> None:
     "message",
     [
         "the frames were encoded unlike the model wants them: normalize them once more before you go on",
-        "tensorrt is not here on this machine: pip install 'reid[gpu]'",
+        "tensorrt was looked for in all the usual places without any success; ask whoever installed it",
     ],
 )
 def test_it_is_noticed_where_the_code_has_no_such_message(message: str) -> None:

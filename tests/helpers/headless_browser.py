@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 # The images are made before the page's load event, which waits for them.
 PROBE = """

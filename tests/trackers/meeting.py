@@ -21,7 +21,7 @@ __all__ = ["Moment", "Tracker", "ids_of", "mixed_up", "moments"]
 
 SEED, CAMERA = 0, 3  # which sees the road from its side
 FLEETS = 8, 12
-"""Vehicles of two fleets, so of two paints and bodies, that no model of the tests was trained on."""
+"""Of two fleets, so of two paints and bodies; the first is in the training split, the second in the test split."""
 
 WINDOW = Window(0, 0, 0.5, 640, 360)
 COMING, LOST, STEP = 10, 3, 0.6

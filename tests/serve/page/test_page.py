@@ -661,8 +661,7 @@ def walk(page: Page, crops: Crops, look: Callable[[str], None]) -> None:
     page.evaluate("sessionStorage.clear()")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
 def test_it_fits_and_can_be_used_by_everybody(
     visit: Visit, service: Service, crops: Crops, width: int, scheme: str
 ) -> None:
