@@ -2,9 +2,10 @@
 
 The service runs in a process of its own, with a gallery of random embeddings. Clients are threads of this process: each
 sends a query, waits for the answer, and sends the next. In each round the bare session runs full batches for some
-seconds, while the service is idle, and then the clients ask, while the bare session is idle. On a machine without a GPU
-all of them share its CPUs, so the clients' own CPU time is told. Then twice as many pictures come as there is
-room for, and what is refused is counted. `benchmarks/random_model.py` makes a model::
+seconds, while the service is idle, and then the clients ask, while the bare session is idle. Answers count from the
+first fifth of a turn on until clients stop asking: before and after, batches are not full. On a machine without a GPU
+all of them share its CPUs, so the CPU time of the service for a picture and of the clients is told. Then twice as many
+pictures come as there is room for, and what is refused is counted. `benchmarks/random_model.py` makes a model::
 
     python benchmarks/random_model.py random
     python benchmarks/serve_load.py random/bundle --json benchmarks/results/serve_load.json
@@ -61,11 +62,13 @@ class Answers:
     Attributes:
         seconds: how long each answer with matches took.
         statuses: how many answers had each status.
+        times: when each answer with matches came, in seconds of a monotonic clock.
         pictures: the pictures of the answers with matches.
     """
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
+    times: list[float] = field(default_factory=list)
     pictures: int = 0
 
 
@@ -132,17 +135,7 @@ def measure(options: argparse.Namespace, session: Session, url: str, pid: int) -
     rounds = []
     for _ in range(options.rounds):
         bare = bare_rate(session, filled, options.seconds)
-        before, cpu = time.monotonic(), time.process_time()
-        answers = ask(url, form, 1, options.clients, seconds=options.seconds)
-        seconds = time.monotonic() - before
-        rounds.append(
-            {
-                "bare_per_s": bare,
-                "served_per_s": answers.pictures / seconds,
-                "clients_cpu": (time.process_time() - cpu) / seconds,
-                **latencies(answers),
-            }
-        )
+        rounds.append({**bare, **served_rate(url, form, options, pid)})
     over = 2 * (ROOM_BATCHES * frames + 16) // 16
     several = form_of([crops[number % len(crops)] for number in range(16)])
     memory: list[dict[str, float]] = []
@@ -172,14 +165,38 @@ def measure(options: argparse.Namespace, session: Session, url: str, pid: int) -
     }
 
 
-def bare_rate(session: Session, batch: NDArray[np.uint8], seconds: float) -> float:
-    """Return how many frames per second the session embeds in full batches."""
+def bare_rate(session: Session, batch: NDArray[np.uint8], seconds: float) -> dict[str, float]:
+    """Return how many frames per second the session embeds in full batches, and the CPU time of each."""
     pooling = np.eye(len(batch), dtype=np.float32)
-    began, frames = time.monotonic(), 0
+    began, cpu, frames = time.monotonic(), time.process_time(), 0
     while time.monotonic() - began < seconds:
         run(session, batch, pooling)
         frames += len(batch)
-    return frames / (time.monotonic() - began)
+    return {
+        "bare_per_s": frames / (time.monotonic() - began),
+        "bare_cpu_ms": 1000 * (time.process_time() - cpu) / frames,
+    }
+
+
+def served_rate(url: str, form: tuple[str, bytes], options: argparse.Namespace, pid: int) -> dict[str, Any]:
+    """Return how many pictures per second the service answers while all clients ask, and what that takes."""
+    before, own, its = time.monotonic(), time.process_time(), cpu_of(pid)
+    answers = ask(url, form, 1, options.clients, seconds=options.seconds)
+    seconds = time.monotonic() - before
+    began, ended = before + options.seconds / 5, before + options.seconds
+    within = sum(began < at <= ended for at in answers.times)
+    return {
+        "served_per_s": within / (ended - began),
+        "clients_cpu": (time.process_time() - own) / seconds,
+        "service_cpu_ms": 1000 * (cpu_of(pid) - its) / max(1, answers.pictures),
+        **latencies(answers),
+    }
+
+
+def cpu_of(pid: int) -> float:
+    """Return the CPU time that a process has taken, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def ask(url: str, form: tuple[str, bytes], pictures: int, clients: int, *, seconds: float) -> Answers:
@@ -196,6 +213,7 @@ def ask(url: str, form: tuple[str, bytes], pictures: int, clients: int, *, secon
         one = done.get()
         total.seconds += one.seconds
         total.statuses += one.statuses
+        total.times += one.times
         total.pictures += one.pictures
     return total
 
@@ -210,7 +228,8 @@ def client(url: str, form: tuple[str, bytes], pictures: int, until: float) -> An
         answer.read()
         answers.statuses[answer.status] += 1
         if answer.status == 200:
-            answers.seconds.append(time.monotonic() - began)
+            answers.times.append(time.monotonic())
+            answers.seconds.append(answers.times[-1] - began)
             answers.pictures += pictures
         else:
             time.sleep(float(answer.headers.get("Retry-After", 1)))
@@ -264,7 +283,8 @@ def table(result: dict[str, Any]) -> str:
     rounds, over, memory = result["rounds"], result["overload"], result["memory"]
     bare, served = (median(one[name] for one in rounds) for name in ("bare_per_s", "served_per_s"))
     shares = [100 * one["served_per_s"] / one["bare_per_s"] for one in rounds]
-    middle = {name: median(one[name] for one in rounds) for name in ("p50_ms", "p99_ms", "clients_cpu")}
+    names = ("p50_ms", "p99_ms", "clients_cpu", "bare_cpu_ms", "service_cpu_ms")
+    middle = {name: median(one[name] for one in rounds) for name in names}
     refused = sum(count for status, count in over["statuses"].items() if status != "200")
     rows = [
         ("session", f"{result['session']}, batches of {result['batch'][0]}"),
@@ -272,6 +292,10 @@ def table(result: dict[str, Any]) -> str:
         ("service at saturation", f"{served:.1f} pictures/s"),
         ("share", f"{median(shares):.1f} % ({min(shares):.1f} to {max(shares):.1f})"),
         (f"{result['clients']} clients", f"p50 {middle['p50_ms']:.0f} ms, p99 {middle['p99_ms']:.0f} ms"),
+        (
+            "CPU time of a picture",
+            f"{middle['bare_cpu_ms']:.2f} ms bare, {middle['service_cpu_ms']:.2f} ms in the service",
+        ),
         ("CPUs that the clients took", f"{middle['clients_cpu']:.2f}"),
         (
             f"overload: {over['clients']} clients of {over['pictures_each']} pictures",

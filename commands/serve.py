@@ -122,7 +122,7 @@ def _started(url: str, info: SessionInfo, holding: Holding) -> str:
 
 def main() -> None:
     """Entry point."""
-    # After each search, OpenBLAS's threads would spin for 30 ms, on the cores that the session computes on. It is told
-    # before NumPy loads it.
+    # After each search, OpenBLAS's threads would go on spinning for a while, on cores that the session needs. It is
+    # told before NumPy loads it.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     run(app)

@@ -58,7 +58,7 @@ EXTRAS = (
     Extra("lance", ("lancedb",), "galleries in LanceDB"),
     Extra("milvus", ("pymilvus", "milvus-lite"), "galleries in Milvus"),
     Extra("ray", ("ray",), "reid-embed on many machines"),
-    Extra("serve", ("fastapi", "prometheus-client", "python-multipart", "uvicorn"), "reid-serve"),
+    Extra("serve", ("fastapi", "prometheus-client", "python-multipart", "threadpoolctl", "uvicorn"), "reid-serve"),
     Extra("triton", ("tritonclient",), "the session triton: a server that embeds"),
 )
 """What a user may add, the most useful first; `pyproject.toml` has their versions."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from reid.runtime.errors import DataError
 from reid.runtime.galleries.conditions import Condition
@@ -85,6 +86,8 @@ class Service:
         self.session, self.holding, self.decider, self.limits = session, holding, decider, limits
         self.metrics = Metrics()
         with ExitStack() as stack:
+            if session.info.device == "CPU":  # it needs the cores, and threads that wait for each other would hold them
+                stack.enter_context(threadpool_limits(1, user_api="blas"))
             self._embedder = Embedder(
                 session, deadline_s=deadline_s, room=limits.pictures, took_batch=self.metrics.batches.observe
             )

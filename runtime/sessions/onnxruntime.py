@@ -154,6 +154,7 @@ def _load(onnxruntime: ModuleType, graph: Path, provider: Provider, stream: Stre
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = thread_limit()
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # between batches, others need the cores
     try:
         with _quiet(onnxruntime.__version__):
             session = onnxruntime.InferenceSession(

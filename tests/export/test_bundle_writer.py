@@ -229,7 +229,7 @@ def test_an_int8_bundle_has_its_scales_and_its_record_under_its_hashes(
         export = writer.write_bundle(loaded, tmp_path / "bundle", request)
     folder = tmp_path / "bundle"
     graphs = [f"model.{precision}.onnx" for precision in ("fp16", "fp32", "int8")]
-    assert names(folder) == sorted([*FILES, *graphs[::2], "int8.json", "scales.json"])
+    assert names(folder) == sorted([*FILES, *graphs[::2], "distribution.json", "int8.json", "scales.json"])
     opened = Bundle.open(folder)
     assert opened.precisions == ("fp32", "fp16", "int8")
     for name in ("int8.json", "scales.json", "model.int8.onnx"):

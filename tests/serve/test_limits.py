@@ -220,8 +220,22 @@ def test_a_session_that_fails_fails_what_waits_and_is_told(tmp_path: Path) -> No
     embedder.close()
 
 
-def test_a_lone_picture_waits_no_longer_than_the_deadline() -> None:
-    """In batches for which it would wait for ever."""
-    embedder = Embedder(ProjectionSession(), deadline_s=0.02, room=3, took_batch=lambda size: None)
-    assert embedder.submit(crops(1)).result(60).shape == (8,)
+def test_a_lone_picture_is_embedded_though_nothing_fills_its_batch() -> None:
+    sizes = list[float]()
+    embedder = Embedder(ProjectionSession(), deadline_s=0.02, room=3, took_batch=sizes.append)
+    embedder.submit(crops(1)).result(60)
+    assert sizes == [1]
     embedder.close()
+
+
+def test_a_picture_waits_for_others_until_the_deadline() -> None:
+    """With a deadline that never comes, two crops share a batch of two, and the third waits until there is an end."""
+    session, sizes = ProjectionSession(BatchLimits(2, 2)), list[float]()
+    embedder = Embedder(session, deadline_s=1e6, room=3, took_batch=sizes.append)
+    answers = [embedder.submit(crops(1)) for _ in range(3)]
+    for answer in answers[:2]:
+        answer.result(60)
+    assert not answers[2].done()
+    embedder.close()
+    assert answers[2].result(0) is not None
+    assert sizes == [2, 1]

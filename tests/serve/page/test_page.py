@@ -624,7 +624,8 @@ def test_an_answer_that_comes_late_is_not_shown(visit: Visit, service: Service) 
     expect(entries(page)).to_have_count(13)
     late: list[Route] = []
     page.route("**/v1/matches?*red-c1*", lambda route: late.append(route))
-    entries(page).first.click()
+    with page.expect_request("**/v1/matches?*red-c1*"):
+        entries(page).first.click()
     expect(status(page)).to_have_text("Searching")
     page.go_back()
     page.locator("#entry-list .card", has_text="blue-c1").click()
