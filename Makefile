@@ -13,6 +13,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
+# One more than there are cores: some tests wait more than they compute.
+WORKERS ?= $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 .PHONY: demo test docs test-contract kernels test-lean test-matrix test-wheel test-installs test-trackers release fuzz clean
 
@@ -27,7 +29,7 @@ test: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases examples/trackers release
 	$(BIN)/lint-imports
-	PATH="$(BIN):$$PATH" $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+	PATH="$(BIN):$$PATH" $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

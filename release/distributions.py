@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FAT_BINARY = "reid/runtime/kernels/kernels.fatbin"
-DATA = {".css", ".json", ".py", ".typed"}
-"""What the names of the package's own files end in."""
+SOURCES = {".cu", ".h"}
+"""What the names of files end in that stay out of a wheel: what is compiled from them is in it."""
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def differences(first: Mapping[str, bytes], second: Mapping[str, bytes]) -> list
 def surplus_and_missing(files: Mapping[str, bytes], *, kernels: bool) -> list[str]:
     """Return which of the tracked files of the package a wheel lacks, and which other files it has."""
     tracked = set(run("git", "ls-files", *rooms()).splitlines())
-    expected = {f"reid/{name}" for name in tracked if Path(name).suffix in DATA}
+    expected = {f"reid/{name}" for name in tracked if Path(name).suffix not in SOURCES}
     expected |= {f"reid/{name}" for name in ("__init__.py", "py.typed")}
     expected |= {FAT_BINARY} if kernels else set()
     packaged = {name for name in files if ".dist-info/" not in name}
