@@ -18,7 +18,8 @@ def jetson(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("package", sorted({*PACKAGES, "torch-tensorrt"}))
-def test_every_command_is_one_that_a_shell_takes(package: str) -> None:
+def test_every_command_is_one_that_a_shell_takes(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installs, "is_installed", lambda name: False)  # a test below is about two ONNX Runtimes
     for install in (how_to_install(package), how_to_reinstall(package), how_to_update(package, "0")):
         assert shlex.split(install.command)[:2] == ["pip", "install"]
         assert str(install) == install.command + install.note

@@ -16,6 +16,7 @@ from reid.runtime.doctor.apart import check_apart
 from reid.runtime.doctor.check import Check
 from reid.runtime.doctor.sessions import check_session, session_names
 from reid.runtime.gpu import Device
+from reid.runtime.sessions.onnxruntime_providers import has_cuda
 
 FUNCTION = "reid.runtime.doctor.sessions:check_session"
 AGAIN = "pip install it again"
@@ -130,7 +131,8 @@ def test_a_provider_that_does_not_start_is_broken(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("reid.runtime.doctor.sessions._without_cuda", lambda name, doing: None)
     found = check("onnxruntime:cuda")
     assert found.state == "broken"
-    assert "CUDAExecutionProvider cannot start: no NVIDIA GPU" in found.detail
+    reason = "no NVIDIA GPU" if has_cuda() else "this ONNX Runtime has no CUDAExecutionProvider"
+    assert f"CUDAExecutionProvider cannot start: {reason}" in found.detail
     assert "reid-doctor" not in found.detail
 
 

@@ -241,14 +241,18 @@ def test_what_the_gate_raises_is_told_where_the_frame_is_pushed() -> None:
         assert stream.counts() == {}
 
 
+def filled(stream: TrackletStream) -> bool:
+    """Add a frame; return whether as many wait as there is room for."""
+    stream.add("fine", numbered_frame(0, 0, 0), camera="c1")
+    return stream.counts()["c1"].waiting == 5
+
+
 def test_refused_tracks_do_not_pile_up_while_the_session_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reid.runtime.live.inbox._ENDS", 5)
     session = RememberingSession(BatchLimits(1, 1))
     session.goes_on.clear()
     with TrackletStream(session, room=5, max_wait_s=0, gate=lambda one: "no" if one.pixels < 3 else None) as stream:
-        for number in range(20):
-            stream.add("fine", numbered_frame(0, 0, number), camera="c1")
-        assert until(lambda: stream.counts()["c1"].waiting == 5)
+        assert until(lambda: filled(stream))
         for number in range(100):
             stream.add(number, crop(0)[:1], camera="c2")
             stream.finish(number, "c2")

@@ -62,8 +62,13 @@ def test_cuda_is_taken_where_it_can_start(pretend: Pretend, caplog: pytest.LogCa
     ],
 )
 def test_where_cuda_cannot_start_auto_is_the_cpu_with_one_note(
-    pretend: Pretend, caplog: pytest.LogCaptureFixture, machine: dict[str, object], reason: str
+    pretend: Pretend,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    machine: dict[str, object],
+    reason: str,
 ) -> None:
+    monkeypatch.setattr("reid.runtime.installs.is_installed", lambda name: False)  # the ONNX Runtime for CPUs
     pretend(**machine)
     with caplog.at_level(logging.WARNING):
         assert [best_device(), best_device()] == ["cpu", "cpu"]
